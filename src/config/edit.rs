@@ -1,0 +1,163 @@
+//! A config as text: print it in full or only what differs, compare two, look up and set one field.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::explain::path_hint;
+use super::read::{Attempt, options, parse};
+use super::scan::{Entry, Scan};
+use crate::error::{Error, Fault, Result};
+
+/// The whole config as RON, every default written out. Reading it gives exactly the same config.
+pub fn to_ron<T: Serialize>(config: &T) -> String {
+    let layout =
+        ron::ser::PrettyConfig::new().struct_names(false).compact_arrays(true).new_line("\n");
+    options().to_string_pretty(config, layout).unwrap_or_default()
+}
+
+/// A config's text with its fields.
+struct Printed {
+    text: String,
+    scan: Scan,
+}
+
+impl Printed {
+    fn new<T: Serialize>(config: &T) -> Self {
+        let text = to_ron(config);
+        Self { scan: Scan::new(&text), text }
+    }
+
+    fn value(&self, entry: &Entry) -> &str {
+        self.text.get(entry.value.clone()).unwrap_or_default()
+    }
+
+    fn get(&self, path: &str) -> Option<&str> {
+        self.scan.get(path).map(|entry| self.value(entry))
+    }
+
+    fn is_branch(&self, path: &str) -> bool {
+        self.scan.get(path).is_some_and(|e| e.branch)
+    }
+}
+
+/// Every field's dotted path, structs before their fields: `train`, `train.lr`. For completion.
+pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
+    let printed = Printed::new(config);
+    printed.scan.entries.into_iter().filter(|e| e.plain).map(|e| e.path).collect()
+}
+
+/// One field as RON.
+///
+/// Errors: `Error::Config` with the nearest known path.
+pub fn get<T: Serialize>(config: &T, path: &str) -> Result<String> {
+    let printed = Printed::new(config);
+    printed.get(path).map(str::to_string).ok_or_else(|| unknown(path, &printed))
+}
+
+/// The fields that differ, as (path, value in `a`, value in `b`), in the order of the config.
+/// Lists, tuples and enums are compared as a whole.
+pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<(String, String, String)> {
+    let (a, b) = (Printed::new(a), Printed::new(b));
+    let mut rows = Vec::<(String, String, String)>::new();
+    for entry in a.scan.entries.iter().filter(|e| e.plain) {
+        let below =
+            |(path, ..): &(String, String, String)| entry.path.starts_with(&format!("{path}."));
+        if (entry.branch && b.is_branch(&entry.path)) || rows.last().is_some_and(below) {
+            continue;
+        }
+        let (old, new) = (a.value(entry), b.get(&entry.path).unwrap_or_default());
+        if old != new {
+            rows.push((entry.path.clone(), old.into(), new.into()));
+        }
+    }
+    rows
+}
+
+/// The config with one field set from RON text: `set(&config, "train.lr", "1e-3")`. Text needs no quotes.
+/// A struct set as a whole takes its own defaults for the fields left out.
+///
+/// Errors: `Error::Config` with the field's path and a hint, as for a file.
+pub fn set<T: DeserializeOwned + Serialize + Default>(
+    config: &T,
+    path: &str,
+    value: &str,
+) -> Result<T> {
+    let printed = Printed::new(config);
+    let entry = printed.scan.get(path).ok_or_else(|| unknown(path, &printed))?;
+    let quoted = ron::to_string(value).unwrap_or_default();
+    let first = spliced(&printed, entry, value);
+    if value.trim_start().starts_with('"') {
+        return first;
+    }
+    first.or_else(|error| spliced(&printed, entry, &quoted).map_err(|_| error))
+}
+
+fn spliced<T: DeserializeOwned + Serialize + Default>(
+    printed: &Printed,
+    entry: &Entry,
+    value: &str,
+) -> Result<T> {
+    let here = format!("`{}`", entry.path);
+    if let Some(slip) = Scan::new(value).fatal {
+        return Err(Error::Config(vec![Fault::new(slip.what, here, slip.hint)]));
+    }
+    let (before, after) =
+        (printed.text.get(..entry.value.start), printed.text.get(entry.value.end..));
+    // The line break ends a comment in the value.
+    let text = format!("{}{value}\n{}", before.unwrap_or_default(), after.unwrap_or_default());
+    let attempt = Attempt::<T>::new(&text);
+    match attempt.value {
+        Some(value) if attempt.found.is_empty() => Ok(value),
+        _ => {
+            let place =
+                |path: &str| if path.is_empty() { here.clone() } else { format!("`{path}`") };
+            let fault = |f: super::read::Found| Fault::new(f.what, place(&f.path), f.hint);
+            Err(Error::Config(attempt.found.into_iter().map(fault).collect()))
+        }
+    }
+}
+
+fn unknown(path: &str, printed: &Printed) -> Error {
+    let mut around = path.match_indices('.').filter_map(|(at, _)| path.get(..at));
+    let none = around.rfind(|p| printed.get(p) == Some("None"));
+    let hint = match none {
+        Some(parent) => format!("`{parent}` is `None`: set it as a whole, `(field: value, ..)`"),
+        None => path_hint(path, &printed.scan),
+    };
+    Error::Config(vec![Fault::new(format!("unknown field `{path}`"), "", hint)])
+}
+
+/// The config as RON with only the fields that differ from the defaults. Reading it gives exactly the same config.
+pub fn minimal_ron<T: DeserializeOwned + Serialize + Default>(config: &T) -> String {
+    let printed = Printed::new(config);
+    let text = branch::<T>(&printed, "").unwrap_or_else(|| printed.text.clone());
+    match parse::<T>(&text, "") {
+        Ok((value, _)) if to_ron(&value) == printed.text => text,
+        _ => printed.text,
+    }
+}
+
+/// `(field: value, ..)` of the struct at `path`, leaving out what equals the defaults of that struct itself:
+/// they may differ from those that the struct around it gives. None if the struct cannot be read from `()`.
+fn branch<T: DeserializeOwned + Serialize + Default>(
+    printed: &Printed,
+    path: &str,
+) -> Option<String> {
+    let names: Vec<&str> = path.split('.').filter(|n| !n.is_empty()).collect();
+    let empty =
+        names.iter().rev().fold("()".to_string(), |inner, name| format!("({name}: {inner})"));
+    let defaults = Printed::new(&parse::<T>(&empty, "").ok()?.0);
+    let indent = "    ".repeat(names.len());
+    let mut lines = String::new();
+    for entry in printed.scan.entries.iter().filter(|e| e.plain) {
+        let (parent, name) = entry.path.rsplit_once('.').unwrap_or(("", &entry.path));
+        let value = printed.value(entry);
+        if parent != path || defaults.get(&entry.path) == Some(value) {
+            continue;
+        }
+        let inner = if entry.branch { branch::<T>(printed, &entry.path) } else { None };
+        let value = inner.as_deref().unwrap_or(value);
+        lines += &format!("{indent}    {name}: {value},\n");
+    }
+    Some(if lines.is_empty() { "()".into() } else { format!("(\n{lines}{indent})") })
+}

@@ -1,0 +1,236 @@
+//! Words for the faults of a config: what was expected, what stands there, what to write instead.
+
+use ron::error::Error as RonError;
+
+use super::scan::Scan;
+
+/// What is known of the field at fault.
+pub(super) struct Context<'a> {
+    /// The text of its value.
+    pub value: &'a str,
+    /// The text of its default.
+    pub default: Option<String>,
+    /// The config with all fields at their defaults.
+    pub known: &'a Scan,
+    /// Where the same field stands for the first time.
+    pub first: Option<(usize, usize)>,
+}
+
+/// The fault lies in the name of a field, not in its value.
+pub(super) fn concerns_key(code: &RonError) -> bool {
+    matches!(code, RonError::NoSuchStructField { .. } | RonError::DuplicateStructField { .. })
+}
+
+/// The fault lies in the number of values or fields, not in the last of them.
+pub(super) fn concerns_whole(code: &RonError) -> bool {
+    use RonError as E;
+    matches!(
+        code,
+        E::ExpectedStructLikeEnd | E::ExpectedDifferentLength { .. } | E::MissingStructField { .. }
+    )
+}
+
+/// What is wrong, and a hint.
+pub(super) fn explain(code: &RonError, at: &Context) -> (String, String) {
+    match code {
+        RonError::NoSuchStructField { expected, found, .. } => {
+            (format!("unknown field `{found}`"), field_hint(found, expected, at.known))
+        }
+        RonError::DuplicateStructField { field, .. } => {
+            let first = at.first.map_or(String::new(), |(line, column)| {
+                format!("; the first is at {line}:{column}")
+            });
+            (format!("`{field}` is given twice"), format!("keep one{first}"))
+        }
+        RonError::MissingStructField { field, .. } => {
+            (format!("field `{field}` is missing"), format!("add `{field}: ..`"))
+        }
+        RonError::NoSuchEnumVariant { expected, found, .. } => {
+            (format!("unknown value `{found}`"), choice_hint(found, expected))
+        }
+        RonError::IntegerOutOfBounds => {
+            let hint =
+                if at.value.starts_with('-') { "give 0 or more" } else { "give a smaller number" };
+            (format!("`{}` is out of range for this field", short(at.value)), hint.into())
+        }
+        RonError::Message(message) => (message.clone(), default_hint(at)),
+        RonError::InvalidEscape(_) => (lower(&plain(code)), r"write `\\` for one backslash".into()),
+        _ => wrong_type(code, at),
+    }
+}
+
+fn wrong_type(code: &RonError, at: &Context) -> (String, String) {
+    let bare = at.value.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if matches!(code, RonError::ExpectedStructLike)
+        && bare
+        && at.value.starts_with(char::is_alphabetic)
+    {
+        return (format!("`{}` needs its values", at.value), format!("write `{}(..)`", at.value));
+    }
+    let default = at.default.as_deref().unwrap_or_default();
+    match expected(code).or_else(|| kind(default)) {
+        Some(expected) => {
+            (format!("expected {expected}, got `{}`", short(at.value)), type_hint(&expected, at))
+        }
+        None => (
+            format!("cannot read `{}`: {}", short(at.value), lower(&plain(code))),
+            default_hint(at),
+        ),
+    }
+}
+
+/// What `ron` expected, in our words; None where it says little.
+fn expected(code: &RonError) -> Option<String> {
+    let words = match code {
+        RonError::ExpectedInteger => "an integer",
+        RonError::ExpectedFloat => "a number",
+        RonError::ExpectedBoolean => "`true` or `false`",
+        RonError::ExpectedString => "text in double quotes",
+        RonError::ExpectedChar => "one character in single quotes",
+        RonError::ExpectedArray => "a list `[..]`",
+        RonError::ExpectedMap => "a map `{..}`",
+        RonError::ExpectedIdentifier => "a name without quotes",
+        RonError::ExpectedStructLike => "values in round brackets `(..)`",
+        RonError::ExpectedStructLikeEnd => "fewer values",
+        RonError::ExpectedDifferentLength { expected, .. } => expected,
+        RonError::InvalidValueForType { expected, .. } => expected,
+        RonError::ExpectedNamedStructLike(_) | RonError::ExpectedDifferentStructName { .. } => {
+            "fields in round brackets `(field: value, ..)`"
+        }
+        _ => return None,
+    };
+    Some(words.into())
+}
+
+/// The kind of a value, told from the text of the default.
+fn kind(default: &str) -> Option<String> {
+    let number = default.parse::<f64>().is_ok();
+    let words = match default.chars().next()? {
+        '"' => "text in double quotes",
+        '[' => "a list `[..]`",
+        '{' => "a map `{..}`",
+        '(' => "values in round brackets `(..)`",
+        _ if matches!(default, "true" | "false") => "`true` or `false`",
+        _ if number && default.contains(|c: char| !c.is_ascii_digit() && c != '-') => "a number",
+        _ if number => "an integer",
+        _ => return None,
+    };
+    Some(words.into())
+}
+
+fn type_hint(expected: &str, at: &Context) -> String {
+    let bare = at.value.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
+    match at.value.parse::<f64>() {
+        Ok(n) if expected == "an integer" && n.fract() == 0.0 && n.abs() < 1e15 => {
+            format!("write `{n}`")
+        }
+        _ if expected.starts_with("text") && bare => format!("write `\"{}\"`", at.value),
+        _ if expected.starts_with("a name") => format!("write `{}`", at.value.trim_matches('"')),
+        _ => default_hint(at),
+    }
+}
+
+fn default_hint(at: &Context) -> String {
+    match at.default.as_deref() {
+        Some(text) if text.len() <= 60 && !text.contains('\n') => {
+            format!("the default is `{text}`")
+        }
+        _ => String::new(),
+    }
+}
+
+fn field_hint(found: &str, expected: &[&str], known: &Scan) -> String {
+    let here = nearest(found, expected.iter().copied());
+    let elsewhere = || known.entries.iter().find(|e| e.path.rsplit('.').next() == Some(found));
+    match here {
+        Some((name, 0 | 1)) => format!("did you mean `{name}`?"),
+        _ => match (elsewhere(), here) {
+            (Some(entry), _) => format!("did you mean `{}`?", entry.path),
+            (None, Some((name, _))) => format!("did you mean `{name}`?"),
+            (None, None) => format!("the fields here: {}", expected.join(", ")),
+        },
+    }
+}
+
+fn choice_hint(found: &str, expected: &[&str]) -> String {
+    let all = format!("one of: {}", expected.join(", "));
+    match nearest(found, expected.iter().copied()) {
+        Some((name, _)) => format!("did you mean `{name}`? {all}"),
+        None => all,
+    }
+}
+
+/// The hint for a path that no field has.
+pub(super) fn path_hint(path: &str, known: &Scan) -> String {
+    let split = |p| str::rsplit_once(p, '.').unwrap_or(("", p));
+    let paths = || known.entries.iter().map(|e| e.path.as_str());
+    let (parent, last) = split(path);
+    let parent = known.get(parent).filter(|e| e.branch).map_or("", |e| e.path.as_str());
+    let here: Vec<&str> = paths().filter(|p| split(p).0 == parent).collect();
+    let close = nearest(last, here.iter().map(|p| split(p).1)).map(|(name, _)| name);
+    let near = here.iter().find(|p| close == Some(split(p).1)).copied();
+    match near.or_else(|| paths().find(|p| split(p).1 == last)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("the fields here: {}", here.join(", ")),
+    }
+}
+
+/// The candidate with the fewest edits, if they are few for its length.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
+    let limit = (word.chars().count() / 3).max(1);
+    let scored = candidates.map(|c| (c, edits(&word.to_lowercase(), &c.to_lowercase())));
+    scored.filter(|(_, n)| *n <= limit).min_by_key(|(_, n)| *n)
+}
+
+/// Letters to insert, drop, replace or swap with their neighbour to turn `a` into `b`.
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// `ron`'s own words.
+pub(super) fn plain(code: &RonError) -> String {
+    match code {
+        RonError::ExpectedNamedStructLike(_) => "expected `(`".into(),
+        other => lower(&other.to_string()),
+    }
+}
+
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |c| c.to_lowercase().chain(chars).collect())
+}
+
+fn short(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(40) {
+        Some((cut, _)) => format!("{}..", line.get(..cut).unwrap_or_default()),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_edits() {
+        assert_eq!(edits("wramup", "warmup"), 1);
+        assert_eq!(edits("", "lr"), 2);
+        assert_eq!(nearest("Fashon", ["Emoji", "Fashion"].into_iter()), Some(("Fashion", 1)));
+        assert_eq!(nearest("xyz", ["lr", "steps"].into_iter()), None);
+    }
+}

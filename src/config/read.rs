@@ -1,0 +1,224 @@
+//! Reads a config and lists every fault in it at once, each with its line, column, field and a hint.
+//!
+//! The `ron` crate stops at the first fault. So the field at fault is noted and blanked out, the positions of all others
+//! kept, and the text is read again, until it parses or a fault of the syntax hides the rest.
+//!
+//! RON's `implicit_some` is always on: `limit: 100` sets an optional field, `limit: None` clears it.
+
+use std::path::Path;
+
+use ron::error::Error as RonError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::edit::to_ron;
+use super::explain::{self, Context};
+use super::scan::{Entry, Scan};
+use super::spans::{Spans, located, offset, position};
+use crate::error::{Error, Fault, Result};
+
+pub(super) fn options() -> ron::Options {
+    ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+}
+
+/// Reads a config from RON text; `file` is the name that messages give.
+///
+/// Errors: `Error::Config` with all faults of syntax and type, in the order of the text.
+pub fn parse<T: DeserializeOwned + Serialize + Default>(
+    text: &str,
+    file: &str,
+) -> Result<(T, Spans)> {
+    let attempt = Attempt::<T>::new(text);
+    let spans = Spans::new(attempt.text, file, &attempt.scan);
+    match attempt.value {
+        Some(value) if attempt.found.is_empty() => Ok((value, spans)),
+        _ => Err(Error::Config(faults(attempt.text, file, &attempt.found))),
+    }
+}
+
+/// Reads a config file. `check` looks at the meaning and returns (path, what, hint) for each field that makes no sense;
+/// its findings are listed together with the faults of type, except on fields that could not be read.
+///
+/// Errors: `Error::Config` with all faults; one fault if the file cannot be read.
+pub fn read<T: DeserializeOwned + Serialize + Default>(
+    path: &Path,
+    check: impl Fn(&T) -> Vec<(String, String, String)>,
+) -> Result<T> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(&file, &e))?;
+    let attempt = Attempt::<T>::new(&text);
+    let spans = Spans::new(attempt.text, &file, &attempt.scan);
+    let mut all = faults(attempt.text, &file, &attempt.found);
+    let found = attempt.value.as_ref().map(check).unwrap_or_default();
+    let readable =
+        found.into_iter().filter(|(path, ..)| !attempt.lost.iter().any(|l| related(l, path)));
+    all.extend(readable.map(|(path, what, hint)| Fault::new(what, spans.place(&path), hint)));
+    match attempt.value {
+        Some(value) if all.is_empty() => Ok(value),
+        _ => Err(Error::Config(all)),
+    }
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        std::io::ErrorKind::InvalidData => "a config is RON, as UTF-8 text",
+        _ => "check that it is a readable file",
+    };
+    Error::Config(vec![Fault::new(format!("cannot read the config: {error}"), file, hint)])
+}
+
+/// One path is the other, or stands around it.
+fn related(a: &str, b: &str) -> bool {
+    let inside = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    inside(a, b) || inside(b, a)
+}
+
+/// A fault before it gets the name of a file.
+pub(super) struct Found {
+    /// Byte offset.
+    pub at: usize,
+    pub path: String,
+    pub what: String,
+    pub hint: String,
+}
+
+fn faults(text: &str, file: &str, found: &[Found]) -> Vec<Fault> {
+    let fault = |f: &Found| {
+        let (line, column) = position(text, f.at);
+        Fault::new(&f.what, located(file, line, column, &f.path), &f.hint)
+    };
+    found.iter().map(fault).collect()
+}
+
+/// Everything that one text yields.
+pub(super) struct Attempt<'a, T> {
+    /// Without a byte order mark.
+    text: &'a str,
+    scan: Scan,
+    /// What could be read, with the default in each field at fault. None if the syntax is broken.
+    pub value: Option<T>,
+    pub found: Vec<Found>,
+    /// Fields that were blanked out.
+    lost: Vec<String>,
+}
+
+impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
+    pub fn new(text: &'a str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let value = options().from_str::<T>(text).ok();
+        let broken = value.is_none();
+        let mut attempt = Self { text, scan: Scan::new(text), value, found: vec![], lost: vec![] };
+        if broken {
+            attempt.recover();
+            attempt.found.sort_by_key(|f| f.at);
+        }
+        attempt
+    }
+
+    fn recover(&mut self) {
+        let mut work = self.text.as_bytes().to_vec();
+        for (at, slip) in &self.scan.commas {
+            work[*at] = b',';
+            self.found.push(Found {
+                at: slip.at,
+                path: String::new(),
+                what: slip.what.clone(),
+                hint: slip.hint.clone(),
+            });
+        }
+        let defaults = to_ron(&T::default());
+        let known = Scan::new(&defaults);
+        let mut blanked = vec![false; self.scan.entries.len()];
+        // Each turn blanks one more field or ends.
+        loop {
+            let text = String::from_utf8_lossy(&work).into_owned();
+            let error = match options().from_str::<T>(&text) {
+                Ok(value) => return self.value = Some(value),
+                Err(error) => error,
+            };
+            let at = offset(&text, error.span.end.line, error.span.end.col);
+            let Some(index) = self.culprit(&error.code, at, &blanked) else {
+                return self.give_up(&error.code, at);
+            };
+            self.note(&error.code, at, index, &blanked, &defaults, &known);
+            let entry = &self.scan.entries[index];
+            blanked[index] = true;
+            self.lost.push(entry.path.clone());
+            let blank = |b: &mut u8| *b = if matches!(*b, b'\n' | b'\r') { *b } else { b' ' };
+            work[entry.key..entry.end].iter_mut().for_each(blank);
+        }
+    }
+
+    /// The innermost named field at fault that is not yet blank.
+    fn culprit(&self, code: &RonError, at: usize, blanked: &[bool]) -> Option<usize> {
+        if self.scan.fatal.as_ref().is_some_and(|slip| at >= slip.at) {
+            return None;
+        }
+        let missing = matches!(code, RonError::MissingStructField { .. });
+        let holds = |e: &Entry| match missing {
+            true => e.value.start < at && at < e.value.end,
+            false => e.key <= at && at <= e.value.end,
+        };
+        let entries = self.scan.entries.iter().enumerate();
+        entries.filter(|(i, e)| e.named && !blanked[*i] && holds(e)).map(|(i, _)| i).next_back()
+    }
+
+    fn note(
+        &mut self,
+        code: &RonError,
+        at: usize,
+        index: usize,
+        blanked: &[bool],
+        defaults: &str,
+        known: &Scan,
+    ) {
+        let entries = &self.scan.entries;
+        let target = &entries[index];
+        if let RonError::MissingStructField { field, .. } = code {
+            let path = format!("{}.{field}", target.path);
+            if entries.iter().zip(blanked).any(|(e, blank)| *blank && e.path == path) {
+                return; // it is missing because it was blanked
+            }
+        }
+        let inner =
+            entries.iter().rfind(|e| e.key >= target.key && e.key <= at && at <= e.value.end);
+        let entry = if explain::concerns_whole(code) { target } else { inner.unwrap_or(target) };
+        let slice =
+            |text: &str, e: &Entry| text.get(e.value.clone()).unwrap_or_default().to_string();
+        let first = entries.iter().find(|e| e.path == entry.path && e.key < entry.key);
+        let context = Context {
+            value: &slice(self.text, entry),
+            default: known.get(&entry.path).map(|e| slice(defaults, e)),
+            known,
+            first: first.map(|e| position(self.text, e.key)),
+        };
+        let (what, hint) = explain::explain(code, &context);
+        let start = if explain::concerns_key(code) { entry.key } else { entry.value.start };
+        self.found.push(Found { at: start, path: entry.path.clone(), what, hint });
+    }
+
+    /// No field can be blamed: the syntax is broken, or the whole is of a wrong shape.
+    fn give_up(&mut self, code: &RonError, at: usize) {
+        let found = match &self.scan.fatal {
+            Some(slip) => Found {
+                at: slip.at,
+                path: String::new(),
+                what: slip.what.clone(),
+                hint: slip.hint.clone(),
+            },
+            None => {
+                let what = explain::plain(code);
+                Found {
+                    at,
+                    path: String::new(),
+                    what,
+                    hint: "a config is `(field: value, ..)`".into(),
+                }
+            }
+        };
+        self.found.push(found);
+    }
+}

@@ -1,0 +1,201 @@
+//! Which records of a LAION shard are worth training on: size, watermark, beauty, safety, caption.
+
+use super::json::{Json, parse};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Thresholds, each inclusive. The defaults are the reference's.
+///
+/// Source:  dome272/Paella src_distributed/utils.py `WebdatasetFilter`, followed to the letter.
+///
+/// A quirk of it: a value that is missing, null, zero, false or empty becomes the worst one (0 for the width and
+/// the aesthetic scores, 1 for the two probabilities). So a watermark or unsafe probability of exactly 0.0, the best
+/// there is, rejects the record. Of the height only a missing one becomes 0; null is of the wrong type there.
+///
+/// Numbers may be NaN (fails every comparison), infinite or of any length; true counts as 1 and false as 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LaionFilter {
+    /// Pixels a side of the original picture, at least.
+    pub min_size: i64,
+    /// Probability of a watermark, at most.
+    pub max_pwatermark: f64,
+    /// Of `aesthetic` and `AESTHETIC_SCORE` the better one, at least.
+    pub min_aesthetic: f64,
+    /// Probability of an unsafe picture, at most.
+    pub max_punsafe: f64,
+    /// None: the caption is not looked at and may be missing.
+    pub caption: Option<CaptionRules>,
+}
+
+impl Default for LaionFilter {
+    fn default() -> Self {
+        Self {
+            min_size: 512,
+            max_pwatermark: 0.5,
+            min_aesthetic: 5.0,
+            max_punsafe: 0.99,
+            caption: None,
+        }
+    }
+}
+
+/// What a caption must be like, besides ASCII.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptionRules {
+    /// Pieces between single spaces, at least; a space at the end begins another piece.
+    pub min_words: usize,
+    /// None of these may stand anywhere in the lower-cased caption; write them in lower case.
+    pub forbidden_words: Vec<String>,
+}
+
+/// Why a record is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reject {
+    /// The sample has no json.
+    NoJson,
+    /// The json is cut off, not JSON, or not an object.
+    BrokenJson,
+    /// A value is of a type that cannot be compared with a number.
+    WrongType(&'static str),
+    Small,
+    Watermark,
+    Ugly,
+    Unsafe,
+    /// The caption is missing or not UTF-8.
+    NoCaption,
+    FewWords,
+    NotAscii,
+    Forbidden,
+}
+
+/// In a few words, the same for all of its kind: to be counted.
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoJson => "no json",
+            Self::BrokenJson => "the json cannot be read",
+            Self::WrongType(field) => return write!(f, "`{field}` is not a number"),
+            Self::Small => "too small",
+            Self::Watermark => "perhaps with a watermark",
+            Self::Ugly => "low aesthetic scores",
+            Self::Unsafe => "perhaps unsafe",
+            Self::NoCaption => "no caption",
+            Self::FewWords => "the caption is short",
+            Self::NotAscii => "the caption is not ASCII",
+            Self::Forbidden => "a forbidden word in the caption",
+        })
+    }
+}
+
+impl LaionFilter {
+    /// Judge a sample by the bytes of its `json` and `txt` members; none for a member that is not there.
+    ///
+    /// Errors: the first reason to leave it out.
+    pub fn check(&self, json: Option<&[u8]>, caption: Option<&[u8]>) -> Result<(), Reject> {
+        let Some(Json::Object(record)) = parse(json.ok_or(Reject::NoJson)?) else {
+            return Err(Reject::BrokenJson);
+        };
+        self.check_numbers(&record)?;
+        self.caption.as_ref().map_or(Ok(()), |rules| rules.check(caption))
+    }
+
+    /// Every value is read before one is judged: a wrong type rejects whatever the others say.
+    fn check_numbers(&self, record: &BTreeMap<String, Json>) -> Result<(), Reject> {
+        let number = |field, worst| match record.get(field) {
+            Some(value) if holds_something(value) => as_number(value, field),
+            _ => Ok(worst),
+        };
+        let width = number("original_width", 0.0)?;
+        let height = record
+            .get("original_height")
+            .map_or(Ok(0.0), |value| as_number(value, "original_height"))?;
+        let pwatermark = number("pwatermark", 1.0)?;
+        let scores = [number("aesthetic", 0.0)?, number("AESTHETIC_SCORE", 0.0)?];
+        let punsafe = number("punsafe", 1.0)?;
+        let min_size = self.min_size as f64;
+        first_failure([
+            (width >= min_size && height >= min_size, Reject::Small),
+            (pwatermark <= self.max_pwatermark, Reject::Watermark),
+            (scores.iter().any(|score| *score >= self.min_aesthetic), Reject::Ugly),
+            (punsafe <= self.max_punsafe, Reject::Unsafe),
+        ])
+    }
+}
+
+impl CaptionRules {
+    fn check(&self, caption: Option<&[u8]>) -> Result<(), Reject> {
+        let caption = caption.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let caption = caption.ok_or(Reject::NoCaption)?;
+        let lower = caption.to_lowercase();
+        let forbidden = self.forbidden_words.iter().any(|word| lower.contains(word.as_str()));
+        first_failure([
+            (caption.split(' ').count() >= self.min_words, Reject::FewWords),
+            (caption.is_ascii(), Reject::NotAscii),
+            (!forbidden, Reject::Forbidden),
+        ])
+    }
+}
+
+fn first_failure<const N: usize>(tests: [(bool, Reject); N]) -> Result<(), Reject> {
+    tests.into_iter().find(|(passed, _)| !passed).map_or(Ok(()), |(_, why)| Err(why))
+}
+
+/// What Python takes for true.
+fn holds_something(value: &Json) -> bool {
+    match value {
+        Json::Null => false,
+        Json::Bool(value) => *value,
+        Json::Number(value) => *value != 0.0, // NaN is true
+        Json::Text(text) => !text.is_empty(),
+        Json::List(values) => !values.is_empty(),
+        Json::Object(values) => !values.is_empty(),
+    }
+}
+
+/// A number, or true and false as 1 and 0.
+fn as_number(value: &Json, field: &'static str) -> Result<f64, Reject> {
+    match value {
+        Json::Number(value) => Ok(*value),
+        Json::Bool(value) => Ok(f64::from(*value)),
+        _ => Err(Reject::WrongType(field)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"original_width": 600, "original_height": 512, "pwatermark": 0.1,
+        "aesthetic": 5.5, "punsafe": 0.2}"#;
+
+    fn check(json: &str) -> Result<(), Reject> {
+        LaionFilter::default().check(Some(json.as_bytes()), None)
+    }
+
+    #[test]
+    fn the_first_reason_is_given() {
+        assert_eq!(check(GOOD), Ok(()));
+        assert_eq!(check(&GOOD.replace("600", "511")), Err(Reject::Small));
+        assert_eq!(check(&GOOD.replace("0.1", "0.0")), Err(Reject::Watermark));
+        assert_eq!(check(&GOOD.replace("5.5", "NaN")), Err(Reject::Ugly));
+        assert_eq!(check(&GOOD.replace("512", "null")), Err(Reject::WrongType("original_height")));
+        assert_eq!(check("[]"), Err(Reject::BrokenJson));
+        assert_eq!(Reject::WrongType("punsafe").to_string(), "`punsafe` is not a number");
+    }
+
+    #[test]
+    fn captions_are_held_to_the_rules() {
+        let rules = CaptionRules { min_words: 2, forbidden_words: vec!["www.".into()] };
+        let filter = LaionFilter { caption: Some(rules), ..LaionFilter::default() };
+        let check = |text: &[u8]| filter.check(Some(GOOD.as_bytes()), Some(text));
+        assert_eq!(check(b"a cat"), Ok(()));
+        assert_eq!(check(b"cat"), Err(Reject::FewWords));
+        assert_eq!(check("a caf\u{e9}".as_bytes()), Err(Reject::NotAscii));
+        assert_eq!(check(b"see WWW.example"), Err(Reject::Forbidden));
+        assert_eq!(check(b"a \xff"), Err(Reject::NoCaption));
+        assert_eq!(filter.check(Some(GOOD.as_bytes()), None), Err(Reject::NoCaption));
+    }
+}

@@ -1,0 +1,275 @@
+//! Captioned pictures: `DataConfig` -> `Dataset` { images, records }.
+//!
+//! A data set is held in memory as one tensor of bytes. What cannot be read is left out, counted and named.
+
+pub mod assets;
+mod collect;
+pub mod folder;
+pub mod idx;
+mod json;
+pub mod laion;
+pub mod order;
+mod paths;
+pub mod shards;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+use collect::Collector;
+
+/// Extensions of picture files, in lower case.
+const PICTURES: [&str; 9] = ["png", "webp", "jpg", "jpeg", "gif", "bmp", "ppm", "pgm", "pnm"];
+
+/// Which pictures, and how large.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    pub source: Source,
+    /// Pixels a side, 1..=4096: pictures are cropped to a square and resized to it.
+    pub size: i64,
+    /// Only these groups, such as `food-drink`; empty = all.
+    pub groups: Vec<String>,
+    /// Only these styles, such as `3d`; empty = all.
+    pub styles: Vec<String>,
+    /// Only so many of what is left, the first ones; at least 1.
+    pub limit: Option<usize>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { source: Source::Emoji, size: 64, groups: vec![], styles: vec![], limit: None }
+    }
+}
+
+/// Where pictures come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Source {
+    /// Shipped: 4,358 emoji, 64x64, in the styles `3d`, `noto` and `flat`.
+    Emoji,
+    /// Shipped: 6,000 pictures of Fashion-MNIST, 28x28 grey; framed in black at size 32.
+    Fashion,
+    /// WebDataset shards, `.tar` or `.tar.gz`: paths, in which a `*` stands for any part of a name.
+    Shards { train: Vec<String>, val: Vec<String> },
+    /// The folder of Fashion-MNIST's four IDX files, plain or `.gz`; framed as `Fashion`.
+    Idx(PathBuf),
+    /// Pictures with a `.txt` of the same name beside them; 1 in 20 is for validation.
+    Folder(PathBuf),
+}
+
+/// Which side of the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Train,
+    Val,
+}
+
+/// What is known of a picture; empty where unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Unique in its shard, folder or file.
+    pub key: String,
+    pub caption: String,
+    /// The concept or class: `red apple`, `ankle boot`.
+    pub name: String,
+    pub style: String,
+    pub group: String,
+    /// `train`, `val`; the emoji have `val-style` and `val-concept`.
+    pub split: String,
+}
+
+/// Captioned pictures in memory; picture `i` has record `i`.
+#[derive(Debug)]
+pub struct Dataset {
+    /// (N, 3, S, S) u8, CPU.
+    pub images: Tensor,
+    pub records: Vec<Record>,
+    pub skipped: Skipped,
+}
+
+/// What was left out because it could not be read. What a filter left out is not here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Reason -> how many.
+    pub reasons: BTreeMap<String, usize>,
+    /// (where, reason with details), in the order met.
+    pub names: Vec<(String, String)>,
+}
+
+/// One thing that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// File, shard with key.
+    pub place: String,
+    /// In a few words, the same for all of its kind.
+    pub reason: &'static str,
+    /// What is particular to this one; may be empty.
+    pub detail: String,
+}
+
+/// A picture on its way into a data set.
+struct Item {
+    place: String,
+    record: Record,
+    picture: Picture,
+}
+
+enum Picture {
+    /// The bytes of a picture file.
+    File(Vec<u8>),
+    /// A picture file on disk.
+    Path(PathBuf),
+    /// Width and height, then a byte a pixel, row by row.
+    Grey(u32, u32, Vec<u8>),
+}
+
+type Items = Box<dyn Iterator<Item = std::result::Result<Item, Broken>>>;
+
+impl Dataset {
+    /// Read one part of a data set: filter, decode, crop, resize.
+    ///
+    /// Errors: a source that is not there; a size or limit out of range; no picture left, by the filter
+    /// (with the groups and styles there are) or because all are broken (with the first reasons).
+    pub fn open(config: &DataConfig, part: Part) -> Result<Self> {
+        Self::open_where(config, part, |_| true)
+    }
+
+    /// As [`Dataset::open`], with a filter of one's own; what does not pass it is not decoded.
+    pub fn open_where(
+        config: &DataConfig,
+        part: Part,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<Self> {
+        config.check()?;
+        let mut collector = Collector::new(config, &keep);
+        for item in config.source.items(part)? {
+            match item {
+                Ok(item) => collector.push(item),
+                Err(broken) => collector.skipped.add(broken),
+            }
+            if collector.is_full() {
+                break;
+            }
+        }
+        collector.finish()
+    }
+
+    /// Pictures.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// indices 0..len -> (B, 3, S, S) f32 in 0..=1, CPU.
+    pub fn images(&self, indices: &[i64]) -> Tensor {
+        self.images.index_select(0, &Tensor::from_slice(indices)).to_kind(Kind::Float) / 255.0
+    }
+
+    /// indices 0..len -> their captions.
+    pub fn captions(&self, indices: &[i64]) -> Vec<String> {
+        indices.iter().map(|&i| self.records[i as usize].caption.clone()).collect()
+    }
+
+    /// The first picture with this caption; else with this name; else whose caption starts so. Case does not count.
+    pub fn find(&self, caption_prefix: &str) -> Option<usize> {
+        let wish = tidy(caption_prefix).to_lowercase();
+        let first = |fits: &dyn Fn(&Record) -> bool| self.records.iter().position(fits);
+        if wish.is_empty() {
+            return None;
+        }
+        first(&|r| r.caption.to_lowercase() == wish)
+            .or_else(|| first(&|r| r.name.to_lowercase() == wish))
+            .or_else(|| first(&|r| r.caption.to_lowercase().starts_with(&wish)))
+    }
+}
+
+impl DataConfig {
+    fn check(&self) -> Result<()> {
+        if !(1..=4096).contains(&self.size) {
+            let what = format!("pictures of {} pixels a side", self.size);
+            return Err(Error::data(what, "`data.size`", "from 1 to 4096"));
+        }
+        if self.limit == Some(0) {
+            return Err(Error::data(
+                "no pictures are wanted",
+                "`data.limit`",
+                "at least 1, or None for all",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn items(&self, part: Part) -> Result<Items> {
+        match self {
+            Self::Emoji => shipped("emoji", part),
+            Self::Fashion => shipped("fashion", part),
+            Self::Shards { train, val } => {
+                let (patterns, name) = match part {
+                    Part::Train => (train, "train"),
+                    Part::Val => (val, "val"),
+                };
+                Ok(Box::new(shards::items(paths::expand(patterns, name)?)))
+            }
+            Self::Idx(folder) => idx::items(folder, part),
+            Self::Folder(folder) => folder::items(folder, part),
+        }
+    }
+
+    /// Whether a picture of 28x28 at size 32 gets a black frame instead of being resized.
+    fn is_framed(&self) -> bool {
+        matches!(self, Self::Fashion | Self::Idx(_))
+    }
+}
+
+/// The shipped shards of one part; in training ones only the split `train`.
+fn shipped(name: &str, part: Part) -> Result<Items> {
+    let word = if part == Part::Train { "train" } else { "val" };
+    let folder = assets::assets_dir()?.join(name);
+    let pattern = folder.join(format!("{name}-{word}-*.tar.gz")).display().to_string();
+    let items = shards::items(paths::expand(&[pattern], word)?);
+    Ok(Box::new(items.filter(move |item| match item {
+        Ok(item) => (item.record.split == "train") == (part == Part::Train),
+        Err(_) => true,
+    })))
+}
+
+impl Skipped {
+    /// How many, for all reasons.
+    pub fn total(&self) -> usize {
+        self.reasons.values().sum()
+    }
+
+    fn add(&mut self, broken: Broken) {
+        *self.reasons.entry(broken.reason.into()).or_default() += 1;
+        let colon = if broken.detail.is_empty() { "" } else { ": " };
+        self.names.push((broken.place, format!("{}{colon}{}", broken.reason, broken.detail)));
+    }
+}
+
+/// `3 skipped: 2 no caption, 1 the json cannot be read`; empty when nothing was skipped.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons: Vec<String> =
+            self.reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "{} skipped: {}", self.total(), reasons.join(", "))
+        }
+    }
+}
+
+/// White space as single blanks, none at the ends.
+fn tidy(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,144 @@
+//! Paths and patterns with `*` -> files, with a hint when there are none; files -> bytes, unpacked.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// A file's bytes; unpacked if its content, not its name, is gzip.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
+    let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// Paths and patterns -> files. A `*` stands for any part of a folder's or file's name; matches are sorted.
+///
+/// Errors: no patterns at all, or one that nothing matches; the hint says which folder is missing.
+pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
+    if patterns.is_empty() {
+        let what = format!("no {part} shards are given");
+        return Err(Error::data(
+            what,
+            format!("`data.source`, Shards, `{part}`"),
+            "give paths of .tar or .tar.gz files",
+        ));
+    }
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let found = matches(Path::new(pattern));
+        if found.is_empty() {
+            return Err(Error::data(
+                "no shard is there",
+                pattern.clone(),
+                missing(Path::new(pattern)),
+            ));
+        }
+        if let Some(folder) = found.iter().find(|path| path.is_dir()) {
+            let hint = format!("name its files: `{}`", folder.join("*.tar").display());
+            return Err(Error::data("a folder stands where a shard should", pattern.clone(), hint));
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn matches(pattern: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let name = part.as_os_str().to_string_lossy();
+        found = match part {
+            Component::Normal(_) if name.contains('*') => {
+                found.iter().flat_map(|folder| entries_like(folder, &name)).collect()
+            }
+            _ => found.iter().map(|folder| folder.join(part)).collect(),
+        };
+    }
+    found.retain(|path| path.exists());
+    found
+}
+
+/// The entries of a folder whose names fit, sorted. Hidden ones only where the pattern starts with a dot.
+fn entries_like(folder: &Path, pattern: &str) -> Vec<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names
+        .filter(|name| name.starts_with('.') == pattern.starts_with('.') && fits(pattern, name))
+        .collect();
+    names.sort();
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// Whether a name fits a pattern with any number of `*`.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// What to look at when a path is missing: the first folder on it that is not there.
+fn missing(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let gone = folder.and_then(|folder| {
+        let above: Vec<&Path> = folder.ancestors().filter(|a| !a.as_os_str().is_empty()).collect();
+        above.into_iter().rev().find(|a| !a.to_string_lossy().contains('*') && !a.is_dir())
+    });
+    match gone {
+        Some(gone) => {
+            format!("there is no folder `{}`; paths start at the current folder", gone.display())
+        }
+        None => "the folder is there, but no file in it has such a name".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_part() {
+        for (pattern, name) in [
+            ("*.tar", "a.tar"),
+            ("a*", "a"),
+            ("a-*-*.tar", "a-1-2.tar"),
+            ("x", "x"),
+            ("*a*a*", "aa"),
+        ] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("*.tar", "a.tar.gz"), ("a*a", "a"), ("*a*a*", "a"), ("x", "xy"), ("a*b*c", "acb")]
+        {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn matches_are_sorted_over_folders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["b/2.tar", "a/3.tar", "a/1.tar", "a/.4.tar", "a/5.txt"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a/ or b/")).expect("made");
+            std::fs::write(path, "").expect("written");
+        }
+        let pattern = |end: &str| vec![folder.path().join(end).display().to_string()];
+        let found = expand(&pattern("*/*.tar"), "train").expect("three");
+        assert_eq!(found, ["a/1.tar", "a/3.tar", "b/2.tar"].map(|name| folder.path().join(name)));
+        let error = |end: &str| expand(&pattern(end), "train").expect_err("nothing").to_string();
+        assert!(error("c/d/*.tar").contains("no folder `") && error("c/d/*.tar").contains("c`"));
+        assert!(error("a/*.zip").contains("no file in it"));
+        assert!(error("*").contains("name its files"));
+        assert!(expand(&[], "val").expect_err("none").to_string().contains("no val shards"));
+    }
+}

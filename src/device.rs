@@ -1,0 +1,88 @@
+//! Where tensors live, and one seed for every draw.
+
+use crate::error::{Error, Result};
+use crate::torch;
+use serde::{Deserialize, Serialize};
+use std::sync::Once;
+use tch::Device;
+
+/// Which device a run asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceChoice {
+    /// The first GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = Error;
+
+    /// `auto`, `cpu`, `cuda` or `cuda:1`.
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown =
+            || Error::device(format!("unknown device `{text}`"), "", "auto, cpu, cuda or cuda:N");
+        match text.to_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            other => {
+                let number = other.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                number.map(Self::Cuda).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// Errors: a GPU that is asked for and not there.
+    pub fn open(self) -> Result<Device> {
+        let count = gpus();
+        match self {
+            Self::Auto if count > 0 => Ok(Device::Cuda(0)),
+            Self::Auto | Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(n) if (n as i64) < count => Ok(Device::Cuda(n)),
+            Self::Cuda(n) => Err(Error::device(
+                format!("no GPU {n}: libtorch sees {count}"),
+                "",
+                "`paella doctor` says what is missing",
+            )),
+        }
+    }
+}
+
+/// GPUs that libtorch can use. Its CUDA half is loaded on the first call, where it is installed.
+pub fn gpus() -> i64 {
+    static LOAD: Once = Once::new();
+    LOAD.call_once(|| {
+        torch::load_cuda();
+    });
+    tch::Cuda::device_count()
+}
+
+/// Let OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.
+///
+/// Spinning costs several times the time of a step on a machine that also does other work. OpenMP reads the
+/// variable when it is loaded, before `main`, so the program starts itself anew, once.
+pub fn let_threads_sleep() {
+    use std::os::unix::process::CommandExt;
+    const VARIABLE: &str = "OMP_WAIT_POLICY";
+    if std::env::var_os(VARIABLE).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        let mut again = std::process::Command::new(program);
+        again.args(std::env::args_os().skip(1)).env(VARIABLE, "PASSIVE");
+        let _ = again.exec(); // comes back only if it fails: then threads spin
+    }
+}
+
+/// Seed every draw of step `step` of a run: what is drawn depends on both alone, so a resumed run draws the same.
+pub fn seed_step(seed: u64, step: u64) {
+    // SplitMix64, so that neighbouring steps have unrelated streams
+    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    tch::manual_seed((z ^ (z >> 31)) as i64);
+}

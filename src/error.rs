@@ -1,0 +1,136 @@
+//! One error for every stage: what happened, where, and what to do about it.
+
+use std::fmt;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One thing that is wrong. Prints as `error: what`, `in: place`, `hint: remedy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What happened, with the values: expected before got.
+    pub what: String,
+    /// A file with line and column, a field, a tensor, a command. May be empty.
+    pub place: String,
+    /// What to do. May be empty.
+    pub hint: String,
+}
+
+impl Fault {
+    pub fn new(what: impl Into<String>, place: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), place: place.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        if !self.place.is_empty() {
+            write!(f, "\n  in: {}", self.place)?;
+        }
+        if !self.hint.is_empty() {
+            write!(f, "\n  hint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// The stage that failed, with the fault. Display never prints the word `error:`; the face does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Everything that is wrong with a config, all at once.
+    Config(Vec<Fault>),
+    Data(Fault),
+    Tokens(Fault),
+    Model(Fault),
+    Checkpoint(Fault),
+    Device(Fault),
+    Command(Fault),
+    /// Libtorch refused; `detail` keeps the lines after the first.
+    Torch {
+        fault: Fault,
+        detail: String,
+    },
+}
+
+macro_rules! constructors {
+    ($($name:ident $variant:ident),*) => { $(
+        pub fn $name(what: impl Into<String>, place: impl Into<String>, hint: impl Into<String>) -> Self {
+            Self::$variant(Fault::new(what, place, hint))
+        }
+    )* };
+}
+
+impl Error {
+    constructors!(data Data, tokens Tokens, model Model, checkpoint Checkpoint, device Device, command Command);
+
+    /// The faults in order; more than one only for a config.
+    pub fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Config(faults) => faults,
+            Self::Data(f) | Self::Tokens(f) | Self::Model(f) | Self::Checkpoint(f) => {
+                std::slice::from_ref(f)
+            }
+            Self::Device(f) | Self::Command(f) | Self::Torch { fault: f, .. } => {
+                std::slice::from_ref(f)
+            }
+        }
+    }
+
+    /// What Display leaves out: the rest of a libtorch message.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Torch { detail, .. } if !detail.is_empty() => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// Wrap a libtorch error: its first line is the message, the rest is kept for `last_error`.
+    pub fn torch(error: &tch::TchError, place: impl Into<String>) -> Self {
+        let text = match error {
+            tch::TchError::Torch(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let hint = "the whole message of libtorch: `last_error`";
+        Self::Torch {
+            fault: Fault::new(first, place, if rest.is_empty() { "" } else { hint }),
+            detail: rest.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.faults().iter().enumerate() {
+            write!(f, "{}{fault}", if i > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::torch(&error, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_what_where_and_hint() {
+        let error = Error::data("no pictures", "folder/", "put .png files there");
+        assert_eq!(error.to_string(), "no pictures\n  in: folder/\n  hint: put .png files there");
+    }
+
+    #[test]
+    fn keeps_the_first_line_of_a_libtorch_message() {
+        let error =
+            Error::torch(&tch::TchError::Torch("shape mismatch\nframe #0".into()), "encode");
+        assert_eq!(error.faults()[0].what, "shape mismatch");
+        assert_eq!(error.detail(), Some("frame #0"));
+    }
+}

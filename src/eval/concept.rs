@@ -1,0 +1,86 @@
+//! Concept accuracy: is the real picture nearest to a generated one of the concept that was asked for?
+
+use super::generate;
+use crate::data::{Dataset, Record};
+use crate::error::Result;
+use crate::networks::Networks;
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+/// Share of captions whose concept is the nearest real picture's, or among the five nearest.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConceptScore {
+    pub rank1: f64,
+    pub rank5: f64,
+    pub captions: usize,
+    /// Pictures of one style to be confused with, on average.
+    pub candidates: f64,
+}
+
+/// Real pictures as small averaged ones.
+pub struct Gallery {
+    features: Tensor, // (N, 3 f f) f32
+    records: Vec<Record>,
+    feature_size: i64,
+}
+
+impl Gallery {
+    /// The feature of a picture is its average over squares, `feature_size` a side, compared by Euclidean distance.
+    pub fn new(parts: &[&Dataset], feature_size: i64) -> Self {
+        let all: Vec<Tensor> = parts
+            .iter()
+            .flat_map(|part| part.images.split(256, 0))
+            .map(|images| features(&(images.to_kind(Kind::Float) / 255.0), feature_size))
+            .collect();
+        let records = parts.iter().flat_map(|part| part.records.iter().cloned()).collect();
+        Self { features: Tensor::cat(&all, 0), records, feature_size }
+    }
+
+    /// Names of the real pictures of `style`, nearest to the image (3, S, S) first.
+    pub fn nearest(&self, image: &Tensor, style: &str, count: usize) -> Vec<String> {
+        let feature = features(&image.unsqueeze(0), self.feature_size);
+        let distances =
+            (&self.features - feature).square().sum_dim_intlist(&[1i64][..], false, Kind::Float);
+        let distances: Vec<f64> = distances.iter::<f64>().expect("floats").collect();
+        let mut same: Vec<usize> =
+            (0..self.records.len()).filter(|&i| self.records[i].style == style).collect();
+        same.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+        same.into_iter().take(count).map(|i| self.records[i].name.clone()).collect()
+    }
+
+    fn candidates(&self, style: &str) -> usize {
+        self.records.iter().filter(|record| record.style == style).count()
+    }
+}
+
+/// images (B, 3, S, S) f32 -> (B, 3 f f).
+fn features(images: &Tensor, feature_size: i64) -> Tensor {
+    images.adaptive_avg_pool2d([feature_size, feature_size]).flatten(1, -1)
+}
+
+/// Generate one picture for each record's caption and look for its nearest real picture of the same style.
+pub fn concept_accuracy(
+    nets: &Networks,
+    records: &[Record],
+    gallery: &Gallery,
+) -> Result<ConceptScore> {
+    let captions: Vec<String> = records.iter().map(|record| record.caption.clone()).collect();
+    if captions.is_empty() {
+        return Ok(ConceptScore { rank1: 0.0, rank5: 0.0, captions: 0, candidates: 0.0 });
+    }
+    let images = generate(nets, &captions, &nets.config.sample, nets.config.eval.seed);
+    let (mut first, mut five, mut candidates) = (0, 0, 0);
+    for (i, record) in records.iter().enumerate() {
+        let nearest = gallery.nearest(&images.get(i as i64), &record.style, 5);
+        first += usize::from(nearest.first() == Some(&record.name));
+        five += usize::from(nearest.contains(&record.name));
+        candidates += gallery.candidates(&record.style);
+    }
+    let share = |count: usize| count as f64 / records.len() as f64;
+    Ok(ConceptScore {
+        rank1: share(first),
+        rank5: share(five),
+        captions: records.len(),
+        candidates: share(candidates),
+    })
+}

@@ -1,0 +1,166 @@
+//! Scores of a trained model: how well pictures survive the tokens, how well tokens are guessed, and whether
+//! generated pictures show what was asked for.
+
+mod classifier;
+mod concept;
+
+pub use classifier::Classifier;
+pub use concept::{ConceptScore, Gallery, concept_accuracy};
+
+use crate::config::RunConfig;
+use crate::data::{Dataset, Part, Record};
+use crate::device::seed_step;
+use crate::error::Result;
+use crate::model::Cond;
+use crate::networks::Networks;
+use crate::noise::random_tokens;
+use crate::plan::{SampleConfig, Step};
+use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::train::denoiser::probe;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+/// All scores of a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scores {
+    /// Mean over validation pictures of 10 log10(1 / mean squared error), in dB.
+    pub psnr_db: f64,
+    /// Share of the codes that the validation pictures use.
+    pub codes_used: f64,
+    pub guesses: Vec<Guess>,
+    /// Captions of the training pictures.
+    pub concepts_train: Option<ConceptScore>,
+    /// Captions whose concept was trained on in other styles only.
+    pub concepts_held_out: Option<ConceptScore>,
+    pub classifier: Option<ClassifierScore>,
+}
+
+/// How well noised tokens are guessed at one noise ratio, over the noised places only.
+#[derive(Clone, Debug, Serialize)]
+pub struct Guess {
+    pub t: f64,
+    /// Nats per token.
+    pub cross_entropy: f64,
+    pub accuracy: f64,
+}
+
+/// A classifier trained on the real pictures, asked for the class of generated ones.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassifierScore {
+    /// Share of real validation pictures it names right.
+    pub on_real: f64,
+    /// Share of generated pictures it names as asked.
+    pub on_generated: f64,
+    pub pictures: usize,
+}
+
+/// Score a model on its own data. `note` is told what is being done.
+pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
+    let config = &nets.config;
+    let train = Dataset::open(&config.data, Part::Train)?;
+    let val = Dataset::open(&config.data, Part::Val)?;
+    note("tokenizer on the validation pictures");
+    let (psnr_db, codes_used) = tokenizer(nets, &val);
+    note("guesses at five noise ratios");
+    let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
+    let (mut concepts_train, mut concepts_held_out, mut classifier) = (None, None, None);
+    if config.eval.classifier {
+        note("a classifier on the real pictures, then generated ones");
+        classifier = Some(classify(nets, &train, &val)?);
+    } else {
+        let gallery = Gallery::new(&[&train, &val], config.eval.feature_size);
+        note("pictures for training captions");
+        concepts_train = Some(concept_accuracy(nets, &choose(&train.records, config), &gallery)?);
+        let held_out: Vec<Record> =
+            val.records.iter().filter(|record| record.split == "val-style").cloned().collect();
+        note("pictures for held-out pairs of concept and style");
+        concepts_held_out = Some(concept_accuracy(nets, &choose(&held_out, config), &gallery)?);
+    }
+    Ok(Scores { psnr_db, codes_used, guesses, concepts_train, concepts_held_out, classifier })
+}
+
+/// Draw the records to generate, the same for every model of one seed.
+fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
+    let mut records = records.to_vec();
+    records.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
+    records.truncate(config.eval.captions);
+    records
+}
+
+/// PSNR in dB and share of codes used.
+fn tokenizer(nets: &Networks, val: &Dataset) -> (f64, f64) {
+    let everything: Vec<i64> = (0..val.len() as i64).collect();
+    let (mut decibels, mut used) =
+        (0.0, nets.tokenizer.vquantizer.weight.zeros_like().select(1, 0));
+    for indices in everything.chunks(128) {
+        let images = val.images(indices).to_device(nets.device);
+        let tokens = nets.encode(&images);
+        let error = (nets.decode(&tokens) - images).square().mean_dim(
+            &[1i64, 2, 3][..],
+            false,
+            Kind::Float,
+        ); // (B)
+        decibels += (error.log10() * -10.0).sum(Kind::Double).double_value(&[]);
+        used += tch::no_grad(|| {
+            tokens.flatten(0, -1).bincount::<Tensor>(None, used.size()[0]).to_kind(Kind::Float)
+        });
+    }
+    (
+        decibels / val.len() as f64,
+        used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]),
+    )
+}
+
+/// Cross entropy and accuracy on the noised tokens of the validation pictures.
+fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
+    seed_step(nets.config.eval.seed, (t * 1000.0) as u64);
+    let tokens = nets.encode_all(&val.images);
+    let (mut cross_entropy, mut accuracy) = (0.0, 0.0);
+    let everything: Vec<i64> = (0..val.len() as i64).collect();
+    for indices in everything.chunks(nets.config.eval.batch) {
+        let cond = nets.cond(&val.captions(indices));
+        let picks = Tensor::from_slice(indices).to_device(nets.device);
+        let tokens = tokens.index_select(0, &picks);
+        let (ce, right) = probe(&nets.denoiser, &tokens, &cond, t, nets.config.model.num_labels);
+        let share = indices.len() as f64 / val.len() as f64;
+        (cross_entropy, accuracy) = (cross_entropy + ce * share, accuracy + right * share);
+    }
+    Guess { t, cross_entropy, accuracy }
+}
+
+/// Generate a picture for each caption: (N, 3, S, S) f32 on the CPU. Draws follow from `seed` alone.
+pub fn generate(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
+    let plan: Vec<Step> = sample.plan();
+    let chance: &dyn Chance = if sample.greedy { &Greedy } else { &Random };
+    let mut images = Vec::new();
+    for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
+        seed_step(seed, i as u64);
+        let (cond, null): (Cond, Cond) = (nets.cond(captions), nets.null(captions.len()));
+        let size = [captions.len() as i64, nets.grid(), nets.grid()];
+        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
+        let sampler =
+            Sampler { model: &nets.denoiser, cond: &cond, null: &null, noise: &noise, chance };
+        images.push(nets.decode(&sampler.run(&noise, &plan)).to_device(tch::Device::Cpu));
+    }
+    Tensor::cat(&images, 0)
+}
+
+/// Train a classifier, then let it name pictures generated from captions of all classes in turn.
+fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<ClassifierScore> {
+    let config = &nets.config;
+    let classifier = Classifier::train(train, config.eval.seed, nets.device)?;
+    let on_real = classifier.accuracy(&val.images, &val.records);
+    let classes = classifier.examples(train);
+    let asked: Vec<Record> = classes.iter().cycle().take(config.eval.captions).cloned().collect();
+    let captions: Vec<String> = asked.iter().map(|record| record.caption.clone()).collect();
+    let images = (generate(nets, &captions, &config.sample, config.eval.seed) * 255.0)
+        .round()
+        .to_kind(Kind::Uint8);
+    Ok(ClassifierScore {
+        on_real,
+        on_generated: classifier.accuracy(&images, &asked),
+        pictures: asked.len(),
+    })
+}

@@ -1,0 +1,160 @@
+//! `paella doctor`: what is installed, what is missing, how to get it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use super::terminal::{Pictures, Terminal};
+use crate::data::assets::assets_dir;
+use crate::error::{Error, Result};
+use crate::lab::model::shipped_models;
+
+/// One thing that was looked at.
+struct Finding {
+    what: &'static str,
+    found: String,
+    /// What to do where something is missing; empty where all is well.
+    remedy: String,
+    /// Without it nothing works.
+    needed: bool,
+}
+
+/// Look at everything and tell it.
+///
+/// Errors: something that is needed is missing.
+pub fn run(json: bool) -> Result<()> {
+    let findings = findings();
+    if json {
+        let row = |f: &Finding| serde_json::json!({ "what": f.what, "found": f.found, "remedy": f.remedy });
+        println!("{}", serde_json::Value::Array(findings.iter().map(row).collect()));
+    } else {
+        let width = findings.iter().map(|f| f.what.len()).max().unwrap_or(0);
+        for f in &findings {
+            let mark = match (f.remedy.is_empty(), f.needed) {
+                (true, _) => "ok     ",
+                (false, true) => "MISSING",
+                (false, false) => "note   ",
+            };
+            println!("{mark}  {:<width$}  {}", f.what, f.found);
+            if !f.remedy.is_empty() {
+                println!("{:>width$}  {}", "", f.remedy, width = width + 9);
+            }
+        }
+    }
+    let missing: Vec<&str> =
+        findings.iter().filter(|f| f.needed && !f.remedy.is_empty()).map(|f| f.what).collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        names => Err(Error::device(
+            format!("missing: {}", names.join(", ")),
+            "paella doctor",
+            "see the lines above",
+        )),
+    }
+}
+
+fn findings() -> Vec<Finding> {
+    let fine = |what, found: String| Finding { what, found, remedy: String::new(), needed: false };
+    let gpus = crate::device::gpus();
+    let mut all = vec![
+        fine("program", format!("paella {}", env!("CARGO_PKG_VERSION"))),
+        libtorch(),
+        Finding {
+            what: "CUDA",
+            found: match gpus {
+                0 => "no GPU that libtorch can use: the CPU does the work".into(),
+                n => format!(
+                    "{n} GPU{}, cuDNN {}",
+                    if n == 1 { "" } else { "s" },
+                    tch::Cuda::cudnn_is_available()
+                ),
+            },
+            remedy: if gpus == 0 {
+                "for GPUs: the full libtorch with CUDA, and a driver; training on the CPU works without".into()
+            } else {
+                String::new()
+            },
+            needed: false,
+        },
+        fine(
+            "threads",
+            format!(
+                "{} for one operation, {} processors",
+                tch::get_num_threads(),
+                std::thread::available_parallelism().map_or(1, |n| n.get())
+            ),
+        ),
+    ];
+    all.extend(memory().map(|found| fine("memory", found)));
+    all.push(assets());
+    let models = shipped_models();
+    all.push(Finding {
+        what: "models",
+        found: if models.is_empty() { "none shipped here".into() } else { models.join(", ") },
+        remedy: if models.is_empty() { "`paella train configs/emoji-32.ron` makes one; `paella --model configs/smoke.ron` plays with an untrained one".into() } else { String::new() },
+        needed: false,
+    });
+    let terminal = Terminal::detect();
+    all.push(fine(
+        "pictures",
+        match terminal.pictures {
+            Pictures::Pixels => "in this terminal as pixels".into(),
+            Pictures::Blocks => "in this terminal as half blocks".into(),
+            Pictures::Files => {
+                "as files only: standard output is no terminal, or NO_COLOR is set".into()
+            }
+        },
+    ));
+    all
+}
+
+/// Add two numbers, and find the library that did it.
+fn libtorch() -> Finding {
+    let works = std::panic::catch_unwind(|| (tch::Tensor::from(1i64) + 1).int64_value(&[]) == 2)
+        .unwrap_or(false);
+    let file = loaded("libtorch_cpu");
+    let place = file.unwrap_or_else(|| "linked into the program".into());
+    Finding {
+        what: "libtorch",
+        found: format!("{} ({place})", crate::torch::version()),
+        remedy: if works {
+            String::new()
+        } else {
+            "it does not compute: `make setup` fetches it anew".into()
+        },
+        needed: true,
+    }
+}
+
+/// Where a shared library of this process lies; Linux only.
+fn loaded(name: &str) -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path =
+        maps.lines().filter_map(|line| line.split_once('/').map(|(_, rest)| format!("/{rest}")));
+    path.into_iter().find(|path| path.contains(name))
+}
+
+/// Memory that is free, of all; Linux only.
+fn memory() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let gib = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0 / 1024.0)
+    };
+    Some(format!("{:.1} GiB free of {:.1}", gib("MemAvailable:")?, gib("MemTotal:")?))
+}
+
+fn assets() -> Finding {
+    let (found, remedy) = match assets_dir() {
+        Ok(dir) => {
+            let lacking: Vec<&str> =
+                ["emoji", "fashion"].into_iter().filter(|name| !dir.join(name).is_dir()).collect();
+            let remedy = match lacking.as_slice() {
+                [] => String::new(),
+                names => {
+                    format!("{} not there: take the folder from the repository", names.join(", "))
+                }
+            };
+            (dir.display().to_string(), remedy)
+        }
+        Err(error) => (error.faults()[0].what.clone(), error.faults()[0].hint.clone()),
+    };
+    Finding { what: "data", found, remedy, needed: true }
+}

@@ -1,0 +1,9 @@
+//! What people look at: the command line, the prompt, scripts. A face reads, calls, shows; nothing else.
+
+pub mod cli;
+mod doctor;
+mod progress;
+mod repl;
+mod script;
+pub mod terminal;
+mod work;

@@ -1,0 +1,120 @@
+//! One line that moves while training and sampling go on; plain lines where no terminal is.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::lab::watch::{Watch, stop_asked};
+use crate::metrics::Record;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Instant;
+
+/// Watches one command.
+pub struct Progress {
+    /// Where a moving line can be drawn.
+    bar: Option<ProgressBar>,
+    start: Instant,
+    /// Steps that were done before this began.
+    before: Option<u64>,
+    /// Tenths that are already told.
+    told: u64,
+    /// Every record as a line of JSON on standard output, nothing else.
+    json: bool,
+}
+
+impl Progress {
+    pub fn new(json: bool) -> Self {
+        let moves = std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !json;
+        let style = ProgressStyle::with_template("{bar:24} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = moves
+            .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(12)));
+        let bar = bar.map(|bar| bar.with_style(style.progress_chars("█▌ ")));
+        Self { bar, start: Instant::now(), before: None, told: 0, json }
+    }
+
+    fn line(&mut self, done: u64, total: u64, text: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(text);
+            return;
+        }
+        let tenth = done * 10 / total.max(1);
+        if tenth > self.told || (done == 1 && total >= 10) {
+            self.told = tenth;
+            println!("{text}");
+        }
+    }
+
+    /// Time to go if it goes on like this.
+    fn left(&mut self, done: u64, total: u64) -> String {
+        let before = *self.before.get_or_insert(done.saturating_sub(1));
+        let here = done.saturating_sub(before);
+        let per_step = self.start.elapsed().as_secs_f64() / here.max(1) as f64;
+        duration(per_step * total.saturating_sub(done) as f64)
+    }
+}
+
+impl Watch for Progress {
+    fn record(&mut self, r: &Record, progress: Option<(u64, u64)>) {
+        if self.json {
+            println!("{}", serde_json::to_string(r).unwrap_or_default());
+            return;
+        }
+        let (done, total) = progress.unwrap_or((r.step, r.steps));
+        let left = self.left(done, total);
+        let numbers = format!(
+            "loss {:.3} acc {:.1}% norm {:.2} lr {:.1e} {:.0} img/s {left} left",
+            r.loss,
+            r.accuracy * 100.0,
+            r.grad_norm,
+            r.lr,
+            r.images_per_s
+        );
+        let text = format!("{} {done}/{total} {numbers}", r.phase);
+        self.line(done, total, text);
+    }
+
+    fn pass(&mut self, done: usize, total: usize) {
+        if self.bar.is_some() {
+            self.line(done as u64, total as u64, format!("step {done} of {total}"));
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn stop(&self) -> bool {
+        stop_asked()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `7 s`, `3:05 min`, `2:10 h`.
+fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{}:{:02} min", s / 60, s % 60),
+        _ => format!("{}:{:02} h", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_read_well() {
+        let text = [6.6, 185.0, 7800.0].map(super::duration);
+        assert_eq!(text, ["7 s", "3:05 min", "2:10 h"]);
+    }
+}

@@ -1,0 +1,168 @@
+//! The prompt: rustyline with completion, hints and history over the command table.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use super::progress::Progress;
+use super::terminal::Terminal;
+use crate::error::{Error, Result};
+use crate::lab::Lab;
+use crate::lab::complete;
+use crate::lab::watch::clear_stop;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::{Hinter, HistoryHinter};
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Read, run and show until Ctrl-D or `quit`.
+///
+/// Errors: the terminal cannot be read.
+pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
+    let lab = Rc::new(RefCell::new(lab));
+    let mut editor = editor(lab.clone(), terminal)?;
+    let history = history_file();
+    if let Some(file) = &history {
+        let _ = editor.load_history(file); // the first session has none
+    }
+    println!("{}", terminal.paint("1", "paella: pictures out of noise, one token at a time"));
+    println!(
+        "`help` lists the commands, Tab completes, Ctrl-D leaves. Begin with: data, show 0, sample \"red apple\""
+    );
+    loop {
+        let (plain, painted) = prompt(&lab.borrow(), terminal);
+        match editor.readline(&(plain.as_str(), painted.as_str())) {
+            Ok(line) => {
+                if !line.trim().is_empty() {
+                    let _ = editor.add_history_entry(&line);
+                }
+                turn(&lab, &line, terminal);
+            }
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(error) => {
+                return Err(Error::command(
+                    format!("the terminal cannot be read: {error}"),
+                    "",
+                    "`paella --script FILE` needs none",
+                ));
+            }
+        }
+        if let Some(file) = &history {
+            let _ = editor.save_history(file);
+        }
+        if lab.borrow().is_over() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) {
+    clear_stop();
+    let result = lab.borrow_mut().turn(line, &mut Progress::new(false));
+    match result {
+        Ok(Some(reply)) => terminal.show(&reply.view),
+        Ok(None) => {}
+        Err(error) => terminal.error(&error),
+    }
+}
+
+/// `emoji-64> `, or `emoji-64@120> ` after 120 training steps: plain and painted.
+fn prompt(lab: &Lab, terminal: &Terminal) -> (String, String) {
+    let (name, step) = lab.status();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+    let name = if step > 0 { format!("{name}@{step}") } else { name };
+    (format!("{name}> "), format!("{}> ", terminal.paint("1;36", &name)))
+}
+
+type LineEditor = Editor<Assistant, DefaultHistory>;
+
+fn editor(lab: Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<LineEditor> {
+    let config = Config::builder()
+        .completion_type(CompletionType::List)
+        .completion_prompt_limit(60)
+        .auto_add_history(false)
+        .build();
+    let unusable = |e: ReadlineError| {
+        Error::command(format!("no prompt is possible: {e}"), "", "`paella --script FILE`")
+    };
+    let mut editor = Editor::with_config(config).map_err(unusable)?;
+    let (files, history) = (FilenameCompleter::new(), HistoryHinter::new());
+    editor.set_helper(Some(Assistant { lab, files, history, color: terminal.color }));
+    Ok(editor)
+}
+
+/// The history of all sessions, in the user's data folder.
+fn history_file() -> Option<PathBuf> {
+    let folder = dirs::data_dir()?.join("paella");
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder.join("history.txt"))
+}
+
+/// Completion and hints.
+struct Assistant {
+    lab: Rc<RefCell<Lab>>,
+    files: FilenameCompleter,
+    history: HistoryHinter,
+    color: bool,
+}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let Ok(mut lab) = self.lab.try_borrow_mut() else { return Ok((pos, Vec::new())) };
+        let found = lab.complete(&line[..pos]);
+        let pair = |w: String| Pair { display: w.trim_end().into(), replacement: w };
+        let mut pairs: Vec<Pair> = found.words.into_iter().map(pair).collect();
+        if found.files {
+            let (start, files) = self.files.complete(line, pos, context)?;
+            if start == found.start {
+                pairs.extend(files);
+            }
+        }
+        Ok((found.start, pairs))
+    }
+}
+
+impl Hinter for Assistant {
+    type Hint = String;
+
+    fn hint(&self, line: &str, pos: usize, context: &Context<'_>) -> Option<String> {
+        if pos < line.len() || line.is_empty() {
+            return None;
+        }
+        self.history.hint(line, pos, context).or_else(|| complete::hint(line))
+    }
+}
+
+impl Highlighter for Assistant {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        _default: bool,
+    ) -> Cow<'b, str> {
+        Cow::Borrowed(prompt)
+    }
+
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        if self.color { Cow::Owned(format!("\x1b[90m{hint}\x1b[0m")) } else { Cow::Borrowed(hint) }
+    }
+
+    fn highlight_char(&self, _line: &str, _pos: usize, _kind: CmdKind) -> bool {
+        false
+    }
+}
+
+impl Validator for Assistant {}
+impl Helper for Assistant {}

@@ -1,0 +1,70 @@
+//! Commands from a file or a pipe: the same as at the prompt, without the prompt.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use super::progress::Progress;
+use super::terminal::Terminal;
+use crate::error::{Error, Fault, Result};
+use crate::lab::Lab;
+use std::io::BufRead;
+use std::path::Path;
+
+/// Run a file of commands; the first error ends it.
+///
+/// Errors: the file cannot be read, or a command fails; the place is then `FILE:LINE: COMMAND`.
+pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> Result<()> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path)
+        .map_err(|e| Error::command(format!("could not read the script: {e}"), &name, ""))?;
+    run(lab, std::io::BufReader::new(file), &name, terminal, json)
+}
+
+/// Run commands line by line, each one shown as `> command` before its answer.
+pub fn run(
+    lab: &mut Lab,
+    lines: impl BufRead,
+    name: &str,
+    terminal: &Terminal,
+    json: bool,
+) -> Result<()> {
+    for (i, line) in lines.split(b'\n').enumerate() {
+        let place = format!("{name}:{}", i + 1);
+        let bytes = line.map_err(|e| Error::command(format!("could not read: {e}"), &place, ""))?;
+        let line = String::from_utf8(bytes).map_err(|_| {
+            Error::command("this line is no UTF-8 text", &place, "save the script as UTF-8")
+        })?;
+        let line = line.trim_start_matches('\u{feff}').trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if !json {
+            println!("> {line}");
+        }
+        let reply =
+            lab.turn(line, &mut Progress::new(json)).map_err(|e| placed(e, &place, line))?;
+        match reply {
+            Some(reply) if json => println!("{}", reply.view.to_json()),
+            Some(reply) => terminal.show(&reply.view),
+            None => {}
+        }
+        if lab.is_over() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The error with its line in front of its place.
+fn placed(mut error: Error, place: &str, line: &str) -> Error {
+    let shorter: String = line.chars().take(80).collect();
+    let put = |fault: &mut Fault| {
+        let own = fault.place.trim_matches('`') == line || fault.place.is_empty();
+        fault.place =
+            if own { format!("{place}: {shorter}") } else { format!("{place}: {}", fault.place) };
+    };
+    match &mut error {
+        Error::Config(faults) => faults.iter_mut().for_each(put),
+        Error::Data(f) | Error::Tokens(f) | Error::Model(f) | Error::Checkpoint(f) => put(f),
+        Error::Device(f) | Error::Command(f) | Error::Torch { fault: f, .. } => put(f),
+    }
+    error
+}

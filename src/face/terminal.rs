@@ -1,0 +1,282 @@
+//! Show a View on standard output, as well as whatever stands there can: pictures, colours, or plain lines.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::error::{Error, Fault};
+use crate::image::enlarge;
+use crate::lab::view::{Block, TokenGrid, View};
+use image::{DynamicImage, RgbImage};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// How pictures reach the eye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictures {
+    /// kitty, iTerm or sixel: real pixels.
+    Pixels,
+    /// Two pixels to a letter, in colour.
+    Blocks,
+    /// The file's name only.
+    Files,
+}
+
+/// What standard output can do; found out once.
+#[derive(Clone, Debug)]
+pub struct Terminal {
+    pub pictures: Pictures,
+    pub color: bool,
+    pub stderr_color: bool,
+    config: viuer::Config,
+}
+
+impl Terminal {
+    /// Look at the environment: is it a terminal, which one, is NO_COLOR set.
+    ///
+    /// `PAELLA_PICTURES` = kitty, iterm, sixel, blocks or files overrides the choice.
+    pub fn detect() -> Self {
+        let is = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let tty = std::io::stdout().is_terminal();
+        let capable = std::env::var("TERM").is_ok_and(|t| t != "dumb") && !is("NO_COLOR");
+        let (pictures, config) = choose(tty && capable);
+        let stderr_color = capable && std::io::stderr().is_terminal();
+        Self { pictures, color: tty && capable, stderr_color, config }
+    }
+
+    /// No colours, no pictures: for files, pipes and tests.
+    pub fn plain() -> Self {
+        let config = viuer::Config::default();
+        Self { pictures: Pictures::Files, color: false, stderr_color: false, config }
+    }
+
+    pub fn show(&self, view: &View) {
+        for block in &view.blocks {
+            match block {
+                Block::Text(text) => println!("{text}"),
+                Block::Note(text) => println!("{}", self.paint("2", text)),
+                Block::Table { headers, rows } => println!("{}", self.table(headers, rows)),
+                Block::Tokens(grid) => println!("{}", self.tokens(grid)),
+                Block::Picture { image, caption, file } => self.picture(image, caption, file),
+                Block::Chart { image, sketch, caption, file } => {
+                    match self.pictures {
+                        Pictures::Pixels => self.print(image, 100),
+                        _ => println!("{sketch}"),
+                    }
+                    self.caption(caption, file.as_deref());
+                }
+            }
+        }
+    }
+
+    /// An error on standard error: `error:`, `in:` and `hint:`.
+    pub fn error(&self, error: &Error) {
+        error.faults().iter().for_each(|fault| eprintln!("{}", self.fault(fault)));
+    }
+
+    fn fault(&self, fault: &Fault) -> String {
+        match self.stderr_color {
+            true => format!("\x1b[1;31merror:\x1b[0m {fault}"),
+            false => format!("error: {fault}"),
+        }
+    }
+
+    fn picture(&self, image: &RgbImage, caption: &str, file: &Option<PathBuf>) {
+        if self.pictures != Pictures::Files {
+            self.print(image, 64);
+        }
+        self.caption(caption, file.as_deref());
+    }
+
+    fn caption(&self, caption: &str, file: Option<&Path>) {
+        let (width, file) = (terminal_width(), file.map(|f| f.display().to_string()));
+        match file {
+            None => println!("{caption}"),
+            Some(file) if self.pictures == Pictures::Files => {
+                println!("picture: {file} ({caption})")
+            }
+            Some(file) if caption.len() + file.len() + 3 > width => {
+                println!("{caption}\n{}", self.paint("2", &file));
+            }
+            Some(file) => println!("{caption}  {}", self.paint("2", &file)),
+        }
+    }
+
+    /// Print pixels, small pictures enlarged by whole factors to about `columns` letters.
+    fn print(&self, image: &RgbImage, columns: u32) {
+        let (columns, rows) = match viuer::terminal_size() {
+            (0, _) | (_, 0) => (columns.min(80), 22), // a terminal that does not tell
+            (w, h) => (u32::from(w).min(columns.max(image.width())), u32::from(h).max(4) - 2),
+        };
+        // One letter is 1 x 2 pixels as blocks, about 8 x 16 on a screen of pixels.
+        let scale = if self.pictures == Pictures::Pixels { 8 } else { 1 };
+        let image = fit_to(image, columns * scale, rows * 2 * scale);
+        let config = viuer::Config {
+            width: Some((image.width() / scale).max(1)),
+            height: Some((image.height().div_ceil(2 * scale)).max(1)),
+            ..self.config.clone()
+        };
+        if let Err(error) = viuer::print(&DynamicImage::ImageRgb8(image), &config) {
+            println!("{}", self.paint("2", &format!("(the terminal took no picture: {error})")));
+        }
+    }
+
+    /// Numbers in a grid on the colour that each one stands for.
+    pub fn tokens(&self, grid: &TokenGrid) -> String {
+        let digits = grid.tokens.iter().map(|t| t.to_string().len()).max().unwrap_or(1);
+        let cell = |i: usize| -> String {
+            let marked = grid.marked.get(i) == Some(&true);
+            let text = format!("{:>digits$}{}", grid.tokens[i], if marked { "*" } else { " " });
+            match grid.colors.get(i) {
+                Some(&[r, g, b]) if self.color => {
+                    let dark =
+                        299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) < 140_000;
+                    let ink = if dark { 97 } else { 30 };
+                    format!("\x1b[{ink};48;2;{r};{g};{b}m{text}\x1b[0m")
+                }
+                _ => text,
+            }
+        };
+        let row = |start: usize| -> String {
+            let end = (start + grid.width.max(1)).min(grid.tokens.len());
+            (start..end).map(cell).collect::<String>().trim_end().into()
+        };
+        let mut lines: Vec<String> =
+            (0..grid.tokens.len()).step_by(grid.width.max(1)).map(row).collect();
+        lines.push(grid.caption.clone());
+        lines.join("\n")
+    }
+
+    /// Columns as wide as their widest cell; numbers to the right.
+    pub fn table(&self, headers: &[String], rows: &[Vec<String>]) -> String {
+        let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
+        let width = |i: usize| {
+            let cells = rows.iter().map(|row| cell(row, i).chars().count());
+            cells.max().unwrap_or(0).max(headers[i].chars().count())
+        };
+        let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+        let numeric = |i: usize| {
+            let mut cells =
+                rows.iter().map(|row| cell(row, i)).filter(|c| !c.is_empty()).peekable();
+            cells.peek().is_some()
+                && cells.all(|c| c.trim_end_matches('%').trim().parse::<f64>().is_ok())
+        };
+        let right: Vec<bool> = (0..headers.len()).map(numeric).collect();
+        let line = |row: &[String]| -> String {
+            let put = |i: usize| match right[i] {
+                true => format!("{:>w$}", cell(row, i), w = widths[i]),
+                false => format!("{:<w$}", cell(row, i), w = widths[i]),
+            };
+            (0..widths.len()).map(put).collect::<Vec<_>>().join("  ").trim_end().into()
+        };
+        let mut lines = vec![self.paint("1", &line(headers))];
+        lines.extend(rows.iter().map(|row| line(row)));
+        lines.join("\n")
+    }
+
+    pub fn paint(&self, code: &str, text: &str) -> String {
+        match self.color && !text.is_empty() {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.into(),
+        }
+    }
+}
+
+/// Columns of standard output; 80 where it does not say.
+pub fn terminal_width() -> usize {
+    match viuer::terminal_size() {
+        (0, _) => 80,
+        (w, _) => w.into(),
+    }
+}
+
+/// Only terminals that are known to answer are asked: a question to one that stays silent would hang.
+fn choose(usable: bool) -> (Pictures, viuer::Config) {
+    let has = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let var = |name: &str| std::env::var(name).unwrap_or_default().to_lowercase();
+    let any = |text: &str, names: &[&str]| names.iter().any(|n| text.contains(n));
+    let program = var("TERM_PROGRAM");
+    let within = has("TMUX") || any(&var("TERM"), &["screen", "tmux"]);
+    let kitty = any(&var("TERM"), &["kitty", "ghostty"]) || any(&program, &["ghostty", "wezterm"]);
+    let iterm = any(&program, &["iterm", "mintty"]) || has("KONSOLE_VERSION");
+    let sixel = any(&var("TERM"), &["foot", "mlterm", "sixel"])
+        || any(&program, &["contour"])
+        || has("XTERM_VERSION")
+        || has("WT_SESSION");
+    let forced = var("PAELLA_PICTURES");
+    let (kitty, iterm, sixel) = match forced.as_str() {
+        "" => (kitty && !within, iterm && !within, sixel && !within),
+        name => (name == "kitty", name == "iterm", name == "sixel"),
+    };
+    let config = viuer::Config {
+        absolute_offset: false,
+        use_kitty: kitty && usable,
+        use_iterm: iterm && usable,
+        use_sixel: sixel && usable && viuer::is_sixel_supported(),
+        truecolor: viuer::Config::default().truecolor || within,
+        ..viuer::Config::default()
+    };
+    let pixels = config.use_sixel
+        || (config.use_iterm && viuer::is_iterm_supported())
+        || (config.use_kitty && viuer::get_kitty_support() != viuer::KittySupport::None);
+    match forced.as_str() {
+        _ if !usable && forced != "blocks" => (Pictures::Files, config),
+        "files" => (Pictures::Files, config),
+        _ if pixels => (Pictures::Pixels, config),
+        _ => (Pictures::Blocks, config),
+    }
+}
+
+/// The largest whole factor that fits, or shrunk where even 1 does not; an even height for half blocks.
+fn fit_to(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let (w, h) = (image.width().max(1), image.height().max(1));
+    let factor = (width / w).min(height / h);
+    if factor >= 1 {
+        return even(enlarge(image, factor));
+    }
+    let scale = (f64::from(width) / f64::from(w)).min(f64::from(height) / f64::from(h));
+    let side = |x: u32| ((f64::from(x) * scale) as u32).max(1);
+    even(image::imageops::resize(image, side(w), side(h), image::imageops::FilterType::Triangle))
+}
+
+fn even(image: RgbImage) -> RgbImage {
+    match image.height() % 2 {
+        0 => image,
+        _ => image::imageops::resize(
+            &image,
+            image.width(),
+            image.height() + 1,
+            image::imageops::FilterType::Nearest,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up() {
+        let cells = |row: &[&str]| row.iter().map(|c| c.to_string()).collect::<Vec<_>>();
+        let rows = vec![cells(&["loss", "10.5"]), cells(&["accuracy", "0.25"])];
+        let text = Terminal::plain().table(&cells(&["name", "value"]), &rows);
+        assert_eq!(text, "name      value\nloss       10.5\naccuracy   0.25");
+    }
+
+    #[test]
+    fn tokens_without_colour_mark_the_noise() {
+        let grid = TokenGrid {
+            width: 2,
+            tokens: vec![7, 12, 100, 3],
+            marked: vec![false, true, false, false],
+            caption: "2 x 2".into(),
+            ..TokenGrid::default()
+        };
+        assert_eq!(Terminal::plain().tokens(&grid), "  7  12*\n100   3\n2 x 2");
+    }
+
+    #[test]
+    fn small_pictures_grow_by_whole_factors() {
+        let size = |w, h| fit_to(&RgbImage::new(w, h), 64, 46).dimensions();
+        assert_eq!((size(8, 8), size(32, 32), size(100, 50)), ((40, 40), (32, 32), (64, 32)));
+        assert_eq!(size(1, 1), (46, 46));
+        assert_eq!(size(1000, 1), (64, 2));
+    }
+}

@@ -1,0 +1,329 @@
+//! The subcommands that do the work: train, sample, eval, show, config.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use super::cli::{Common, device, lab};
+use super::progress::Progress;
+use super::terminal::Terminal;
+use crate::config::{self, RunConfig};
+use crate::error::{Error, Result};
+use crate::lab::folder::replaceable;
+use crate::lab::view::{Block, View};
+use crate::lab::watch::{Watch, stop_asked};
+use crate::lab::{Origin, Wish};
+use crate::networks::Networks;
+use crate::{eval, image, train};
+use ::image::codecs::gif::{GifEncoder, Repeat};
+use ::image::{Delay, Frame, RgbImage};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Args)]
+pub struct Train {
+    /// The config of the run, such as configs/emoji-32.ron
+    config: PathBuf,
+    /// Go on from the latest checkpoint in the folder
+    #[arg(long)]
+    resume: bool,
+    /// The run's folder [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Stop with a checkpoint after so many minutes of training
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    minutes: Option<f64>,
+    /// Stop with a checkpoint after so many steps of this call
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct Sample {
+    /// What the picture shows
+    text: String,
+    /// Passes of the model
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=1000))]
+    steps: Option<i64>,
+    /// Guidance: one number, or first and last as 8..4
+    #[arg(long, value_name = "S", value_parser = |t: &str| pair(t, 0.0))]
+    cfg: Option<(f64, f64)>,
+    /// Softmax divisor: one number, or first and last as 0.7..0.3
+    #[arg(long, value_name = "T", value_parser = |t: &str| pair(t, 0.01))]
+    temperature: Option<(f64, f64)>,
+    /// So many pictures
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=64))]
+    count: i64,
+    /// What the picture should not show
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    negative: String,
+    /// Write the picture here; else into the run folder
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write a film of the picture as it emerges
+    #[arg(long, value_name = "FILE")]
+    gif: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Eval {
+    /// A model folder, a shipped model's name, or the config of a run whose model is trained
+    #[arg(value_name = "CONFIG|DIR|NAME")]
+    what: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// List everything that is wrong in a config file
+    Check { file: PathBuf },
+    /// Print a config file in full, every default written out
+    Show { file: PathBuf },
+    /// What differs from the defaults, or from another file
+    Diff { file: PathBuf, other: Option<PathBuf> },
+}
+
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of minutes".to_string())?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
+}
+
+fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
+    let (a, b) = text.split_once("..").unwrap_or((text, text));
+    let number = |t: &str| t.parse::<f64>().ok().filter(|y| (least..=100.0).contains(y));
+    number(a)
+        .zip(number(b))
+        .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
+}
+
+/// `paella train`.
+pub fn train(args: &Train, common: &Common) -> Result<()> {
+    let mut config = RunConfig::read(&args.config)?;
+    if let Some(name) = &common.device {
+        config.device = name.parse()?;
+    }
+    config.seed = common.seed.unwrap_or(config.seed);
+    let options = train::Options {
+        out: args.out.clone(),
+        resume: args.resume,
+        max_seconds: args.minutes.map(|m| m * 60.0),
+        max_steps: args.steps,
+    };
+    let mut progress = Progress::new(common.json);
+    let mut phase = String::new();
+    let outcome = train::run(&config, &options, &mut |record| {
+        if record.phase != phase {
+            (phase, progress) = (record.phase.clone(), Progress::new(common.json));
+        }
+        progress.record(record, None);
+        !stop_asked()
+    })?;
+    drop(progress);
+    let model = outcome.model.as_ref().map(|m| m.display().to_string());
+    if common.json {
+        let end = serde_json::json!({ "finished": outcome.finished, "folder": outcome.folder, "model": model });
+        println!("{end}");
+        return Ok(());
+    }
+    println!(
+        "{}: {}",
+        if outcome.finished { "finished" } else { "stopped" },
+        outcome.folder.display()
+    );
+    if let Some(model) = model {
+        println!("model: {model}\n  try it: paella --model {model}");
+    }
+    if !outcome.finished {
+        println!("  go on: paella train {} --resume", args.config.display());
+    }
+    Ok(())
+}
+
+/// `paella sample`.
+pub fn sample(args: &Sample, common: &Common) -> Result<()> {
+    for file in args.out.iter().chain(&args.gif) {
+        replaceable(file)?;
+    }
+    let mut lab = lab(common)?;
+    let wish = Wish {
+        text: args.text.clone(),
+        negative: args.negative.clone(),
+        steps: args.steps,
+        cfg_scale: args.cfg,
+        temperature: args.temperature,
+        greedy: None,
+        seed: common.seed,
+        count: args.count,
+    };
+    let mut progress = Progress::new(common.json);
+    let run = lab.walk(&wish, &mut progress)?;
+    drop(progress);
+    if let Some(file) = &args.gif {
+        film(&lab.frames(&run)?, file)?;
+    }
+    let mut view = lab.finish(&run)?;
+    match &args.out {
+        Some(out) => save_as(&mut view, out)?,
+        None => lab.keep(&mut view, "sample")?,
+    }
+    if let Some(file) = &args.gif {
+        view = view.note(format!("film: {}", file.display()));
+    }
+    show_view(&view, common)
+}
+
+fn save_as(view: &mut View, out: &Path) -> Result<()> {
+    for block in &mut view.blocks {
+        if let Block::Picture { image, file, .. } = block {
+            image::save(image, out)?;
+            *file = Some(out.into());
+        }
+    }
+    Ok(())
+}
+
+/// Frames of 64 pixels and more, a quarter second each, the last one longer.
+fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
+    let place = file.display().to_string();
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::data(format!("could not write the film: {e}"), &place, "")
+    };
+    let mut bytes = Vec::new();
+    {
+        let mut encoder = GifEncoder::new(&mut bytes);
+        encoder.set_repeat(Repeat::Infinite).map_err(|e| failed(&e))?;
+        for (i, frame) in frames.iter().enumerate() {
+            let millis = if i + 1 == frames.len() { 2000 } else { 250 };
+            let factor = (256 / frame.width().max(1)).max(1);
+            let large =
+                ::image::DynamicImage::ImageRgb8(image::enlarge(frame, factor)).into_rgba8();
+            let delay = Delay::from_saturating_duration(Duration::from_millis(millis));
+            encoder.encode_frame(Frame::from_parts(large, 0, 0, delay)).map_err(|e| failed(&e))?;
+        }
+    }
+    crate::files::write(file, &bytes).map_err(|e| failed(&e))
+}
+
+/// `paella show`.
+pub fn show(what: &str, common: &Common) -> Result<()> {
+    let mut lab = lab(common)?;
+    let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
+    let reply = lab.turn(&line, &mut Progress::new(common.json))?;
+    reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
+}
+
+/// `paella eval`.
+pub fn eval(args: &Eval, common: &Common) -> Result<()> {
+    let name = args.what.clone().or_else(|| common.model.clone());
+    let name = name.or_else(|| crate::lab::model::shipped_models().first().cloned());
+    let name = name.ok_or_else(|| Error::command("which model?", "eval", "paella eval DIR"))?;
+    let folder = match Origin::find(&name)? {
+        Origin::Folder(folder) => folder,
+        Origin::Config(file) => trained(&RunConfig::read(&file)?.name),
+    };
+    eprintln!("{}:", folder.display());
+    let nets = Networks::load(&folder, device(common)?)?;
+    let scores = eval::run(&nets, &mut |note| eprintln!("{note} ..."))?;
+    if common.json {
+        println!("{}", serde_json::to_string(&scores).unwrap_or_default());
+        return Ok(());
+    }
+    Terminal::detect().show(&scores_view(&scores, nets.config.eval.feature_size));
+    Ok(())
+}
+
+/// The model of a run, else the shipped one of this name.
+fn trained(name: &str) -> PathBuf {
+    let own = Path::new("runs").join(name).join("model");
+    match Origin::find(name) {
+        Ok(Origin::Folder(shipped)) if !own.join("config.ron").is_file() => shipped,
+        _ => own,
+    }
+}
+
+fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
+    let percent = |share: f64| format!("{:.1}%", share * 100.0);
+    let mut rows = vec![
+        vec!["tokenizer, PSNR".to_string(), format!("{:.2} dB", scores.psnr_db)],
+        vec!["codes in use".into(), percent(scores.codes_used)],
+    ];
+    let concepts = [
+        ("training captions", &scores.concepts_train),
+        ("held-out pairs", &scores.concepts_held_out),
+    ];
+    for (name, score) in concepts.into_iter().filter_map(|(name, s)| s.as_ref().map(|s| (name, s)))
+    {
+        if score.captions == 0 {
+            continue;
+        }
+        rows.push(vec![
+            format!("{name}: concept at rank 1"),
+            format!(
+                "{} of {} captions, among {:.0} pictures",
+                percent(score.rank1),
+                score.captions,
+                score.candidates
+            ),
+        ]);
+        rows.push(vec![format!("{name}: concept at rank 5"), percent(score.rank5)]);
+    }
+    if let Some(c) = &scores.classifier {
+        rows.push(vec!["classifier on real pictures".into(), percent(c.on_real)]);
+        rows.push(vec![
+            "classifier on generated pictures".into(),
+            format!("{} of {}", percent(c.on_generated), c.pictures),
+        ]);
+    }
+    let guess = |g: &eval::Guess| {
+        vec![format!("{:.1}", g.t), format!("{:.3}", g.cross_entropy), percent(g.accuracy)]
+    };
+    let view = View::new().table(&["score", "value"], rows).text("").table(
+        &["T", "nats per noised token", "accuracy"],
+        scores.guesses.iter().map(guess).collect(),
+    );
+    match scores.concepts_train {
+        None => view,
+        Some(_) => view.note(format!(
+            "concept: that of the nearest real picture of the same style, both averaged to {feature_size} x {feature_size}, Euclidean distance"
+        )),
+    }
+}
+
+/// `paella config`.
+pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
+    match what {
+        ConfigCommand::Check { file } => {
+            let config = RunConfig::read(file)?;
+            match json {
+                true => println!("{}", serde_json::json!({ "ok": true, "name": config.name })),
+                false => println!("{}: no faults", file.display()),
+            }
+        }
+        ConfigCommand::Show { file } => {
+            let config = RunConfig::read(file)?;
+            match json {
+                true => println!("{}", serde_json::to_string(&config).unwrap_or_default()),
+                false => println!("{}", config::to_ron(&config)),
+            }
+        }
+        ConfigCommand::Diff { file, other } => {
+            let a = other
+                .as_ref()
+                .map_or_else(|| Ok(RunConfig::default()), |_| RunConfig::read(file))?;
+            let b = RunConfig::read(other.as_ref().unwrap_or(file))?;
+            let rows = config::diff(&a, &b);
+            if json {
+                let row = |(p, a, b): &(String, String, String)| serde_json::json!({ "path": p, "from": a, "to": b });
+                println!("{}", serde_json::Value::Array(rows.iter().map(row).collect()));
+            } else {
+                rows.iter().for_each(|(path, a, b)| println!("{path}: {a} -> {b}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show_view(view: &View, common: &Common) -> Result<()> {
+    match common.json {
+        true => println!("{}", view.to_json()),
+        false => Terminal::detect().show(view),
+    }
+    Ok(())
+}

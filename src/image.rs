@@ -1,0 +1,291 @@
+//! Pictures: file <-> RGB <-> tensor, grids, saving.
+//!
+//! A tensor of one picture is (3, H, W) f32 in 0..=1, on the CPU unless said.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage, RgbaImage};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// The largest picture we unpack, in bytes of pixels: 512 MiB.
+const MAX_BYTES: u64 = 512 << 20;
+
+const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
+
+/// A picture file's bytes -> RGB. PNG, WebP, JPEG, GIF (first frame), BMP or PNM, told apart by content.
+/// Transparent pixels go on white; the turn that a camera noted is applied.
+///
+/// Errors: not one of these formats, damaged, or more than 512 MiB of pixels.
+pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
+    // Decoders see any bytes at all: a panic in one of them is a damaged picture, not the end of a run.
+    let outcome = catch_unwind(AssertUnwindSafe(|| decode_any(bytes)));
+    let picture = outcome.unwrap_or_else(|_| Err("its decoder gave up".into()));
+    picture.map_err(|why| Error::data(format!("the picture cannot be decoded: {why}"), "", FORMATS))
+}
+
+const FORMATS: &str = "PNG, WebP, JPEG, GIF, BMP and PNM are read";
+
+fn decode_any(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut decoder =
+        reader.map_err(|e| e.to_string())?.into_decoder().map_err(|e| e.to_string())?;
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(format!("{} bytes of pixels, at most {MAX_BYTES}", decoder.total_bytes()));
+    }
+    let turn = decoder.orientation().map_err(|e| e.to_string())?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    picture.apply_orientation(turn);
+    Ok(if picture.color().has_alpha() {
+        on_white(&picture.into_rgba8())
+    } else {
+        picture.into_rgb8()
+    })
+}
+
+/// `alpha * colour + (1 - alpha) * white`, rounded.
+fn on_white(picture: &RgbaImage) -> RgbImage {
+    let blend = |colour: u8, alpha: u8| {
+        let (c, a) = (u32::from(colour), u32::from(alpha));
+        ((c * a + 255 * (255 - a) + 127) / 255) as u8
+    };
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [r, g, b, a] = picture.get_pixel(x, y).0;
+        Rgb([blend(r, a), blend(g, a), blend(b, a)])
+    })
+}
+
+/// A picture file -> RGB, as [`decode`].
+///
+/// Errors: the file cannot be read, or as [`decode`]; both name the file.
+pub fn load(path: &Path) -> Result<RgbImage> {
+    let place = path.display().to_string();
+    let bytes = std::fs::read(path)
+        .map_err(|e| Error::data(format!("cannot read the picture: {e}"), place.clone(), ""))?;
+    decode(&bytes).map_err(|error| {
+        let fault = &error.faults()[0];
+        Error::data(fault.what.clone(), place, fault.hint.clone())
+    })
+}
+
+/// The middle square of a picture, resized to `size` x `size` pixels: the mean of whole blocks where `size`
+/// divides the side (exact, and ten times as fast), else Lanczos over the whole area.
+pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
+    let (w, h) = img.dimensions();
+    let side = w.min(h);
+    if (w, h) == (size, size) {
+        return img.clone();
+    }
+    if side == 0 || size == 0 {
+        return RgbImage::from_pixel(size, size, WHITE);
+    }
+    // `DynamicImage` has its resampler compiled with the `image` crate, at full optimisation.
+    let picture = DynamicImage::ImageRgb8(img.clone());
+    let square = picture.crop_imm((w - side) / 2, (h - side) / 2, side, side);
+    if side == size {
+        return square.into_rgb8();
+    }
+    if side.is_multiple_of(size) && side / size <= 64 {
+        return block_means(&square.into_rgb8(), side / size);
+    }
+    square.resize_exact(size, size, FilterType::Lanczos3).into_rgb8()
+}
+
+/// Each block of `n` x `n` pixels -> its mean, rounded. `n` at most 64, so that the sums fit.
+fn block_means(img: &RgbImage, n: u32) -> RgbImage {
+    let size = img.width() / n;
+    let mut sums = vec![0u32; (size * size * 3) as usize];
+    for (y, row) in img.as_raw().chunks_exact((size * n * 3) as usize).enumerate() {
+        let start = y / n as usize * size as usize * 3;
+        let sums = &mut sums[start..start + size as usize * 3];
+        for (sum, block) in sums.chunks_exact_mut(3).zip(row.chunks_exact(3 * n as usize)) {
+            for pixel in block.chunks_exact(3) {
+                sum.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
+            }
+        }
+    }
+    let area = n * n;
+    let means = sums.into_iter().map(|sum| ((sum + area / 2) / area) as u8).collect();
+    RgbImage::from_raw(size, size, means).expect("three channels a pixel")
+}
+
+/// (H, W) RGB -> (3, H, W) f32 in 0..=1.
+pub fn to_tensor(img: &RgbImage) -> Tensor {
+    let (w, h) = img.dimensions();
+    let pixels = Tensor::from_slice(img.as_raw()).view([i64::from(h), i64::from(w), 3]);
+    pixels.permute([2, 0, 1]).to_kind(Kind::Float).contiguous() / 255.0
+}
+
+/// (3, H, W) of any float kind and device -> RGB, clamped to 0..=1; what is not a number becomes black.
+pub fn from_tensor(t: &Tensor) -> RgbImage {
+    let (_, h, w) = t.size3().expect("a picture is (3, H, W)");
+    let bytes: Tensor = (t.detach().to_device(Device::Cpu).to_kind(Kind::Float) * 255.0)
+        .nan_to_num(0.0, 255.0, 0.0)
+        .round()
+        .clamp(0.0, 255.0)
+        .to_kind(Kind::Uint8)
+        .permute([1, 2, 0])
+        .contiguous()
+        .view([-1]);
+    let mut pixels = vec![0u8; bytes.numel()];
+    bytes.copy_data(&mut pixels, bytes.numel());
+    RgbImage::from_raw(w as u32, h as u32, pixels).expect("a picture has three channels")
+}
+
+/// Pictures in rows of `columns`, `gap` white pixels between them; cells are as large as the largest picture.
+pub fn grid(images: &[RgbImage], columns: usize, gap: u32) -> RgbImage {
+    let columns = columns.clamp(1, images.len().max(1)) as u32;
+    let rows = (images.len() as u32).div_ceil(columns);
+    let w = images.iter().map(RgbImage::width).max().unwrap_or(1);
+    let h = images.iter().map(RgbImage::height).max().unwrap_or(1);
+    let side = |cell: u32, n: u32| (cell * n + gap * n.saturating_sub(1)).max(1);
+    let mut sheet = RgbImage::from_pixel(side(w, columns), side(h, rows), WHITE);
+    for (i, img) in images.iter().enumerate() {
+        let (x, y) = (i as u32 % columns * (w + gap), i as u32 / columns * (h + gap));
+        image::imageops::replace(&mut sheet, img, x.into(), y.into());
+    }
+    sheet
+}
+
+/// Each pixel becomes a square of `factor` x `factor`; 0 counts as 1.
+pub fn enlarge(img: &RgbImage, factor: u32) -> RgbImage {
+    let factor = factor.max(1);
+    RgbImage::from_fn(img.width() * factor, img.height() * factor, |x, y| {
+        *img.get_pixel(x / factor, y / factor)
+    })
+}
+
+/// Write a picture in the format of its extension (`.png`, `.webp`, `.jpg`, `.gif`, `.bmp`, `.ppm`).
+/// Folders are made; the file appears whole or not at all.
+///
+/// Errors: unknown extension; the disk refuses; something that is no file is there.
+pub fn save(img: &RgbImage, path: &Path) -> Result<()> {
+    let place = path.display().to_string();
+    let format = ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled);
+    let Some(format) = format else {
+        let what = "no picture format goes with this file name";
+        return Err(Error::data(what, place, "end the name with .png"));
+    };
+    let fail = |e: String| Error::data(format!("cannot save the picture: {e}"), place.clone(), "");
+    let mut bytes = Cursor::new(Vec::new());
+    img.write_to(&mut bytes, format).map_err(|e| fail(e.to_string()))?;
+    crate::files::write(path, bytes.get_ref()).map_err(|e| fail(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(w: u32, h: u32) -> RgbImage {
+        RgbImage::from_fn(w, h, |x, y| Rgb([(x * 9) as u8, (y * 7) as u8, 200]))
+    }
+
+    fn encoded(img: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        img.write_to(&mut bytes, format).expect("memory takes it");
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn a_tensor_gives_the_picture_back() {
+        let img = ramp(5, 3);
+        let t = to_tensor(&img);
+        assert_eq!(t.size(), [3, 3, 5]);
+        assert!((t.double_value(&[0, 0, 4]) - 36.0 / 255.0).abs() < 1e-6);
+        assert_eq!(from_tensor(&t), img);
+    }
+
+    #[test]
+    fn tensors_out_of_range_are_clamped() {
+        let t = Tensor::from_slice(&[-1f32, 2.0, f32::NAN]).view([3, 1, 1]);
+        assert_eq!(from_tensor(&t).get_pixel(0, 0).0, [0, 255, 0]);
+    }
+
+    #[test]
+    fn alpha_goes_on_white() {
+        let clear = RgbaImage::from_pixel(2, 2, image::Rgba([10, 20, 30, 0]));
+        let half = RgbaImage::from_pixel(2, 2, image::Rgba([0, 0, 0, 128]));
+        for format in [ImageFormat::Png, ImageFormat::WebP] {
+            let bytes = encoded(&clear.clone().into(), format);
+            assert_eq!(decode(&bytes).expect("valid").get_pixel(1, 1), &WHITE);
+        }
+        let bytes = encoded(&half.into(), ImageFormat::Png);
+        assert_eq!(decode(&bytes).expect("valid").get_pixel(0, 0).0, [127; 3]);
+    }
+
+    #[test]
+    fn every_format_decodes() {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, WebP};
+        for format in [Bmp, Gif, Jpeg, Png, Pnm, WebP] {
+            let bytes = encoded(&ramp(8, 6).into(), format);
+            assert_eq!(decode(&bytes).expect("valid").dimensions(), (8, 6), "{format:?}");
+            // Cut anywhere, it is an error or a picture, never a panic.
+            for end in 0..bytes.len() {
+                let _ = decode(&bytes[..end]);
+            }
+        }
+        let grey =
+            DynamicImage::ImageLuma16(image::ImageBuffer::from_pixel(2, 2, image::Luma([65535])));
+        assert_eq!(
+            decode(&encoded(&grey, ImageFormat::Png)).expect("valid").get_pixel(0, 0),
+            &WHITE
+        );
+        assert!(decode(b"no picture").is_err());
+    }
+
+    #[test]
+    fn fit_takes_the_middle_square() {
+        let mut img = RgbImage::from_pixel(30, 10, Rgb([255, 0, 0]));
+        (10..20).for_each(|x| (0..10).for_each(|y| img.put_pixel(x, y, Rgb([0, 0, 255]))));
+        for size in [1, 5, 10, 33] {
+            let square = fit(&img, size);
+            assert_eq!(square.dimensions(), (size, size));
+            assert!(square.pixels().all(|p| p.0 == [0, 0, 255]), "size {size}");
+        }
+        assert_eq!(fit(&RgbImage::new(0, 4), 3).dimensions(), (3, 3));
+    }
+
+    #[test]
+    fn whole_blocks_become_their_mean() {
+        let img = RgbImage::from_fn(6, 6, |x, y| Rgb([(x * 10) as u8, (y * 10) as u8, 7]));
+        assert_eq!(fit(&img, 3).get_pixel(1, 2).0, [25, 45, 7]);
+        assert_eq!(fit(&img, 2).get_pixel(1, 0).0, [40, 10, 7]);
+    }
+
+    #[test]
+    fn shrinking_averages_the_area() {
+        let checks =
+            RgbImage::from_fn(64, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 0 } else { 255 }; 3]));
+        assert!(fit(&checks, 8).pixels().all(|p| p.0[0].abs_diff(128) < 12));
+    }
+
+    #[test]
+    fn grids_have_gaps_and_enlarging_repeats() {
+        let cell = RgbImage::new(4, 4);
+        let sheet = grid(&[cell.clone(), cell.clone(), cell.clone()], 2, 1);
+        assert_eq!(sheet.dimensions(), (9, 9));
+        assert_eq!((sheet.get_pixel(4, 0), sheet.get_pixel(8, 8)), (&WHITE, &WHITE));
+        assert_eq!(sheet.get_pixel(8, 3).0, [0; 3]);
+        assert_eq!(grid(&[], 0, 3).dimensions(), (1, 1));
+        let big = enlarge(&ramp(2, 2), 3);
+        assert_eq!(big.dimensions(), (6, 6));
+        assert_eq!(big.get_pixel(5, 2), ramp(2, 2).get_pixel(1, 0));
+    }
+
+    #[test]
+    fn saves_whole_files_and_names_the_trouble() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/b/c.png");
+        save(&ramp(4, 4), &path).expect("saved");
+        assert_eq!(load(&path).expect("loaded"), ramp(4, 4));
+        assert_eq!(std::fs::read_dir(path.parent().expect("b")).expect("read").count(), 1);
+        let error = save(&ramp(4, 4), &folder.path().join("c.xyz")).expect_err("no such format");
+        assert!(error.to_string().contains(".png"), "{error}");
+        let error = load(&folder.path().join("none.png")).expect_err("not there");
+        assert!(error.to_string().contains("none.png"), "{error}");
+    }
+}

@@ -1,0 +1,240 @@
+//! From words to calls: what each row of the command table runs. Checks arguments, then calls the Lab.
+
+use super::args::Args;
+use super::command::{Command, PLOTS};
+use super::picture::source_of;
+use super::view::View;
+use super::watch::Watch;
+use super::{Lab, Pick, Wish};
+use crate::error::Result;
+use std::path::Path;
+
+type Watching<'a> = &'a mut dyn Watch;
+
+/// The synopsis of a command, for messages.
+fn usage(name: &str) -> &'static str {
+    Command::find(name).map_or("", |c| c.synopsis)
+}
+
+/// One word that has to be there.
+fn one<'a>(args: &'a Args, name: &str, what: &str) -> Result<&'a str> {
+    args.at_most(1, usage(name))?;
+    let missing = || args.fault(format!("{what} is missing"), format!("usage: {}", usage(name)));
+    args.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
+}
+
+/// No words at all.
+fn none(args: &Args, name: &str) -> Result<()> {
+    args.at_most(0, usage(name))
+}
+
+pub fn data(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("data"))?;
+    let source = args.words.first().map(|w| source_of(w)).transpose()?;
+    let names = |key: &str| {
+        args.get(key).map(|v| v.split(',').filter(|n| !n.is_empty()).map(String::from).collect())
+    };
+    let (groups, styles) = (names("group"), names("style"));
+    let size = args.key("size", 8i64..=1024)?;
+    let limit = args.key("limit", 1u64..=1_000_000_000)?;
+    let another = source.is_some();
+    lab.choose_data(source, |config| {
+        config.groups =
+            groups.unwrap_or(if another { Vec::new() } else { std::mem::take(&mut config.groups) });
+        config.styles =
+            styles.unwrap_or(if another { Vec::new() } else { std::mem::take(&mut config.styles) });
+        config.size = size.unwrap_or(config.size);
+        config.limit = limit.map(|n| n as usize).or(config.limit);
+    })
+}
+
+pub fn show(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    let text = args.joined();
+    match args.words.as_slice() {
+        [] => lab.show_again(),
+        [word] if Path::new(word).is_file() => lab.show(&Pick::File(word.into())),
+        [word] => match word.parse::<i64>() {
+            Ok(index) => lab.show(&Pick::Index(index)),
+            Err(_) => lab.show(&Pick::Caption(text)),
+        },
+        _ => lab.show(&Pick::Caption(text)),
+    }
+}
+
+pub fn caption(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    match args.words.as_slice() {
+        [] => lab.caption(),
+        [word] if word.parse::<i64>().is_ok() => {
+            let index = args.need(0, "N", 0..=i64::MAX, usage("caption"))?;
+            lab.caption_of(index)
+        }
+        _ => lab.find_captions(&args.joined()),
+    }
+}
+
+pub fn encode(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "encode")?;
+    lab.encode()
+}
+
+pub fn decode(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "decode")?;
+    lab.decode()
+}
+
+pub fn codebook(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "codebook")?;
+    lab.codebook()
+}
+
+pub fn noise(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("noise"))?;
+    lab.noise(args.need(0, "T", 0.0..=1.0, usage("noise"))?)
+}
+
+pub fn predict(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    let text = args.joined();
+    lab.predict(Some(text.as_str()).filter(|_| !args.words.is_empty()))
+}
+
+pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("loss"))?;
+    lab.loss(args.word(0, "N", 1i64..=256)?)
+}
+
+/// The words as text and the keys of `SAMPLING`.
+fn wish(args: &Args, name: &str) -> Result<Wish> {
+    let text = args.joined();
+    if text.is_empty() && args.words.is_empty() {
+        let hint = format!("usage: {}; the empty text is \"\"", usage(name));
+        return Err(args.fault("the text is missing", hint));
+    }
+    let greedy = match args.get("greedy") {
+        None => None,
+        Some("true" | "yes" | "1") => Some(true),
+        Some("false" | "no" | "0") => Some(false),
+        Some(other) => {
+            return Err(args.fault(format!("`{other}` is neither true nor false"), "greedy=true"));
+        }
+    };
+    Ok(Wish {
+        text,
+        negative: args.get("negative").unwrap_or_default().into(),
+        steps: args.key("steps", 1i64..=1000)?,
+        cfg_scale: args.key_pair("cfg", 0.0..=100.0)?,
+        temperature: args.key_pair("temperature", 0.01..=100.0)?,
+        greedy,
+        seed: args.key("seed", 0..=u64::MAX)?,
+        count: args.key("count", 1i64..=64)?.unwrap_or(1),
+    })
+}
+
+pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    lab.sample(&wish(args, "sample")?, watch)
+}
+
+pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.start(&wish(args, "start")?)
+}
+
+pub fn next(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    args.at_most(1, usage("next"))?;
+    let count = args.word(0, "N", 1u64..=1000)?.unwrap_or(1);
+    lab.next(count as usize, watch)
+}
+
+pub fn back(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("back"))?;
+    let count = args.word(0, "N", 1u64..=1000)?.unwrap_or(1);
+    lab.back(count as usize)
+}
+
+pub fn step(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    args.at_most(1, usage("step"))?;
+    let count = args.word(0, "N", 1u64..=100)?.unwrap_or(1);
+    lab.step(count, watch)
+}
+
+pub fn train(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    args.at_most(1, usage("train"))?;
+    lab.train(args.need(0, "N", 1u64..=1_000_000_000, usage("train"))?, watch)
+}
+
+pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    match one(args, "plot", "the name of the plot")? {
+        "loss" => lab.plot_loss(),
+        "noise" => lab.plot_noise(lab.desk().picture.is_none().then_some(16)),
+        "tokens" => lab.plot_tokens(),
+        "schedule" => lab.plot_schedule(),
+        other => {
+            Err(args
+                .fault(format!("unknown plot `{other}`"), format!("known: {}", PLOTS.join(", "))))
+        }
+    }
+}
+
+pub fn set(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    // The value is taken from the line itself: RON has quotes, blanks and `=` of its own.
+    let mut parts = args.line.splitn(3, char::is_whitespace).skip(1);
+    let path = parts.next().unwrap_or_default();
+    let value = parts.next().map(str::trim).filter(|v| !v.is_empty());
+    match value {
+        Some(value) => lab.set(path, value),
+        None => Err(args.fault("path or value is missing", format!("usage: {}", usage("set")))),
+    }
+}
+
+pub fn config(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("config"))?;
+    match args.words.first().map(String::as_str) {
+        Some("diff") => Ok(lab.config_diff()),
+        path => lab.config(path),
+    }
+}
+
+pub fn seed(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("seed"))?;
+    let seed = args.need(0, "N", 0..=u64::MAX, usage("seed"))?;
+    lab.seed(seed);
+    Ok(View::new().text(format!("seed {seed}")))
+}
+
+pub fn save(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.save(Path::new(one(args, "save", "the folder")?))
+}
+
+pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    if args.words.is_empty() {
+        return Ok(lab.models());
+    }
+    lab.load(one(args, "load", "the model")?)
+}
+
+pub fn export(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.export(Path::new(one(args, "export", "the file")?))
+}
+
+pub fn explain(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.explain(one(args, "explain", "the command")?)
+}
+
+pub fn undo(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "undo")?;
+    lab.undo()
+}
+
+pub fn last_error(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "last_error")?;
+    Ok(lab.last_error())
+}
+
+pub fn help(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("help"))?;
+    lab.help(args.words.first().map(String::as_str))
+}
+
+pub fn quit(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    none(args, "quit")?;
+    lab.quit();
+    Ok(View::new())
+}

@@ -1,0 +1,117 @@
+//! What may come next on the line: commands, keys, captions, settings, models, files.
+
+use super::Lab;
+use super::command::{COMMANDS, Command, Takes};
+use super::model::shipped_models;
+use crate::data::Part;
+
+/// The candidates for the word before the cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// Where the word starts, in bytes.
+    pub start: usize,
+    pub words: Vec<String>,
+    /// File names fit too; the face knows how to list them.
+    pub files: bool,
+}
+
+/// At most so many captions are offered.
+const MOST: usize = 40;
+
+impl Lab {
+    /// `line` up to the cursor -> what may stand there.
+    pub fn complete(&mut self, line: &str) -> Completion {
+        let start = line.rfind(char::is_whitespace).map_or(0, |i| i + 1);
+        let (before, word) = (line[..start].trim(), &line[start..]);
+        let pick = |all: Vec<String>| -> Vec<String> {
+            all.into_iter().filter(|w| w.starts_with(word)).collect()
+        };
+        let Some(name) = before.split_whitespace().next() else {
+            let names = COMMANDS.iter().map(|c| format!("{} ", c.name)).collect();
+            return Completion { start, words: pick(names), files: false };
+        };
+        let Ok(command) = Command::find(name) else { return Completion::default() };
+        let keys = command.keys.iter().map(|k| format!("{k}=")).collect();
+        let first = before == name;
+        let mut words = match command.takes {
+            Takes::Caption => {
+                let mut found = self.complete_caption(line, name);
+                if found.words.is_empty() {
+                    found = Completion { start, words: pick(keys), files: command.name == "show" };
+                }
+                return found;
+            }
+            Takes::Setting if first => {
+                let diff = (command.name == "config").then(|| "diff".to_string());
+                pick(crate::config::paths(&self.state.settings).into_iter().chain(diff).collect())
+            }
+            Takes::Command if first => pick(COMMANDS.iter().map(|c| c.name.to_string()).collect()),
+            Takes::Model if first => pick(shipped_models()),
+            Takes::Source if first => pick(["emoji", "fashion"].map(String::from).to_vec()),
+            Takes::OneOf(words) if first => pick(words.iter().map(|w| w.to_string()).collect()),
+            _ => Vec::new(),
+        };
+        words.extend(pick(keys));
+        Completion {
+            start,
+            words,
+            files: first && matches!(command.takes, Takes::Model | Takes::File | Takes::Source),
+        }
+    }
+
+    /// Captions that begin with everything behind the command, quote or not.
+    fn complete_caption(&mut self, line: &str, name: &str) -> Completion {
+        let from = line.find(name).unwrap_or(0) + name.len();
+        let rest = &line[from..];
+        let start = from + (rest.len() - rest.trim_start().len());
+        let quote = line[start..].chars().next().filter(|c| matches!(c, '"' | '\''));
+        let typed = line[start..].trim_start_matches(['"', '\'']).to_lowercase();
+        if typed.is_empty() && quote.is_none() {
+            return Completion::default();
+        }
+        let Ok(data) = self.data(Part::Train) else { return Completion::default() };
+        let mut words: Vec<String> = Vec::new();
+        for record in data.records.iter().filter(|r| r.caption.to_lowercase().starts_with(&typed)) {
+            let text = match quote {
+                Some(q) => format!("{q}{}{q}", record.caption),
+                None => record.caption.clone(),
+            };
+            if !words.contains(&text) {
+                words.push(text);
+            }
+            if words.len() == MOST {
+                break;
+            }
+        }
+        Completion { start, words, files: false }
+    }
+}
+
+/// The arguments that are still to come, for the grey hint behind the cursor.
+pub fn hint(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let command = COMMANDS.iter().find(|c| Some(c.name) == words.clone().next())?;
+    let (typed, ends) = (words.by_ref().count() - 1, line.ends_with(' '));
+    let arguments = command.synopsis.strip_prefix(command.name)?.trim_start();
+    match typed {
+        0 if arguments.is_empty() => None,
+        0 if ends => Some(arguments.into()),
+        0 => Some(format!(" {arguments}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_show_arguments() {
+        assert_eq!(hint("noise").as_deref(), Some(" T"));
+        assert_eq!(hint("noise ").as_deref(), Some("T"));
+        assert_eq!(
+            (hint("noise 0.5"), hint("encode"), hint(""), hint("bogus ")),
+            (None, None, None, None)
+        );
+    }
+}

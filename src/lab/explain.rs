@@ -1,0 +1,118 @@
+//! The program explains itself: the source of a function, read when the program was built.
+
+use super::Lab;
+use super::command::Command;
+use super::view::View;
+use crate::error::Result;
+
+macro_rules! sources {
+    ($($file:literal),* $(,)?) => { &[$((concat!("src/", $file), include_str!(concat!("../", $file)))),*] };
+}
+
+/// In the order in which they are searched: the method first, the tools last.
+const SOURCES: &[(&str, &str)] = sources![
+    "noise.rs",
+    "loss.rs",
+    "plan.rs",
+    "sample.rs",
+    "networks.rs",
+    "train/denoiser.rs",
+    "model/mod.rs",
+    "tokens/codebook.rs",
+    "tokens/vqgan.rs",
+    "tokens/text.rs",
+    "optim.rs",
+    "data/mod.rs",
+    "image.rs",
+    "config/edit.rs",
+    "lab/mod.rs",
+    "lab/settings.rs",
+    "lab/turn.rs",
+    "lab/undo.rs",
+    "lab/help.rs",
+    "lab/plot.rs",
+    "lab/explain.rs",
+];
+
+/// A function of this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub file: &'static str,
+    /// Line of its first comment, from 1.
+    pub line: usize,
+    /// Comment, signature and body.
+    pub text: &'static str,
+}
+
+impl Lab {
+    /// The code behind a command, or a function by its own name, with the shapes in hand.
+    ///
+    /// Errors: neither a command nor a function.
+    pub fn explain(&self, name: &str) -> Result<View> {
+        let functions: Vec<&str> = match Command::find(name) {
+            Ok(command) => command.functions.to_vec(),
+            Err(_) if find_function(name).is_some() => vec![name],
+            Err(error) => return Err(error),
+        };
+        let mut view = View::new();
+        for found in functions.iter().filter_map(|name| find_function(name)) {
+            view = view
+                .note(format!("{}:{}", found.file, found.line))
+                .text(outdented(found.text) + "\n");
+        }
+        let rows = self.desk().shapes().into_iter().map(|(name, shape)| vec![name.into(), shape]);
+        let rows: Vec<Vec<String>> = rows.collect();
+        Ok(if rows.is_empty() { view } else { view.table(&["in hand", "shape"], rows) })
+    }
+}
+
+/// The first `pub fn` of that name: from its doc comment to its closing brace.
+pub fn find_function(name: &str) -> Option<Found> {
+    SOURCES.iter().find_map(|(file, source)| find_in(file, source, name))
+}
+
+fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<Found> {
+    let lines: Vec<&str> = source.split_inclusive('\n').collect();
+    let is_it = |line: &&str| {
+        let rest =
+            line.trim_start().strip_prefix("pub fn ").and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with(['(', '<']))
+    };
+    let signature = lines.iter().position(is_it)?;
+    let indent = lines[signature].len() - lines[signature].trim_start().len();
+    let above =
+        |line: &&&str| line.trim_start().starts_with("///") || line.trim_start().starts_with("#[");
+    let start = signature - lines[..signature].iter().rev().take_while(above).count();
+    // rustfmt puts the closing brace below the first letter of the signature.
+    let closes = |line: &&str| line.trim_end() == format!("{}}}", " ".repeat(indent));
+    let end = signature + lines[signature..].iter().position(closes)?;
+    let offset = |n: usize| lines[..n].iter().map(|l| l.len()).sum::<usize>();
+    Some(Found { file, line: start + 1, text: &source[offset(start)..offset(end + 1)] })
+}
+
+/// Without the indentation that all lines share.
+fn outdented(text: &str) -> String {
+    let indent = text.len() - text.trim_start().len();
+    let line = |l: &str| l.get(indent..).unwrap_or("").trim_end().to_string();
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_comment_and_body() {
+        let found = find_function("draw_mask").expect("it is there");
+        assert_eq!(found.file, "src/noise.rs");
+        assert!(found.text.starts_with("/// Where noise will stand"));
+        assert!(found.text.ends_with("}\n") && found.text.contains("le_tensor"));
+        assert!(find_function("no_such_function").is_none() && find_function("").is_none());
+    }
+
+    #[test]
+    fn methods_lose_their_indentation() {
+        let text = outdented("    /// a\n    pub fn f() {\n        1\n    }\n");
+        assert_eq!(text, "/// a\npub fn f() {\n    1\n}");
+    }
+}

@@ -1,0 +1,131 @@
+//! The run folder: every picture a command shows is kept, with its caption beside it.
+
+use super::view::{Block, View};
+use crate::error::Result;
+use crate::image;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `runs/<date-time>/NNN-command.png` and `.txt`; made with the first picture.
+pub struct RunFolder {
+    parent: PathBuf,
+    path: Option<PathBuf>,
+    count: usize,
+}
+
+impl RunFolder {
+    pub fn new(parent: impl Into<PathBuf>) -> Self {
+        Self { parent: parent.into(), path: None, count: 0 }
+    }
+
+    /// Where this run's files lie, once there are any.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Save each picture of the view that has no file yet and write the file into it.
+    pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
+        for block in &mut view.blocks {
+            let (Block::Picture { image, caption, file }
+            | Block::Chart { image, caption, file, .. }) = block
+            else {
+                continue;
+            };
+            if file.is_none() {
+                let path = self.next(command)?;
+                image::save(image, &path)?;
+                std::fs::write(path.with_extension("txt"), format!("{caption}\n"))
+                    .map_err(|e| image_error(&path, &e))?;
+                *file = Some(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, command: &str) -> Result<PathBuf> {
+        self.count += 1;
+        let file = format!("{:03}-{command}.png", self.count);
+        if let Some(path) = &self.path {
+            return Ok(path.join(file));
+        }
+        let path = fresh(&self.parent, &timestamp(SystemTime::now()))?;
+        Ok(self.path.insert(path).join(file))
+    }
+}
+
+/// A folder of that name, or with -2, -3, .. behind it, that did not exist before.
+fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
+    std::fs::create_dir_all(parent).map_err(|e| image_error(parent, &e))?;
+    for i in 1.. {
+        let path = parent.join(if i == 1 { name.into() } else { format!("{name}-{i}") });
+        match std::fs::create_dir(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(e) => return Err(image_error(&path, &e)),
+            Ok(()) => return Ok(path),
+        }
+    }
+    unreachable!("some number is free")
+}
+
+/// Refuse to put a file in the place of something that is none: a folder, a device such as /dev/null.
+///
+/// Errors: `path` is there and is no regular file.
+pub fn replaceable(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let place = path.display().to_string();
+            Err(crate::Error::command("there is something that is no file", place, "name a file"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn image_error(path: &Path, error: &std::io::Error) -> crate::Error {
+    let hint = "start paella in a folder you may write to, or name one: `paella --runs DIR`";
+    crate::Error::data(format!("could not write: {error}"), path.display().to_string(), hint)
+}
+
+/// `2026-01-31-17-05-09`, in UTC.
+///
+/// Source: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms, `civil_from_days`.
+pub fn timestamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, second) = ((seconds / 86_400) as i64 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153; // months from March
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02}-{hour:02}-{minute:02}-{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn tells_the_time() {
+        let at = |seconds| timestamp(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01-00-00-00");
+        assert_eq!(at(1_709_210_096), "2024-02-29-12-34-56"); // date -u -d @1709210096
+        assert_eq!(at(1_735_689_599), "2024-12-31-23-59-59");
+    }
+
+    #[test]
+    fn keeps_pictures_with_their_captions() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let mut folder = RunFolder::new(parent.path());
+        assert!(folder.path().is_none());
+        let mut view = View::new().picture(::image::RgbImage::new(2, 2), "a fox").text("x");
+        folder.keep(&mut view, "show").expect("kept");
+        let Block::Picture { file: Some(file), .. } = &view.blocks[0] else { panic!("no file") };
+        assert!(file.ends_with("001-show.png"));
+        let caption = std::fs::read_to_string(file.with_extension("txt")).expect("a caption");
+        assert_eq!(caption, "a fox\n");
+    }
+}

@@ -1,0 +1,56 @@
+//! The help, made from the command table.
+
+use super::Lab;
+use super::command::{COMMANDS, Command};
+use super::view::View;
+use crate::error::Result;
+
+/// Columns of a paragraph.
+const WIDTH: usize = 90;
+
+impl Lab {
+    /// All commands, or one in full.
+    ///
+    /// Errors: no such command.
+    pub fn help(&self, name: Option<&str>) -> Result<View> {
+        let Some(name) = name else {
+            let row = |c: &Command| vec![c.name.to_string(), c.summary.to_string()];
+            return Ok(View::new()
+                .table(&["command", "what it does"], COMMANDS.iter().map(row).collect())
+                .note(
+                    "`help COMMAND` tells more, `explain COMMAND` shows the code; Tab completes",
+                ));
+        };
+        let c = Command::find(name)?;
+        let mut text =
+            format!("{}\n\n{}\n\nexample: {}", c.synopsis, wrapped(c.help, WIDTH), c.example);
+        if !c.aliases.is_empty() {
+            text += &format!("\nalso:    {}", c.aliases.join(", "));
+        }
+        Ok(View::new().text(text).note(format!("`explain {}` shows the code behind it", c.name)))
+    }
+}
+
+/// Lines of at most `width` letters, broken at blanks.
+pub fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("never empty");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.into());
+        } else {
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn wraps_at_blanks() {
+        assert_eq!(super::wrapped("aa bb  cc\ndd", 5), "aa bb\ncc dd");
+        assert_eq!(super::wrapped("", 5), "");
+    }
+}

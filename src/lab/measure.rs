@@ -1,0 +1,220 @@
+//! What the model knows: predict and loss.
+
+use super::desk::{floats, ints};
+use super::picture::first_image;
+use super::view::View;
+use super::{Lab, seed_torch};
+use crate::data::Part;
+use crate::error::Result;
+use crate::image;
+use crate::loss::{accuracy, cross_entropy, weighted_mean};
+use crate::model::Denoiser;
+use crate::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
+use std::rc::Rc;
+use tch::{Device, Kind, Tensor};
+
+/// Loss in nats and accuracy at one noise ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    pub t: f64,
+    pub loss: f64,
+    pub accuracy: f64,
+}
+
+impl Lab {
+    /// One guess from the noised tokens; `caption` in place of the picture's own.
+    pub fn predict(&mut self, caption: Option<&str>) -> Result<View> {
+        let hint = "`noise 0.6` comes first";
+        let noised = self.state.desk.noised.clone();
+        let noised = noised.ok_or_else(|| Self::fault("there is no noised picture yet", hint))?;
+        let (tokens, picture) = (self.need_tokens()?, self.state.desk.picture()?);
+        let text = caption.unwrap_or(&picture.caption).to_string();
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let nets = bench.nets();
+        let t = Tensor::full([1], noised.t, (Kind::Float, nets.device));
+        let logits = tch::no_grad(|| {
+            nets.denoiser.logits(&noised.tokens, &t, &nets.cond(std::slice::from_ref(&text)))
+        });
+        let guess = logits.argmax(1, false); // (1, h, w)
+        let loss = self.weighted(&logits, &tokens, &noised.mask, &t);
+        let pictures = [&noised.tokens, &guess, &*tokens].map(|xs| first_image(&nets.decode(xs)));
+        let (all, share) = (
+            accuracy(&logits, &tokens).double_value(&[]),
+            hidden_accuracy(&guess, &tokens, &noised.mask),
+        );
+        let entropy = entropy(&logits);
+        let side = pictures[0].width();
+        let view = View::new()
+            .picture(
+                image::grid(&pictures, 3, 2),
+                format!("noised, best guess, original; T = {}, \"{text}\"", noised.t),
+            )
+            .text(format!(
+                "loss {loss:.3} nats, accuracy {:.1}% of all tokens, {} of the noised ones",
+                all * 100.0,
+                percent(share)
+            ))
+            .picture(
+                heat_image(&entropy, (logits.size()[1] as f64).log2(), side),
+                "uncertainty: black where the model is sure, bright where all codes seem alike",
+            );
+        Ok(view.table(
+            &["row", "column", "bits", "best code", "its share", "true code"],
+            uncertain(&logits, &tokens, &entropy),
+        ))
+    }
+
+    /// Loss and accuracy at T = 0.1 .. 0.9, for the picture in hand or for `count` pictures held back.
+    pub fn loss(&mut self, count: Option<i64>) -> Result<View> {
+        let (levels, what) = self.levels(count)?;
+        let row = |l: &Level| {
+            vec![
+                format!("{:.1}", l.t),
+                format!("{:.3}", l.loss),
+                format!("{:.1}%", l.accuracy * 100.0),
+            ]
+        };
+        Ok(View::new()
+            .text(format!("loss in nats over {what}"))
+            .table(&["T", "loss", "accuracy"], levels.iter().map(row).collect()))
+    }
+
+    /// The numbers behind `loss`, and of what they are.
+    pub fn levels(&mut self, count: Option<i64>) -> Result<(Vec<Level>, String)> {
+        let (images, captions, what) = match count {
+            Some(count) => {
+                let data = self.data(Part::Val)?;
+                let indices: Vec<i64> = (0..count.min(data.len() as i64)).collect();
+                (
+                    data.images(&indices),
+                    data.captions(&indices),
+                    format!("{} pictures held back", indices.len()),
+                )
+            }
+            None => {
+                let picture = self.state.desk.picture()?;
+                (
+                    picture.images.shallow_clone(),
+                    vec![picture.caption.clone()],
+                    format!("`{}`", picture.caption),
+                )
+            }
+        };
+        let seed = self.draw_seed();
+        seed_torch(seed);
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let nets = bench.nets();
+        let tokens = Rc::new(nets.encode(&images.to_device(nets.device)));
+        let cond = nets.cond(&captions);
+        let level = |tenth: i32| {
+            let t = Tensor::full(
+                [tokens.size()[0]],
+                f64::from(tenth) / 10.0,
+                (Kind::Float, nets.device),
+            );
+            let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
+            let mask = draw_mask(&uniform(&tokens.size(), nets.device), &t);
+            let logits = tch::no_grad(|| {
+                nets.denoiser.logits(&add_noise(&tokens, &noise, &mask), &t, &cond)
+            });
+            let loss = self.weighted(&logits, &tokens, &mask, &t);
+            Level {
+                t: f64::from(tenth) / 10.0,
+                loss,
+                accuracy: accuracy(&logits, &tokens).double_value(&[]),
+            }
+        };
+        Ok(((1..=9).map(level).collect(), what))
+    }
+
+    /// The loss as training computes it.
+    fn weighted(&self, logits: &Tensor, tokens: &Tensor, mask: &Tensor, t: &Tensor) -> f64 {
+        let train = &self.state.settings.train;
+        let loss = cross_entropy(logits, tokens, train.label_smoothing);
+        weighted_mean(&loss, &loss_weight(mask, t, train.min_val)).double_value(&[])
+    }
+}
+
+/// Share of the noised tokens that are guessed right; none where nothing is noised.
+fn hidden_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
+    let right = guess
+        .eq_tensor(tokens)
+        .logical_and(mask)
+        .to_kind(Kind::Float)
+        .sum(Kind::Float)
+        .double_value(&[]);
+    let all = mask.to_kind(Kind::Float).sum(Kind::Float).double_value(&[]);
+    (all > 0.0).then(|| right / all)
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("none".into(), |s| format!("{:.1}%", s * 100.0))
+}
+
+/// Formula: H = - sum_k p_k log2 p_k.
+/// Shapes:  logits (1, K, h, w) -> (h, w) f32, in bits.
+fn entropy(logits: &Tensor) -> Tensor {
+    let log = logits.log_softmax(1, Kind::Float);
+    -(log.exp() * &log).sum_dim_intlist([1i64].as_slice(), false, Kind::Float).get(0)
+        / std::f64::consts::LN_2
+}
+
+/// The five places of highest entropy.
+fn uncertain(logits: &Tensor, tokens: &Tensor, entropy: &Tensor) -> Vec<Vec<String>> {
+    let (share, best) = logits.softmax(1, Kind::Float).max_dim(1, false);
+    let (share, best, truth, bits) = (floats(&share), ints(&best), ints(tokens), floats(entropy));
+    let width = tokens.size()[2] as usize;
+    let mut order: Vec<usize> = (0..bits.len()).collect();
+    order.sort_by(|&a, &b| bits[b].total_cmp(&bits[a]));
+    let row = |&i: &usize| {
+        vec![
+            (i / width).to_string(),
+            (i % width).to_string(),
+            format!("{:.2}", bits[i]),
+            best[i].to_string(),
+            format!("{:.1}%", share[i] * 100.0),
+            truth[i].to_string(),
+        ]
+    };
+    order.iter().take(5).map(row).collect()
+}
+
+/// (h, w) -> a picture from black over red to yellow, `most` and above brightest.
+fn heat_image(values: &Tensor, most: f64, side: u32) -> ::image::RgbImage {
+    let values = values.to_device(Device::Cpu);
+    let (h, w) = (values.size()[0] as u32, values.size()[1] as u32);
+    let flat = floats(&values);
+    let small = ::image::RgbImage::from_fn(w, h, |x, y| {
+        let heat = flat[(y * w + x) as usize] / most;
+        let channel =
+            |from: f64, to: f64| (255.0 * ((heat - from) / (to - from)).clamp(0.0, 1.0)) as u8;
+        ::image::Rgb([channel(0.0, 0.6), channel(0.4, 1.0), channel(0.9, 1.2)])
+    });
+    image::enlarge(&small, (side / w).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::picture::mask_image;
+    use super::*;
+
+    #[test]
+    fn entropy_of_even_and_certain_scores() {
+        let even = Tensor::zeros([1, 8, 2, 2], (Kind::Float, Device::Cpu));
+        assert!((entropy(&even).max().double_value(&[]) - 3.0).abs() < 1e-5); // log2 8
+        let certain = Tensor::from_slice(&[100f32, 0.0]).view([1, 2, 1, 1]);
+        assert!(entropy(&certain).double_value(&[0, 0]).abs() < 1e-5);
+    }
+
+    #[test]
+    fn masks_are_white_where_noise_stands() {
+        let mask = Tensor::from_slice(&[true, false]).view([1, 1, 2]);
+        let image = mask_image(&mask, 4);
+        assert_eq!(
+            (image.dimensions(), image.get_pixel(1, 0).0, image.get_pixel(2, 0).0),
+            ((4, 2), [255; 3], [0; 3])
+        );
+    }
+}

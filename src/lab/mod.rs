@@ -1,0 +1,159 @@
+//! The session behind every face: one `Lab`, one method per command, plain values in and a `View` out.
+
+pub mod args;
+mod calls;
+pub mod command;
+pub mod complete;
+pub mod desk;
+pub mod explain;
+pub mod folder;
+mod help;
+mod measure;
+pub mod model;
+mod picture;
+pub mod plot;
+mod plots;
+mod sampling;
+mod settings;
+pub mod sketch;
+mod training;
+pub mod turn;
+pub mod undo;
+pub mod view;
+pub mod watch;
+
+pub use model::Origin;
+pub use picture::Pick;
+pub use sampling::Wish;
+pub use turn::Reply;
+
+use crate::config::RunConfig;
+use crate::data::{Dataset, Part};
+use crate::error::{Error, Result};
+use crate::metrics::Record;
+use desk::Desk;
+use model::Bench;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::cell::RefCell;
+use std::rc::Rc;
+use tch::Device;
+
+/// A session. Its parts are small or shared, so that `undo` can keep earlier ones.
+pub struct Lab {
+    state: State,
+    device: Device,
+    past: undo::Past,
+    runs: folder::RunFolder,
+    last_error: Option<String>,
+    over: bool,
+}
+
+/// All that `undo` brings back.
+#[derive(Clone)]
+struct State {
+    settings: RunConfig,
+    desk: Desk,
+    bench: Rc<RefCell<Bench>>,
+    train: Option<Rc<Dataset>>,
+    val: Option<Rc<Dataset>>,
+    rng: ChaCha8Rng,
+    log: Rc<Vec<Record>>,
+}
+
+impl Lab {
+    /// A session on a model; neither its weights nor the data are read before they are needed.
+    ///
+    /// Errors: there is no such model, or its config cannot be read.
+    pub fn new(origin: Origin, device: Device) -> Result<Self> {
+        let bench = Bench::new(origin)?;
+        let settings = bench.config.clone();
+        let rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        let state = State {
+            settings,
+            desk: Desk::default(),
+            bench: Rc::new(RefCell::new(bench)),
+            train: None,
+            val: None,
+            rng,
+            log: Rc::default(),
+        };
+        let (past, runs) = (undo::Past::default(), folder::RunFolder::new("runs"));
+        Ok(Self { state, device, past, runs, last_error: None, over: false })
+    }
+
+    /// Keep pictures under another folder than `runs`.
+    pub fn runs_in(&mut self, folder: impl Into<std::path::PathBuf>) {
+        self.runs = folder::RunFolder::new(folder);
+    }
+
+    /// Name of the model and its training steps: what a prompt shows.
+    pub fn status(&self) -> (String, u64) {
+        let bench = self.state.bench.borrow();
+        (bench.name.clone(), bench.step)
+    }
+
+    pub fn settings(&self) -> &RunConfig {
+        &self.state.settings
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.state.desk
+    }
+
+    /// Every training step of this session.
+    pub fn log(&self) -> &[Record] {
+        &self.state.log
+    }
+
+    /// True after `quit`.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub fn quit(&mut self) {
+        self.over = true;
+    }
+
+    /// Start chance anew: the same commands then give the same numbers.
+    pub fn seed(&mut self, seed: u64) {
+        self.state.settings.seed = seed;
+        self.state.rng = ChaCha8Rng::seed_from_u64(seed);
+    }
+
+    /// One part of the data set, opened when first asked for.
+    ///
+    /// Errors: as `Dataset::open`.
+    pub fn data(&mut self, part: Part) -> Result<Rc<Dataset>> {
+        let slot = match part {
+            Part::Train => &mut self.state.train,
+            Part::Val => &mut self.state.val,
+        };
+        if let Some(data) = slot {
+            return Ok(data.clone());
+        }
+        let data = Rc::new(Dataset::open(&self.state.settings.data, part)?);
+        Ok(slot.insert(data).clone())
+    }
+
+    /// The model, with its weights read.
+    fn bench(&self) -> Result<Rc<RefCell<Bench>>> {
+        self.state.bench.borrow_mut().ready(self.device)?;
+        Ok(self.state.bench.clone())
+    }
+
+    /// A seed from the session's chance, short enough to type again.
+    fn draw_seed(&mut self) -> u64 {
+        self.state.rng.random_range(0..1_000_000)
+    }
+
+    /// What to say where nothing more fits: an error of this session's commands.
+    fn fault(what: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::command(what, "", hint)
+    }
+}
+
+/// Set libtorch's generator.
+pub(crate) fn seed_torch(seed: u64) {
+    tch::manual_seed(seed as i64); // libtorch takes the same 64 bits
+}

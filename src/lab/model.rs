@@ -1,0 +1,262 @@
+//! The model on the bench: where it comes from, its networks, and the trainer once there is one.
+
+use crate::checkpoint::Progress;
+use crate::config::RunConfig;
+use crate::data::Dataset;
+use crate::data::assets::assets_dir;
+use crate::error::{Error, Result};
+use crate::metrics::Record;
+use crate::networks::Networks;
+use crate::train::{TokenizerTrainer, Trainer};
+use crate::weights::Named;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tch::{Device, Tensor};
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A folder with `config.ron` and weights.
+    Folder(PathBuf),
+    /// A config file: an untrained model of that shape.
+    Config(PathBuf),
+}
+
+impl Origin {
+    /// A shipped model's name, a folder or a config file.
+    ///
+    /// Errors: none of these, with the shipped names.
+    pub fn find(name: &str) -> Result<Self> {
+        let path = Path::new(name);
+        if path.is_file() {
+            return Ok(Self::Config(path.into()));
+        }
+        if path.join("config.ron").is_file() {
+            return Ok(Self::Folder(path.into()));
+        }
+        let plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.');
+        let shipped = models_dir().map(|dir| dir.join(name)).filter(|_| plain);
+        if let Some(folder) = shipped.filter(|dir| dir.join("config.ron").is_file()) {
+            return Ok(Self::Folder(folder));
+        }
+        if path.is_dir() {
+            let hint = "a model is a folder that `save` or `paella train` wrote";
+            return Err(Error::checkpoint("there is no config.ron in this folder", name, hint));
+        }
+        let hint = match shipped_models().as_slice() {
+            [] => "none are shipped here: name a folder, or a config file for an untrained model"
+                .into(),
+            names => format!("shipped: {}; or a folder, or a config file", names.join(", ")),
+        };
+        Err(Error::checkpoint(format!("there is no model `{name}`"), "", hint))
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Config(path) => path,
+        }
+    }
+}
+
+fn models_dir() -> Option<PathBuf> {
+    assets_dir().ok().map(|dir| dir.join("models"))
+}
+
+/// The names of the shipped models; the first is the one to begin with.
+pub fn shipped_models() -> Vec<String> {
+    let entries = models_dir().and_then(|dir| std::fs::read_dir(dir).ok());
+    let folders = entries.into_iter().flatten().flatten();
+    let with_config = folders.filter(|entry| entry.path().join("config.ron").is_file());
+    let mut names: Vec<String> =
+        with_config.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_by_key(|name| (name != "emoji-64", name.clone()));
+    names
+}
+
+/// A model in use.
+pub struct Bench {
+    pub name: String,
+    pub origin: Origin,
+    /// As it was read; the session's settings start from it.
+    pub config: RunConfig,
+    /// Optimiser steps of this session.
+    pub step: u64,
+    nets: Option<Networks>,
+    /// What is being trained, once there was a training step.
+    pupil: Option<Pupil>,
+    /// An untrained model learns its codes before anything else.
+    tokenizer_first: bool,
+    code_images: Option<Rc<Tensor>>,
+}
+
+enum Pupil {
+    Tokenizer(TokenizerTrainer),
+    Denoiser(Trainer),
+}
+
+/// Weights, and the state of the training that moves them, for `undo`.
+pub struct Snapshot {
+    weights: Vec<Tensor>,
+    step: u64,
+    tokenizer_first: bool,
+    optimizer: Option<(Progress, Vec<Named>)>,
+}
+
+impl Bench {
+    /// Reads the config only.
+    pub fn new(origin: Origin) -> Result<Self> {
+        let (file, named) = match &origin {
+            Origin::Folder(dir) => (dir.join("config.ron"), dir.file_name()),
+            Origin::Config(file) => (file.clone(), file.file_stem()),
+        };
+        let config = RunConfig::read(&file)?;
+        let name = named.map_or_else(|| config.name.clone(), |n| n.to_string_lossy().into_owned());
+        let untrained = matches!(origin, Origin::Config(_)) && config.weights.tokenizer.is_none();
+        let (nets, pupil, code_images) = (None, None, None);
+        Ok(Self {
+            name,
+            origin,
+            config,
+            step: 0,
+            nets,
+            pupil,
+            tokenizer_first: untrained,
+            code_images,
+        })
+    }
+
+    /// Read the weights, unless that is done.
+    pub fn ready(&mut self, device: Device) -> Result<()> {
+        if self.nets.is_none() {
+            self.nets = Some(match &self.origin {
+                Origin::Folder(dir) => Networks::load(dir, device)?,
+                Origin::Config(_) => Networks::new(&self.config, device)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// The networks; `ready` comes first. Outside of training they hold the averaged weights.
+    pub fn nets(&self) -> &Networks {
+        self.nets.as_ref().expect("`ready` was called")
+    }
+
+    /// Before training steps: take these settings, and the weights themselves in place of their averages.
+    pub fn begin_training(&mut self, settings: &RunConfig) {
+        let nets = self.nets.as_mut().expect("`ready` was called");
+        let part =
+            |c: &RunConfig| (c.train.clone(), c.tokenizer.train.clone(), c.data.clone(), c.seed);
+        if part(&nets.config) != part(settings) {
+            self.pupil = None; // a new optimiser goes on from the averages
+            (nets.config.train, nets.config.tokenizer.train) =
+                (settings.train.clone(), settings.tokenizer.train.clone());
+            (nets.config.data, nets.config.seed) = (settings.data.clone(), settings.seed);
+        }
+        self.swap();
+    }
+
+    /// One step: of the tokenizer while an untrained model needs it, then of the denoiser.
+    ///
+    /// Errors: as `Trainer::new` and `Trainer::step`.
+    pub fn train_step(&mut self, data: &Dataset) -> Result<Record> {
+        let nets = self.nets.as_ref().expect("`ready` was called");
+        if matches!(&self.pupil, Some(Pupil::Tokenizer(trainer)) if trainer.done()) {
+            (self.tokenizer_first, self.pupil) = (false, None);
+        }
+        if self.pupil.is_none() {
+            self.pupil = Some(match self.tokenizer_first {
+                true => Pupil::Tokenizer(TokenizerTrainer::new(nets, data)?),
+                false => Pupil::Denoiser(Trainer::new(nets, data)?),
+            });
+        }
+        let record = match self.pupil.as_mut().expect("just put there") {
+            Pupil::Tokenizer(trainer) => {
+                self.code_images = None;
+                trainer.step(nets, data)?
+            }
+            Pupil::Denoiser(trainer) => trainer.step(nets)?,
+        };
+        self.step += 1;
+        Ok(record)
+    }
+
+    /// After training steps: the averages, which sample better, in place of the weights themselves.
+    pub fn end_training(&mut self) {
+        self.swap();
+    }
+
+    fn swap(&mut self) {
+        if let Some(Pupil::Denoiser(trainer)) = &mut self.pupil {
+            trainer.ema.swap();
+        }
+    }
+
+    /// A copy of all that training changes.
+    pub fn snapshot(&self) -> Snapshot {
+        let optimizer = self.pupil.as_ref().map(|pupil| match pupil {
+            Pupil::Tokenizer(trainer) => (trainer.progress(), vec![trainer.state()]),
+            Pupil::Denoiser(trainer) => {
+                (trainer.progress(), trainer.state().map(|(_, named)| named).into())
+            }
+        });
+        let weights = self.variables().iter().map(|xs| xs.detach().copy()).collect();
+        Snapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
+    }
+
+    /// Put back what `snapshot` gave. A training of other settings begins with a new optimiser.
+    pub fn restore(&mut self, old: &Snapshot) {
+        tch::no_grad(|| {
+            self.variables().iter_mut().zip(&old.weights).for_each(|(xs, old)| xs.copy_(old))
+        });
+        let same_phase = old.tokenizer_first == self.tokenizer_first;
+        (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
+        let restored = match (&mut self.pupil, &old.optimizer) {
+            (Some(Pupil::Tokenizer(trainer)), Some((at, states))) if same_phase => {
+                trainer.restore(&states[0], at, "undo")
+            }
+            (Some(Pupil::Denoiser(trainer)), Some((at, states)))
+                if same_phase && states.len() == 2 =>
+            {
+                trainer.restore(&states[0], &states[1], at, "undo")
+            }
+            _ => Err(Error::model("no optimiser state", "undo", "")),
+        };
+        if restored.is_err() {
+            self.pupil = None;
+        }
+    }
+
+    /// Every variable of the three networks, always in the same order.
+    fn variables(&self) -> Vec<Tensor> {
+        let by_name = |vars: &tch::nn::VarStore| {
+            vars.variables().into_iter().collect::<BTreeMap<_, _>>().into_values()
+        };
+        self.nets().vars().into_iter().flat_map(by_name).collect()
+    }
+
+    /// What each code alone decodes to: (K, 3, 2f, 2f) f32 for patches of f pixels. Kept once made.
+    pub fn code_images(&mut self) -> Rc<Tensor> {
+        if let Some(images) = &self.code_images {
+            return images.clone();
+        }
+        let nets = self.nets();
+        let codes = Tensor::arange(nets.config.model.num_labels, (tch::Kind::Int64, nets.device));
+        let decode = |some: Tensor| {
+            nets.decode(&some.view([-1, 1, 1]).repeat([1, 2, 2])).to_device(Device::Cpu)
+        };
+        let images: Vec<Tensor> = codes.split(256, 0).into_iter().map(decode).collect();
+        let images = Rc::new(Tensor::cat(&images, 0));
+        self.code_images = Some(images.clone());
+        images
+    }
+
+    /// The mean colour of each code, K of them.
+    pub fn code_colors(&mut self) -> Vec<[u8; 3]> {
+        let means =
+            self.code_images().mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float) * 255.0; // (K, 3)
+        let bytes: Vec<u8> =
+            super::desk::floats(&means).iter().map(|c| c.round().clamp(0.0, 255.0) as u8).collect();
+        bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect()
+    }
+}

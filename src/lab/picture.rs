@@ -1,0 +1,317 @@
+//! Pictures and tokens: data, show, caption, encode, decode, codebook, noise.
+
+use super::desk::{Noised, Picture, floats, ints, token_grid};
+use super::view::View;
+use super::{Lab, seed_torch};
+use crate::data::{Dataset, Part, Source};
+use crate::error::Result;
+use crate::image;
+use crate::noise::{add_noise, draw_mask, random_tokens, uniform};
+use ::image::RgbImage;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tch::{Kind, Tensor};
+
+/// Which picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// By its place in the data set.
+    Index(i64),
+    /// By its caption or the beginning of one.
+    Caption(String),
+    File(PathBuf),
+}
+
+impl Lab {
+    /// Choose a data set; `None` leaves a choice as it is. Tells what is in it.
+    ///
+    /// Errors: as `Dataset::open`; then the choice before stays.
+    pub fn choose_data(
+        &mut self,
+        source: Option<Source>,
+        change: impl FnOnce(&mut crate::data::DataConfig),
+    ) -> Result<View> {
+        let mut config = self.state.settings.data.clone();
+        config.source = source.unwrap_or(config.source);
+        change(&mut config);
+        let wanted =
+            crate::config::RunConfig { data: config.clone(), ..self.state.settings.clone() };
+        if let Some((field, what, hint)) =
+            wanted.check().into_iter().find(|f| f.0.starts_with("data"))
+        {
+            return Err(Self::fault(format!("`{field}`: {what}"), hint));
+        }
+        if config != self.state.settings.data {
+            (self.state.train, self.state.val) = (None, None);
+            self.state.settings.data = config;
+        }
+        let data = self.data(Part::Train)?;
+        let mut view = View::new().text(format!(
+            "{}: {} pictures of {size} x {size} to train on",
+            source_name(&self.state.settings.data.source),
+            data.len(),
+            size = self.state.settings.data.size
+        ));
+        let groups = count(data.records.iter().map(|r| (r.group.as_str(), r.style.as_str())));
+        let row = |((group, style), n): ((&str, &str), usize)| {
+            vec![group.into(), style.into(), n.to_string()]
+        };
+        if groups.keys().any(|k| !k.0.is_empty() || !k.1.is_empty()) {
+            view =
+                view.table(&["group", "style", "pictures"], groups.into_iter().map(row).collect());
+        }
+        for (reason, n) in &data.skipped.reasons {
+            view = view.note(format!("{n} left out: {reason}"));
+        }
+        Ok(view)
+    }
+
+    /// Take a picture in hand.
+    ///
+    /// Errors: there is no such picture.
+    pub fn show(&mut self, pick: &Pick) -> Result<View> {
+        let picture = match pick {
+            Pick::File(path) => {
+                let side = self.state.settings.data.size as u32;
+                let image = image::fit(&image::load(path)?, side);
+                let caption =
+                    path.file_stem().map(|s| s.to_string_lossy().replace(['_', '-'], " "));
+                let images = image::to_tensor(&image).unsqueeze(0);
+                Picture { images, caption: caption.unwrap_or_default(), index: None }
+            }
+            Pick::Index(_) | Pick::Caption(_) => {
+                let data = self.data(Part::Train)?;
+                let index = find(&data, pick)?;
+                let caption = data.captions(&[index]).remove(0);
+                Picture { images: data.images(&[index]), caption, index: Some(index) }
+            }
+        };
+        self.state.desk.put(picture);
+        self.show_again()
+    }
+
+    /// The picture in hand once more.
+    pub fn show_again(&self) -> Result<View> {
+        let picture = self.state.desk.picture()?;
+        let number = picture.index.map_or(String::new(), |i| format!("{i}: "));
+        Ok(View::new()
+            .picture(first_image(&picture.images), format!("{number}{}", picture.caption)))
+    }
+
+    /// The caption of the picture in hand and what the text encoder sees of it.
+    pub fn caption(&self) -> Result<View> {
+        let picture = self.state.desk.picture()?;
+        let bytes = crate::tokens::text::byte_tokens(&picture.caption);
+        let numbers: Vec<String> = bytes.iter().take(64).map(i64::to_string).collect();
+        Ok(View::new().text(picture.caption.clone()).note(format!(
+            "the text encoder sees {} numbers (bytes + 3, then 1 for the end): {}{}",
+            bytes.len(),
+            numbers.join(" "),
+            if bytes.len() > 64 { " .." } else { "" }
+        )))
+    }
+
+    /// The caption of picture `index`.
+    pub fn caption_of(&mut self, index: i64) -> Result<View> {
+        let data = self.data(Part::Train)?;
+        let index = find(&data, &Pick::Index(index))?;
+        Ok(View::new().text(data.captions(&[index]).remove(0)))
+    }
+
+    /// Up to 20 pictures whose caption holds `text`; case does not count.
+    pub fn find_captions(&mut self, text: &str) -> Result<View> {
+        let data = self.data(Part::Train)?;
+        let wish = text.to_lowercase();
+        let fits = data
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| r.caption.to_lowercase().contains(&wish));
+        let rows: Vec<Vec<String>> =
+            fits.map(|(i, r)| vec![i.to_string(), r.caption.clone()]).collect();
+        if rows.is_empty() {
+            let hint = "`data` tells what there is; fewer letters find more";
+            return Err(Self::fault(format!("no caption holds `{text}`"), hint));
+        }
+        let (found, shown) = (rows.len(), rows.len().min(20));
+        let view = View::new().table(&["N", "caption"], rows.into_iter().take(shown).collect());
+        Ok(if found > shown { view.note(format!("and {} more", found - shown)) } else { view })
+    }
+
+    /// The picture in hand -> tokens (1, h, w) on the desk.
+    pub fn encode(&mut self) -> Result<View> {
+        let tokens = self.need_tokens()?;
+        let bench = self.bench()?;
+        let colors = bench.borrow_mut().code_colors();
+        let (h, w) = (tokens.size()[1], tokens.size()[2]);
+        let values: std::collections::BTreeSet<i64> = ints(&tokens).into_iter().collect();
+        let caption =
+            format!("{h} x {w} tokens, {} different of {} codes", values.len(), colors.len());
+        Ok(View::new().tokens(token_grid(&tokens, None, &colors, caption)))
+    }
+
+    /// The tokens on the desk -> a picture beside the original.
+    pub fn decode(&mut self) -> Result<View> {
+        let (tokens, picture) = (self.need_tokens()?, self.state.desk.picture()?);
+        let bench = self.bench()?;
+        let decoded = bench.borrow().nets().decode(&tokens).to_device(tch::Device::Cpu);
+        let error = (&decoded - &picture.images).square().mean(Kind::Float).double_value(&[]);
+        let psnr = -10.0 * error.max(1e-10).log10();
+        let both = image::grid(&[first_image(&picture.images), first_image(&decoded)], 2, 2);
+        Ok(View::new().picture(both, format!("original and decoded tokens, PSNR {psnr:.1} dB")))
+    }
+
+    /// Every code as a patch, with the number of times it is used.
+    pub fn codebook(&mut self) -> Result<View> {
+        let counts = self.code_counts(256)?;
+        let bench = self.bench()?;
+        let patches = bench.borrow_mut().code_images();
+        let patches: Vec<RgbImage> =
+            (0..patches.size()[0]).map(|k| image::from_tensor(&patches.get(k))).collect();
+        let columns = (patches.len() as f64).sqrt().ceil() as usize;
+        let used = counts.iter().filter(|&&n| n > 0.0).count();
+        let mut order: Vec<usize> = (0..counts.len()).collect();
+        order.sort_by(|&a, &b| counts[b].total_cmp(&counts[a]));
+        let total: f64 = counts.iter().sum();
+        let row = |&k: &usize| {
+            vec![
+                k.to_string(),
+                format!("{:.0}", counts[k]),
+                format!("{:.1}%", 100.0 * counts[k] / total.max(1.0)),
+            ]
+        };
+        let caption = format!("{} codes, {columns} a row; {used} of them in use", counts.len());
+        Ok(View::new()
+            .picture(image::grid(&patches, columns, 1), caption)
+            .table(&["code", "uses", "share"], order.iter().take(8).map(row).collect()))
+    }
+
+    /// Replace the share `t` (0..=1) of the tokens by random ones.
+    pub fn noise(&mut self, t: f64) -> Result<View> {
+        let tokens = self.need_tokens()?;
+        let bench = self.bench()?;
+        let seed = self.draw_seed();
+        seed_torch(seed);
+        let mut bench = bench.borrow_mut();
+        let nets = bench.nets();
+        let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
+        let mask = draw_mask(
+            &uniform(&tokens.size(), nets.device),
+            &Tensor::from(t as f32).view([1]).to_device(nets.device),
+        );
+        let noised = add_noise(&tokens, &noise, &mask);
+        let image = first_image(&nets.decode(&noised));
+        let both = image::grid(&[image.clone(), mask_image(&mask, image.width())], 2, 2);
+        let (replaced, all) = (ints(&mask).iter().sum::<i64>(), tokens.numel());
+        let caption = format!("T = {t}: {replaced} of {all} tokens are random, marked *");
+        let grid = token_grid(&noised, Some(&mask), &bench.code_colors(), caption.clone());
+        self.state.desk.noised = Some(Rc::new(Noised { tokens: noised, mask, t }));
+        Ok(View::new()
+            .tokens(grid)
+            .picture(both, format!("noised tokens decoded, and the mask: {caption}")))
+    }
+
+    /// The tokens on the desk; the picture in hand is encoded if there are none yet.
+    pub(super) fn need_tokens(&mut self) -> Result<Rc<Tensor>> {
+        if let Some(tokens) = &self.state.desk.tokens {
+            return Ok(tokens.clone());
+        }
+        let picture = self.state.desk.picture()?;
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let nets = bench.nets();
+        let tokens = Rc::new(nets.encode(&picture.images.to_device(nets.device)));
+        self.state.desk.tokens = Some(tokens.clone());
+        Ok(tokens)
+    }
+
+    /// How often each code is used in up to `most` pictures of the data set.
+    pub(super) fn code_counts(&mut self, most: i64) -> Result<Vec<f64>> {
+        let data = self.data(Part::Train)?;
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let nets = bench.nets();
+        let mut counts =
+            Tensor::zeros([nets.config.model.num_labels], (Kind::Int64, tch::Device::Cpu));
+        let indices: Vec<i64> = (0..most.min(data.len() as i64)).collect();
+        for some in indices.chunks(64) {
+            let tokens = nets.encode(&data.images(some).to_device(nets.device));
+            let flat = tokens.flatten(0, -1).to_device(tch::Device::Cpu);
+            counts += flat.bincount::<Tensor>(None, nets.config.model.num_labels);
+        }
+        Ok(floats(&counts))
+    }
+}
+
+/// A data source in a word or a path.
+pub fn source_name(source: &Source) -> String {
+    match source {
+        Source::Emoji => "emoji".into(),
+        Source::Fashion => "fashion".into(),
+        Source::Shards { train, .. } => train.join(", "),
+        Source::Idx(path) | Source::Folder(path) => path.display().to_string(),
+    }
+}
+
+/// A word of the user as a source: a shipped set, a folder, or a shard.
+pub fn source_of(word: &str) -> Result<Source> {
+    let path = Path::new(word);
+    match word.to_lowercase().as_str() {
+        "emoji" => Ok(Source::Emoji),
+        "fashion" => Ok(Source::Fashion),
+        lower if lower.ends_with(".tar") || lower.ends_with(".tar.gz") || word.contains('*') => {
+            let shards = vec![word.to_string()];
+            Ok(Source::Shards { train: shards.clone(), val: shards })
+        }
+        _ if path.join("train-images-idx3-ubyte").exists()
+            || path.join("train-images-idx3-ubyte.gz").exists() =>
+        {
+            Ok(Source::Idx(path.into()))
+        }
+        _ if path.is_dir() => Ok(Source::Folder(path.into())),
+        _ => Err(Lab::fault(
+            format!("there is no data set `{word}`"),
+            "emoji, fashion, a folder, or a .tar shard",
+        )),
+    }
+}
+
+fn find(data: &Dataset, pick: &Pick) -> Result<i64> {
+    match pick {
+        Pick::Index(i) if (0..data.len() as i64).contains(i) => Ok(*i),
+        Pick::Index(i) => {
+            let hint = format!("0 to {}", data.len() as i64 - 1);
+            Err(Lab::fault(format!("there is no picture {i}"), hint))
+        }
+        Pick::Caption(text) => data.find(text).map(|i| i as i64).ok_or_else(|| {
+            let word = text.split_whitespace().next().unwrap_or_default();
+            let hint = format!("`caption {word}` searches within captions");
+            Lab::fault(format!("no caption begins with `{text}`"), hint)
+        }),
+        Pick::File(_) => unreachable!("files are not in the data set"),
+    }
+}
+
+fn count<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, usize> {
+    keys.fold(BTreeMap::new(), |mut counts, key| {
+        *counts.entry(key).or_default() += 1;
+        counts
+    })
+}
+
+/// The first of images (B, 3, H, W).
+pub(super) fn first_image(images: &Tensor) -> RgbImage {
+    image::from_tensor(&images.get(0))
+}
+
+/// mask (1, h, w) -> a black and white picture of `side` pixels, white where noise stands.
+pub(super) fn mask_image(mask: &Tensor, side: u32) -> RgbImage {
+    let (width, values) = (mask.size()[2] as u32, ints(mask));
+    let factor = (side / width).max(1);
+    let small = RgbImage::from_fn(width, mask.size()[1] as u32, |x, y| {
+        let noise = values[(y * width + x) as usize] != 0;
+        ::image::Rgb([if noise { 255 } else { 0 }; 3])
+    });
+    image::enlarge(&small, factor)
+}

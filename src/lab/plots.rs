@@ -1,0 +1,118 @@
+//! The plots of the session: numbers gathered here, drawn by `plot` and `sketch`.
+
+use super::Lab;
+use super::plot::{Axes, Series, histogram, lines};
+use super::sketch;
+use super::view::View;
+use crate::error::Result;
+
+/// Letters of a sketch.
+const WIDTH: usize = 60;
+const HEIGHT: usize = 10;
+
+impl Lab {
+    /// Loss of every training step of this session, with its running mean.
+    pub fn plot_loss(&self) -> Result<View> {
+        let phase = self.log().last().map(|r| r.phase.clone()).unwrap_or_default();
+        let log: Vec<_> = self.log().iter().filter(|r| r.phase == phase).collect();
+        if log.is_empty() {
+            return Err(Self::fault("there is nothing to plot yet", "`train 50` comes first"));
+        }
+        let raw: Vec<(f64, f64)> =
+            log.iter().enumerate().map(|(i, r)| (i as f64 + 1.0, r.loss)).collect();
+        let smooth = smoothed(&raw);
+        let ys: Vec<f64> = smooth.iter().map(|p| p.1).collect();
+        let faint = Series { faint: true, ..Series::new("", raw) };
+        let image = lines(
+            &Axes {
+                title: &format!("Loss of the {phase} while training"),
+                x: "step",
+                y: "loss (nats)",
+            },
+            &[faint, Series::new("running mean", smooth)],
+        )?;
+        let text = format!(
+            "{}\n{}",
+            sketch::curve(&ys, WIDTH, HEIGHT),
+            sketch::x_axis("1", &log.len().to_string(), "step", WIDTH)
+        );
+        Ok(View::new().chart(
+            image,
+            text,
+            format!("loss over {} steps, the last {:.3}", log.len(), log[log.len() - 1].loss),
+        ))
+    }
+
+    /// Loss over the noise ratio.
+    pub fn plot_noise(&mut self, count: Option<i64>) -> Result<View> {
+        let (levels, what) = self.levels(count)?;
+        let points = levels.iter().map(|l| (l.t, l.loss)).collect();
+        let axes =
+            Axes { title: "Loss over the noise ratio", x: "noise ratio T", y: "loss (nats)" };
+        let image = lines(&axes, &[Series::new("loss", points)])?;
+        let rows: Vec<(String, f64)> =
+            levels.iter().map(|l| (format!("T = {:.1}", l.t), l.loss)).collect();
+        Ok(View::new().chart(
+            image,
+            sketch::bars(&rows, WIDTH - 20),
+            format!("loss over T for {what}"),
+        ))
+    }
+
+    /// How often each code is used in up to 256 pictures, the most used first.
+    pub fn plot_tokens(&mut self) -> Result<View> {
+        let mut counts = self.code_counts(256)?;
+        counts.sort_by(|a, b| b.total_cmp(a));
+        let used = counts.iter().filter(|&&n| n > 0.0).count();
+        let axes = Axes {
+            title: "How often each code is used",
+            x: "code, the most used first",
+            y: "uses",
+        };
+        let image = histogram(&axes, &counts)?;
+        let text = format!(
+            "{}\n{}",
+            sketch::curve(&counts, WIDTH, HEIGHT),
+            sketch::x_axis("0", &counts.len().to_string(), "codes, the most used first", WIDTH)
+        );
+        Ok(View::new().chart(image, text, format!("{used} of {} codes in use", counts.len())))
+    }
+
+    /// Noise ratio, temperature and guidance over the steps of a run.
+    pub fn plot_schedule(&self) -> Result<View> {
+        let plan = match &self.state.desk.sampling {
+            Some(run) => run.plan.clone(),
+            None => self.state.settings.sample.plan(),
+        };
+        let most = plan.iter().map(|s| s.cfg_scale).fold(1.0, f64::max);
+        let series = |name: String, y: &dyn Fn(usize) -> f64| {
+            Series::new(name, (0..plan.len()).map(|i| (i as f64 + 1.0, y(i))).collect())
+        };
+        let all = [
+            series("noise ratio before".into(), &|i| plan[i].t),
+            series("noise ratio after".into(), &|i| plan[i].t_next),
+            series("temperature".into(), &|i| plan[i].temperature),
+            series(format!("guidance / {most}"), &|i| plan[i].cfg_scale / most),
+        ];
+        let image =
+            lines(&Axes { title: "The plan of a sampling run", x: "step", y: "value" }, &all)?;
+        let rows: Vec<(String, f64)> =
+            plan.iter().enumerate().map(|(i, s)| (format!("step {} T", i + 1), s.t)).collect();
+        Ok(View::new().chart(
+            image,
+            sketch::bars(&rows, WIDTH - 20),
+            format!("the plan of {} steps", plan.len()),
+        ))
+    }
+}
+
+/// Exponential running mean over about a twentieth of the points.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let keep = 1.0 - 1.0 / (points.len() as f64 / 20.0).max(1.0);
+    let mut mean = points.first().map_or(0.0, |p| p.1);
+    let next = |&(x, y): &(f64, f64)| {
+        mean = keep * mean + (1.0 - keep) * y;
+        (x, mean)
+    };
+    points.iter().map(next).collect()
+}

@@ -1,0 +1,263 @@
+//! Pictures from text: all at once (`sample`), or one step at a time (`start`, `next`, `back`).
+
+use super::desk::{Picture, Sampling};
+use super::picture::first_image;
+use super::view::View;
+use super::watch::Watch;
+use super::{Lab, seed_torch};
+use crate::error::Result;
+use crate::image;
+use crate::model::Cond;
+use crate::networks::Networks;
+use crate::noise::random_tokens;
+use crate::plan::{SampleConfig, Step};
+use crate::sample::{Chance, Greedy, Random, Sampler};
+use ::image::RgbImage;
+use std::rc::Rc;
+use tch::{Device, Tensor};
+
+/// What is to be drawn, and how; `None` leaves it to the settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wish {
+    pub text: String,
+    /// What the picture should not show; takes the place of the empty text.
+    pub negative: String,
+    pub steps: Option<i64>,
+    pub cfg_scale: Option<(f64, f64)>,
+    pub temperature: Option<(f64, f64)>,
+    pub greedy: Option<bool>,
+    pub seed: Option<u64>,
+    /// Pictures; 0 counts as 1.
+    pub count: i64,
+}
+
+impl Wish {
+    /// These settings with the wishes in them.
+    pub fn config(&self, settings: &SampleConfig) -> SampleConfig {
+        let mut config = match self.steps {
+            Some(steps) => settings.with_steps(steps),
+            None => settings.clone(),
+        };
+        config.cfg_scale = self.cfg_scale.unwrap_or(config.cfg_scale);
+        config.temperature = self.temperature.unwrap_or(config.temperature);
+        config.greedy = self.greedy.unwrap_or(config.greedy);
+        config
+    }
+}
+
+impl Lab {
+    /// Pictures from a text; the first becomes the picture in hand.
+    pub fn sample(&mut self, wish: &Wish, watch: &mut dyn Watch) -> Result<View> {
+        let run = self.walk(wish, watch)?;
+        self.finish(&run)
+    }
+
+    /// The pictures of a run as far as it went; the first becomes the picture in hand.
+    pub fn finish(&mut self, run: &Sampling) -> Result<View> {
+        let tokens = run.path.last().expect("a run has a beginning");
+        let bench = self.bench()?;
+        let images = bench.borrow().nets().decode(tokens).to_device(Device::Cpu);
+        let count = images.size()[0];
+        let pictures: Vec<RgbImage> =
+            (0..count).map(|i| image::from_tensor(&images.get(i))).collect();
+        let columns = (count as f64).sqrt().ceil() as usize;
+        let (done, steps) = (run.path.len() - 1, run.plan.len());
+        let caption = format!("\"{}\", {done} steps, seed {}", run.text, run.seed);
+        self.state.desk.put(Picture {
+            images: images.narrow(0, 0, 1),
+            caption: run.text.clone(),
+            index: None,
+        });
+        self.state.desk.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
+        let view = View::new().picture(image::grid(&pictures, columns, 2), caption);
+        Ok(if done < steps {
+            view.note(format!("stopped after step {done} of {steps}"))
+        } else {
+            view
+        })
+    }
+
+    /// The run behind `sample`, with the tokens after every step.
+    pub fn walk(&mut self, wish: &Wish, watch: &mut dyn Watch) -> Result<Sampling> {
+        let mut run = self.begin(wish)?;
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let (cond, null) = conditions(bench.nets(), &run);
+        while run.path.len() <= run.plan.len() && !watch.stop() {
+            let (_, after) = one_step(bench.nets(), &run, &cond, &null);
+            run.path.push(Rc::new(after));
+            watch.pass(run.path.len() - 1, run.plan.len());
+        }
+        Ok(run)
+    }
+
+    /// The first picture of a run after each step, from noise to the end.
+    pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        Ok(run
+            .path
+            .iter()
+            .map(|tokens| first_image(&bench.nets().decode(&tokens.narrow(0, 0, 1))))
+            .collect())
+    }
+
+    /// Begin a run that goes one step at a time.
+    pub fn start(&mut self, wish: &Wish) -> Result<View> {
+        let run = self.begin(wish)?;
+        let bench = self.bench()?;
+        let picture = first_image(&bench.borrow().nets().decode(&run.noise));
+        let caption =
+            format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
+        let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
+        self.state.desk.sampling = Some(Rc::new(run));
+        Ok(view.note("`next` takes the first step"))
+    }
+
+    /// `count` further steps of the run.
+    ///
+    /// Errors: no run, or it is at its end.
+    pub fn next(&mut self, count: usize, watch: &mut dyn Watch) -> Result<View> {
+        let run = self.state.desk.sampling()?;
+        if run.path.len() > run.plan.len() {
+            return Err(Self::fault(
+                "the run is at its end",
+                "`back` goes back, `start TEXT` begins another",
+            ));
+        }
+        let mut run = run.again();
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let (cond, null) = conditions(bench.nets(), &run);
+        let mut view = View::new();
+        for _ in 0..count.min(run.plan.len() + 1 - run.path.len()) {
+            let at = run.path.len() - 1;
+            let (drawn, after) = one_step(bench.nets(), &run, &cond, &null);
+            let pictures =
+                [&*run.path[at], &drawn, &after].map(|xs| first_image(&bench.nets().decode(xs)));
+            let Step { t, t_next, temperature, cfg_scale } = run.plan[at];
+            let caption = format!(
+                "step {} of {}: before (T = {t:.2}), drawn (temperature {temperature:.2}, cfg {cfg_scale:.1}), after (T = {t_next:.2})",
+                at + 1,
+                run.plan.len()
+            );
+            view = view.picture(image::grid(&pictures, 3, 2), caption);
+            run.path.push(Rc::new(after));
+            watch.pass(run.path.len() - 1, run.plan.len());
+            if watch.stop() {
+                break;
+            }
+        }
+        let tokens = run.path[run.path.len() - 1].clone();
+        let images = bench.nets().decode(&tokens).to_device(Device::Cpu);
+        if run.path.len() > run.plan.len() {
+            view = view.note("that was the last step");
+        }
+        self.state.desk.put(Picture { images, caption: run.text.clone(), index: None });
+        self.state.desk.tokens = Some(tokens);
+        self.state.desk.sampling = Some(Rc::new(run));
+        Ok(view)
+    }
+
+    /// `count` steps back.
+    ///
+    /// Errors: no run, or it is at its beginning.
+    pub fn back(&mut self, count: usize) -> Result<View> {
+        let mut run = self.state.desk.sampling()?.again();
+        if run.path.len() == 1 {
+            return Err(Self::fault("the run is at its beginning", "`next` goes on"));
+        }
+        run.path.truncate(run.path.len().saturating_sub(count).max(1));
+        let bench = self.bench()?;
+        let picture = first_image(&bench.borrow().nets().decode(&run.path[run.path.len() - 1]));
+        let caption = format!("back at step {} of {}", run.path.len() - 1, run.plan.len());
+        self.state.desk.sampling = Some(Rc::new(run));
+        Ok(View::new().picture(picture, caption))
+    }
+
+    /// A run before its first step.
+    fn begin(&mut self, wish: &Wish) -> Result<Sampling> {
+        let config = wish.config(&self.state.settings.sample);
+        if config.steps < 1 {
+            return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
+        }
+        let seed = wish.seed.unwrap_or_else(|| self.draw_seed());
+        let bench = self.bench()?;
+        let bench = bench.borrow();
+        let nets = bench.nets();
+        let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
+        seed_torch(seed);
+        let size = [wish.count.max(1), side, side];
+        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
+        let path = vec![Rc::new(noise.shallow_clone())];
+        let (text, negative) = (wish.text.clone(), wish.negative.clone());
+        Ok(Sampling {
+            text,
+            negative,
+            plan: config.plan(),
+            noise,
+            path,
+            seed,
+            greedy: config.greedy,
+        })
+    }
+}
+
+impl Sampling {
+    fn again(&self) -> Self {
+        let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
+        let (noise, path) = (self.noise.shallow_clone(), self.path.clone());
+        Self { text, negative, plan, noise, path, seed: self.seed, greedy: self.greedy }
+    }
+}
+
+/// The text for every picture of the run, and what stands for its absence.
+fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
+    let b = run.noise.size()[0];
+    let texts = |text: &str| vec![text.to_string(); b as usize];
+    let null = if run.negative.is_empty() {
+        nets.null(b as usize)
+    } else {
+        nets.cond(&texts(&run.negative))
+    };
+    (nets.cond(&texts(&run.text)), null)
+}
+
+/// The next step: (tokens drawn from the guess, tokens after noise is put back). Seeded by run and step.
+fn one_step(nets: &Networks, run: &Sampling, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+    let at = run.path.len() - 1;
+    let step = run.plan[at];
+    seed_torch(run.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1));
+    let chance: &dyn Chance = if run.greedy { &Greedy } else { &Random };
+    let sampler = Sampler { model: &nets.denoiser, cond, null, noise: &run.noise, chance };
+    tch::no_grad(|| {
+        let drawn = chance.draw(&sampler.guess(&run.path[at], step), step.temperature);
+        let after = sampler.renoise(&drawn, step);
+        (drawn, after)
+    })
+}
+
+const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];
+
+fn rows(plan: &[Step]) -> Vec<Vec<String>> {
+    let row = |(i, s): (usize, &Step)| {
+        let numbers = [s.t, s.temperature, s.cfg_scale, s.t_next].map(|y| format!("{y:.2}"));
+        std::iter::once((i + 1).to_string()).chain(numbers).collect()
+    };
+    plan.iter().enumerate().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_go_over_settings() {
+        let settings = SampleConfig::default();
+        assert_eq!(Wish::default().config(&settings), settings);
+        let wish = Wish { steps: Some(4), cfg_scale: Some((2.0, 1.0)), ..Wish::default() };
+        let config = wish.config(&settings);
+        assert_eq!((config.steps, config.renoise_steps, config.cfg_scale), (4, 3, (2.0, 1.0)));
+        assert_eq!(config.temperature, settings.temperature);
+    }
+}

@@ -1,0 +1,158 @@
+//! Settings and files: set, config, export, save, load.
+
+use super::Lab;
+use super::model::{Bench, Origin, shipped_models};
+use super::view::View;
+use crate::config::{self, RunConfig};
+use crate::error::{Error, Fault, Result};
+use crate::networks::FILES;
+use rand::SeedableRng;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+impl Lab {
+    /// Change one setting; `value` as in a config file.
+    ///
+    /// Errors: as `config::set`.
+    pub fn set(&mut self, path: &str, value: &str) -> Result<View> {
+        let old = config::get(&self.state.settings, path)?;
+        let mut settings = config::set(&self.state.settings, path, value)?;
+        if path == "sample.steps" && (1..=1000).contains(&settings.sample.steps) {
+            settings.sample = settings.sample.with_steps(settings.sample.steps);
+        }
+        let (own, other): (Vec<_>, Vec<_>) =
+            settings.check().into_iter().partition(|f| runs_now(&f.0));
+        if !own.is_empty() {
+            return Err(Error::Config(
+                own.into_iter().map(|(field, what, hint)| Fault::new(what, field, hint)).collect(),
+            ));
+        }
+        let before = std::mem::replace(&mut self.state.settings, settings);
+        let now = &self.state.settings;
+        let mut view = View::new().text(format!("{path}: {old} -> {}", config::get(now, path)?));
+        if now.data != before.data {
+            (self.state.train, self.state.val) = (None, None);
+        }
+        if now.seed != before.seed {
+            self.state.rng = rand_chacha::ChaCha8Rng::seed_from_u64(now.seed);
+        }
+        if shape(now) != shape(&before) {
+            view = view.note("the model in hand keeps its shape: `export new.ron`, then `load new.ron` builds this one");
+        }
+        for (field, what, hint) in other {
+            view = view.note(format!("`{field}`: {what}; {hint}"));
+        }
+        Ok(view)
+    }
+
+    /// All settings, or the field or part at `path`, as in a config file.
+    pub fn config(&self, path: Option<&str>) -> Result<View> {
+        Ok(View::new().text(match path {
+            Some(path) => format!("{path}: {}", config::get(&self.state.settings, path)?),
+            None => config::to_ron(&self.state.settings),
+        }))
+    }
+
+    /// What differs from the defaults of the program.
+    pub fn config_diff(&self) -> View {
+        let rows = config::diff(&RunConfig::default(), &self.state.settings);
+        if rows.is_empty() {
+            return View::new().text("all settings are at their defaults");
+        }
+        let cells =
+            rows.into_iter().map(|(path, old, new)| vec![path, one_line(&old), one_line(&new)]);
+        View::new().table(&["setting", "default", "now"], cells.collect())
+    }
+
+    /// Write the settings as a config file with what differs from the defaults.
+    ///
+    /// Errors: the file does not end in `.ron` or cannot be written.
+    pub fn export(&self, file: &Path) -> Result<View> {
+        let place = file.display().to_string();
+        if file.extension().is_none_or(|e| e != "ron") {
+            return Err(Self::fault(format!("`{place}` does not end in .ron"), "export mine.ron"));
+        }
+        let (name, _) = self.status();
+        let head = format!("// Settings of a session on `{name}`. Run: paella train {place}\n");
+        let text = head + &config::minimal_ron(&self.state.settings) + "\n";
+        crate::files::write(file, text.as_bytes()).map_err(|e| {
+            Error::command(format!("could not write: {e}"), &place, "name a folder that is there")
+        })?;
+        Ok(View::new()
+            .text(format!("written: {place}"))
+            .note(format!("`paella train {place}` runs it")))
+    }
+
+    /// Write the model into a folder.
+    pub fn save(&self, dir: &Path) -> Result<View> {
+        let bench = self.bench()?;
+        bench.borrow().nets().save(dir, false)?;
+        Ok(View::new()
+            .text(format!("saved: {}", dir.display()))
+            .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
+    }
+
+    /// Take another model; settings, data and desk start from its config.
+    ///
+    /// Errors: there is no such model, or its files do not fit; then the old one stays.
+    pub fn load(&mut self, name: &str) -> Result<View> {
+        let origin = Origin::find(name)?;
+        let untrained = matches!(origin, Origin::Config(_));
+        let mut bench = Bench::new(origin)?;
+        bench.ready(self.device)?;
+        let text = format!("model {}: {}", bench.name, parameters(&bench));
+        if bench.config.data != self.state.settings.data {
+            (self.state.train, self.state.val) = (None, None);
+        }
+        self.state.settings = bench.config.clone();
+        self.state.desk = super::Desk::default();
+        self.state.bench = Rc::new(RefCell::new(bench));
+        self.state.log = Rc::default();
+        let view = View::new().text(text);
+        Ok(if untrained {
+            view.note("its weights are random: `train 100` teaches it")
+        } else {
+            view
+        })
+    }
+
+    /// The shipped models and the one in hand.
+    pub fn models(&self) -> View {
+        let (name, _) = self.status();
+        let row =
+            |n: String| vec![n.clone(), if n == name { "in hand".into() } else { String::new() }];
+        let rows: Vec<_> = shipped_models().into_iter().map(row).collect();
+        let view = View::new().text(format!(
+            "the model in hand: {name} ({})",
+            self.state.bench.borrow().origin.path().display()
+        ));
+        if rows.is_empty() {
+            view.note("none are shipped here")
+        } else {
+            view.table(&["shipped", ""], rows)
+        }
+    }
+}
+
+/// Settings that the next command reads; the rest may pass through a state that does not fit together.
+fn runs_now(field: &str) -> bool {
+    ["data", "sample", "train"].iter().any(|part| field.starts_with(part))
+}
+
+/// The part of the settings that decides what weights fit.
+fn shape(config: &RunConfig) -> impl PartialEq + '_ {
+    (&config.tokenizer.model, &config.text, &config.model)
+}
+
+/// `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.
+fn parameters(bench: &Bench) -> String {
+    let counts = bench.nets().parameters().map(|n| n as f64 / 1e6);
+    let part = |(name, n): (&str, f64)| format!("{name} {n:.2} M");
+    FILES.into_iter().zip(counts).map(part).collect::<Vec<_>>().join(", ") + " parameters"
+}
+
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() > 40 { line.chars().take(38).collect::<String>() + ".." } else { line }
+}

@@ -1,0 +1,84 @@
+//! Optimiser steps: `step` with every number, `train` with one line of progress.
+
+use super::Lab;
+use super::view::View;
+use super::watch::Watch;
+use crate::data::Part;
+use crate::error::Result;
+use crate::metrics::Record;
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Lab {
+    /// `count` steps with a row of numbers each.
+    pub fn step(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
+        let records = self.advance(count, watch)?;
+        let row = |r: &Record| {
+            vec![
+                r.phase.clone(),
+                r.step.to_string(),
+                format!("{:.4}", r.loss),
+                format!("{:.1}%", r.accuracy * 100.0),
+                format!("{:.3}", r.grad_norm),
+                format!("{:.2e}", r.lr),
+            ]
+        };
+        let headers = ["phase", "step", "loss", "accuracy", "gradient norm", "learning rate"];
+        Ok(View::new().table(&headers, records.iter().map(row).collect()))
+    }
+
+    /// `count` steps; what came of them in one line.
+    pub fn train(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
+        let start = Instant::now();
+        let records = self.advance(count, watch)?;
+        let Some((first, last)) = records.first().zip(records.last()) else {
+            return Ok(View::new().note("stopped before the first step"));
+        };
+        let text = format!(
+            "{}, step {}: loss {:.3} -> {:.3}, accuracy {:.1}% -> {:.1}%, {:.1} s",
+            last.phase,
+            last.step,
+            first.loss,
+            last.loss,
+            first.accuracy * 100.0,
+            last.accuracy * 100.0,
+            start.elapsed().as_secs_f64()
+        );
+        let view = View::new().text(text);
+        let stopped = (records.len() as u64) < count;
+        let view = if stopped {
+            view.note(format!(
+                "stopped after {} of {count} steps; the model keeps them",
+                records.len()
+            ))
+        } else {
+            view
+        };
+        Ok(view.note("`plot loss` shows the curve, `sample TEXT` tries the model, `save DIR` keeps it, `undo` takes it back"))
+    }
+
+    /// The steps themselves. Stops early where the watch says so.
+    ///
+    /// Errors: as `Trainer::step`; the weights are then as before the first of these steps.
+    fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<Record>> {
+        let data = self.data(Part::Train)?;
+        let bench = self.bench()?;
+        self.keep_weights();
+        let mut bench = bench.borrow_mut();
+        bench.begin_training(&self.state.settings);
+        let end = bench.step + count;
+        let mut records: Vec<Record> = Vec::new();
+        while bench.step < end && !watch.stop() {
+            let record = bench.train_step(&data)?;
+            watch.record(&record, Some((count + bench.step - end, count)));
+            records.push(record);
+        }
+        bench.end_training();
+        if records.iter().any(|r| r.phase == "tokenizer") {
+            let desk = &mut self.state.desk; // these codes mean something else now
+            (desk.tokens, desk.noised, desk.sampling) = (None, None, None);
+        }
+        Rc::make_mut(&mut self.state.log).extend(records.iter().cloned());
+        Ok(records)
+    }
+}

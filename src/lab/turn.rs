@@ -1,0 +1,117 @@
+//! One turn of a face: a line goes in, a View or an Error comes out, and the session survives both.
+
+use super::Lab;
+use super::args::{Args, parse};
+use super::command::Command;
+use super::view::View;
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+/// The answer to one line; `None` for an empty one.
+pub struct Reply {
+    pub command: &'static str,
+    pub view: View,
+}
+
+impl Lab {
+    /// Run one line. A failed command changes nothing; a panic inside becomes an error.
+    pub fn turn(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
+        let before = self.state.clone();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(line, watch)));
+        let result = outcome.unwrap_or_else(|_| Err(internal_error(line)));
+        if let Err(error) = &result {
+            // What a failed command opened on its way stays open: it costs time and changes no result.
+            let (train, val) = (self.state.train.take(), self.state.val.take());
+            let same_data = self.state.settings.data == before.settings.data;
+            self.state = before;
+            self.roll_back();
+            if same_data {
+                (self.state.train, self.state.val) = (train, val);
+            }
+            self.last_error = Some(in_full(error));
+        }
+        result
+    }
+
+    fn run(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
+        let Some((name, args)) = parse(line)? else { return Ok(None) };
+        let command = Command::find(&name)?;
+        args.known_keys(command.keys)?;
+        let before = command.changes.then(|| self.moment(&args.line));
+        let mut view = (command.run)(self, &args, watch).map_err(|e| placed(e, &args))?;
+        if let Some(moment) = before {
+            self.remember(moment);
+        }
+        if let Err(error) = self.runs.keep(&mut view, command.name) {
+            view = view.note(format!("the picture is not saved: {error}"));
+        }
+        Ok(Some(Reply { command: command.name, view }))
+    }
+
+    /// Save the pictures of a view into the run folder.
+    ///
+    /// Errors: the folder cannot be written.
+    pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
+        self.runs.keep(view, command)
+    }
+
+    /// The last error with everything that is known of it.
+    pub fn last_error(&self) -> View {
+        View::new().text(self.last_error.clone().unwrap_or_else(|| "no error so far".into()))
+    }
+}
+
+/// An error without a place takes the line as its place.
+fn placed(mut error: Error, args: &Args) -> Error {
+    if let Error::Command(fault) = &mut error
+        && fault.place.is_empty()
+    {
+        fault.place = format!("`{}`", args.line);
+    }
+    error
+}
+
+fn in_full(error: &Error) -> String {
+    let detail = error.detail().unwrap_or_default();
+    let stored = matches!(error, Error::Command(f) if f.what.starts_with(INTERNAL))
+        .then(last_panic)
+        .flatten();
+    [error.to_string(), detail.into(), stored.unwrap_or_default()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+const INTERNAL: &str = "internal error";
+
+/// The last panic: its message and where it arose.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keep panics for `last_error` instead of printing them.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let place = info.location().map(|l| l.to_string()).unwrap_or_default();
+        if let Ok(mut slot) = PANIC.lock() {
+            *slot = Some(format!("{text}\n  at {place}"));
+        }
+    }));
+}
+
+fn last_panic() -> Option<String> {
+    PANIC.lock().ok().and_then(|slot| slot.clone())
+}
+
+/// What a face says of a panic.
+pub fn internal_error(place: &str) -> Error {
+    let panic = last_panic().unwrap_or_default();
+    let first = panic.lines().next().unwrap_or_default();
+    let short: String = first.chars().take(160).collect();
+    let hint = "a fault of this program, nothing was changed; `last_error` has all of it: please report it";
+    Error::command(format!("{INTERNAL}: {short}"), format!("`{place}`"), hint)
+}

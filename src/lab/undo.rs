@@ -1,0 +1,79 @@
+//! What `undo` takes back: whole earlier states, and the weights from before the last training.
+
+use super::model::Snapshot;
+use super::view::View;
+use super::{Lab, State};
+use crate::error::Result;
+use std::rc::Rc;
+
+/// So many changes are kept.
+const DEPTH: usize = 30;
+
+/// Earlier moments, the latest last.
+#[derive(Default)]
+pub struct Past {
+    moments: Vec<Moment>,
+    /// The model before the training that runs now.
+    training: Option<Snapshot>,
+}
+
+/// The state before a command.
+pub struct Moment {
+    line: String,
+    state: State,
+    training: Option<Snapshot>,
+}
+
+impl Lab {
+    /// The state before `line` runs.
+    pub(super) fn moment(&self, line: &str) -> Moment {
+        Moment { line: line.into(), state: self.state.clone(), training: None }
+    }
+
+    /// Copy the weights: training is about to change them.
+    pub(super) fn keep_weights(&mut self) {
+        self.past.training = Some(self.state.bench.borrow().snapshot());
+    }
+
+    /// Keep a moment whose command went well.
+    ///
+    /// One that holds weights or another model is large: at most one of these stays, with what came after it.
+    pub(super) fn remember(&mut self, mut moment: Moment) {
+        moment.training = self.past.training.take();
+        let moved = |a: &State, b: &State| !Rc::ptr_eq(&a.bench, &b.bench);
+        let moments = &mut self.past.moments;
+        let large = |i: usize| {
+            let next = moments.get(i + 1).unwrap_or(&moment);
+            moments[i].training.is_some() || moved(&moments[i].state, &next.state)
+        };
+        let last = (0..moments.len()).rev().find(|&i| large(i));
+        let is_large = moment.training.is_some() || moved(&moment.state, &self.state);
+        if let (true, Some(last)) = (is_large, last) {
+            moments.drain(..=last);
+        }
+        moments.push(moment);
+        let surplus = moments.len().saturating_sub(DEPTH);
+        moments.drain(..surplus);
+    }
+
+    /// After a failed command: the weights as they were.
+    pub(super) fn roll_back(&mut self) {
+        if let Some(old) = self.past.training.take() {
+            self.state.bench.borrow_mut().restore(&old);
+        }
+    }
+
+    /// Back to before the last change.
+    ///
+    /// Errors: there is none.
+    pub fn undo(&mut self) -> Result<View> {
+        let hint = "changes of this session can be undone, training only the last time";
+        let none = || Self::fault("there is nothing to undo", hint);
+        let moment = self.past.moments.pop().ok_or_else(none)?;
+        self.state = moment.state;
+        if let Some(old) = &moment.training {
+            self.state.bench.borrow_mut().restore(old);
+        }
+        Ok(View::new().text(format!("undone: {}", moment.line)))
+    }
+}

@@ -1,0 +1,150 @@
+//! What a command answers: an ordered list of blocks. Plain data; a face decides how each one looks.
+
+use image::RgbImage;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// The answer of one command.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub blocks: Vec<Block>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// Lines as they are.
+    Text(String),
+    /// One header per column; every row has as many cells.
+    Table {
+        headers: Vec<String>,
+        rows: Vec<Vec<String>>,
+    },
+    /// A picture; `file` is set once it is saved.
+    Picture {
+        image: RgbImage,
+        caption: String,
+        file: Option<PathBuf>,
+    },
+    Tokens(TokenGrid),
+    /// A plot: the drawing for the file and for terminals that show pictures, the sketch for all others.
+    Chart {
+        image: RgbImage,
+        sketch: String,
+        caption: String,
+        file: Option<PathBuf>,
+    },
+    /// A remark beside the answer: what was done by the way, what to do next.
+    Note(String),
+}
+
+/// A grid of tokens, each with the mean colour that its code decodes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenGrid {
+    pub width: usize,
+    /// Row by row.
+    pub tokens: Vec<i64>,
+    /// One per token, or empty when there is no tokenizer to ask.
+    pub colors: Vec<[u8; 3]>,
+    /// True where the number is to stand out (noise); empty for nowhere.
+    pub marked: Vec<bool>,
+    pub caption: String,
+}
+
+impl View {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Text(text.into()));
+        self
+    }
+
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Note(text.into()));
+        self
+    }
+
+    pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
+        self.blocks.push(Block::Picture { image, caption: caption.into(), file: None });
+        self
+    }
+
+    pub fn tokens(mut self, grid: TokenGrid) -> Self {
+        self.blocks.push(Block::Tokens(grid));
+        self
+    }
+
+    pub fn chart(mut self, image: RgbImage, sketch: String, caption: impl Into<String>) -> Self {
+        self.blocks.push(Block::Chart { image, sketch, caption: caption.into(), file: None });
+        self
+    }
+
+    pub fn table(mut self, headers: &[&str], rows: Vec<Vec<String>>) -> Self {
+        let headers = headers.iter().map(|h| h.to_string()).collect();
+        self.blocks.push(Block::Table { headers, rows });
+        self
+    }
+
+    /// This view, then the blocks of another.
+    pub fn then(mut self, other: View) -> Self {
+        self.blocks.extend(other.blocks);
+        self
+    }
+
+    /// The first text, for tests and notebooks.
+    pub fn first_text(&self) -> Option<&str> {
+        self.blocks.iter().find_map(|block| match block {
+            Block::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// For `--json`: `{"blocks": [{"type": ..}]}`; a picture is its file, size and caption.
+    pub fn to_json(&self) -> Value {
+        json!({ "blocks": self.blocks.iter().map(Block::to_json).collect::<Vec<_>>() })
+    }
+}
+
+impl Block {
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => json!({ "type": "text", "text": text }),
+            Self::Note(text) => json!({ "type": "note", "text": text }),
+            Self::Table { headers, rows } => {
+                json!({ "type": "table", "headers": headers, "rows": rows })
+            }
+            Self::Picture { image, caption, file } => picture_json("picture", image, caption, file),
+            Self::Chart { image, caption, file, .. } => picture_json("chart", image, caption, file),
+            Self::Tokens(grid) => json!({
+                "type": "tokens",
+                "caption": grid.caption,
+                "tokens": grid.tokens.chunks(grid.width.max(1)).collect::<Vec<_>>(),
+            }),
+        }
+    }
+}
+
+fn picture_json(kind: &str, image: &RgbImage, caption: &str, file: &Option<PathBuf>) -> Value {
+    let (width, height) = image.dimensions();
+    json!({ "type": kind, "caption": caption, "file": file, "width": width, "height": height })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_order_and_speaks_json() {
+        let grid = TokenGrid { width: 2, tokens: vec![1, 2, 3, 4], ..TokenGrid::default() };
+        let view = View::new().text("a").picture(RgbImage::new(4, 2), "b").tokens(grid).note("c");
+        let json = view.to_json();
+        assert_eq!(json["blocks"][0]["text"], "a");
+        assert_eq!(
+            (&json["blocks"][1]["width"], &json["blocks"][1]["height"]),
+            (&4.into(), &2.into())
+        );
+        assert_eq!(json["blocks"][2]["tokens"][1][0], 3);
+        assert_eq!(json["blocks"][3]["type"], "note");
+    }
+}

@@ -1,0 +1,24 @@
+//! What one step of training measured.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of a training log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What is trained: `tokenizer` or `denoiser`.
+    pub phase: String,
+    /// Updates done so far.
+    pub step: u64,
+    /// Updates in all.
+    pub steps: u64,
+    /// The loss of this step: nats per token, or for the tokenizer squared error and codebook terms.
+    pub loss: f64,
+    /// Denoiser: share of tokens guessed right. Tokenizer: share of the codes in use.
+    pub accuracy: f64,
+    /// Total 2-norm of the gradients before clipping.
+    pub grad_norm: f64,
+    pub lr: f64,
+    pub images_per_s: f64,
+    /// Seconds of training so far, over all resumed parts.
+    pub seconds: f64,
+}

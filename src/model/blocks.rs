@@ -1,0 +1,207 @@
+//! The four blocks of the denoiser: C convolves, F mixes channels, T tells the noise ratio, A reads the text.
+//!
+//! Letters: B pictures, c channels, H x W positions, S condition vectors of width d.
+
+use super::LevelConfig;
+use super::init::{Fill, Place};
+use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
+use super::layers::{channels_first, channels_last, layer_norm2d};
+use tch::{Kind, Tensor};
+
+const XAVIER: Fill = Fill::Xavier(1.0);
+
+/// Linear c -> 4c, GELU, response norm, dropout, Linear 4c -> c, over (B, H, W, c).
+#[derive(Debug)]
+struct Channelwise {
+    widen: Linear,
+    norm: GlobalResponseNorm,
+    narrow: Linear,
+    dropout: f64,
+}
+
+impl Channelwise {
+    /// `depth` blocks in all: the last layer starts smaller by sqrt(1 / depth), as the reference does.
+    fn new(p: &Place, c: i64, dropout: f64, depth: i64) -> Self {
+        Self {
+            widen: Linear::new(&(p / 0), c, 4 * c, XAVIER),
+            norm: GlobalResponseNorm::new(&(p / 2), 4 * c),
+            narrow: Linear::new(&(p / 4), 4 * c, c, Fill::Xavier((1.0 / depth as f64).sqrt())),
+            dropout,
+        }
+    }
+
+    /// xs (B, c, H, W) -> (B, c, H, W).
+    fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
+        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none"));
+        let xs = if train && self.dropout > 0.0 { xs.dropout(self.dropout, true) } else { xs };
+        channels_first(&self.narrow.forward(&xs))
+    }
+}
+
+/// C: depthwise convolution (over the skip as well, where there is one), then channels.
+///
+/// Shapes:  xs (B, c, H, W), skip (B, c, H, W) or none -> (B, c, H, W).
+/// Source:  dome272/Paella src/modules.py `ResBlock`.
+#[derive(Debug)]
+pub struct ResBlock {
+    depthwise: Conv2d,
+    channelwise: Channelwise,
+    takes_skip: bool,
+}
+
+impl ResBlock {
+    pub fn new(p: &Place, c: i64, takes_skip: bool, kernel: i64, dropout: f64, depth: i64) -> Self {
+        let i = if takes_skip { 2 * c } else { c };
+        let window = Window::depthwise(kernel, kernel / 2, c);
+        let depthwise = Conv2d::new(&(p / "depthwise"), i, c, window, XAVIER);
+        Self {
+            depthwise,
+            channelwise: Channelwise::new(&(p / "channelwise"), c, dropout, depth),
+            takes_skip,
+        }
+    }
+
+    fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, train: bool) -> Tensor {
+        let ys = match skip {
+            Some(skip) if self.takes_skip => self.depthwise.forward(&Tensor::cat(&[xs, skip], 1)),
+            _ => self.depthwise.forward(xs),
+        };
+        xs + self.channelwise.forward(&layer_norm2d(&ys), train)
+    }
+}
+
+/// F: the channel half of C alone. Source: `FeedForwardBlock`.
+#[derive(Debug)]
+pub struct FeedForwardBlock {
+    channelwise: Channelwise,
+}
+
+/// T: scale and shift from the noise ratio: x (1 + a) + b. Source: `TimestepBlock`.
+#[derive(Debug)]
+pub struct TimestepBlock {
+    mapper: Linear,
+}
+
+impl TimestepBlock {
+    /// t_embed (B, c_r), xs (B, c, H, W) -> (B, c, H, W).
+    fn forward(&self, xs: &Tensor, t_embed: &Tensor) -> Tensor {
+        let ab = self.mapper.forward(t_embed).unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+        xs * (1.0 + &ab[0]) + &ab[1]
+    }
+}
+
+/// A: every position looks at the text, and at all positions if `self_attn`.
+///
+/// Shapes:  xs (B, c, H, W), cond (B, S, d) -> (B, c, H, W).
+/// Source:  dome272/Paella src/modules.py `AttnBlock`, `Attention2D`.
+#[derive(Debug)]
+pub struct AttnBlock {
+    kv_mapper: Linear,
+    in_proj_weight: Tensor, // (3c, c)
+    in_proj_bias: Tensor,
+    out_proj: Linear,
+    heads: i64,
+    self_attn: bool,
+    /// Of the attention weights, in training.
+    dropout: f64,
+}
+
+impl AttnBlock {
+    pub fn new(p: &Place, c: i64, c_cond: i64, level: &LevelConfig, self_attn: bool) -> Self {
+        let attn = p / "attention" / "attn";
+        Self {
+            in_proj_weight: attn.var("in_proj_weight", &[3 * c, c], XAVIER),
+            in_proj_bias: attn.var("in_proj_bias", &[3 * c], Fill::Zeros),
+            out_proj: Linear::new(&(attn / "out_proj"), c, c, XAVIER),
+            kv_mapper: Linear::new(&(p / "kv_mapper" / 1), c_cond, c, XAVIER),
+            heads: level.nhead,
+            self_attn,
+            dropout: level.dropout,
+        }
+    }
+
+    fn forward(&self, xs: &Tensor, context: &Context) -> Tensor {
+        let (b, c, h, w) = xs.size4().expect("xs is (B, c, H, W)");
+        let queries = channels_last(&layer_norm2d(xs)).reshape([b, h * w, c]);
+        let text = self.kv_mapper.forward(&context.cond.silu()); // (B, S, c)
+        let keys = if self.self_attn { Tensor::cat(&[&queries, &text], 1) } else { text };
+        let ys = self.attend(&queries, &keys, context); // (B, H W, c)
+        xs + channels_first(&self.out_proj.forward(&ys).view([b, h, w, c]))
+    }
+
+    /// queries (B, Q, c), keys (B, N, c) -> (B, Q, c).
+    fn attend(&self, queries: &Tensor, keys: &Tensor, context: &Context) -> Tensor {
+        let (b, n, c) = keys.size3().expect("keys are (B, N, c)");
+        let (ws, bs) = (self.in_proj_weight.split(c, 0), self.in_proj_bias.split(c, 0));
+        let heads = |xs: Tensor, len| xs.view([b, len, self.heads, c / self.heads]).transpose(1, 2);
+        let q = heads(queries.linear(&ws[0], Some(&bs[0])), queries.size()[1]);
+        let k = heads(keys.linear(&ws[1], Some(&bs[1])), n);
+        let v = heads(keys.linear(&ws[2], Some(&bs[2])), n);
+        let dropout = if context.train { self.dropout } else { 0.0 };
+        let ys = match context.attn_weights {
+            None => Tensor::scaled_dot_product_attention(
+                &q,
+                &k,
+                &v,
+                None::<Tensor>,
+                dropout,
+                false,
+                None,
+                false,
+            ),
+            Some(weights) => reweighted_attention(&q, &k, &v, weights),
+        };
+        ys.transpose(1, 2).reshape([b, -1, c])
+    }
+}
+
+/// Attention whose softmax is multiplied, not renormalised: `weights` (n) count for the last n keys.
+fn reweighted_attention(q: &Tensor, k: &Tensor, v: &Tensor, weights: &Tensor) -> Tensor {
+    let scale = (q.size()[3] as f64).sqrt();
+    let attention = (q.matmul(&k.transpose(2, 3)) / scale).softmax(-1, Kind::Float); // (B, heads, Q, N)
+    let before = k.size()[2] - weights.size()[0];
+    let all = Tensor::cat(
+        &[Tensor::ones([before], (Kind::Float, q.device())), weights.shallow_clone()],
+        0,
+    );
+    (attention * all).matmul(v)
+}
+
+/// What a block may look at besides its input.
+pub struct Context<'a> {
+    pub t_embed: &'a Tensor, // (B, c_r)
+    pub cond: &'a Tensor,    // (B, S, d)
+    pub attn_weights: Option<&'a Tensor>,
+    pub train: bool,
+}
+
+/// One block of a level.
+#[derive(Debug)]
+pub enum AnyBlock {
+    C(ResBlock),
+    T(TimestepBlock),
+    A(AttnBlock),
+    F(FeedForwardBlock),
+}
+
+impl AnyBlock {
+    pub fn feed_forward(p: &Place, c: i64, dropout: f64, depth: i64) -> Self {
+        Self::F(FeedForwardBlock {
+            channelwise: Channelwise::new(&(p / "channelwise"), c, dropout, depth),
+        })
+    }
+
+    pub fn timestep(p: &Place, c: i64, c_r: i64) -> Self {
+        Self::T(TimestepBlock { mapper: Linear::new(&(p / "mapper"), c_r, 2 * c, Fill::Zeros) })
+    }
+
+    /// xs (B, c, H, W) -> (B, c, H, W); only a C block that was built for it reads the skip.
+    pub fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
+        match self {
+            Self::C(block) => block.forward(xs, skip, context.train),
+            Self::T(block) => block.forward(xs, context.t_embed),
+            Self::A(block) => block.forward(xs, context),
+            Self::F(block) => xs + block.channelwise.forward(&layer_norm2d(xs), context.train),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! CLIP: a text and a picture as vectors that point the same way when they belong together.
+//!
+//! Letters: B texts or pictures, S tokens or patches, c width of a tower, e width of the shared vectors.
+//!
+//! Source: mlfoundations/open_clip, ViT-H-14 layout; weights carry the names of its state dict, the text tower at the
+//! top level, the picture tower under `visual`. Features are not normalised.
+
+use super::init::{Fill, Place};
+use super::layers::{Conv2d, LayerNorm, Linear, Window};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// Sizes of the text tower; the default is ViT-H-14's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipTextConfig {
+    /// Tokens of the longest text.
+    pub context_length: i64,
+    pub vocab_size: i64,
+    pub width: i64,
+    pub heads: i64,
+    pub layers: i64,
+    /// Width of the feed-forward layer in widths of the tower.
+    pub mlp_ratio: f64,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        Self {
+            context_length: 77,
+            vocab_size: 49408,
+            width: 1024,
+            heads: 16,
+            layers: 24,
+            mlp_ratio: 4.0,
+        }
+    }
+}
+
+/// Sizes of the picture tower; the default is ViT-H-14's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipVisionConfig {
+    /// Pixels a side.
+    pub image_size: i64,
+    /// Pixels a side of one patch.
+    pub patch_size: i64,
+    pub width: i64,
+    /// Width of one head; there are width / head_width.
+    pub head_width: i64,
+    pub layers: i64,
+    /// Width of the feed-forward layer in widths of the tower.
+    pub mlp_ratio: f64,
+}
+
+impl Default for ClipVisionConfig {
+    fn default() -> Self {
+        Self {
+            image_size: 224,
+            patch_size: 14,
+            width: 1280,
+            head_width: 80,
+            layers: 32,
+            mlp_ratio: 4.0,
+        }
+    }
+}
+
+/// Both towers; the default is ViT-H-14, 986,109,441 parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipConfig {
+    /// Width of the shared vectors, e.
+    pub embed_dim: i64,
+    pub text: ClipTextConfig,
+    pub vision: ClipVisionConfig,
+}
+
+impl Default for ClipConfig {
+    fn default() -> Self {
+        Self {
+            embed_dim: 1024,
+            text: ClipTextConfig::default(),
+            vision: ClipVisionConfig::default(),
+        }
+    }
+}
+
+/// Both towers under one root, with the learned sharpness of their agreement.
+#[derive(Debug)]
+pub struct Clip {
+    pub text: ClipText,
+    pub vision: ClipVision,
+    /// Logarithm of the factor on cosines, a scalar.
+    pub logit_scale: Tensor,
+}
+
+impl Clip {
+    pub fn new(p: &Place, config: &ClipConfig) -> Self {
+        Self {
+            text: ClipText::new(p, &config.text, config.embed_dim),
+            vision: ClipVision::new(&(p / "visual"), &config.vision, config.embed_dim),
+            logit_scale: logit_scale(p),
+        }
+    }
+}
+
+/// The sharpness that stands beside the text tower, fresh at ln(1 / 0.07).
+pub fn logit_scale(p: &Place) -> Tensor {
+    let mut scale = p.var("logit_scale", &[], Fill::Zeros);
+    tch::no_grad(|| scale.fill_((1.0 / 0.07f64).ln()))
+}
+
+/// The text tower: a causal transformer, read at the end-of-text token.
+#[derive(Debug)]
+pub struct ClipText {
+    token_embedding: Tensor,      // (vocab_size, c)
+    positional_embedding: Tensor, // (context_length, c)
+    blocks: Vec<ResidualAttentionBlock>,
+    ln_final: LayerNorm,
+    text_projection: Tensor, // (c, e)
+}
+
+impl ClipText {
+    /// `p` is the root of the whole model.
+    pub fn new(p: &Place, config: &ClipTextConfig, embed_dim: i64) -> Self {
+        let ClipTextConfig { context_length, vocab_size, width: c, .. } = *config;
+        let table = p / "token_embedding";
+        Self {
+            token_embedding: table.var("weight", &[vocab_size, c], Fill::Normal(0.02)),
+            positional_embedding: p.var(
+                "positional_embedding",
+                &[context_length, c],
+                Fill::Normal(0.01),
+            ),
+            blocks: transformer(p, c, config.heads, config.mlp_ratio, config.layers),
+            ln_final: LayerNorm::new(&(p / "ln_final"), c),
+            text_projection: p.var("text_projection", &[c, embed_dim], scaled(c)),
+        }
+    }
+
+    /// tokens (B, S) i64, S at most `context_length` -> (B, e) f32.
+    ///
+    /// The end of the text is where the largest token id stands.
+    pub fn encode(&self, tokens: &Tensor) -> Tensor {
+        let s = tokens.size()[1];
+        let xs = Tensor::embedding(&self.token_embedding, tokens, -1, false, false);
+        let xs = xs + self.positional_embedding.narrow(0, 0, s);
+        let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, true)); // (B, S, c)
+        let end = tokens.argmax(1, false).view([-1, 1, 1]).expand([-1, 1, xs.size()[2]], false);
+        let last = xs.gather(1, &end, false).squeeze_dim(1); // (B, c): a norm sees each place by itself
+        self.ln_final.forward(&last).matmul(&self.text_projection)
+    }
+}
+
+/// The picture tower: patches and a class token, read at the class token.
+#[derive(Debug)]
+pub struct ClipVision {
+    conv1: Conv2d,
+    class_embedding: Tensor,      // (c)
+    positional_embedding: Tensor, // (1 + patches, c)
+    ln_pre: LayerNorm,
+    blocks: Vec<ResidualAttentionBlock>,
+    ln_post: LayerNorm,
+    proj: Tensor, // (c, e)
+}
+
+impl ClipVision {
+    /// `p` is the root of the whole model / "visual".
+    pub fn new(p: &Place, config: &ClipVisionConfig, embed_dim: i64) -> Self {
+        let ClipVisionConfig { patch_size, width: c, .. } = *config;
+        let side = config.image_size / patch_size;
+        let window = Window::strided(patch_size, patch_size, 0);
+        let fan_in = 3 * patch_size * patch_size;
+        Self {
+            conv1: Conv2d::without_bias(&(p / "conv1"), 3, c, window, scaled(fan_in)),
+            class_embedding: p.var("class_embedding", &[c], scaled(c)),
+            positional_embedding: p.var("positional_embedding", &[side * side + 1, c], scaled(c)),
+            ln_pre: LayerNorm::new(&(p / "ln_pre"), c),
+            blocks: transformer(p, c, c / config.head_width, config.mlp_ratio, config.layers),
+            ln_post: LayerNorm::new(&(p / "ln_post"), c),
+            proj: p.var("proj", &[c, embed_dim], scaled(c)),
+        }
+    }
+
+    /// pixels (B, 3, image_size, image_size) f32, from [`super::preprocess`] -> (B, e) f32.
+    pub fn encode(&self, pixels: &Tensor) -> Tensor {
+        let patches = self.conv1.forward(pixels).flatten(2, 3).transpose(1, 2); // (B, patches, c)
+        let (b, _, c) = patches.size3().expect("patches are (B, S, c)");
+        let class = self.class_embedding.view([1, 1, c]).expand([b, 1, c], false);
+        let xs = Tensor::cat(&[class, patches], 1) + &self.positional_embedding; // (B, S, c)
+        let xs = self.ln_pre.forward(&xs);
+        let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, false));
+        self.ln_post.forward(&xs.select(1, 0)).matmul(&self.proj)
+    }
+}
+
+/// A normal filling that keeps the size of what it multiplies.
+fn scaled(fan_in: i64) -> Fill {
+    Fill::Normal((fan_in as f64).powf(-0.5))
+}
+
+/// The blocks under `transformer.resblocks`.
+fn transformer(
+    p: &Place,
+    c: i64,
+    heads: i64,
+    mlp_ratio: f64,
+    layers: i64,
+) -> Vec<ResidualAttentionBlock> {
+    let hidden = (c as f64 * mlp_ratio) as i64;
+    let blocks = p / "transformer" / "resblocks";
+    (0..layers).map(|i| ResidualAttentionBlock::new(&(&blocks / i), c, heads, hidden)).collect()
+}
+
+/// Self-attention, then a feed-forward layer with the exact GELU, each behind a norm.
+///
+/// Source:  open_clip `ResidualAttentionBlock` round `torch.nn.MultiheadAttention`.
+/// Differs: fresh weights are scaled by their inputs alone; the towers are meant to be loaded.
+#[derive(Debug)]
+struct ResidualAttentionBlock {
+    ln_1: LayerNorm,
+    in_proj: Linear, // c -> 3c: queries, keys, values
+    out_proj: Linear,
+    heads: i64,
+    ln_2: LayerNorm,
+    c_fc: Linear,
+    c_proj: Linear,
+}
+
+impl ResidualAttentionBlock {
+    fn new(p: &Place, c: i64, heads: i64, hidden: i64) -> Self {
+        let (attn, mlp) = (p / "attn", p / "mlp");
+        Self {
+            ln_1: LayerNorm::new(&(p / "ln_1"), c),
+            in_proj: Linear {
+                weight: attn.var("in_proj_weight", &[3 * c, c], scaled(c)),
+                bias: Some(attn.var("in_proj_bias", &[3 * c], Fill::Zeros)),
+            },
+            out_proj: Linear::new(&(&attn / "out_proj"), c, c, scaled(c)),
+            heads,
+            ln_2: LayerNorm::new(&(p / "ln_2"), c),
+            c_fc: Linear::new(&(&mlp / "c_fc"), c, hidden, scaled(c)),
+            c_proj: Linear::new(&(&mlp / "c_proj"), hidden, c, scaled(hidden)),
+        }
+    }
+
+    /// xs (B, S, c) -> (B, S, c); `causal` hides what comes later.
+    fn forward(&self, xs: &Tensor, causal: bool) -> Tensor {
+        let xs = xs + self.attend(&self.ln_1.forward(xs), causal);
+        let ys = self.c_fc.forward(&self.ln_2.forward(&xs)).gelu("none");
+        xs + self.c_proj.forward(&ys)
+    }
+
+    fn attend(&self, xs: &Tensor, causal: bool) -> Tensor {
+        let (b, s, c) = xs.size3().expect("xs is (B, S, c)");
+        let qkv = self.in_proj.forward(xs).view([b, s, 3, self.heads, c / self.heads]);
+        let head = |i: i64| qkv.select(2, i).transpose(1, 2); // (B, heads, S, c / heads)
+        let (q, k, v) = (head(0), head(1), head(2));
+        let none = None::<Tensor>;
+        let ys = Tensor::scaled_dot_product_attention(&q, &k, &v, none, 0.0, causal, None, false);
+        self.out_proj.forward(&ys.transpose(1, 2).reshape([b, s, c]))
+    }
+}

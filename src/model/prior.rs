@@ -1,0 +1,300 @@
+//! The prior: turns the CLIP vector of a text into the CLIP vector of a picture, by diffusion.
+//!
+//! Noise is mixed into a picture's vector along a schedule; the network guesses the noise, a sampler takes it away.
+//!
+//! Letters: B pictures, r width of a CLIP vector, t time in 0..=1 (1 = all noise).
+//!
+//! Source: pabloppp/Arroz-Con-Cosas, `PriorModel` and `Diffuzz`; weights carry the names of its state dict.
+
+use super::init::{Fill, Place};
+use super::layers::{LayerNorm, Linear, embed_ratio};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::FRAC_PI_2;
+use tch::{Device, Kind, Tensor};
+
+/// Sizes of the prior; the default is the published `prior_v1`, 899,770,624 parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriorConfig {
+    /// Width of a CLIP vector.
+    pub clip_r: i64,
+    pub c_hidden: i64,
+    /// Width of the time's embedding.
+    pub c_r: i64,
+    pub num_blocks: i64,
+}
+
+impl Default for PriorConfig {
+    fn default() -> Self {
+        Self { clip_r: 1024, c_hidden: 1280, c_r: 64, num_blocks: 48 }
+    }
+}
+
+/// A stack of residual blocks, each of which sees text and time anew.
+#[derive(Debug)]
+pub struct PriorModel {
+    config: PriorConfig,
+    widen: Linear,
+    blocks: Vec<PriorBlock>,
+    narrow: Linear,
+}
+
+impl PriorModel {
+    pub fn new(p: &Place, config: &PriorConfig) -> Self {
+        let PriorConfig { clip_r, c_hidden, num_blocks, .. } = *config;
+        let p = p / "blocks";
+        let last = &p / (num_blocks + 1);
+        Self {
+            widen: Linear::new(&(&p / 0), clip_r, c_hidden, uniform(clip_r, 1.0)),
+            blocks: (1..=num_blocks).map(|i| PriorBlock::new(&(&p / i), config)).collect(),
+            narrow: Linear::new(&last, c_hidden, clip_r, uniform(c_hidden, 1.0)),
+            config: config.clone(),
+        }
+    }
+
+    pub fn config(&self) -> &PriorConfig {
+        &self.config
+    }
+
+    /// The noise in xs (B, r) at time t (B,), given the text's CLIP vector cond (B, r) -> (B, r).
+    pub fn forward(&self, xs: &Tensor, t: &Tensor, cond: &Tensor) -> Tensor {
+        let t_embed = self.embed_t(t);
+        let block = |xs: Tensor, block: &PriorBlock| block.forward(&xs, cond, &t_embed);
+        self.narrow.forward(&self.blocks.iter().fold(self.widen.forward(xs), block))
+    }
+
+    /// Sines and cosines of the time: t (B,) -> (B, c_r).
+    pub fn embed_t(&self, t: &Tensor) -> Tensor {
+        embed_ratio(t, self.config.c_r)
+    }
+}
+
+/// PyTorch's filling of a linear layer, times a gain.
+fn uniform(fan_in: i64, gain: f64) -> Fill {
+    Fill::Uniform(gain * (fan_in as f64).powf(-0.5))
+}
+
+/// Linear, norm, GELU, linear, norm, around which the input is added back.
+#[derive(Debug)]
+struct PriorBlock {
+    widen: Linear,
+    norm: LayerNorm,
+    narrow: Linear,
+    out_norm: LayerNorm,
+}
+
+impl PriorBlock {
+    fn new(p: &Place, config: &PriorConfig) -> Self {
+        let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks } = *config;
+        let (i, gain) = (c + clip_r + c_r, (1.0 / num_blocks as f64).sqrt());
+        Self {
+            widen: Linear::without_bias(&(p / 0), i, 4 * c, uniform(i, gain)),
+            norm: LayerNorm::new(&(p / 1), 4 * c),
+            narrow: Linear::without_bias(&(p / 3), 4 * c, c, uniform(4 * c, 1.0)),
+            out_norm: LayerNorm::new(&(p / 4), c),
+        }
+    }
+
+    /// xs (B, c_hidden), cond (B, r), t_embed (B, c_r) -> (B, c_hidden).
+    fn forward(&self, xs: &Tensor, cond: &Tensor, t_embed: &Tensor) -> Tensor {
+        let ys = self.widen.forward(&Tensor::cat(&[xs, cond, t_embed], 1));
+        let ys = self.narrow.forward(&self.norm.forward(&ys).gelu("none"));
+        self.out_norm.forward(&ys) + xs
+    }
+}
+
+/// How much of the signal is left at a time: a cosine that starts a little late.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// How late; keeps the first steps from being too small.
+    pub s: f64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { s: 0.008 }
+    }
+}
+
+/// Two neighbouring times, each (B,) f32: from `t` back to `t_prev`.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval<'a> {
+    pub t: &'a Tensor,
+    pub t_prev: &'a Tensor,
+}
+
+impl Schedule {
+    /// Share of the signal's power that is left, `alpha_cumprod`: t (any shape) f32 -> the same shape.
+    ///
+    /// Formula: a(t) = cos^2((t + s) / (1 + s) pi / 2) / cos^2(s / (1 + s) pi / 2), within 0.0001..=0.9999.
+    pub fn alpha(&self, t: &Tensor) -> Tensor {
+        let start = (self.s / (1.0 + self.s) * FRAC_PI_2).cos().powi(2);
+        let angle = (t + self.s) / (1.0 + self.s) * FRAC_PI_2;
+        (angle.cos().square() / start).clamp(0.0001, 0.9999)
+    }
+
+    /// The same as a column (B, 1), to be multiplied with vectors.
+    fn column(&self, t: &Tensor) -> Tensor {
+        self.alpha(t).unsqueeze(1)
+    }
+
+    /// Mix noise in: xs, noise (B, r), t (B,) -> (B, r). Formula: sqrt(a) x + sqrt(1 - a) noise.
+    pub fn diffuse(&self, xs: &Tensor, noise: &Tensor, t: &Tensor) -> Tensor {
+        let a = self.column(t); // (B, 1)
+        a.sqrt() * xs + rest(&a).sqrt() * noise
+    }
+
+    /// One step back that puts fresh noise in: xs, guess (the noise guessed), fresh (B, r) -> (B, r).
+    ///
+    /// Formula: with q = a(t) / a(t'), mu = (x - (1 - q) e / sqrt(1 - a(t))) / sqrt(q), and unless t' = 0
+    ///          plus sqrt((1 - q) (1 - a(t')) / (1 - a(t))) z.
+    pub fn ddpm(&self, xs: &Tensor, guess: &Tensor, at: Interval, fresh: &Tensor) -> Tensor {
+        let (a, a_prev) = (self.column(at.t), self.column(at.t_prev)); // (B, 1)
+        let q = &a / &a_prev;
+        let mu = (xs - rest(&q) * guess / rest(&a).sqrt()) / q.sqrt();
+        let std = (rest(&q) * rest(&a_prev) / rest(&a)).sqrt();
+        let goes_on = at.t_prev.ne(0.0).to_kind(Kind::Float).unsqueeze(1);
+        mu + std * fresh * goes_on
+    }
+
+    /// One step back without chance: xs, guess (B, r) -> (B, r).
+    ///
+    /// Formula: x0 = (x - sqrt(1 - a(t)) e) / sqrt(a(t)), then sqrt(a(t')) x0 + sqrt(1 - a(t')) e.
+    pub fn ddim(&self, xs: &Tensor, guess: &Tensor, at: Interval) -> Tensor {
+        let (a, a_prev) = (self.column(at.t), self.column(at.t_prev)); // (B, 1)
+        let clean = (xs - rest(&a).sqrt() * guess) / a.sqrt();
+        a_prev.sqrt() * clean + rest(&a_prev).sqrt() * guess
+    }
+
+    /// Weight of a time in the loss: t (any shape) -> the same shape. Formula: (k + a / (1 - a))^-gamma.
+    pub fn p2_weight(&self, t: &Tensor, k: f64, gamma: f64) -> Tensor {
+        let a = self.alpha(t);
+        (&a / rest(&a) + k).pow_tensor_scalar(-gamma)
+    }
+}
+
+/// 1 - share.
+fn rest(share: &Tensor) -> Tensor {
+    1.0 - share
+}
+
+/// Which step the sampler takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// Fresh noise at every step.
+    Ddpm,
+    /// No fresh noise.
+    Ddim,
+}
+
+/// How a vector is sampled. Source: the defaults of `Diffuzz.sample`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriorSampleConfig {
+    /// Passes of the model, at least 1.
+    pub steps: i64,
+    /// Classifier-free guidance: 1 is off, and none saves the second pass.
+    pub cfg_scale: Option<f64>,
+    /// Time of the start, 0..=1.
+    pub t_start: f64,
+    /// Time of the result, 0..=1.
+    pub t_end: f64,
+    pub method: Method,
+}
+
+impl Default for PriorSampleConfig {
+    fn default() -> Self {
+        Self { steps: 20, cfg_scale: Some(3.0), t_start: 1.0, t_end: 0.0, method: Method::Ddpm }
+    }
+}
+
+impl PriorSampleConfig {
+    /// The times in the order they are visited, `steps` + 1 of them: f32 on the CPU.
+    ///
+    /// A quirk kept from the reference: `t_start` itself is left out, so that the first pass is told
+    /// steps / (steps + 1) of the way although it sees pure noise.
+    pub fn times(&self) -> Tensor {
+        let kind = (Kind::Float, Device::Cpu);
+        Tensor::linspace(self.t_start, self.t_end, self.steps + 2, kind).narrow(
+            0,
+            1,
+            self.steps + 1,
+        )
+    }
+}
+
+/// Where fresh noise comes from; a test replays stored noise through it.
+pub trait Fresh {
+    /// Standard normal numbers of the size of xs (B, r).
+    fn normal(&self, xs: &Tensor) -> Tensor;
+}
+
+/// Fresh noise from libtorch's generator.
+pub struct Normal;
+
+impl Fresh for Normal {
+    fn normal(&self, xs: &Tensor) -> Tensor {
+        xs.randn_like()
+    }
+}
+
+/// One batch being made: the model, the text's vectors cond (B, r), and what stands for no text.
+pub struct PriorSampler<'a> {
+    pub model: &'a PriorModel,
+    pub schedule: Schedule,
+    pub cond: &'a Tensor,
+    /// Zeros (B, r) in the reference, unless given.
+    pub null: &'a Tensor,
+    pub fresh: &'a dyn Fresh,
+}
+
+impl PriorSampler<'_> {
+    /// The noise guessed in xs (B, r) at time t (B,), pushed away from the guess without text -> (B, r).
+    pub fn guess(&self, xs: &Tensor, t: &Tensor, cfg_scale: Option<f64>) -> Tensor {
+        let with_text = self.model.forward(xs, t, self.cond);
+        match cfg_scale {
+            None => with_text,
+            Some(scale) => self.model.forward(xs, t, self.null).lerp(&with_text, scale),
+        }
+    }
+
+    /// One pass: xs (B, r) at a time -> (B, r) at the time before.
+    pub fn denoise(&self, xs: &Tensor, at: Interval, config: &PriorSampleConfig) -> Tensor {
+        let guess = self.guess(xs, at.t, config.cfg_scale);
+        match config.method {
+            Method::Ddpm => self.schedule.ddpm(xs, &guess, at, &self.fresh.normal(xs)),
+            Method::Ddim => self.schedule.ddim(xs, &guess, at),
+        }
+    }
+
+    /// From `start` (B, r), pure noise for a new vector, to the state after every pass; the last is the result.
+    pub fn run(&self, start: &Tensor, config: &PriorSampleConfig) -> Vec<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let times = config.times().to_device(start.device());
+        let time = |i: i64| times.get(i).expand([start.size()[0]], false); // (B,)
+        let mut states = Vec::new();
+        for i in 0..config.steps {
+            let at = Interval { t: &time(i), t_prev: &time(i + 1) };
+            states.push(self.denoise(states.last().unwrap_or(start), at, config));
+        }
+        states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_true_noise_leads_back_along_the_schedule() {
+        let schedule = Schedule::default();
+        let [xs, noise] = [0, 1].map(|_| Tensor::randn([3, 8], (Kind::Float, Device::Cpu)));
+        let [t, t_prev] = [[1f32, 0.6, 0.1], [0.5, 0.2, 0.0]].map(|t| Tensor::from_slice(&t));
+        let at = Interval { t: &t, t_prev: &t_prev };
+        let back = schedule.ddim(&schedule.diffuse(&xs, &noise, &t), &noise, at);
+        let expected = schedule.diffuse(&xs, &noise, &t_prev);
+        // at t = 1 one hundredth of the signal is left, and its rounding errors grow a hundredfold
+        assert!((back - expected).abs().max().double_value(&[]) < 1e-3);
+    }
+}

@@ -1,0 +1,179 @@
+//! The three networks of a model, as one thing that can be made, loaded, saved and asked.
+//!
+//! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
+
+use crate::config::{self, RunConfig};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::init::Place;
+use crate::model::{Cond, Paella};
+use crate::tokens::text::TextEncoder;
+use crate::tokens::vqgan::VqModel;
+use crate::weights;
+use std::path::Path;
+use tch::{Device, Kind, Tensor, nn};
+
+/// Tokenizer, text encoder and denoiser, with the variables behind them and the config that sized them.
+#[derive(Debug)]
+pub struct Networks {
+    pub config: RunConfig,
+    pub device: Device,
+    pub tokenizer: VqModel,
+    pub text: TextEncoder,
+    pub denoiser: Paella,
+    pub tokenizer_vars: nn::VarStore,
+    pub text_vars: nn::VarStore,
+    pub denoiser_vars: nn::VarStore,
+}
+
+/// The file a model folder holds for each network; beside them lies `config.ron`.
+pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
+
+impl Networks {
+    /// Fresh weights, drawn from the config's seed; files named under `weights` replace them.
+    ///
+    /// Errors: a config that does not fit together, weights that cannot be read.
+    pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
+        tch::manual_seed(config.seed as i64);
+        let nets = Self::build(config, device, false)?;
+        if config.text.local_heads {
+            nets.text.look_at_neighbours();
+        }
+        let given = [&config.weights.tokenizer, &config.weights.text, &config.weights.denoiser];
+        for (path, vars) in given.into_iter().zip(nets.vars()) {
+            if let Some(path) = path {
+                // the published text encoder comes with a decoder that nothing here needs
+                let unused = ["decoder.", "lm_head."];
+                weights::fill(vars, &weights::read(path)?, &unused, &path.display().to_string())?;
+            }
+        }
+        Ok(nets)
+    }
+
+    /// A model folder: `config.ron` and the three `.safetensors` files.
+    pub fn load(folder: &Path, device: Device) -> Result<Self> {
+        let path = folder.join("config.ron");
+        if !path.is_file() {
+            let hint = "a model folder holds config.ron, tokenizer.safetensors, text.safetensors, denoiser.safetensors";
+            return Err(Error::checkpoint(
+                "not a model folder",
+                folder.display().to_string(),
+                hint,
+            ));
+        }
+        let nets = Self::build(&RunConfig::read(&path)?, device, true)?;
+        nets.fill(folder)?;
+        Ok(nets)
+    }
+
+    /// Replace all weights by those of a model folder.
+    pub fn fill(&self, folder: &Path) -> Result<()> {
+        for (name, vars) in FILES.into_iter().zip(self.vars()) {
+            let path = folder.join(format!("{name}.safetensors"));
+            weights::fill(vars, &weights::read(&path)?, &[], &path.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Write a model folder; `half` stores 16 bits a weight. Each file is whole or not there.
+    pub fn save(&self, folder: &Path, half: bool) -> Result<()> {
+        for (name, vars) in FILES.into_iter().zip(self.vars()) {
+            weights::write(
+                &folder.join(format!("{name}.safetensors")),
+                &weights::named(vars, half),
+            )?;
+        }
+        let path = folder.join("config.ron");
+        files::write(&path, config::to_ron(&self.config).as_bytes()).map_err(|e| {
+            Error::checkpoint(e.to_string(), path.display().to_string(), "is the folder writable?")
+        })
+    }
+
+    /// With `skeleton`, memory is left for weights that are read next.
+    fn build(config: &RunConfig, device: Device, skeleton: bool) -> Result<Self> {
+        let faults = config.check();
+        if !faults.is_empty() {
+            let fault = |(field, what, hint): (String, String, String)| {
+                crate::Fault::new(what, field, hint)
+            };
+            return Err(Error::Config(faults.into_iter().map(fault).collect()));
+        }
+        let [tokenizer_vars, text_vars, denoiser_vars] =
+            [(); 3].map(|()| nn::VarStore::new(device));
+        let [p, q, r] = [&tokenizer_vars, &text_vars, &denoiser_vars]
+            .map(|vars| if skeleton { Place::skeleton(vars) } else { Place::root(vars) });
+        Ok(Self {
+            tokenizer: VqModel::new(&p, &config.tokenizer.model),
+            text: TextEncoder::new(&q, &config.text),
+            denoiser: Paella::new(&r, &config.model),
+            config: config.clone(),
+            device,
+            tokenizer_vars,
+            text_vars,
+            denoiser_vars,
+        })
+    }
+
+    /// The variables in the order of `FILES`.
+    pub fn vars(&self) -> [&nn::VarStore; 3] {
+        [&self.tokenizer_vars, &self.text_vars, &self.denoiser_vars]
+    }
+
+    /// What training moves, with the prefix that tells the networks apart in a checkpoint.
+    pub fn trained_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
+        let mut trained = vec![("denoiser", &self.denoiser_vars)];
+        if self.config.train.train_text {
+            trained.push(("text", &self.text_vars));
+        }
+        trained
+    }
+
+    /// Tokens along one side of a picture.
+    pub fn grid(&self) -> i64 {
+        self.config.data.size / self.config.tokenizer.model.factor()
+    }
+
+    /// images (B, 3, S, S) f32 in 0..=1 -> tokens (B, h, w) i64.
+    pub fn encode(&self, images: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        self.tokenizer.encode(&images.to_device(self.device), false).tokens
+    }
+
+    /// tokens (B, h, w) i64 -> images (B, 3, S, S) f32 in 0..=1.
+    pub fn decode(&self, tokens: &Tensor) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        self.tokenizer.decode_indices(&tokens.to_device(self.device)).clamp(0.0, 1.0)
+    }
+
+    /// B texts -> what the denoiser looks at (B, L, D).
+    pub fn cond(&self, texts: &[String]) -> Cond {
+        let _no_grad = tch::no_grad_guard();
+        Cond::text(self.text.encode(texts, self.device))
+    }
+
+    /// The empty text, `count` times: guidance leads away from it.
+    pub fn null(&self, count: usize) -> Cond {
+        self.cond(&vec![String::new(); count])
+    }
+
+    /// How many weights each network has, in the order of `FILES`.
+    pub fn parameters(&self) -> [i64; 3] {
+        self.vars().map(|vars| {
+            let mut seen = std::collections::HashSet::new();
+            let distinct = vars
+                .trainable_variables()
+                .into_iter()
+                .filter(|xs| seen.insert(xs.data_ptr() as usize));
+            distinct.map(|xs| xs.numel() as i64).sum()
+        })
+    }
+
+    /// Tokens of many pictures, a few at a time: (N, 3, S, S) u8 on the CPU -> (N, h, w) i64.
+    pub fn encode_all(&self, images: &Tensor) -> Tensor {
+        let chunks = images.split(256, 0);
+        let encode = |chunk: &Tensor| {
+            self.encode(&(chunk.to_device(self.device).to_kind(Kind::Float) / 255.0))
+        };
+        Tensor::cat(&chunks.iter().map(encode).collect::<Vec<_>>(), 0)
+    }
+}

@@ -1,0 +1,229 @@
+//! The optimiser: AdamW with its state in our own tensors, a warm-up, and a moving average of the weights.
+
+use crate::error::Result;
+use crate::torch::{self, AdamWStep};
+use crate::weights::Named;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, nn};
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Decay {
+    /// Stays as it is.
+    Constant,
+    /// Falls along half a cosine to this share of the peak at the last step.
+    Cosine(f64),
+}
+
+/// AdamW and its learning rate. The default is the reference's: 1e-4 after a warm-up of 10,000 updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Updates of linear warm-up; the very first has rate 0.
+    pub warmup: u64,
+    pub decay: Decay,
+    pub betas: (f64, f64),
+    pub eps: f64,
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this total 2-norm; 0 leaves them.
+    pub max_norm: f64,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            lr: 1e-4,
+            warmup: 10_000,
+            decay: Decay::Constant,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.01,
+            max_norm: 1.0,
+        }
+    }
+}
+
+impl OptimConfig {
+    /// Learning rate of update `step` (from 0) out of `steps`.
+    pub fn lr_at(&self, step: u64, steps: u64) -> f64 {
+        if step < self.warmup {
+            return self.lr * step as f64 / self.warmup as f64;
+        }
+        match self.decay {
+            Decay::Constant => self.lr,
+            Decay::Cosine(floor) => {
+                let done =
+                    (step - self.warmup) as f64 / steps.saturating_sub(self.warmup).max(1) as f64;
+                let cosine = 0.5 + 0.5 * (std::f64::consts::PI * done.min(1.0)).cos();
+                self.lr * (floor + (1.0 - floor) * cosine)
+            }
+        }
+    }
+}
+
+/// AdamW over the trained variables of some networks, in the order of their names.
+pub struct AdamW {
+    config: OptimConfig,
+    names: Vec<String>,
+    params: Vec<Tensor>,
+    exp_avgs: Vec<Tensor>,
+    exp_avg_sqs: Vec<Tensor>,
+    steps: Vec<Tensor>, // scalars: a parameter without a gradient does not count the update
+}
+
+impl AdamW {
+    /// `networks`: a prefix for the names and the variables.
+    pub fn new(networks: &[(&str, &nn::VarStore)], config: &OptimConfig) -> Self {
+        let (names, params): (Vec<_>, Vec<_>) = trained(networks).into_iter().unzip();
+        let zeros = |xs: &Tensor| xs.zeros_like().set_requires_grad(false);
+        Self {
+            exp_avgs: params.iter().map(zeros).collect(),
+            exp_avg_sqs: params.iter().map(zeros).collect(),
+            steps: params
+                .iter()
+                .map(|xs| Tensor::zeros([0i64; 0], (Kind::Float, xs.device())))
+                .collect(),
+            config: config.clone(),
+            names,
+            params,
+        }
+    }
+
+    /// Backward, clip, update with rate `lr`, forget the gradients. Returns the norm before clipping.
+    ///
+    /// A norm that is not finite leaves weights and state as they are.
+    pub fn update(&mut self, loss: &Tensor, lr: f64) -> Result<f64> {
+        loss.f_backward()?;
+        let norm = torch::clip_grad_norm(&self.params, self.config.max_norm)?;
+        if norm.is_finite() {
+            let OptimConfig { betas, eps, weight_decay, .. } = self.config;
+            let at = AdamWStep { lr, betas, eps, weight_decay };
+            torch::fused_adamw(&self.params, &self.exp_avgs, &self.exp_avg_sqs, &self.steps, at)?;
+        }
+        torch::reset_grads(&self.params)?;
+        Ok(norm)
+    }
+
+    /// The state by name, for a checkpoint.
+    pub fn state(&self) -> Named {
+        self.slots().map(|(name, xs)| (name, xs.copy())).collect()
+    }
+
+    /// Take the state of a checkpoint; the names are those of `state`.
+    pub fn restore(&mut self, state: &Named, place: &str) -> Result<()> {
+        for (name, mut xs) in self.slots() {
+            let missing = || {
+                crate::Error::checkpoint(
+                    format!("`{name}` is missing"),
+                    place,
+                    "resume with the config of this run",
+                )
+            };
+            xs.f_copy_(
+                state.get(&name).filter(|saved| saved.size() == xs.size()).ok_or_else(missing)?,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (String, Tensor)> {
+        let kinds =
+            [("exp_avg", &self.exp_avgs), ("exp_avg_sq", &self.exp_avg_sqs), ("step", &self.steps)];
+        kinds.into_iter().flat_map(|(kind, tensors)| {
+            self.names
+                .iter()
+                .zip(tensors)
+                .map(move |(name, xs)| (format!("{kind}.{name}"), xs.shallow_clone()))
+        })
+    }
+}
+
+/// A moving average of the weights, which samples better than the weights themselves.
+pub struct Ema {
+    decay: f64,
+    names: Vec<String>,
+    params: Vec<Tensor>,
+    averages: Vec<Tensor>,
+}
+
+impl Ema {
+    pub fn new(networks: &[(&str, &nn::VarStore)], decay: f64) -> Self {
+        let (names, params): (Vec<_>, Vec<_>) = trained(networks).into_iter().unzip();
+        Self {
+            averages: params.iter().map(|xs| xs.detach().copy()).collect(),
+            decay,
+            names,
+            params,
+        }
+    }
+
+    /// Move towards the weights; early on by more, so that the start is soon forgotten.
+    pub fn update(&mut self, step: u64) -> Result<()> {
+        let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
+        let values: Vec<Tensor> = self.params.iter().map(Tensor::detach).collect();
+        torch::lerp(&self.averages, &values, 1.0 - decay)
+    }
+
+    /// Exchange averages and weights; the second call puts them back.
+    pub fn swap(&mut self) {
+        tch::no_grad(|| {
+            for (param, average) in self.params.iter_mut().zip(&mut self.averages) {
+                let weights = param.copy();
+                param.copy_(average);
+                average.copy_(&weights);
+            }
+        });
+    }
+
+    pub fn state(&self) -> Named {
+        self.names.iter().cloned().zip(self.averages.iter().map(Tensor::copy)).collect()
+    }
+
+    /// Take the averages of a checkpoint; the names are those of `state`.
+    pub fn restore(&mut self, state: &Named, place: &str) -> Result<()> {
+        for (name, average) in self.names.iter().zip(&mut self.averages) {
+            let missing = || {
+                crate::Error::checkpoint(
+                    format!("`{name}` is missing"),
+                    place,
+                    "resume with the config of this run",
+                )
+            };
+            average.f_copy_(state.get(name).ok_or_else(missing)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Trained variables by prefixed name, sorted: one order for every run.
+fn trained(networks: &[(&str, &nn::VarStore)]) -> Vec<(String, Tensor)> {
+    let mut all: Vec<(String, Tensor)> = networks
+        .iter()
+        .flat_map(|(prefix, vars)| {
+            vars.variables().into_iter().map(move |(name, xs)| (format!("{prefix}.{name}"), xs))
+        })
+        .filter(|(_, xs)| xs.requires_grad())
+        .collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|(_, xs)| seen.insert(xs.data_ptr() as usize)); // a tensor may have two names
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_starts_at_zero_and_cosine_ends_at_its_floor() {
+        let config =
+            OptimConfig { lr: 2.0, warmup: 4, decay: Decay::Cosine(0.1), ..OptimConfig::default() };
+        assert_eq!(
+            (config.lr_at(0, 10), config.lr_at(2, 10), config.lr_at(4, 10)),
+            (0.0, 1.0, 2.0)
+        );
+        assert!((config.lr_at(10, 10) - 0.2).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,92 @@
+//! The plan of a sampling run: one row per pass, plain data that can be printed, edited and replayed.
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// One pass: the noise ratio the model is told, how it draws, and the noise ratio that is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Noise ratio of the tokens that go in, 0..=1.
+    pub t: f64,
+    /// Softmax divisor, above 0: low is safe, high is varied.
+    pub temperature: f64,
+    /// Classifier-free guidance: 1 is off, higher follows the text more closely.
+    pub cfg_scale: f64,
+    /// Noise ratio put back after the draw; 0 keeps every token.
+    pub t_next: f64,
+}
+
+/// How a picture is sampled. Pairs are the values at the first and the last step, linear between.
+///
+/// Source: the model card of Paella v3: 12 steps, temperature 0.7 to 0.3, guidance 8, t from 1 to 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Passes of the model.
+    pub steps: i64,
+    /// The first so many passes put noise back; the reference leaves out only the last.
+    pub renoise_steps: i64,
+    pub temperature: (f64, f64),
+    pub cfg_scale: (f64, f64),
+    /// The first so many passes are guided; later ones use the text alone.
+    pub guided_steps: i64,
+    pub t_start: f64,
+    pub t_end: f64,
+    /// Take the most likely token instead of drawing one.
+    pub greedy: bool,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self {
+            steps: 12,
+            renoise_steps: 11,
+            temperature: (0.7, 0.3),
+            cfg_scale: (8.0, 8.0),
+            guided_steps: 12,
+            t_start: 1.0,
+            t_end: 0.0,
+            greedy: false,
+        }
+    }
+}
+
+impl SampleConfig {
+    /// The same with another number of steps: all guided, all but the last renoised.
+    pub fn with_steps(&self, steps: i64) -> Self {
+        Self { steps, renoise_steps: steps - 1, guided_steps: steps, ..self.clone() }
+    }
+
+    /// The table of passes.
+    pub fn plan(&self) -> Vec<Step> {
+        let t = linspace(self.t_start, self.t_end, self.steps + 1);
+        let temperature = linspace(self.temperature.0, self.temperature.1, self.steps);
+        let cfg_scale = linspace(self.cfg_scale.0, self.cfg_scale.1, self.steps);
+        let row = |i: usize| Step {
+            t: t[i],
+            temperature: temperature[i],
+            cfg_scale: if (i as i64) < self.guided_steps { cfg_scale[i] } else { 1.0 },
+            t_next: if (i as i64) < self.renoise_steps { t[i + 1] } else { 0.0 },
+        };
+        (0..self.steps as usize).map(row).collect()
+    }
+}
+
+/// `torch.linspace` in float32, as the reference draws its schedules.
+pub fn linspace(start: f64, end: f64, count: i64) -> Vec<f64> {
+    let values = Tensor::linspace(start, end, count, (Kind::Float, Device::Cpu));
+    values.iter::<f64>().expect("a float tensor").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_of_the_model_card() {
+        let plan = SampleConfig::default().plan();
+        assert_eq!(plan.len(), 12);
+        assert_eq!((plan[0].t, plan[11].t_next), (1.0, 0.0));
+        assert!(plan.windows(2).all(|w| w[0].t_next == w[1].t && w[1].t < w[0].t));
+    }
+}

@@ -1,0 +1,76 @@
+// What tch 0.24 lacks, as thin calls into libtorch. Every function returns null, or a message to free().
+#include <dlfcn.h>
+#include <torch/torch.h>
+#include <torch/version.h>
+#include <cstring>
+#include <vector>
+
+#define GUARD(...)                              \
+  try {                                         \
+    __VA_ARGS__;                                \
+    return nullptr;                             \
+  } catch (const c10::Error& e) {               \
+    return strdup(e.what_without_backtrace());  \
+  } catch (const std::exception& e) {           \
+    return strdup(e.what());                    \
+  }
+
+extern "C" {
+
+// AdamW on n parameters at once; those without a gradient are skipped, their state untouched.
+char* paella_fused_adamw(at::Tensor** params, at::Tensor** exp_avgs, at::Tensor** exp_avg_sqs, at::Tensor** steps,
+                         int64_t n, double lr, double beta1, double beta2, double weight_decay, double eps) {
+  GUARD({
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> p, g, m, v, s;
+    for (int64_t i = 0; i < n; i++) {
+      if (!params[i]->grad().defined()) continue;
+      p.push_back(*params[i]);
+      g.push_back(params[i]->grad());
+      m.push_back(*exp_avgs[i]);
+      v.push_back(*exp_avg_sqs[i]);
+      s.push_back(*steps[i]);
+    }
+    if (p.empty()) return nullptr;
+    at::_foreach_add_(s, 1);
+    at::_fused_adamw_(p, g, m, v, {}, s, lr, beta1, beta2, weight_decay, eps, false, false);
+  })
+}
+
+// Total 2-norm of all gradients; scales them to at most max_norm when max_norm > 0.
+char* paella_clip_grad_norm(at::Tensor** params, int64_t n, double max_norm, at::Tensor** norm) {
+  GUARD({
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> g;
+    for (int64_t i = 0; i < n; i++)
+      if (params[i]->grad().defined()) g.push_back(params[i]->grad());
+    auto total = g.empty() ? at::zeros({}) : at::stack(at::_foreach_norm(g, 2)).norm(2);
+    if (max_norm > 0 && !g.empty()) at::_foreach_mul_(g, (max_norm / (total + 1e-6)).clamp_max(1.0));
+    *norm = new at::Tensor(total);
+  })
+}
+
+// Forget the gradients, so that a parameter without one is seen as such in the next update.
+char* paella_reset_grads(at::Tensor** params, int64_t n) {
+  GUARD(for (int64_t i = 0; i < n; i++) params[i]->mutable_grad().reset())
+}
+
+// averages = averages * decay + values * (1 - decay), all at once.
+char* paella_lerp(at::Tensor** averages, at::Tensor** values, int64_t n, double weight) {
+  GUARD({
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> a, b;
+    for (int64_t i = 0; i < n; i++) {
+      a.push_back(*averages[i]);
+      b.push_back(*values[i]);
+    }
+    at::_foreach_lerp_(a, b, weight);
+  })
+}
+
+// The linker drops libtorch_cuda from the binary; it registers itself when it is opened.
+bool paella_load_cuda() { return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr; }
+
+// The version these calls were compiled against.
+const char* paella_torch_version() { return TORCH_VERSION; }
+}

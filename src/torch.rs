@@ -1,0 +1,140 @@
+//! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late.
+
+use crate::error::{Error, Result};
+use std::ffi::{CStr, c_char, c_void};
+use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn paella_fused_adamw(
+        params: *const *mut C_tensor,
+        exp_avgs: *const *mut C_tensor,
+        exp_avg_sqs: *const *mut C_tensor,
+        steps: *const *mut C_tensor,
+        n: i64,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+    ) -> *mut c_char;
+    fn paella_clip_grad_norm(
+        p: *const *mut C_tensor,
+        n: i64,
+        max_norm: f64,
+        norm: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn paella_reset_grads(p: *const *mut C_tensor, n: i64) -> *mut c_char;
+    fn paella_lerp(
+        a: *const *mut C_tensor,
+        b: *const *mut C_tensor,
+        n: i64,
+        weight: f64,
+    ) -> *mut c_char;
+    fn paella_load_cuda() -> bool;
+    fn paella_torch_version() -> *const c_char;
+    fn free(pointer: *mut c_void);
+}
+
+/// Numbers of one AdamW update.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWStep {
+    pub lr: f64,
+    pub betas: (f64, f64),
+    pub eps: f64,
+    pub weight_decay: f64,
+}
+
+/// One AdamW update of all `params` that have a gradient. The lists are of one length.
+///
+/// Source:  `at::_fused_adamw_`, as `torch.optim.AdamW(fused=True)` calls it.
+pub fn fused_adamw(
+    params: &[Tensor],
+    avgs: &[Tensor],
+    sqs: &[Tensor],
+    steps: &[Tensor],
+    at: AdamWStep,
+) -> Result<()> {
+    assert!(params.len() == avgs.len() && params.len() == sqs.len() && params.len() == steps.len());
+    let (p, m, v, s) = (pointers(params), pointers(avgs), pointers(sqs), pointers(steps));
+    let AdamWStep { lr, betas: (beta1, beta2), eps, weight_decay } = at;
+    // SAFETY: four arrays of n live tensors each.
+    let message = unsafe {
+        paella_fused_adamw(
+            p.as_ptr(),
+            m.as_ptr(),
+            v.as_ptr(),
+            s.as_ptr(),
+            p.len() as i64,
+            lr,
+            beta1,
+            beta2,
+            weight_decay,
+            eps,
+        )
+    };
+    checked(message, "fused AdamW")
+}
+
+/// Total 2-norm of the gradients, which are scaled down to `max_norm` when it is above 0 and exceeded.
+pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<f64> {
+    let p = pointers(params);
+    let mut norm = std::ptr::null_mut();
+    // SAFETY: n live tensors; `norm` receives an owned tensor when no message is returned.
+    checked(
+        unsafe { paella_clip_grad_norm(p.as_ptr(), p.len() as i64, max_norm, &mut norm) },
+        "gradient norm",
+    )?;
+    // SAFETY: as above.
+    Ok(unsafe { Tensor::from_ptr(norm) }.double_value(&[]))
+}
+
+/// Drop all gradients (not zero them: a parameter without a gradient is skipped by the next update).
+pub fn reset_grads(params: &[Tensor]) -> Result<()> {
+    let p = pointers(params);
+    // SAFETY: n live tensors.
+    checked(unsafe { paella_reset_grads(p.as_ptr(), p.len() as i64) }, "gradients")
+}
+
+/// averages += (values - averages) weight, element by element. The lists are of one length and shape.
+pub fn lerp(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<()> {
+    assert_eq!(averages.len(), values.len());
+    let (a, b) = (pointers(averages), pointers(values));
+    // SAFETY: two arrays of n live tensors.
+    checked(
+        unsafe { paella_lerp(a.as_ptr(), b.as_ptr(), a.len() as i64, weight) },
+        "moving average",
+    )
+}
+
+/// Version of libtorch, such as `2.11.0`.
+pub fn version() -> String {
+    // SAFETY: a constant C string.
+    unsafe { CStr::from_ptr(paella_torch_version()) }.to_string_lossy().into_owned()
+}
+
+/// Load libtorch's CUDA half into the process, where it is installed; without it nothing happens.
+///
+/// It must come before any question about CUDA, since libtorch remembers the first answer.
+pub fn load_cuda() -> bool {
+    // SAFETY: loads a shared object by name.
+    unsafe { paella_load_cuda() }
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
+}
+
+/// Take over the shim's message, if there is one.
+fn checked(message: *mut c_char, place: &str) -> Result<()> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim hands over a C string from strdup.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        free(message.cast());
+        text
+    };
+    Err(Error::torch(&TchError::Torch(text), place))
+}
