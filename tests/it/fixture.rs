@@ -1,0 +1,168 @@
+//! Reads a fixture: configuration and tolerances from the file's own metadata, nothing from its name.
+
+use paella::weights::{self, Named};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor, nn};
+
+/// The folder of fixtures: `PAELLA_FIXTURES`, else the repository's own.
+pub fn folder() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    std::env::var_os("PAELLA_FIXTURES").map_or_else(own, PathBuf::from)
+}
+
+pub struct Fixture {
+    pub path: PathBuf,
+    tensors: Named,
+    pub init: Value,
+    pub call: Value,
+    pub config: Value,
+    pub class: String,
+    tolerance: Value,
+    pub metadata: Value,
+}
+
+/// What a case found: the outputs compared, and what was wrong.
+#[derive(Default)]
+pub struct Outcome {
+    pub compared: Vec<String>,
+    pub faults: Vec<String>,
+}
+
+impl Fixture {
+    pub fn read(path: &Path) -> Self {
+        let (tensors, metadata) = weights::read_with_metadata(path).unwrap();
+        let json = |key: &str| -> Value {
+            metadata
+                .get(key)
+                .map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or(Value::Null))
+        };
+        let config = json("config");
+        Self {
+            path: path.to_path_buf(),
+            tensors,
+            init: config["init"].clone(),
+            call: config["call"].clone(),
+            class: config["cls"].as_str().unwrap_or_default().to_string(),
+            tolerance: json("tolerance"),
+            metadata: serde_json::json!({
+                "grad_norms": json("grad_norms"),
+                "order": metadata.get("order"),
+            }),
+            config,
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<Tensor> {
+        self.tensors.get(name).map(Tensor::shallow_clone)
+    }
+
+    pub fn input(&self, name: &str) -> Tensor {
+        let name = format!("in.{name}");
+        self.get(&name).unwrap_or_else(|| panic!("{}: no `{name}`", self.path.display()))
+    }
+
+    pub fn output(&self, name: &str) -> Tensor {
+        let name = format!("out.{name}");
+        self.get(&name).unwrap_or_else(|| panic!("{}: no `{name}`", self.path.display()))
+    }
+
+    /// Names of the expected outputs, without `out.`.
+    pub fn outputs(&self) -> Vec<String> {
+        self.tensors.keys().filter_map(|name| name.strip_prefix("out.").map(String::from)).collect()
+    }
+
+    /// `in.NAME`, or `in.NAME.0`, `in.NAME.1`, ... for a list.
+    pub fn list(&self, name: &str) -> Vec<Tensor> {
+        let numbered = (0..).map_while(|i| self.get(&format!("in.{name}.{i}")));
+        self.get(&format!("in.{name}")).into_iter().chain(numbered).collect()
+    }
+
+    /// Fill a network strictly by name.
+    pub fn fill(&self, vars: &nn::VarStore) {
+        let own: Named = self
+            .tensors
+            .iter()
+            .filter_map(|(name, xs)| {
+                Some((name.strip_prefix("w.")?.to_string(), xs.shallow_clone()))
+            })
+            .collect();
+        weights::fill(vars, &own, &[], &self.path.display().to_string()).unwrap();
+    }
+
+    /// Compare one output at the file's tolerance.
+    pub fn check(&self, outcome: &mut Outcome, name: &str, got: &Tensor) {
+        let bound = &self.tolerance[name];
+        self.check_within(outcome, name, got, bound, None);
+    }
+
+    /// The same at a tolerance stored under another key of this output.
+    pub fn check_at(&self, outcome: &mut Outcome, name: &str, got: &Tensor, key: &str) {
+        if let Some(atol) = self.tolerance[name][key].as_f64() {
+            self.check_within(outcome, name, got, &Value::Null, Some(atol));
+        }
+    }
+
+    fn check_within(
+        &self,
+        outcome: &mut Outcome,
+        name: &str,
+        got: &Tensor,
+        bound: &Value,
+        atol: Option<f64>,
+    ) {
+        let expected = self.output(name);
+        outcome.compared.push(name.to_string());
+        if got.numel() != expected.numel() {
+            return outcome.faults.push(format!(
+                "`{name}`: expected {:?}, got {:?}",
+                expected.size(),
+                got.size()
+            ));
+        }
+        let got = got.detach().reshape(expected.size());
+        if bound["exact"] == Value::Bool(true) || expected.kind() == Kind::Int64 {
+            let wrong =
+                got.to_kind(Kind::Int64).ne_tensor(&expected).sum(Kind::Int64).int64_value(&[]);
+            if wrong > 0 {
+                outcome
+                    .faults
+                    .push(format!("`{name}`: {wrong} of {} numbers differ", expected.numel()));
+            }
+            return;
+        }
+        let error = (got.to_kind(Kind::Double) - expected.to_kind(Kind::Double)).abs();
+        if let Some(mean) = bound["mean_atol"].as_f64() {
+            self.hold(
+                outcome,
+                &format!("{name} (mean)"),
+                error.mean(Kind::Double).double_value(&[]),
+                mean,
+            );
+        }
+        // a tolerance of its own for every entry of the first dimension, or one for all
+        let each =
+            ["atol_per_sample", "atol_per_step"].iter().find_map(|key| bound[*key].as_array());
+        match (atol, each) {
+            (None, Some(each)) => {
+                for (i, atol) in each.iter().enumerate() {
+                    let worst = error.get(i as i64).max().double_value(&[]);
+                    self.hold(outcome, &format!("{name}[{i}]"), worst, atol.as_f64().unwrap());
+                }
+            }
+            _ => {
+                let atol = atol.or(bound["atol"].as_f64());
+                let atol = atol.unwrap_or_else(|| {
+                    panic!("{}: `{name}` has no tolerance", self.path.display())
+                });
+                self.hold(outcome, name, error.max().double_value(&[]), atol);
+            }
+        }
+    }
+
+    fn hold(&self, outcome: &mut Outcome, name: &str, error: f64, atol: f64) {
+        if error.is_nan() || error > atol {
+            outcome.faults.push(format!("`{name}`: off by {error:.2e}, allowed {atol:.0e}"));
+        }
+    }
+}

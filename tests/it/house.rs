@@ -1,0 +1,113 @@
+//! The house rules that a test can hold us to.
+
+use std::path::{Path, PathBuf};
+
+/// A module uses only modules that stand above it here.
+const ORDER: [&str; 25] = [
+    "error",
+    "files",
+    "torch",
+    "device",
+    "image",
+    "data",
+    "pickle",
+    "weights",
+    "model",
+    "tokens",
+    "noise",
+    "loss",
+    "optim",
+    "checkpoint",
+    "plan",
+    "sample",
+    "metrics",
+    "recipe",
+    "config",
+    "networks",
+    "train",
+    "eval",
+    "lab",
+    "face",
+    "main",
+];
+
+/// Below the stage it belongs to: building blocks named here may be used by any network.
+const SHARED: [&str; 2] = ["crate::model::init", "crate::model::layers"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Code above the tests, without comments and blank lines.
+fn code(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let above = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    above.lines().filter(is_code).map(String::from).collect()
+}
+
+#[test]
+fn imports_go_one_way() {
+    let src = root().join("src");
+    let rank = |module: &str| ORDER.iter().position(|known| *known == module);
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).unwrap();
+        let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let Some(own) = rank(module) else {
+            assert_eq!(module, "lib", "{} is not in the order of modules", inside.display());
+            continue;
+        };
+        for line in
+            code(&path).iter().filter(|line| !SHARED.iter().any(|shared| line.contains(shared)))
+        {
+            for used in line.match_indices("crate::").map(|(at, found)| &line[at + found.len()..]) {
+                let name: String =
+                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let Some(other) = rank(&name) else { continue };
+                assert!(other <= own, "{}: `{module}` uses `{name}`: {line}", inside.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_method_is_short() {
+    let lines = |file: &str| code(&root().join("src").join(file)).len();
+    let denoiser = std::fs::read_to_string(root().join("src/train/denoiser.rs")).unwrap();
+    let start = denoiser.find("pub fn step(").unwrap();
+    let step = &denoiser[start..start + denoiser[start..].find("\n    }\n").unwrap()];
+    let total = lines("noise.rs") + lines("loss.rs") + lines("sample.rs") + step.lines().count();
+    assert!(total < 140, "{total} lines of noise, loss, sampler and train step");
+}
+
+#[test]
+fn tracked_files_stay_small() {
+    let output = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return eprintln!("not a git checkout: nothing to weigh");
+    }
+    let names = String::from_utf8(output.stdout).unwrap();
+    let files = names.split('\0').filter(|name| !name.is_empty());
+    let total: u64 = files
+        .filter_map(|name| std::fs::metadata(root().join(name)).ok())
+        .map(|data| data.len())
+        .sum();
+    assert!(total < 45_000_000, "{total} bytes");
+}

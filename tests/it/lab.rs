@@ -1,0 +1,218 @@
+//! The session as a library: values in, views out, undo, and the same numbers from the same seed.
+
+use std::path::Path;
+use std::sync::MutexGuard;
+
+use paella::data::Part;
+use paella::lab::view::{Block, View};
+use paella::lab::watch::{Quiet, Watch};
+use paella::lab::{Lab, Origin, Pick, Wish};
+use paella::metrics::Record;
+use tch::{Device, Tensor};
+
+use crate::train::alone;
+
+/// A session on the untrained smoke model, and its folder. One at a time: libtorch has one generator for all.
+fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
+    let turn = alone();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
+    let folder = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new(Origin::Config(config), Device::Cpu).unwrap();
+    lab.runs_in(folder.path());
+    (lab, (folder, turn))
+}
+
+fn run(lab: &mut Lab, line: &str) -> View {
+    lab.turn(line, &mut Quiet).unwrap_or_else(|e| panic!("{line}: {e}")).unwrap().view
+}
+
+fn tokens(lab: &Lab) -> Tensor {
+    lab.desk().tokens.as_ref().unwrap().copy()
+}
+
+#[test]
+fn noise_keeps_its_share_and_predict_needs_it() {
+    let (mut lab, _folder) = lab();
+    lab.show(&Pick::Index(0)).unwrap();
+    assert!(lab.predict(None).is_err());
+    lab.noise(0.0).unwrap();
+    let noised = lab.desk().noised.clone().unwrap();
+    assert_eq!(noised.tokens, tokens(&lab));
+    lab.noise(1.0).unwrap();
+    let all = lab.desk().noised.clone().unwrap().mask.all().int64_value(&[]);
+    assert_eq!(all, 1);
+    lab.predict(Some("a fox")).unwrap();
+}
+
+#[test]
+fn undo_walks_back_through_pictures_settings_and_training() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "show 1");
+    run(&mut lab, "encode");
+    let before = tokens(&lab);
+    run(&mut lab, "show 2");
+    run(&mut lab, "set sample.steps 3");
+    run(&mut lab, "step 2"); // the tokenizer's: codes change their meaning
+    assert!(lab.desk().tokens.is_none() && lab.status().1 == 2);
+    run(&mut lab, "undo");
+    assert_eq!((lab.status().1, lab.log().len()), (0, 0));
+    run(&mut lab, "undo");
+    assert_eq!(lab.settings().sample.steps, 12);
+    run(&mut lab, "undo");
+    assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+    assert_eq!(tokens(&lab), before);
+    run(&mut lab, "undo"); // encode
+    run(&mut lab, "encode");
+    assert_eq!(tokens(&lab), before, "the weights are back too");
+}
+
+#[test]
+fn training_after_undo_repeats_itself() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "train 65"); // 60 steps of the tokenizer, 5 of the denoiser
+    run(&mut lab, "train 3");
+    let first: Vec<f64> = lab.log().iter().map(|r| r.loss).collect();
+    run(&mut lab, "undo");
+    run(&mut lab, "train 3");
+    let second: Vec<f64> = lab.log().iter().map(|r| r.loss).collect();
+    assert_eq!(first, second);
+}
+
+#[test]
+fn steps_one_by_one_are_the_run_in_one_go() {
+    let (mut lab, _folder) = lab();
+    let wish = Wish { text: "apple".into(), steps: Some(4), seed: Some(3), ..Wish::default() };
+    lab.sample(&wish, &mut Quiet).unwrap();
+    let at_once = tokens(&lab);
+    lab.start(&wish).unwrap();
+    lab.next(3, &mut Quiet).unwrap();
+    lab.back(2).unwrap();
+    lab.next(3, &mut Quiet).unwrap();
+    assert_eq!(tokens(&lab), at_once);
+    assert!(lab.next(1, &mut Quiet).is_err(), "the run is at its end");
+}
+
+#[test]
+fn a_seed_repeats_the_session() {
+    let (mut lab, _folder) = lab();
+    let mut once = |seed: u64| {
+        run(&mut lab, "show 0");
+        run(&mut lab, &format!("seed {seed}"));
+        run(&mut lab, "noise 0.5");
+        lab.desk().noised.as_ref().unwrap().tokens.copy()
+    };
+    let (a, b, c) = (once(1), once(1), once(2));
+    assert!(a == b && a != c);
+}
+
+/// Stops after so many steps.
+struct Impatient(usize);
+
+impl Watch for Impatient {
+    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {
+        self.0 -= 1;
+    }
+    fn note(&mut self, _text: &str) {}
+    fn stop(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[test]
+fn a_stopped_training_keeps_its_steps() {
+    let (mut lab, _folder) = lab();
+    let view = lab.turn("train 1000", &mut Impatient(3)).unwrap().unwrap().view;
+    assert_eq!((lab.status().1, lab.log().len()), (3, 3));
+    assert!(
+        view.blocks.iter().any(|b| matches!(b, Block::Note(n) if n.contains("stopped after 3")))
+    );
+}
+
+#[test]
+fn a_failed_command_changes_nothing() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "show 1");
+    for line in [
+        "data emoji group=nothing",
+        "set data.size 33",
+        "load nowhere",
+        "noise 2",
+        "data emoji size=33",
+    ] {
+        assert!(lab.turn(line, &mut Quiet).is_err(), "{line}");
+        assert_eq!(lab.settings().data.size, 32);
+        assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+    }
+    assert!(run(&mut lab, "last_error").first_text().unwrap().contains("data.size"));
+}
+
+#[test]
+fn completion_knows_commands_keys_settings_and_captions() {
+    let (mut lab, _folder) = lab();
+    assert_eq!(lab.complete("enc").words, ["encode "]);
+    assert_eq!(lab.complete("sample x st").words, ["steps="]);
+    assert_eq!(lab.complete("plot sch").words, ["schedule"]);
+    assert!(lab.complete("set sample.te").words.contains(&"sample.temperature".to_string()));
+    assert!(lab.complete("save x").files && !lab.complete("noise ").files);
+    let caption = lab.data(Part::Train).unwrap().captions(&[0]).remove(0);
+    let half = caption.char_indices().nth(caption.chars().count() / 2).unwrap().0;
+    let found = lab.complete(&format!("show \"{}", &caption[..half]));
+    assert!(found.start == 5 && found.words.contains(&format!("\"{caption}\"")));
+    for odd in ["", " ", "\"", "show \"", "show é", "=", "sample \u{1F363}", "set ", "help x y"] {
+        let found = lab.complete(odd);
+        assert!(odd.is_char_boundary(found.start), "{odd}");
+    }
+}
+
+#[test]
+fn a_model_survives_save_and_load() {
+    let (mut lab, (folder, _turn)) = lab();
+    run(&mut lab, "train 62");
+    run(&mut lab, "sample apple steps=2 seed=5");
+    let before = tokens(&lab);
+    let model = folder.path().join("model").display().to_string();
+    run(&mut lab, &format!("save \"{model}\""));
+    run(&mut lab, &format!("load \"{model}\""));
+    run(&mut lab, "sample apple steps=2 seed=5");
+    assert_eq!(tokens(&lab), before);
+    run(&mut lab, "undo");
+    run(&mut lab, "undo"); // load
+    assert_eq!(lab.status().0, "smoke");
+}
+
+#[test]
+fn bad_lines_are_errors_and_nothing_worse() {
+    for line in crate::cli::BAD_LINES {
+        let (mut lab, _folder) = lab();
+        let result = lab.turn(line, &mut Quiet);
+        let error = result.err().unwrap_or_else(|| panic!("{line} is taken"));
+        assert!(!error.to_string().contains("internal error"), "{line}: {error}");
+        assert!(error.faults().iter().all(|f| !f.what.is_empty()), "{line}");
+    }
+}
+
+/// Breaks at the second step.
+struct Broken(usize);
+
+impl Watch for Broken {
+    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {
+        self.0 += 1;
+        assert!(self.0 < 2, "a fault of ours");
+    }
+    fn note(&mut self, _text: &str) {}
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_panic_is_an_error_and_the_session_goes_on() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "show 1");
+    let error = lab.turn("train 3", &mut Broken(0)).err().unwrap();
+    assert!(error.to_string().contains("internal error"), "{error}");
+    assert_eq!((lab.status().1, lab.log().len()), (0, 0));
+    assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+    run(&mut lab, "train 2");
+    assert_eq!(lab.status().1, 2);
+}

@@ -1,0 +1,13 @@
+//! All integration tests in one binary: libtorch is linked once, helpers and fixtures are shared.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may fail loudly
+
+mod cli;
+mod configs;
+mod data;
+mod fixture;
+mod house;
+mod lab;
+mod method;
+mod parity;
+mod setup;
+mod train;

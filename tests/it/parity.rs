@@ -1,0 +1,102 @@
+//! Every fixture of the folder against this crate, at the tolerances the file states.
+//!
+//! A file of a kind that is not built yet is reported as skipped, by name. An output that no check knows is a fault.
+
+mod clip;
+mod files;
+mod laion;
+mod paella;
+mod prior;
+mod sampling;
+mod text;
+mod training;
+mod vqgan;
+
+use crate::fixture::{Fixture, Outcome, folder};
+use serde_json::Value;
+use std::path::Path;
+
+type Case = fn(&Fixture) -> Outcome;
+
+#[test]
+fn every_fixture_of_the_folder() {
+    let folder = folder();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let (mut passed, mut failed) = (0, 0);
+    for path in &paths {
+        let name = path.file_name().unwrap().to_string_lossy().to_string();
+        match run(path) {
+            None => eprintln!("skipped  {name}"),
+            Some(outcome) if outcome.faults.is_empty() => {
+                passed += 1;
+                eprintln!("passed   {name}: {} outputs", outcome.compared.len());
+            }
+            Some(outcome) => {
+                failed += 1;
+                eprintln!("FAILED   {name}:\n  {}", outcome.faults.join("\n  "));
+            }
+        }
+    }
+    assert_eq!(failed, 0, "{failed} fixtures fail, see above");
+    assert!(passed > 0, "no fixture in {}", folder.display());
+}
+
+/// None for what is not a fixture or not built yet.
+fn run(path: &Path) -> Option<Outcome> {
+    match path.extension()?.to_str()? {
+        "json" => json_case(path),
+        "safetensors" => {
+            let fixture = Fixture::read(path);
+            let case = case_of(&fixture)?;
+            let mut outcome = case(&fixture);
+            let unknown: Vec<_> =
+                fixture.outputs().into_iter().filter(|o| !outcome.compared.contains(o)).collect();
+            outcome
+                .faults
+                .extend(unknown.iter().map(|name| format!("`{name}`: no check knows this output")));
+            Some(outcome)
+        }
+        _ => None,
+    }
+}
+
+fn case_of(fixture: &Fixture) -> Option<Case> {
+    let mode = fixture.call["mode"].as_str().unwrap_or_default();
+    Some(match fixture.class.as_str() {
+        "Paella" if fixture.get("in.random_x").is_some() => paella::noise,
+        "Paella" if fixture.get("in.init_noise").is_some() => sampling::sampler,
+        "Paella" if mode == "eval" => paella::forward,
+        "Paella" if fixture.call["steps"].is_u64() => training::trajectory,
+        "Paella" if mode == "train" => training::gradients,
+        "VQModel" if mode == "train" => vqgan::vqgan_train,
+        "VQModel" => vqgan::vqgan,
+        "T5EncoderModel" => text::text_encoder,
+        "PriorModel" => prior::prior,
+        "CLIP" => clip::towers,
+        "torchvision Resize + Normalize" => clip::preprocess,
+        "checkpoints" => files::torch_files,
+        _ => return None,
+    })
+}
+
+fn json_case(path: &Path) -> Option<Outcome> {
+    let value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    if value["batches"].is_array() && value["source"].as_str().is_some_and(|s| s.contains("ByT5")) {
+        return Some(text::byte_tokenizer(&value));
+    }
+    if value["filters"].is_array() && value["records"].is_array() {
+        return Some(laion::filter(&value));
+    }
+    let first = value.as_object()?.values().next()?;
+    first["state_dict"].is_object().then(|| files::state_dicts(&value))
+}
+
+fn int(value: &Value) -> i64 {
+    value.as_i64().unwrap()
+}
+
+fn ints(value: &Value) -> Vec<i64> {
+    value.as_array().unwrap().iter().map(int).collect()
+}

@@ -1,0 +1,78 @@
+//! The autoencoder, at rest and in training.
+
+use super::int;
+use super::training::check_gradients;
+use crate::fixture::{Fixture, Outcome};
+use paella::model::init::Place;
+use paella::tokens::vqgan::{VqConfig, VqModel};
+use serde_json::Value;
+use tch::{Device, Kind, nn};
+
+pub fn vq_config(init: &Value) -> VqConfig {
+    VqConfig {
+        levels: int(&init["levels"]),
+        bottleneck_blocks: int(&init["bottleneck_blocks"]),
+        c_hidden: int(&init["c_hidden"]),
+        c_latent: int(&init["c_latent"]),
+        codebook_size: int(&init["codebook_size"]),
+        scale_factor: init["scale_factor"].as_f64().unwrap(),
+    }
+}
+
+fn vqgan_with(fixture: &Fixture) -> (nn::VarStore, VqModel) {
+    let vars = nn::VarStore::new(Device::Cpu);
+    let model = VqModel::new(&Place::skeleton(&vars), &vq_config(&fixture.init));
+    fixture.fill(&vars);
+    (vars, model)
+}
+
+pub fn vqgan(fixture: &Fixture) -> Outcome {
+    let _no_grad = tch::no_grad_guard();
+    let mut outcome = Outcome::default();
+    let (_vars, model) = vqgan_with(fixture);
+    let encoded = model.encode(&fixture.input("img"), false);
+    for name in fixture.outputs() {
+        let got = match name.as_str() {
+            "qe" => encoded.qe.shallow_clone(),
+            "x" => encoded.latents.shallow_clone(),
+            "indices" => encoded.tokens.shallow_clone(),
+            "vq_loss" => encoded.vq_loss.shallow_clone(),
+            "decoded" => model.decode(&encoded.qe),
+            "decoded_indices" => model.decode_indices(&fixture.input("indices")),
+            "decoded_latent" => model.decode(&fixture.input("latent")),
+            _ => continue,
+        };
+        fixture.check(&mut outcome, &name, &got);
+    }
+    outcome
+}
+
+pub fn vqgan_train(fixture: &Fixture) -> Outcome {
+    let mut outcome = Outcome::default();
+    let (vars, model) = vqgan_with(fixture);
+    let images = fixture.input("img");
+    let encoded = model.encode(&images, true);
+    let recon = model.decode(&encoded.qe);
+    let mse = (&recon - &images).square().mean(Kind::Float);
+    let loss = &mse + &encoded.vq_loss;
+    loss.backward();
+    let variables = vars.variables();
+    for name in fixture.outputs() {
+        let got = match name.as_str() {
+            "qe" => encoded.qe.shallow_clone(),
+            "x" => encoded.latents.shallow_clone(),
+            "indices" => encoded.tokens.shallow_clone(),
+            "vq_loss" => encoded.vq_loss.shallow_clone(),
+            "recon" => recon.shallow_clone(),
+            "mse" => mse.shallow_clone(),
+            "loss" => loss.shallow_clone(),
+            other => match other.strip_prefix("buffer.") {
+                Some(buffer) => variables[buffer].shallow_clone(),
+                None => continue,
+            },
+        };
+        fixture.check(&mut outcome, &name, &got);
+    }
+    check_gradients(fixture, &vars, &mut outcome);
+    outcome
+}
