@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub enum Phase {
     Tokenizer,
     Denoiser,
+    Prior,
 }
 
 /// How far a run has come. Random draws follow from (seed, phase, step), so no generator state is needed.
@@ -95,6 +96,7 @@ fn folder_name(progress: &Progress) -> String {
     let phase = match progress.phase {
         Phase::Tokenizer => "tokenizer",
         Phase::Denoiser => "denoiser",
+        Phase::Prior => "prior",
     };
     format!("{phase}-{:07}", progress.step)
 }

@@ -1,5 +1,6 @@
 //! The recipes: every number of training and scoring that is not a network's size.
 
+use crate::error::Fault;
 use crate::optim::{Decay, OptimConfig};
 use serde::{Deserialize, Serialize};
 
@@ -55,21 +56,84 @@ pub enum NoiseRatio {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub steps: u64,
-    /// Pictures per update.
+    /// Pictures per update over all processes; the share of one is derived, never written.
     pub global_batch: usize,
+    /// Pictures that one process holds in memory at once; None: its whole share. Smaller ones are accumulated.
+    pub micro_batch: Option<usize>,
     pub optim: OptimConfig,
+    pub precision: Precision,
     pub label_smoothing: f64,
     /// Loss weight of a clean token in a clean picture.
     pub min_val: f64,
     /// Share of the captions replaced by the empty one, which guidance needs.
     pub cond_drop: f64,
+    /// Share of the updates with CLIP's vector of the caption; the others see that of the empty text.
+    pub clip_text: f64,
+    /// Share of the updates with CLIP's vector of the picture; the others go without it.
+    pub clip_image: f64,
     pub noise_ratio: NoiseRatio,
     /// Train the text encoder along; at full size it is loaded and stays frozen.
     pub train_text: bool,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
+    /// Updates in a row without a finite loss and gradient that end the run; each one is skipped and counted.
+    pub max_bad: u64,
+    pub save: SaveConfig,
+    pub log: LogConfig,
+}
+
+/// Numbers and memory layout of the training passes. The default is plain f32, which is bit-exact on the CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Precision {
+    /// Matrix products and convolutions in bf16, the rest in f32 (autocast); weights and state stay f32.
+    pub bf16: bool,
+    /// GPU: f32 matrix products may round their inputs to 19 bits.
+    pub tf32: bool,
+    /// Pictures lie in memory position by position instead of channel by channel.
+    pub channels_last: bool,
+    /// Levels of the denoiser (0 is the finest) that keep no activations and compute them again for the gradient.
+    pub recompute: Vec<usize>,
+    /// Encoders that are not trained hold their weights in bf16, half the memory.
+    pub frozen_bf16: bool,
+}
+
+/// When checkpoints are written, and which are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaveConfig {
     /// Updates between two checkpoints.
-    pub save_every: u64,
+    pub every: u64,
+    /// Minutes between two checkpoints; 0: only by updates.
+    pub minutes: f64,
+    /// The newest so many are kept.
+    pub keep: usize,
+    /// So are those whose step this divides; 0: none.
+    pub keep_every: u64,
+}
+
+impl Default for SaveConfig {
+    fn default() -> Self {
+        Self { every: 1_000, minutes: 0.0, keep: 2, keep_every: 0 }
+    }
+}
+
+/// What a run writes down besides its JSON lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Event files for TensorBoard.
+    pub tensorboard: bool,
+    /// Updates between two grids of pictures: originals, noised, guessed, sampled; 0: none.
+    pub samples_every: u64,
+    /// Pictures in a grid.
+    pub samples: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { tensorboard: true, samples_every: 0, samples: 8 }
+    }
 }
 
 impl Default for TrainConfig {
@@ -77,15 +141,68 @@ impl Default for TrainConfig {
         Self {
             steps: 1_300_000,
             global_batch: 2048,
+            micro_batch: None,
             optim: OptimConfig::default(),
+            precision: Precision::default(),
             label_smoothing: 0.1,
             min_val: 0.3,
             cond_drop: 0.05,
+            clip_text: 0.1,
+            clip_image: 0.1,
             noise_ratio: NoiseRatio::Uniform,
             train_text: true,
             ema_decay: 0.999,
-            save_every: 1_000,
+            max_bad: 20,
+            save: SaveConfig::default(),
+            log: LogConfig::default(),
         }
+    }
+}
+
+/// How a global batch is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Rows of one rank.
+    pub rows: usize,
+    /// Rows of one pass.
+    pub micro: usize,
+    /// Passes of a rank for one update.
+    pub passes: usize,
+}
+
+impl TrainConfig {
+    /// The share of each of `ranks` processes.
+    ///
+    /// Errors: it does not come out even; the hint names numbers that do.
+    pub fn split(&self, ranks: usize) -> Result<Split, Fault> {
+        let (batch, ranks) = (self.global_batch.max(1), ranks.max(1));
+        let micro = self.micro_batch.unwrap_or(batch / ranks).max(1);
+        let unit = micro * ranks;
+        if self.micro_batch != Some(0) && batch.is_multiple_of(unit) {
+            let rows = batch / ranks;
+            return Ok(Split { rows, micro, passes: rows / micro });
+        }
+        let what = match self.micro_batch {
+            Some(micro) => {
+                format!(
+                    "`global_batch` {batch} is not a multiple of `micro_batch` {micro} x {ranks} ranks"
+                )
+            }
+            None => format!("`global_batch` {batch} is not a multiple of {ranks} ranks"),
+        };
+        let whole = |n: usize| (n > 0).then(|| (n * unit).to_string());
+        let batches = [whole(batch / unit), whole(batch / unit + 1)];
+        let batches = batches.into_iter().flatten().collect::<Vec<_>>().join(" or ");
+        let divides = |n: &usize| batch.is_multiple_of(n * ranks);
+        let smaller = (1..micro).rev().find(divides).map(|n| format!("; or `micro_batch` {n}"));
+        let fewer = (1..ranks).rev().find(|n| batch.is_multiple_of(n * micro));
+        let fewer = fewer.map(|n| format!("; or {n} ranks"));
+        let hint = format!(
+            "`global_batch` {batches}{}{}",
+            smaller.unwrap_or_default(),
+            fewer.unwrap_or_default()
+        );
+        Err(Fault::new(what, "`train.global_batch`", hint))
     }
 }
 
@@ -107,5 +224,33 @@ pub struct EvalConfig {
 impl Default for EvalConfig {
     fn default() -> Self {
         Self { captions: 200, batch: 50, feature_size: 16, seed: 1, classifier: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(
+        global_batch: usize,
+        micro_batch: Option<usize>,
+        ranks: usize,
+    ) -> Result<Split, Fault> {
+        TrainConfig { global_batch, micro_batch, ..TrainConfig::default() }.split(ranks)
+    }
+
+    #[test]
+    fn shares_come_out_even_or_are_refused_with_numbers_that_do() {
+        assert_eq!(split(2048, Some(8), 128), Ok(Split { rows: 16, micro: 8, passes: 2 }));
+        assert_eq!(split(32, None, 4), Ok(Split { rows: 8, micro: 8, passes: 1 }));
+        let fault = split(2048, Some(16), 96).unwrap_err();
+        assert_eq!(
+            fault.what,
+            "`global_batch` 2048 is not a multiple of `micro_batch` 16 x 96 ranks"
+        );
+        assert_eq!(fault.hint, "`global_batch` 1536 or 3072; or 64 ranks");
+        let fault = split(6, Some(4), 1).unwrap_err();
+        assert_eq!(fault.hint, "`global_batch` 4 or 8; or `micro_batch` 3");
+        assert!(split(6, Some(0), 1).is_err() && split(3, None, 8).is_err());
     }
 }

@@ -1,8 +1,11 @@
 //! The config of a run: every stage's own config, gathered.
 
+use crate::checkpoint::Phase;
 use crate::data::DataConfig;
 use crate::device::DeviceChoice;
 use crate::error::Result;
+use crate::model::clip::ClipConfig;
+use crate::model::prior::PriorConfig;
 use crate::model::{Block, PaellaConfig};
 use crate::optim::OptimConfig;
 use crate::plan::SampleConfig;
@@ -13,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Everything that makes a run what it is. A file lists only what differs from the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
     /// Names the run's folder.
@@ -21,11 +24,16 @@ pub struct RunConfig {
     /// Every draw of the run follows from it.
     pub seed: u64,
     pub device: DeviceChoice,
+    /// What the run trains, one after the other. A tokenizer whose weights are given is not trained.
+    pub stages: Vec<Phase>,
     pub weights: WeightsConfig,
     pub data: DataConfig,
     pub tokenizer: TokenizerConfig,
     pub text: TextConfig,
+    /// CLIP's sizes, for models with `clip_embd` above 0 and for the prior.
+    pub clip: ClipConfig,
     pub model: PaellaConfig,
+    pub prior: PriorConfig,
     pub train: TrainConfig,
     pub sample: SampleConfig,
     pub eval: EvalConfig,
@@ -39,6 +47,29 @@ pub struct WeightsConfig {
     pub tokenizer: Option<PathBuf>,
     pub text: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
+    pub clip: Option<PathBuf>,
+    pub prior: Option<PathBuf>,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            seed: 0,
+            device: DeviceChoice::default(),
+            stages: vec![Phase::Tokenizer, Phase::Denoiser],
+            weights: WeightsConfig::default(),
+            data: DataConfig::default(),
+            tokenizer: TokenizerConfig::default(),
+            text: TextConfig::default(),
+            clip: ClipConfig::default(),
+            model: PaellaConfig::default(),
+            prior: PriorConfig::default(),
+            train: TrainConfig::default(),
+            sample: SampleConfig::default(),
+            eval: EvalConfig::default(),
+        }
+    }
 }
 
 /// The tokenizer: its sizes and how it is trained.
@@ -69,6 +100,7 @@ impl RunConfig {
         self.check_model(&mut found);
         self.check_train(&mut found);
         self.check_sample(&mut found);
+        self.check_stages(&mut found);
         found.0
     }
 
@@ -207,7 +239,29 @@ impl RunConfig {
         let t = &self.train;
         found.within("train.steps", t.steps as i64, 1, i64::MAX);
         found.within("train.global_batch", t.global_batch as i64, 1, 1 << 24);
-        found.within("train.save_every", t.save_every as i64, 1, i64::MAX);
+        if let Err(fault) = t.split(1) {
+            found.unless(false, "train.micro_batch", fault.what, &fault.hint);
+        }
+        found.within("train.save.every", t.save.every as i64, 1, i64::MAX);
+        found.within("train.save.keep", t.save.keep as i64, 1, 1 << 20);
+        found.unless(
+            t.save.minutes >= 0.0 && t.save.minutes.is_finite(),
+            "train.save.minutes",
+            format!("{}", t.save.minutes),
+            "0 (off) or above",
+        );
+        found.within("train.log.samples", t.log.samples as i64, 1, 64);
+        found.within("train.max_bad", t.max_bad as i64, 1, i64::MAX);
+        for &level in &t.precision.recompute {
+            found.unless(
+                level < self.model.levels.len(),
+                "train.precision.recompute",
+                format!("there is no level {level}"),
+                "levels count from 0, the finest",
+            );
+        }
+        found.share("train.clip_text", t.clip_text);
+        found.share("train.clip_image", t.clip_image);
         found.share("train.label_smoothing", t.label_smoothing);
         found.share("train.min_val", t.min_val);
         found.share("train.cond_drop", t.cond_drop);
@@ -219,6 +273,29 @@ impl RunConfig {
         found.within("eval.captions", self.eval.captions as i64, 1, 1 << 20);
         found.within("eval.batch", self.eval.batch as i64, 1, 1 << 16);
         found.within("eval.feature_size", self.eval.feature_size, 1, self.data.size.max(1));
+    }
+
+    fn check_stages(&self, found: &mut Findings) {
+        let rising = self.stages.windows(2).all(|pair| pair[0] < pair[1]);
+        found.unless(
+            !self.stages.is_empty() && rising,
+            "stages",
+            "nothing to train, or not in order".into(),
+            "such as [Tokenizer, Denoiser] or [Prior]",
+        );
+        let needs_clip = self.stages.contains(&Phase::Prior);
+        found.unless(
+            !needs_clip || self.prior.clip_r == self.clip.embed_dim,
+            "prior.clip_r",
+            format!("{} for CLIP vectors of width {}", self.prior.clip_r, self.clip.embed_dim),
+            "make it `clip.embed_dim`",
+        );
+        found.unless(
+            self.model.clip_embd == 0 || self.model.clip_embd == self.clip.embed_dim,
+            "model.clip_embd",
+            format!("{} for CLIP vectors of width {}", self.model.clip_embd, self.clip.embed_dim),
+            "make it `clip.embed_dim`, or 0 to do without CLIP",
+        );
     }
 
     fn check_sample(&self, found: &mut Findings) {

@@ -132,7 +132,7 @@ impl Run<'_> {
             )?;
             trainer.restore(&checkpoint::read(path, "optim")?, progress, &place)?;
         }
-        let every = self.nets.config.train.save_every;
+        let every = self.nets.config.train.save.every;
         while !self.stopped && !trainer.done() {
             let record = trainer.step(&self.nets, &self.data)?;
             self.after(&record)?;
@@ -154,7 +154,7 @@ impl Run<'_> {
             let (optim, ema) = (checkpoint::read(path, "optim")?, checkpoint::read(path, "ema")?);
             trainer.restore(&optim, &ema, progress, &path.display().to_string())?;
         }
-        let (steps, every) = (self.nets.config.train.steps, self.nets.config.train.save_every);
+        let (steps, every) = (self.nets.config.train.steps, self.nets.config.train.save.every);
         while !self.stopped && trainer.progress().step < steps {
             let record = trainer.step(&self.nets)?;
             self.after(&record)?;
@@ -227,6 +227,7 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
         Phase::Denoiser => &["data.", "tokenizer.model", "seed", "weights.", "text.", "model."],
+        Phase::Prior => &["data.", "seed", "weights.", "clip.", "prior."],
     };
     let changed: Vec<String> = config::diff(&before, config)
         .into_iter()
