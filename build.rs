@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 fn main() {
-    println!("cargo:rerun-if-changed=src/shim/paella.cpp");
+    println!("cargo:rerun-if-changed=src/shim");
     println!("cargo:rerun-if-changed=build.rs");
     let lib =
         PathBuf::from(env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is"));
@@ -17,7 +17,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .include(include.join("torch/csrc/api/include"))
         .include(include)
-        .file("src/shim/paella.cpp")
+        .files(["src/shim/paella.cpp", "src/shim/precision.cpp", "src/shim/recompute.cpp"])
         .compile("paella_shim");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -8,15 +8,17 @@ pub mod blocks;
 pub mod clip;
 pub mod init;
 pub mod layers;
+mod level;
 pub mod preprocess;
 pub mod prior;
 
-use blocks::{AnyBlock, AttnBlock, Context, ResBlock};
+use blocks::Context;
 use init::{Fill, Place};
-use layers::{Conv2d, ConvTranspose2d, Linear, Window};
+use layers::{Conv2d, Linear, Window};
 use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
+use level::Level;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Tensor, nn};
 
 /// What kinds of block a level repeats; the reference writes them as a string, `CTA`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,14 +151,6 @@ pub struct Paella {
     out_mapper: Conv2d,
 }
 
-/// The blocks of one resolution, with the step down before them or the step up after them.
-#[derive(Debug)]
-struct Level {
-    down: Option<Conv2d>,
-    blocks: Vec<AnyBlock>,
-    up: Option<ConvTranspose2d>,
-}
-
 impl Paella {
     pub fn new(p: &Place, config: &PaellaConfig) -> Self {
         let PaellaConfig { c_in, num_labels, patch_size, c_cond, clip_embd, .. } = *config;
@@ -211,6 +205,16 @@ impl Paella {
 
     pub fn config(&self) -> &PaellaConfig {
         &self.config
+    }
+
+    /// Training keeps no activations of these levels (0 is the finest) and computes them again for the gradient.
+    /// `vars` are the variables that the network was made of.
+    pub fn recompute(&mut self, levels: &[usize], vars: &nn::VarStore) {
+        let finest_last = self.up.iter_mut().rev();
+        for (i, (down, up)) in self.down.iter_mut().zip(finest_last).enumerate() {
+            down.recompute(levels.contains(&i), vars);
+            up.recompute(levels.contains(&i), vars);
+        }
     }
 
     /// tokens (B, h, w) i64, t (B,) f32 -> logits (B, K, h, w) f32; `train` switches dropout on.
@@ -283,71 +287,4 @@ impl Denoiser for Paella {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
         self.forward(tokens, t, cond, false)
     }
-}
-
-impl Level {
-    fn on_the_way_down(p: &Place, config: &PaellaConfig, i: usize) -> Self {
-        let p = p / "down_blocks" / i;
-        let c = config.levels[i].c_hidden;
-        let half = Window::strided(2, 2, 0);
-        let down = (i > 0).then(|| {
-            Conv2d::new(&(&p / 0 / 1), config.levels[i - 1].c_hidden, c, half, Fill::Xavier(1.0))
-        });
-        let blocks = build_blocks(&p, config, i, usize::from(i > 0), false);
-        Self { down, blocks, up: None }
-    }
-
-    fn on_the_way_up(p: &Place, config: &PaellaConfig, i: usize) -> Self {
-        let deepest = config.levels.len() - 1;
-        let p = p / "up_blocks" / (deepest - i);
-        let c = config.levels[i].c_hidden;
-        let blocks = build_blocks(&p, config, i, 0, i < deepest);
-        let double = Window::strided(2, 2, 0);
-        let up = (i > 0).then(|| {
-            ConvTranspose2d::new(&(&p / blocks.len() / 1), c, config.levels[i - 1].c_hidden, double)
-        });
-        Self { down: None, blocks, up }
-    }
-
-    /// The skip goes to the very first block.
-    fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
-        let mut xs = self
-            .down
-            .as_ref()
-            .map_or_else(|| xs.shallow_clone(), |down| down.forward(&layer_norm2d(xs)));
-        for (j, block) in self.blocks.iter().enumerate() {
-            xs = block.forward(&xs, skip.filter(|_| j == 0), context);
-        }
-        self.up.as_ref().map_or_else(|| xs.shallow_clone(), |up| up.forward(&layer_norm2d(&xs)))
-    }
-}
-
-/// The layout of level `i`, repeated; names count from `first`. The first C block takes the skip, if there is one.
-fn build_blocks(
-    p: &Place,
-    config: &PaellaConfig,
-    i: usize,
-    first: usize,
-    skip: bool,
-) -> Vec<AnyBlock> {
-    let level = &config.levels[i];
-    let (c, depth) = (level.c_hidden, config.levels.iter().map(|l| l.blocks).sum());
-    let repeated = (0..level.blocks).flat_map(|_| level.layout.iter());
-    let build = |(j, block): (usize, &Block)| {
-        let p = p / (first + j);
-        match block {
-            Block::C => AnyBlock::C(ResBlock::new(
-                &p,
-                c,
-                skip && j == 0,
-                config.kernel_size,
-                level.dropout,
-                depth,
-            )),
-            Block::T => AnyBlock::timestep(&p, c, config.c_r),
-            Block::A => AnyBlock::A(AttnBlock::new(&p, c, config.c_cond, level, config.self_attn)),
-            Block::F => AnyBlock::feed_forward(&p, c, level.dropout, depth),
-        }
-    };
-    repeated.enumerate().map(build).collect()
 }

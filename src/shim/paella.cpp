@@ -1,19 +1,9 @@
-// What tch 0.24 lacks, as thin calls into libtorch. Every function returns null, or a message to free().
+// What tch 0.24 lacks for optimisers and start-up, as thin calls into libtorch.
+#include "guard.h"
 #include <dlfcn.h>
 #include <torch/torch.h>
 #include <torch/version.h>
-#include <cstring>
 #include <vector>
-
-#define GUARD(...)                              \
-  try {                                         \
-    __VA_ARGS__;                                \
-    return nullptr;                             \
-  } catch (const c10::Error& e) {               \
-    return strdup(e.what_without_backtrace());  \
-  } catch (const std::exception& e) {           \
-    return strdup(e.what());                    \
-  }
 
 extern "C" {
 

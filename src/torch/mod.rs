@@ -1,4 +1,10 @@
-//! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late.
+//! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late;
+//! [`precision`]: autocast, TF32, memory; [`recompute`]: activations that are computed again instead of kept.
+
+pub mod precision;
+mod recompute;
+
+pub use recompute::recompute;
 
 use crate::error::{Error, Result};
 use std::ffi::{CStr, c_char, c_void};
@@ -121,12 +127,12 @@ pub fn load_cuda() -> bool {
     unsafe { paella_load_cuda() }
 }
 
-fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
 }
 
 /// Take over the shim's message, if there is one.
-fn checked(message: *mut c_char, place: &str) -> Result<()> {
+pub(crate) fn checked(message: *mut c_char, place: &str) -> Result<()> {
     if message.is_null() {
         return Ok(());
     }

@@ -1,0 +1,100 @@
+//! Autocast to bf16, TF32, memory layouts and peak memory.
+
+use super::checked;
+use crate::error::Result;
+use std::ffi::c_char;
+use tch::{Device, Kind, Tensor, nn};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn paella_autocast(on_device: *mut C_tensor, on: bool, was: *mut bool) -> *mut c_char;
+    fn paella_tf32(on: bool) -> *mut c_char;
+    fn paella_peak_memory(device: i32, bytes: *mut i64) -> *mut c_char;
+}
+
+/// Matrix products and convolutions of this thread run in bf16 until it is dropped.
+///
+/// Source:  `torch.autocast(device, dtype=torch.bfloat16)`.
+pub struct Autocast {
+    on_device: Tensor,
+}
+
+impl Autocast {
+    /// None when `on` is false: everything stays f32.
+    pub fn bf16(on: bool, device: Device) -> Result<Option<Self>> {
+        if !on {
+            return Ok(None);
+        }
+        let guard = Self { on_device: Tensor::empty([0], (Kind::Float, device)) };
+        guard.switch(true)?;
+        Ok(Some(guard))
+    }
+
+    fn switch(&self, on: bool) -> Result<bool> {
+        let mut was = false;
+        // SAFETY: a live tensor and a place for the answer.
+        let message = unsafe { paella_autocast(self.on_device.as_ptr().cast_mut(), on, &mut was) };
+        checked(message, "autocast").map(|()| was)
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        let _ = self.switch(false);
+    }
+}
+
+/// Let f32 products of a GPU round their inputs to TF32; the CPU knows no such thing.
+pub fn tf32(on: bool) -> Result<()> {
+    // SAFETY: sets two flags.
+    checked(unsafe { paella_tf32(on) }, "tf32")
+}
+
+/// Convolution weights position by position: their outputs, and what follows, lie so too.
+pub fn channels_last(vars: &nn::VarStore) {
+    let _no_grad = tch::no_grad_guard();
+    for (_, mut xs) in vars.variables() {
+        if xs.dim() == 4 && xs.size()[2..] != [1, 1] {
+            xs.set_data(&xs.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]));
+        }
+    }
+}
+
+/// Most memory in use since the last call, in bytes: tensors on a GPU, the whole process on the CPU (since its
+/// start). None where the system does not say.
+pub fn peak_memory(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(n) => {
+            let mut bytes = 0;
+            // SAFETY: a place for the answer.
+            checked(unsafe { paella_peak_memory(n as i32, &mut bytes) }, "memory").ok()?;
+            u64::try_from(bytes).ok()
+        }
+        _ => {
+            let status = std::fs::read_to_string("/proc/self/status").ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_bf16_inside_and_gradients_f32() {
+        let w = Tensor::ones([4, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let xs = Tensor::full([2, 4], 1.0 + 1.0 / 512.0, (Kind::Float, Device::Cpu));
+        let ys = {
+            let _autocast = Autocast::bf16(true, Device::Cpu).expect("the CPU can");
+            xs.matmul(&w)
+        };
+        assert_eq!(ys.kind(), Kind::BFloat16);
+        assert_eq!(xs.matmul(&w).kind(), Kind::Float);
+        ys.to_kind(Kind::Float).sum(Kind::Float).backward();
+        assert_eq!(w.grad().kind(), Kind::Float);
+        assert!(Autocast::bf16(false, Device::Cpu).expect("off").is_none());
+        assert!(peak_memory(Device::Cpu).is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
