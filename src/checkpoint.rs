@@ -4,9 +4,11 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::weights::{self, Named};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// What a run is training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,47 +27,160 @@ pub struct Progress {
     pub step: u64,
     /// Pictures drawn from the data in this phase.
     pub position: u64,
-    /// Seconds of training so far, over both phases.
+    /// Seconds of training so far, over all phases.
     pub seconds: f64,
+    /// Updates left out since the start of the phase because loss or gradient was not finite.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
-/// Checkpoints kept in a run's folder.
-const KEEP: usize = 2;
+impl Progress {
+    /// Before the first update of a phase.
+    pub fn start(phase: Phase) -> Self {
+        Self { phase, step: 0, position: 0, seconds: 0.0, skipped: 0 }
+    }
+}
 
-/// Write `ROOT/PHASE-STEP` with the config, the progress and tensors by file, then remove older ones.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tokenizer => "tokenizer",
+            Self::Denoiser => "denoiser",
+            Self::Prior => "prior",
+        })
+    }
+}
+
+/// When checkpoints are written, and which are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SaveConfig {
+    /// Updates between two checkpoints.
+    pub every: u64,
+    /// Minutes between two checkpoints; 0: only by updates.
+    pub minutes: f64,
+    /// The newest so many are kept.
+    pub keep: usize,
+    /// So are those whose step this divides; 0: none.
+    pub keep_every: u64,
+}
+
+impl Default for SaveConfig {
+    fn default() -> Self {
+        Self { every: 1_000, minutes: 0.0, keep: 2, keep_every: 0 }
+    }
+}
+
+/// All that a checkpoint holds, copied: the run may go on while it is written.
+pub struct Snapshot {
+    pub progress: Progress,
+    /// The run's config in full.
+    pub config: String,
+    /// Tensors on the CPU, by file.
+    pub tensors: Vec<(&'static str, Named)>,
+    /// Other files, by name.
+    pub texts: Vec<(&'static str, String)>,
+}
+
+/// Write `ROOT/PHASE-STEP`, then remove what the policy does not keep.
 ///
-/// The folder is filled under a hidden name, synced and renamed: a run that dies leaves the last one intact.
-pub fn save(
-    root: &Path,
-    config: &str,
-    progress: &Progress,
-    files: &[(&str, Named)],
-) -> Result<PathBuf> {
-    let target = root.join(folder_name(progress));
+/// The folder is filled under a hidden name, synced and renamed: a run that dies at any moment leaves the last one
+/// intact.
+pub fn save(root: &Path, snapshot: &Snapshot, policy: &SaveConfig) -> Result<PathBuf> {
+    let name = folder_name(&snapshot.progress);
+    let target = root.join(&name);
     let failed = |e: io::Error| {
-        Error::checkpoint(
-            e.to_string(),
-            target.display().to_string(),
-            "is there room, and may this folder be written?",
-        )
+        let hint = "is there room, and may this folder be written?";
+        Error::checkpoint(e.to_string(), target.display().to_string(), hint)
     };
-    let hidden = root.join(format!(".{}.{}.tmp", folder_name(progress), std::process::id()));
+    let hidden = root.join(format!(".{name}.{}.tmp", std::process::id()));
     let _ = fs::remove_dir_all(&hidden);
-    for (name, tensors) in files {
-        weights::write(&hidden.join(format!("{name}.safetensors")), tensors)?;
-    }
-    let text = ron::ser::to_string_pretty(progress, ron::ser::PrettyConfig::new())
-        .map_err(|e| failed(io::Error::other(e.to_string())))?;
-    files::write(&hidden.join("config.ron"), config.as_bytes()).map_err(failed)?;
-    files::write(&hidden.join("progress.ron"), text.as_bytes()).map_err(failed)?;
-    if target.exists() {
-        fs::remove_dir_all(&target).map_err(failed)?;
-    }
-    fs::rename(&hidden, &target).and_then(|()| File::open(root)?.sync_all()).map_err(failed)?;
-    for (_, old) in all(root).iter().rev().skip(KEEP) {
-        let _ = fs::remove_dir_all(old);
-    }
+    fill(&hidden, snapshot).map_err(|e| match e {
+        Filling::Io(e) => failed(e),
+        Filling::Weights(e) => e,
+    })?;
+    files::put_folder(&hidden, &target).map_err(failed)?;
+    thin(root, policy);
     Ok(target)
+}
+
+enum Filling {
+    Io(io::Error),
+    Weights(Error),
+}
+
+fn fill(folder: &Path, snapshot: &Snapshot) -> std::result::Result<(), Filling> {
+    for (name, tensors) in &snapshot.tensors {
+        let path = folder.join(format!("{name}.safetensors"));
+        weights::write(&path, tensors).map_err(Filling::Weights)?;
+    }
+    let progress = ron::ser::to_string_pretty(&snapshot.progress, ron::ser::PrettyConfig::new())
+        .map_err(|e| Filling::Io(io::Error::other(e.to_string())))?;
+    let own = [("config.ron", &snapshot.config), ("progress.ron", &progress)];
+    let texts = snapshot.texts.iter().map(|(name, text)| (*name, text));
+    for (name, text) in own.into_iter().chain(texts) {
+        files::write(&folder.join(name), text.as_bytes()).map_err(Filling::Io)?;
+    }
+    Ok(())
+}
+
+/// Remove checkpoints that the policy does not keep. They disappear before they are taken apart.
+fn thin(root: &Path, policy: &SaveConfig) {
+    for (progress, folder) in all(root).iter().rev().skip(policy.keep) {
+        if policy.keep_every > 0 && progress.step.is_multiple_of(policy.keep_every) {
+            continue;
+        }
+        let hidden = root.join(format!(".{}.old.tmp", folder_name(progress)));
+        if fs::rename(folder, &hidden).is_ok() {
+            let _ = fs::remove_dir_all(&hidden);
+        }
+    }
+}
+
+/// Remove what killed runs left half written or half removed. Only while no other run uses the folder.
+pub fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && name.ends_with(".tmp") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Writes checkpoints on a thread of its own, one at a time.
+pub struct Saver {
+    root: PathBuf,
+    policy: SaveConfig,
+    writing: Option<JoinHandle<Result<PathBuf>>>,
+}
+
+impl Saver {
+    pub fn new(root: &Path, policy: &SaveConfig) -> Self {
+        Self { root: root.to_path_buf(), policy: policy.clone(), writing: None }
+    }
+
+    /// Begin to write; waits for the one before.
+    ///
+    /// Errors: those of the one before.
+    pub fn save(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.wait()?;
+        let (root, policy) = (self.root.clone(), self.policy.clone());
+        self.writing = Some(std::thread::spawn(move || save(&root, &snapshot, &policy)));
+        Ok(())
+    }
+
+    /// Until the last one is on disk.
+    pub fn wait(&mut self) -> Result<()> {
+        let Some(thread) = self.writing.take() else { return Ok(()) };
+        let broken = |_| Err(Error::checkpoint("the writer broke", "", ""));
+        thread.join().unwrap_or_else(broken).map(drop)
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        let _ = self.wait();
+    }
 }
 
 /// The checkpoint that got furthest, with its progress.
@@ -93,10 +208,5 @@ fn all(root: &Path) -> Vec<(Progress, PathBuf)> {
 }
 
 fn folder_name(progress: &Progress) -> String {
-    let phase = match progress.phase {
-        Phase::Tokenizer => "tokenizer",
-        Phase::Denoiser => "denoiser",
-        Phase::Prior => "prior",
-    };
-    format!("{phase}-{:07}", progress.step)
+    format!("{}-{:07}", progress.phase, progress.step)
 }

@@ -1,7 +1,9 @@
 //! Files that appear whole or not at all.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Write a file beside `path`, sync it, rename it over `path`, sync the folder. Folders are made.
@@ -26,6 +28,44 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Rename the folder `from` to `to`, on the same disk; one that is there is exchanged in one go, then removed.
+pub fn put_folder(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        exchange(from, to)?;
+        let _ = fs::remove_dir_all(from);
+    } else {
+        fs::rename(from, to)?;
+    }
+    File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Let two paths change names in one step, where the file system can; else in two.
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
+    let (from, to, here) = (text(a)?, text(b)?, libc::AT_FDCWD);
+    // SAFETY: two C strings that live through the call.
+    let code =
+        unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), libc::RENAME_EXCHANGE) };
+    if code == 0 {
+        return Ok(());
+    }
+    fs::remove_dir_all(b)?;
+    fs::rename(a, b)?;
+    fs::create_dir_all(a)
+}
+
+/// Bytes that can still be written where `path` is or will be; none where the system does not say.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|a| a.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let path = CString::new(there.as_os_str().as_bytes()).ok()?;
+    // SAFETY: plain numbers, for which zero is a value; filled by the call.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a C string and a place for the answer.
+    let code = unsafe { libc::statvfs(path.as_ptr(), &mut stat) };
+    (code == 0).then(|| stat.f_bavail * stat.f_frsize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +80,18 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().expect("new")).expect("listed").count(), 1);
         assert!(write(folder.path(), b"three").is_err());
         assert!(write(Path::new("/dev/null"), b"four").is_err());
+    }
+
+    #[test]
+    fn folders_change_places() {
+        let root = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| root.path().join(name);
+        for round in ["one", "two"] {
+            write(&at("new/file"), round.as_bytes()).expect("written");
+            put_folder(&at("new"), &at("there")).expect("put");
+            assert_eq!(fs::read(at("there/file")).expect("read"), round.as_bytes());
+            assert!(!at("new").exists());
+        }
+        assert!(free_space(&at("not/yet/there")).is_some_and(|bytes| bytes > 0));
     }
 }

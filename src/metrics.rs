@@ -21,4 +21,19 @@ pub struct Record {
     pub images_per_s: f64,
     /// Seconds of training so far, over all resumed parts.
     pub seconds: f64,
+    /// Seconds of this step that were spent waiting for data.
+    #[serde(default)]
+    pub wait: f64,
+    /// Updates left out since the start because loss or gradient was not finite.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Denoiser: accuracy by noise ratio, in fifths of 0..=1; none where no picture had such a ratio.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accuracy_by_t: Vec<Option<f64>>,
+    /// Most bytes in use: tensors on a GPU, the process on the CPU.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Share of the device's peak that the model's own arithmetic takes, where the peak is known.
+    #[serde(default)]
+    pub mfu: Option<f64>,
 }

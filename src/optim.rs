@@ -91,11 +91,10 @@ impl AdamW {
         }
     }
 
-    /// Backward, clip, update with rate `lr`, forget the gradients. Returns the norm before clipping.
+    /// Clip the gradients, update with rate `lr`, forget them. Returns the norm before clipping.
     ///
     /// A norm that is not finite leaves weights and state as they are.
-    pub fn update(&mut self, loss: &Tensor, lr: f64) -> Result<f64> {
-        loss.f_backward()?;
+    pub fn update(&mut self, lr: f64) -> Result<f64> {
         let norm = torch::clip_grad_norm(&self.params, self.config.max_norm)?;
         if norm.is_finite() {
             let OptimConfig { betas, eps, weight_decay, .. } = self.config;
@@ -104,6 +103,11 @@ impl AdamW {
         }
         torch::reset_grads(&self.params)?;
         Ok(norm)
+    }
+
+    /// The trained variables by prefixed name, in one order for every run.
+    pub fn params(&self) -> Vec<(String, Tensor)> {
+        self.names.iter().cloned().zip(self.params.iter().map(Tensor::shallow_clone)).collect()
     }
 
     /// The state by name, for a checkpoint.

@@ -1,5 +1,6 @@
 //! The recipes: every number of training and scoring that is not a network's size.
 
+use crate::checkpoint::SaveConfig;
 use crate::error::Fault;
 use crate::optim::{Decay, OptimConfig};
 use serde::{Deserialize, Serialize};
@@ -96,26 +97,6 @@ pub struct Precision {
     pub recompute: Vec<usize>,
     /// Encoders that are not trained hold their weights in bf16, half the memory.
     pub frozen_bf16: bool,
-}
-
-/// When checkpoints are written, and which are kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SaveConfig {
-    /// Updates between two checkpoints.
-    pub every: u64,
-    /// Minutes between two checkpoints; 0: only by updates.
-    pub minutes: f64,
-    /// The newest so many are kept.
-    pub keep: usize,
-    /// So are those whose step this divides; 0: none.
-    pub keep_every: u64,
-}
-
-impl Default for SaveConfig {
-    fn default() -> Self {
-        Self { every: 1_000, minutes: 0.0, keep: 2, keep_every: 0 }
-    }
 }
 
 /// What a run writes down besides its JSON lines.

@@ -73,7 +73,8 @@ impl Classifier {
             let labels = labels.index_select(0, &Tensor::from_slice(&picks).to_device(self.device));
             let loss =
                 logits.cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0);
-            optimizer.update(&loss, config.lr)?;
+            loss.f_backward()?;
+            optimizer.update(config.lr)?;
         }
         Ok(())
     }

@@ -5,5 +5,6 @@ mod doctor;
 mod progress;
 mod repl;
 mod script;
+mod signals;
 pub mod terminal;
 mod work;

@@ -3,6 +3,7 @@
 
 use super::cli::{Common, device, lab};
 use super::progress::Progress;
+use super::signals::stop_on_terminate;
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
@@ -11,7 +12,8 @@ use crate::lab::view::{Block, View};
 use crate::lab::watch::{Watch, stop_asked};
 use crate::lab::{Origin, Wish};
 use crate::networks::Networks;
-use crate::{eval, image, train};
+use crate::train::{self, Resume};
+use crate::{eval, image};
 use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::{Delay, Frame, RgbImage};
 use clap::{Args, Subcommand};
@@ -22,9 +24,9 @@ use std::time::Duration;
 pub struct Train {
     /// The config of the run, such as configs/emoji-32.ron
     config: PathBuf,
-    /// Go on from the latest checkpoint in the folder
-    #[arg(long)]
-    resume: bool,
+    /// Go on from the latest checkpoint in the folder; with `auto`, begin where there is none
+    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "latest")]
+    resume: Option<ResumeFrom>,
     /// The run's folder [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -34,6 +36,14 @@ pub struct Train {
     /// Stop with a checkpoint after so many steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ResumeFrom {
+    /// There must be one
+    Latest,
+    /// Begin where there is none
+    Auto,
 }
 
 #[derive(Args)]
@@ -102,10 +112,15 @@ pub fn train(args: &Train, common: &Common) -> Result<()> {
     config.seed = common.seed.unwrap_or(config.seed);
     let options = train::Options {
         out: args.out.clone(),
-        resume: args.resume,
+        resume: match args.resume {
+            None => Resume::No,
+            Some(ResumeFrom::Auto) => Resume::Auto,
+            Some(ResumeFrom::Latest) => Resume::Must,
+        },
         max_seconds: args.minutes.map(|m| m * 60.0),
         max_steps: args.steps,
     };
+    stop_on_terminate();
     let mut progress = Progress::new(common.json);
     let mut phase = String::new();
     let outcome = train::run(&config, &options, &mut |record| {

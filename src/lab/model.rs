@@ -7,8 +7,8 @@ use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
-use crate::train::{TokenizerTrainer, Trainer};
-use crate::weights::Named;
+use crate::train::stage::State;
+use crate::train::{Feed, Stage, TokenizerTrainer, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -84,15 +84,10 @@ pub struct Bench {
     pub step: u64,
     nets: Option<Networks>,
     /// What is being trained, once there was a training step.
-    pupil: Option<Pupil>,
+    pupil: Option<Box<dyn Stage>>,
     /// An untrained model learns its codes before anything else.
     tokenizer_first: bool,
     code_images: Option<Rc<Tensor>>,
-}
-
-enum Pupil {
-    Tokenizer(TokenizerTrainer),
-    Denoiser(Trainer),
 }
 
 /// Weights, and the state of the training that moves them, for `undo`.
@@ -100,7 +95,16 @@ pub struct Snapshot {
     weights: Vec<Tensor>,
     step: u64,
     tokenizer_first: bool,
-    optimizer: Option<(Progress, Vec<Named>)>,
+    optimizer: Option<(Progress, State)>,
+}
+
+fn pupil(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn Stage>> {
+    Ok(if tokenizer {
+        let feed = Feed::memory(data.clone(), TokenizerTrainer::order_seed(nets))?;
+        Box::new(TokenizerTrainer::new(nets, feed)?)
+    } else {
+        Box::new(Trainer::new(nets, Feed::memory(data.clone(), nets.config.seed)?)?)
+    })
 }
 
 impl Bench {
@@ -159,24 +163,19 @@ impl Bench {
     /// One step: of the tokenizer while an untrained model needs it, then of the denoiser.
     ///
     /// Errors: as `Trainer::new` and `Trainer::step`.
-    pub fn train_step(&mut self, data: &Dataset) -> Result<Record> {
+    pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<Record> {
         let nets = self.nets.as_ref().expect("`ready` was called");
-        if matches!(&self.pupil, Some(Pupil::Tokenizer(trainer)) if trainer.done()) {
+        let done = |pupil: &dyn Stage| pupil.progress().step >= pupil.steps();
+        if self.tokenizer_first && self.pupil.as_deref().is_some_and(done) {
             (self.tokenizer_first, self.pupil) = (false, None);
         }
         if self.pupil.is_none() {
-            self.pupil = Some(match self.tokenizer_first {
-                true => Pupil::Tokenizer(TokenizerTrainer::new(nets, data)?),
-                false => Pupil::Denoiser(Trainer::new(nets, data)?),
-            });
+            self.pupil = Some(pupil(nets, data, self.tokenizer_first)?);
         }
-        let record = match self.pupil.as_mut().expect("just put there") {
-            Pupil::Tokenizer(trainer) => {
-                self.code_images = None;
-                trainer.step(nets, data)?
-            }
-            Pupil::Denoiser(trainer) => trainer.step(nets)?,
-        };
+        if self.tokenizer_first {
+            self.code_images = None;
+        }
+        let record = self.pupil.as_mut().expect("just put there").step(nets)?;
         self.step += 1;
         Ok(record)
     }
@@ -187,19 +186,14 @@ impl Bench {
     }
 
     fn swap(&mut self) {
-        if let Some(Pupil::Denoiser(trainer)) = &mut self.pupil {
-            trainer.ema.swap();
+        if let Some(pupil) = &mut self.pupil {
+            pupil.swap();
         }
     }
 
     /// A copy of all that training changes.
     pub fn snapshot(&self) -> Snapshot {
-        let optimizer = self.pupil.as_ref().map(|pupil| match pupil {
-            Pupil::Tokenizer(trainer) => (trainer.progress(), vec![trainer.state()]),
-            Pupil::Denoiser(trainer) => {
-                (trainer.progress(), trainer.state().map(|(_, named)| named).into())
-            }
-        });
+        let optimizer = self.pupil.as_ref().map(|pupil| (pupil.progress(), pupil.state()));
         let weights = self.variables().iter().map(|xs| xs.detach().copy()).collect();
         Snapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
     }
@@ -212,14 +206,7 @@ impl Bench {
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
         let restored = match (&mut self.pupil, &old.optimizer) {
-            (Some(Pupil::Tokenizer(trainer)), Some((at, states))) if same_phase => {
-                trainer.restore(&states[0], at, "undo")
-            }
-            (Some(Pupil::Denoiser(trainer)), Some((at, states)))
-                if same_phase && states.len() == 2 =>
-            {
-                trainer.restore(&states[0], &states[1], at, "undo")
-            }
+            (Some(pupil), Some((at, state))) if same_phase => pupil.restore(state, at, "undo"),
             _ => Err(Error::model("no optimiser state", "undo", "")),
         };
         if restored.is_err() {

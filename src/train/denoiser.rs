@@ -2,171 +2,158 @@
 //!
 //! Letters: B pictures of a step, N of the data set, h x w tokens, L bytes of text, K codes.
 
+use super::draws::{Draws, Noised, corrupt};
+use super::feed::{Batch, Feed, Rows};
+use super::stage::{Stage, State, close, part};
+use super::tally::Tally;
 use crate::checkpoint::{Phase, Progress};
-use crate::data::{Dataset, order::Order};
 use crate::device::seed_step;
-use crate::error::Result;
-use crate::loss::{accuracy, cross_entropy, weighted_mean};
+use crate::error::{Error, Result};
+use crate::loss::{cross_entropy, weighted_mean};
 use crate::metrics::Record;
-use crate::model::{Cond, Denoiser, Paella};
+use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
-use crate::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
+use crate::noise::loss_weight;
 use crate::optim::{AdamW, Ema};
-use crate::recipe::{NoiseRatio, TrainConfig};
+use crate::recipe::{Split, TrainConfig};
 use crate::tokens::text::batch_tokens;
-use crate::weights::Named;
+use crate::torch::precision::Autocast;
 use std::time::Instant;
-use tch::{Device, Kind, Tensor};
-
-/// A batch of tokens under noise.
-pub struct Noised {
-    /// Noise ratio of each picture (B,) f32.
-    pub t: Tensor,
-    /// Where noise stands (B, h, w) bool.
-    pub mask: Tensor,
-    /// Tokens with noise (B, h, w) i64.
-    pub tokens: Tensor,
-}
-
-/// Noise tokens (B, h, w) at ratios t (B,).
-pub fn corrupt(tokens: &Tensor, t: Tensor, num_labels: i64) -> Noised {
-    let mask = draw_mask(&uniform(&tokens.size(), tokens.device()), &t);
-    let noise = random_tokens(&tokens.size(), num_labels, tokens.device());
-    Noised { tokens: add_noise(tokens, &noise, &mask), t, mask }
-}
-
-/// Ask the model for the originals: loss and token accuracy, both scalars.
-pub fn judge(
-    model: &Paella,
-    tokens: &Tensor,
-    noised: &Noised,
-    cond: &Cond,
-    recipe: &TrainConfig,
-) -> (Tensor, Tensor) {
-    let logits = model.forward(&noised.tokens, &noised.t, cond, true);
-    let weight = loss_weight(&noised.mask, &noised.t, recipe.min_val);
-    let surprise = cross_entropy(&logits, tokens, recipe.label_smoothing);
-    (weighted_mean(&surprise, &weight), accuracy(&logits, tokens))
-}
-
-/// One batch of noise ratios (B,) in (0, 1].
-pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
-    match how {
-        NoiseRatio::Uniform => uniform(&[b], device),
-        NoiseRatio::Power(p) => uniform(&[b], device).pow_tensor_scalar(1.0 / p),
-    }
-}
+use tch::{Kind, Tensor};
 
 /// The state of a training run besides the weights.
 pub struct Trainer {
     recipe: TrainConfig,
     seed: u64,
-    tokens: Tensor, // (N, h, w) i64
-    ids: Tensor,    // (N, L) i64
-    order: Order,
+    feed: Feed,
+    rows: Rows,
+    split: Split,
     optimizer: AdamW,
     pub ema: Ema,
-    step: u64,
-    seconds: f64,
+    progress: Progress,
 }
 
-/// Its own stream of draws, apart from the tokenizer's.
+/// Its own stream of draws, apart from the tokenizer's; another one for dropout.
 const STREAM: u64 = 0xde40;
+const DROPOUT: u64 = 0xd409;
 
 impl Trainer {
-    /// Tokens and text bytes of the whole data set are computed once.
-    pub fn new(nets: &Networks, data: &Dataset) -> Result<Self> {
+    pub fn new(nets: &Networks, feed: Feed) -> Result<Self> {
         let (recipe, seed) = (nets.config.train.clone(), nets.config.seed);
-        let everything: Vec<i64> = (0..data.len() as i64).collect();
-        let (ids, _) =
-            batch_tokens(&data.captions(&everything), nets.config.text.length, nets.device);
+        let split = recipe.split(1).map_err(|fault| Error::Config(vec![fault]))?;
         Ok(Self {
-            tokens: nets.encode_all(&data.images),
-            ids,
-            order: Order::new(data.len(), seed)?,
+            feed,
+            rows: Rows { first: 0, count: split.rows, of: recipe.global_batch },
+            split,
             optimizer: AdamW::new(&nets.trained_vars(), &recipe.optim),
             ema: Ema::new(&nets.trained_vars(), recipe.ema_decay),
-            step: 0,
-            seconds: 0.0,
+            progress: Progress::start(Phase::Denoiser),
             recipe,
             seed,
         })
     }
 
-    /// One step of training: pictures, noise, guess, loss, update.
+    /// One update: pictures, noise, guess, loss and gradient, once per pass; then the weights move.
     ///
-    /// Errors: libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
+    /// Errors: the data's; libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
-        let start = Instant::now();
-        seed_step(self.seed ^ STREAM, self.step);
-        let picks =
-            Tensor::from_slice(&self.order.next(self.recipe.global_batch)).to_device(nets.device);
-        let tokens = self.tokens.index_select(0, &picks);
-        let t = draw_t(tokens.size()[0], self.recipe.noise_ratio, nets.device);
-        let noised = corrupt(&tokens, t, nets.config.model.num_labels);
-        let cond = self.cond(nets, &picks);
-        let (loss, accuracy) = judge(&nets.denoiser, &tokens, &noised, &cond, &self.recipe);
-        let lr = self.recipe.optim.lr_at(self.step, self.recipe.steps);
-        let grad_norm = self.optimizer.update(&loss, lr)?;
-        self.ema.update(self.step)?;
-        self.step += 1;
-        let seconds = start.elapsed().as_secs_f64();
-        self.seconds += seconds;
-        Ok(Record {
-            phase: "denoiser".into(),
-            step: self.step,
-            steps: self.recipe.steps,
-            loss: loss.double_value(&[]),
-            accuracy: accuracy.double_value(&[]),
-            grad_norm,
-            lr,
-            images_per_s: self.recipe.global_batch as f64 / seconds,
-            seconds: self.seconds,
-        })
+        let (start, Split { micro, passes, .. }) = (Instant::now(), self.split);
+        let batch = self.feed.batch(nets, self.rows, false)?;
+        let wait = start.elapsed().as_secs_f64();
+        let draws = self.draws(nets, &batch);
+        let mut tally = Tally::new(nets.device);
+        for pass in 0..passes {
+            let (batch, draws) = (batch.rows(pass * micro, micro), draws.rows(pass * micro, micro));
+            let noised = draws.corrupt(&batch.tokens);
+            let logits = self.guess(nets, &batch, &noised, &draws)?; // (micro, K, h, w)
+            let surprise = cross_entropy(&logits, &batch.tokens, self.recipe.label_smoothing);
+            let weight = loss_weight(&noised.mask, &noised.t, self.recipe.min_val);
+            let loss = weighted_mean(&surprise, &weight);
+            (&loss / passes as f64).f_backward()?;
+            tally.add(&loss, &logits.argmax(1, false).eq_tensor(&batch.tokens), &noised.t, passes);
+        }
+        let lr = self.recipe.optim.lr_at(self.progress.step, self.recipe.steps);
+        let grad_norm = self.optimizer.update(lr)?;
+        self.ema.update(self.progress.step)?;
+        let (loss, accuracy, accuracy_by_t) = tally.read();
+        let measured =
+            Record { loss, accuracy, accuracy_by_t, grad_norm, lr, wait, ..Record::default() };
+        Ok(self.close(nets, start, measured))
     }
 
-    /// The captions of these pictures, some replaced by the empty text.
-    fn cond(&self, nets: &Networks, picks: &Tensor) -> Cond {
-        let ids = self.ids.index_select(0, picks); // (B, L)
-        let drop = uniform(&[ids.size()[0], 1], nets.device).le(self.recipe.cond_drop);
-        let (empty, _) = batch_tokens(&[String::new()], Some(ids.size()[1]), nets.device);
-        let ids = empty.where_self(&drop, &ids);
+    /// This rank's rows of what the step draws.
+    fn draws(&self, nets: &Networks, batch: &Batch) -> Draws {
+        let (_, h, w) = batch.tokens.size3().expect("tokens are (b, h, w)");
+        let at = (self.seed ^ STREAM, self.progress.step);
+        let all = Draws::new(&self.recipe, at, (h, w), nets.config.model.num_labels, nets.device);
+        all.rows(self.rows.first, self.rows.count)
+    }
+
+    /// What the denoiser makes of noised tokens and captions: logits (n, K, h, w) f32.
+    fn guess(
+        &self,
+        nets: &Networks,
+        batch: &Batch,
+        noised: &Noised,
+        draws: &Draws,
+    ) -> Result<Tensor> {
+        seed_step(self.seed ^ DROPOUT, (self.progress.step << 32) + draws.first as u64);
+        let _autocast = Autocast::bf16(self.recipe.precision.bf16, nets.device)?;
+        let cond = self.cond(nets, batch, draws);
+        let logits = nets.denoiser.forward(&noised.tokens, &noised.t, &cond, true);
+        Ok(logits.to_kind(Kind::Float))
+    }
+
+    /// The captions of a batch, some replaced by the empty text.
+    fn cond(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
+        let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device);
+        let ids = empty.where_self(&draws.drop, &batch.ids);
         let encode = || nets.text.read(&ids);
         Cond::text(if self.recipe.train_text { encode() } else { tch::no_grad(encode) })
     }
 
-    pub fn progress(&self) -> Progress {
-        Progress {
-            phase: Phase::Denoiser,
-            step: self.step,
-            position: self.order.position(),
-            seconds: self.seconds,
-        }
+    fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Record {
+        let (steps, images) = (self.recipe.steps, self.recipe.global_batch);
+        self.progress.position = self.feed.position();
+        close(&mut self.progress, steps, images, nets.device, start, measured)
+    }
+}
+
+impl Stage for Trainer {
+    fn step(&mut self, nets: &Networks) -> Result<Record> {
+        Self::step(self, nets)
     }
 
-    /// Seconds that an earlier phase took.
-    pub fn add_seconds(&mut self, seconds: f64) {
-        self.seconds += seconds;
+    fn steps(&self) -> u64 {
+        self.recipe.steps
     }
 
-    /// Optimiser state and averages for a checkpoint, by file.
-    pub fn state(&self) -> [(&'static str, Named); 2] {
-        [("optim", self.optimizer.state()), ("ema", self.ema.state())]
+    fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
-    /// Go on exactly where `state` and `progress` were taken.
-    pub fn restore(
-        &mut self,
-        optim: &Named,
-        ema: &Named,
-        progress: &Progress,
-        place: &str,
-    ) -> Result<()> {
-        self.optimizer.restore(optim, place)?;
-        self.ema.restore(ema, place)?;
-        self.order.go_to(progress.position);
-        (self.step, self.seconds) = (progress.step, progress.seconds);
+    fn add_seconds(&mut self, seconds: f64) {
+        self.progress.seconds += seconds;
+    }
+
+    fn files(&self) -> &'static [&'static str] {
+        &["optim", "ema"]
+    }
+
+    fn state(&self) -> State {
+        vec![("optim", self.optimizer.state()), ("ema", self.ema.state())]
+    }
+
+    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()> {
+        self.optimizer.restore(part(state, "optim", place)?, place)?;
+        self.ema.restore(part(state, "ema", place)?, place)?;
+        self.feed.go_to(progress.position);
+        self.progress = progress.clone();
         Ok(())
+    }
+
+    fn swap(&mut self) {
+        self.ema.swap();
     }
 }
 

@@ -1,9 +1,16 @@
 //! Training: first the tokenizer, then the denoiser on its tokens.
 
 pub mod denoiser;
+pub mod draws;
+pub mod feed;
+mod journal;
 pub mod run;
+pub mod stage;
+mod tally;
 pub mod tokenizer;
 
 pub use denoiser::Trainer;
-pub use run::{Options, Outcome, run};
+pub use feed::Feed;
+pub use run::{Options, Outcome, Resume, run};
+pub use stage::Stage;
 pub use tokenizer::TokenizerTrainer;

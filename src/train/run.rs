@@ -1,36 +1,50 @@
-//! A whole run: tokenizer, then denoiser, with checkpoints and a log, resumed where it stopped.
+//! A whole run: its stages one after the other, with checkpoints and a log, resumed where it stopped.
 
-use super::{TokenizerTrainer, Trainer};
-use crate::checkpoint::{self, Phase, Progress};
+use super::journal::{Journal, unwritable};
+use super::stage::State;
+use super::{Feed, Stage, TokenizerTrainer, Trainer};
+use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
 use crate::config::{self, RunConfig};
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::Record;
-use crate::networks::{FILES, Networks};
-use crate::weights;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use crate::networks::Networks;
+use crate::weights::{self, Named};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+use tch::{Device, nn};
 
 /// What the caller of a run may choose.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The run's folder; default `runs/NAME`.
     pub out: Option<PathBuf>,
-    /// Go on from the latest checkpoint in the folder.
-    pub resume: bool,
+    pub resume: Resume,
     /// Stop (with a checkpoint) after so many seconds of training, over all resumed parts.
     pub max_seconds: Option<f64>,
     /// Stop (with a checkpoint) after so many updates of this call.
     pub max_steps: Option<u64>,
 }
 
+/// What to do with checkpoints that are in the folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Refuse a folder that holds any.
+    #[default]
+    No,
+    /// Go on from the latest; begin where there is none.
+    Auto,
+    /// Go on from the latest; refuse a folder that holds none.
+    Must,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
     pub folder: PathBuf,
-    /// The model folder with averaged weights, written when the denoiser has been trained at all.
+    /// The model folder with averaged weights, written when the last stage has been trained at all.
     pub model: Option<PathBuf>,
     /// All updates of the config are done.
     pub finished: bool,
@@ -48,135 +62,182 @@ pub fn run(
 ) -> Result<Outcome> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
     let checkpoints = folder.join("checkpoints");
-    let saved = checkpoint::latest(&checkpoints);
-    match (&saved, options.resume) {
-        (Some((progress, path)), true) => same_run(config, progress.phase, path)?,
-        (Some(_), false) => {
-            let hint = "go on with `--resume`, or name another folder with `--out`";
-            return Err(Error::checkpoint(
-                "the folder holds checkpoints of a run",
-                folder.display().to_string(),
-                hint,
-            ));
-        }
-        _ => {}
-    }
-    let data = Dataset::open(&config.data, Part::Train)?;
+    let saved = find(config, options.resume, &folder, &checkpoints)?;
+    let path = folder.join("config.ron");
+    files::write(&path, config::to_ron(config).as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    checkpoint::sweep(&checkpoints);
+    let journal = Journal::open(&folder)?;
     let nets = Networks::new(config, config.device.open()?)?;
-    let run = Run {
+    room_for_checkpoints(&nets, &checkpoints)?;
+    let data = Rc::new(Dataset::open(&config.data, Part::Train)?);
+    let saver = Saver::new(&checkpoints, &config.train.save);
+    let mut run = Run {
         nets,
         data,
         options,
         watch,
         folder,
-        checkpoints,
+        journal,
+        saver,
         done: 0,
         stopped: false,
         bad: 0,
         last: None,
     };
-    run.write(&run.folder.join("config.ron"), config::to_ron(config).as_bytes())?;
     run.all(saved)
+}
+
+/// The checkpoint to go on from.
+fn find(
+    config: &RunConfig,
+    resume: Resume,
+    folder: &Path,
+    checkpoints: &Path,
+) -> Result<Option<(Progress, PathBuf)>> {
+    let place = || folder.display().to_string();
+    match (checkpoint::latest(checkpoints), resume) {
+        (Some(_), Resume::No) => {
+            let hint = "go on with `--resume`, or name another folder with `--out`";
+            Err(Error::checkpoint("the folder holds checkpoints of a run", place(), hint))
+        }
+        (None, Resume::Must) => {
+            let hint = "`--resume auto` begins where there is none";
+            Err(Error::checkpoint("there is no checkpoint to go on from", place(), hint))
+        }
+        (Some((progress, path)), _) => {
+            same_run(config, progress.phase, &path)?;
+            Ok(Some((progress, path)))
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+/// Checkpoints hold the weights, their averages and two moments for each; one more is written before one is removed.
+///
+/// Errors: that is more than the disk has left.
+fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
+    let numel =
+        |vars: &nn::VarStore| vars.variables().values().map(tch::Tensor::numel).sum::<usize>();
+    let weights: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
+    let bytes = 4 * 4 * weights as u64 * (nets.config.train.save.keep as u64 + 1);
+    match files::free_space(checkpoints) {
+        Some(free) if free < bytes => {
+            let gb = |bytes: u64| bytes as f64 / 1e9;
+            let what = format!(
+                "checkpoints need {:.1} GB, the disk has {:.1} GB left",
+                gb(bytes),
+                gb(free)
+            );
+            let hint = "another folder with `--out`, or a smaller `train.save.keep`";
+            Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A run under way.
 struct Run<'a> {
     nets: Networks,
-    data: Dataset,
+    data: Rc<Dataset>,
     options: &'a Options,
     watch: &'a mut dyn FnMut(&Record) -> bool,
     folder: PathBuf,
-    checkpoints: PathBuf,
+    journal: Journal,
+    saver: Saver,
     /// Updates of this call.
     done: u64,
     stopped: bool,
     /// Updates in a row whose gradient was not finite.
-    bad: u32,
+    bad: u64,
     last: Option<Record>,
 }
 
-/// So many updates in a row without a finite gradient end a run.
-const MAX_BAD: u32 = 20;
-
 impl Run<'_> {
-    fn all(mut self, saved: Option<(Progress, PathBuf)>) -> Result<Outcome> {
-        let mut seconds = 0.0;
-        let denoiser = saved.as_ref().filter(|(progress, _)| progress.phase == Phase::Denoiser);
-        if denoiser.is_none() && self.nets.config.weights.tokenizer.is_none() {
-            seconds = self.tokenizer(saved.as_ref())?;
+    fn all(&mut self, saved: Option<(Progress, PathBuf)>) -> Result<Outcome> {
+        let given = self.nets.config.weights.tokenizer.is_some();
+        let phases = self.nets.config.stages.clone();
+        let phases = phases.into_iter().filter(|phase| !(given && *phase == Phase::Tokenizer));
+        let (mut seconds, mut model) = (0.0, None);
+        for phase in phases {
+            let saved = saved.as_ref().filter(|(progress, _)| progress.phase >= phase);
+            if self.stopped || saved.is_some_and(|(progress, _)| progress.phase > phase) {
+                continue;
+            }
+            let mut stage = self.begin(phase, saved, seconds)?;
+            self.train(stage.as_mut())?;
+            seconds = stage.progress().seconds;
+            stage.swap();
+            model = self.model(phase)?;
+            stage.swap();
         }
-        let mut outcome = Outcome {
+        self.saver.wait()?;
+        Ok(Outcome {
             folder: self.folder.clone(),
-            model: None,
-            finished: false,
+            model,
+            finished: !self.stopped,
             last: self.last.clone(),
+        })
+    }
+
+    /// The trainer of a stage, at its beginning or where the checkpoint left it.
+    fn begin(
+        &self,
+        phase: Phase,
+        saved: Option<&(Progress, PathBuf)>,
+        seconds: f64,
+    ) -> Result<Box<dyn Stage>> {
+        let mut stage: Box<dyn Stage> = match phase {
+            Phase::Tokenizer => {
+                let feed =
+                    Feed::memory(self.data.clone(), TokenizerTrainer::order_seed(&self.nets))?;
+                Box::new(TokenizerTrainer::new(&self.nets, feed)?)
+            }
+            _ => {
+                let feed = Feed::memory(self.data.clone(), self.nets.config.seed)?;
+                Box::new(Trainer::new(&self.nets, feed)?)
+            }
         };
-        if !self.stopped {
-            outcome.model = Some(self.denoiser(denoiser, seconds)?);
-            outcome.finished = !self.stopped;
+        match saved {
+            Some((progress, folder)) => {
+                for (name, vars) in self.kept(phase) {
+                    let place = folder.join(format!("{name}.safetensors")).display().to_string();
+                    weights::fill(vars, &checkpoint::read(folder, name)?, &[], &place)?;
+                }
+                let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
+                let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;
+                stage.restore(&state, progress, &folder.display().to_string())?;
+            }
+            None => stage.add_seconds(seconds),
         }
-        outcome.last = self.last;
-        Ok(outcome)
+        Ok(stage)
     }
 
-    /// Train the tokenizer; returns the seconds it took.
-    fn tokenizer(&mut self, saved: Option<&(Progress, PathBuf)>) -> Result<f64> {
-        let mut trainer = TokenizerTrainer::new(&self.nets, &self.data)?;
-        if let Some((progress, path)) = saved {
-            let place = path.display().to_string();
-            weights::fill(
-                &self.nets.tokenizer_vars,
-                &checkpoint::read(path, "tokenizer")?,
-                &[],
-                &place,
-            )?;
-            trainer.restore(&checkpoint::read(path, "optim")?, progress, &place)?;
-        }
-        let every = self.nets.config.train.save.every;
-        while !self.stopped && !trainer.done() {
-            let record = trainer.step(&self.nets, &self.data)?;
+    fn train(&mut self, stage: &mut dyn Stage) -> Result<()> {
+        let policy = self.nets.config.train.save.clone();
+        let mut saved_at = Instant::now();
+        while !self.stopped && stage.progress().step < stage.steps() {
+            let record = stage.step(&self.nets)?;
             self.after(&record)?;
-            if self.stopped || record.step.is_multiple_of(every) || trainer.done() {
-                self.checkpoint(&trainer.progress(), vec![("optim", trainer.state())])?;
+            let late =
+                policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
+            let due = record.step.is_multiple_of(policy.every) || record.step == stage.steps();
+            if self.stopped || late || due {
+                self.saver.save(self.snapshot(stage))?;
+                saved_at = Instant::now();
             }
         }
-        Ok(trainer.progress().seconds)
-    }
-
-    /// Train the denoiser; returns the folder of the finished model.
-    fn denoiser(&mut self, saved: Option<&(Progress, PathBuf)>, seconds: f64) -> Result<PathBuf> {
-        if let Some((_, path)) = saved {
-            self.nets.fill(path)?; // the tokens follow from the tokenizer
-        }
-        let mut trainer = Trainer::new(&self.nets, &self.data)?;
-        trainer.add_seconds(seconds);
-        if let Some((progress, path)) = saved {
-            let (optim, ema) = (checkpoint::read(path, "optim")?, checkpoint::read(path, "ema")?);
-            trainer.restore(&optim, &ema, progress, &path.display().to_string())?;
-        }
-        let (steps, every) = (self.nets.config.train.steps, self.nets.config.train.save.every);
-        while !self.stopped && trainer.progress().step < steps {
-            let record = trainer.step(&self.nets)?;
-            self.after(&record)?;
-            if self.stopped || record.step.is_multiple_of(every) || record.step == steps {
-                self.checkpoint(&trainer.progress(), Vec::from(trainer.state()))?;
-            }
-        }
-        let model = self.folder.join("model");
-        trainer.ema.swap();
-        let written = self.nets.save(&model, true);
-        trainer.ema.swap();
-        written.map(|()| model)
+        Ok(())
     }
 
     /// Log a step and decide whether to go on.
     fn after(&mut self, record: &Record) -> Result<()> {
-        self.log(record)?;
+        self.journal.record(record)?;
         self.done += 1;
         self.bad = if record.grad_norm.is_finite() { 0 } else { self.bad + 1 };
-        if self.bad >= MAX_BAD {
+        let most = self.nets.config.train.max_bad;
+        if self.bad >= most {
             let what = format!(
-                "{MAX_BAD} updates in a row without a finite gradient, the last at step {}",
+                "{most} updates in a row without a finite gradient, the last at step {}",
                 record.step
             );
             let hint = "resume from the last checkpoint with a lower `lr` or a longer `warmup`";
@@ -190,35 +251,51 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn checkpoint(&self, progress: &Progress, state: Vec<(&str, weights::Named)>) -> Result<()> {
-        // until the denoiser is trained, it and the text encoder follow from the seed
-        let count = if progress.phase == Phase::Tokenizer { 1 } else { FILES.len() };
-        let networks = FILES.into_iter().zip(self.nets.vars()).take(count);
-        let mut files: Vec<_> =
-            networks.map(|(name, vars)| (name, weights::named(vars, false))).collect();
-        files.extend(state);
-        checkpoint::save(&self.checkpoints, &config::to_ron(&self.nets.config), progress, &files)
-            .map(drop)
+    fn snapshot(&self, stage: &dyn Stage) -> Snapshot {
+        let progress = stage.progress();
+        let networks = self.kept(progress.phase);
+        let weights = networks.into_iter().map(|(name, vars)| (name, copied(vars)));
+        let tensors = weights.chain(stage.state()).map(|(name, named)| (name, on_cpu(named)));
+        Snapshot {
+            tensors: tensors.collect(),
+            config: config::to_ron(&self.nets.config),
+            texts: Vec::new(),
+            progress,
+        }
     }
 
-    fn log(&self, record: &Record) -> Result<()> {
-        let path = self.folder.join("log.jsonl");
-        let line = serde_json::to_string(record).unwrap_or_default();
-        let file: std::io::Result<File> = OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|e| self.unwritable(&path, &e))
+    /// The networks that a checkpoint of this stage holds: those the run has trained, not those it was given or
+    /// that follow from the seed.
+    fn kept(&self, phase: Phase) -> Vec<(&'static str, &nn::VarStore)> {
+        let config = &self.nets.config;
+        let tokenizer = config.weights.tokenizer.is_none() && phase <= Phase::Denoiser;
+        let denoiser = phase == Phase::Denoiser;
+        let [t, x, d] = self.nets.vars();
+        let all = [
+            (tokenizer, ("tokenizer", t)),
+            (denoiser && config.train.train_text, ("text", x)),
+            (denoiser, ("denoiser", d)),
+        ];
+        all.into_iter().filter(|(kept, _)| *kept).map(|(_, named)| named).collect()
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        files::write(path, bytes).map_err(|e| self.unwritable(path, &e))
+    /// Write the model folder, once there is something to sample with.
+    fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
+        if phase == Phase::Tokenizer && self.nets.config.stages.contains(&Phase::Denoiser) {
+            return Ok(None);
+        }
+        let model = self.folder.join("model");
+        self.nets.save(&model, true).map(|()| Some(model))
     }
+}
 
-    fn unwritable(&self, path: &Path, e: &std::io::Error) -> Error {
-        Error::checkpoint(
-            e.to_string(),
-            path.display().to_string(),
-            "choose a writable folder with `--out`",
-        )
-    }
+/// The weights as they are now.
+fn copied(vars: &nn::VarStore) -> Named {
+    weights::named(vars, false).into_iter().map(|(name, xs)| (name, xs.copy())).collect()
+}
+
+fn on_cpu(tensors: Named) -> Named {
+    tensors.into_iter().map(|(name, xs)| (name, xs.to_device(Device::Cpu))).collect()
 }
 
 /// A run is resumed with the networks it has trained so far, data and seed; lengths and rates may change.

@@ -2,15 +2,15 @@
 //!
 //! Letters: B pictures of a step, K codes of width c, h x w tokens.
 
+use super::feed::{Feed, Rows};
+use super::stage::{Stage, State, close, part};
 use crate::checkpoint::{Phase, Progress};
-use crate::data::{Dataset, order::Order};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::metrics::Record;
 use crate::networks::Networks;
 use crate::optim::AdamW;
 use crate::recipe::TokenizerTrainConfig;
-use crate::weights::Named;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -18,14 +18,14 @@ use tch::{Kind, Tensor};
 pub struct TokenizerTrainer {
     recipe: TokenizerTrainConfig,
     seed: u64,
-    order: Order,
+    feed: Feed,
+    rows: Rows,
     optimizer: AdamW,
     /// How often each code was chosen since the last revival (K,) f32.
     used: Tensor,
     /// Share of the codes that were chosen between the last two revivals.
     in_use: f64,
-    step: u64,
-    seconds: f64,
+    progress: Progress,
 }
 
 const STREAM: u64 = 0x70ce;
@@ -33,34 +33,40 @@ const STREAM: u64 = 0x70ce;
 const FIT_PICTURES: usize = 512;
 
 impl TokenizerTrainer {
+    /// The seed of the order in which it sees pictures, another one than the denoiser's.
+    pub fn order_seed(nets: &Networks) -> u64 {
+        nets.config.seed ^ STREAM
+    }
+
     /// Sets the residual gains of the (fresh) tokenizer.
-    pub fn new(nets: &Networks, data: &Dataset) -> Result<Self> {
+    pub fn new(nets: &Networks, feed: Feed) -> Result<Self> {
         let (recipe, seed) = (nets.config.tokenizer.train.clone(), nets.config.seed);
         nets.tokenizer.set_gains(recipe.gain);
         Ok(Self {
-            order: Order::new(data.len(), seed ^ STREAM)?,
+            feed,
+            rows: Rows { first: 0, count: recipe.batch, of: recipe.batch },
             optimizer: AdamW::new(&[("tokenizer", &nets.tokenizer_vars)], &recipe.optim),
             used: Tensor::zeros(
                 [nets.config.tokenizer.model.codebook_size],
                 (Kind::Float, nets.device),
             ),
             in_use: 0.0,
-            step: 0,
-            seconds: 0.0,
+            progress: Progress::start(Phase::Tokenizer),
             recipe,
             seed,
         })
     }
 
     /// One step: pictures through the codebook and back, squared error and codebook terms, update.
-    pub fn step(&mut self, nets: &Networks, data: &Dataset) -> Result<Record> {
-        let start = Instant::now();
-        seed_step(self.seed ^ STREAM, self.step);
-        let images = data.images(&self.order.next(self.recipe.batch)).to_device(nets.device);
-        if self.step == self.recipe.quantize_after {
-            self.fit_codebook(nets, data);
+    pub fn step(&mut self, nets: &Networks) -> Result<Record> {
+        let (start, step) = (Instant::now(), self.progress.step);
+        seed_step(self.seed ^ STREAM, step);
+        let images = self.feed.images(self.rows)?.0.to_device(nets.device);
+        let wait = start.elapsed().as_secs_f64();
+        if step == self.recipe.quantize_after {
+            self.fit_codebook(nets)?;
         }
-        let (recon, vq_loss) = if self.step < self.recipe.quantize_after {
+        let (recon, vq_loss) = if step < self.recipe.quantize_after {
             let latents = nets.tokenizer.latents(&images, true);
             (nets.tokenizer.decode_unscaled(&latents), Tensor::from(0f32))
         } else {
@@ -71,37 +77,24 @@ impl TokenizerTrainer {
         };
         let loss =
             (recon - images).square().mean(Kind::Float) * self.recipe.reconstruction + vq_loss;
-        let lr = self.recipe.optim.lr_at(self.step, self.recipe.steps);
-        let grad_norm = self.optimizer.update(&loss, lr)?;
-        self.step += 1;
-        let seconds = start.elapsed().as_secs_f64();
-        self.seconds += seconds;
-        Ok(Record {
-            phase: "tokenizer".into(),
-            step: self.step,
-            steps: self.recipe.steps,
-            loss: loss.double_value(&[]),
-            accuracy: self.in_use,
-            grad_norm,
-            lr,
-            images_per_s: self.recipe.batch as f64 / seconds,
-            seconds: self.seconds,
-        })
+        loss.f_backward()?;
+        let lr = self.recipe.optim.lr_at(step, self.recipe.steps);
+        let grad_norm = self.optimizer.update(lr)?;
+        let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
+        let measured = Record { loss, accuracy, grad_norm, lr, wait, ..Record::default() };
+        self.progress.position = self.feed.position();
+        let (steps, images) = (self.recipe.steps, self.recipe.batch);
+        Ok(close(&mut self.progress, steps, images, nets.device, start, measured))
     }
 
     /// Codes start at the means of the latents the encoder has learned by now.
-    fn fit_codebook(&self, nets: &Networks, data: &Dataset) {
+    fn fit_codebook(&mut self, nets: &Networks) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let picks = Tensor::randperm(data.len() as i64, (Kind::Int64, tch::Device::Cpu)).slice(
-            0,
-            0,
-            FIT_PICTURES as i64,
-            1,
-        );
-        let picks: Vec<i64> = picks.iter::<i64>().expect("integers").collect();
-        let latents = nets.tokenizer.latents(&data.images(&picks).to_device(nets.device), false);
+        let images = self.feed.some(FIT_PICTURES)?.to_device(nets.device);
+        let latents = nets.tokenizer.latents(&images, false);
         let c = latents.size()[1];
         nets.tokenizer.vquantizer.fit(&latents.permute([0, 2, 3, 1]).reshape([-1, c]), 8);
+        Ok(())
     }
 
     fn count(&mut self, tokens: &Tensor) {
@@ -115,7 +108,7 @@ impl TokenizerTrainer {
     fn revive(&mut self, nets: &Networks, latents: &Tensor) {
         let _no_grad = tch::no_grad_guard();
         let every = self.recipe.revive_every;
-        if every == 0 || !(self.step + 1).is_multiple_of(every) {
+        if every == 0 || !(self.progress.step + 1).is_multiple_of(every) {
             return;
         }
         let c = latents.size()[1];
@@ -125,35 +118,44 @@ impl TokenizerTrainer {
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         self.used = self.used.zeros_like();
     }
+}
 
-    pub fn done(&self) -> bool {
-        self.step >= self.recipe.steps
+impl Stage for TokenizerTrainer {
+    fn step(&mut self, nets: &Networks) -> Result<Record> {
+        Self::step(self, nets)
     }
 
-    pub fn progress(&self) -> Progress {
-        Progress {
-            phase: Phase::Tokenizer,
-            step: self.step,
-            position: self.order.position(),
-            seconds: self.seconds,
-        }
+    fn steps(&self) -> u64 {
+        self.recipe.steps
     }
 
-    /// Optimiser state and code counts for a checkpoint.
-    pub fn state(&self) -> Named {
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn add_seconds(&mut self, seconds: f64) {
+        self.progress.seconds += seconds;
+    }
+
+    fn files(&self) -> &'static [&'static str] {
+        &["optim"]
+    }
+
+    /// Optimiser state and code counts.
+    fn state(&self) -> State {
         let mut state = self.optimizer.state();
         state.insert("used".into(), self.used.copy());
-        state
+        vec![("optim", state)]
     }
 
-    /// Go on exactly where `state` and `progress` were taken.
-    pub fn restore(&mut self, state: &Named, progress: &Progress, place: &str) -> Result<()> {
+    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()> {
+        let state = part(state, "optim", place)?;
         self.optimizer.restore(state, place)?;
         if let Some(used) = state.get("used") {
             self.used.f_copy_(used)?;
         }
-        self.order.go_to(progress.position);
-        (self.step, self.seconds) = (progress.step, progress.seconds);
+        self.feed.go_to(progress.position);
+        self.progress = progress.clone();
         Ok(())
     }
 }

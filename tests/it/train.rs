@@ -2,7 +2,7 @@
 
 use paella::config::RunConfig;
 use paella::networks::Networks;
-use paella::train::{self, Options};
+use paella::train::{self, Options, Resume};
 use paella::weights;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,12 @@ fn config(tokenizer: u64, denoiser: u64) -> RunConfig {
 
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
     let mut losses = Vec::new();
-    let options =
-        Options { out: Some(out.to_path_buf()), resume: true, max_steps, ..Options::default() };
+    let options = Options {
+        out: Some(out.to_path_buf()),
+        resume: Resume::Auto,
+        max_steps,
+        ..Options::default()
+    };
     train::run(config, &options, &mut |record| {
         losses.push((record.step, record.loss));
         true
@@ -80,14 +84,14 @@ fn a_changed_config_or_an_occupied_folder_is_refused() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     run(&config(2, 2), folder.path(), None);
-    let go = |config: &RunConfig, resume| {
+    let go = |config: &RunConfig, resume: Resume| {
         let options =
             Options { out: Some(folder.path().to_path_buf()), resume, ..Options::default() };
         train::run(config, &options, &mut |_| true).unwrap_err().to_string()
     };
-    assert!(go(&config(2, 2), false).contains("--resume"));
+    assert!(go(&config(2, 2), Resume::No).contains("--resume"));
     let other = RunConfig { seed: 9, ..config(2, 2) };
-    assert!(go(&other, true).contains("`seed` was 1, is 9"));
+    assert!(go(&other, Resume::Auto).contains("`seed` was 1, is 9"));
 }
 
 #[test]

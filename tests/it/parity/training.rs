@@ -88,7 +88,8 @@ pub fn trajectory(fixture: &Fixture) -> Outcome {
         };
         let [_, acc, _, loss] = judge(fixture, &model, &at, &cond);
         let lr = config.lr_at(step as u64, steps as u64);
-        let norm = optimizer.update(&loss, lr).unwrap();
+        loss.backward();
+        let norm = optimizer.update(lr).unwrap();
         let row = [loss.double_value(&[]), acc.double_value(&[]), norm, lr];
         rows.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
     }

@@ -1,0 +1,33 @@
+//! What a run writes down while it goes on: a line of JSON for every step.
+
+use crate::error::{Error, Result};
+use crate::metrics::Record;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The log of a run, continued when the run is.
+pub struct Journal {
+    path: PathBuf,
+    lines: File,
+}
+
+impl Journal {
+    /// `FOLDER/log.jsonl`, which is made if it is not there.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("log.jsonl");
+        let lines = OpenOptions::new().create(true).append(true).open(&path);
+        Ok(Self { lines: lines.map_err(|e| unwritable(&path, &e))?, path })
+    }
+
+    pub fn record(&mut self, record: &Record) -> Result<()> {
+        let line = serde_json::to_string(record).unwrap_or_default();
+        writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))
+    }
+}
+
+/// The folder of a run cannot be written.
+pub fn unwritable(path: &Path, e: &io::Error) -> Error {
+    let hint = "is there room? choose a writable folder with `--out`";
+    Error::checkpoint(e.to_string(), path.display().to_string(), hint)
+}

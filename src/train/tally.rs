@@ -1,0 +1,57 @@
+//! What the passes of an update add up to, over all ranks: one small tensor, one exchange.
+//!
+//! Letters: n pictures of a pass, h x w tokens.
+
+use tch::{Device, Kind, Tensor};
+
+/// Equal parts of 0..=1 that the noise ratio is sorted into.
+pub const BINS: i64 = 5;
+
+/// loss, accuracy, then accuracy and pictures of each part: (2 + 2 BINS) f32.
+pub struct Tally(pub Tensor);
+
+impl Tally {
+    pub fn new(device: Device) -> Self {
+        Self(Tensor::zeros([2 + 2 * BINS], (Kind::Float, device)))
+    }
+
+    /// Count a pass that is one of `passes`: its loss, and whether each guess was right (n, h, w) at ratios t (n,).
+    pub fn add(&mut self, loss: &Tensor, right: &Tensor, t: &Tensor, passes: usize) {
+        let _no_grad = tch::no_grad_guard();
+        let each = right.to_kind(Kind::Float).mean_dim([1i64, 2].as_slice(), false, Kind::Float); // (n,)
+        let bin = (t * BINS as f64).ceil().clamp(1.0, BINS as f64) - 1.0;
+        let zeros = || Tensor::zeros([BINS], (Kind::Float, t.device()));
+        let bin = bin.to_kind(Kind::Int64);
+        let share = 1.0 / passes as f64;
+        let means = Tensor::stack(&[loss.detach(), each.mean(Kind::Float)], 0) * share;
+        let sums = zeros().index_add(0, &bin, &each);
+        let counts = zeros().index_add(0, &bin, &each.ones_like());
+        self.0 += Tensor::cat(&[means, sums, counts], 0);
+    }
+
+    /// Loss, accuracy, and accuracy by noise ratio (none where nothing was counted).
+    pub fn read(&self) -> (f64, f64, Vec<Option<f64>>) {
+        let at = |i: i64| self.0.double_value(&[i]);
+        let bin = |i: i64| {
+            let count = at(2 + BINS + i);
+            (count > 0.0).then(|| at(2 + i) / count)
+        };
+        (at(0), at(1), (0..BINS).map(bin).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_add_up_and_ratios_are_sorted() {
+        let mut tally = Tally::new(Device::Cpu);
+        let right = Tensor::from_slice(&[1i64, 1, 0, 0, 1, 0, 0, 0]).view([2, 2, 2]);
+        tally.add(&Tensor::from(1f32), &right, &Tensor::from_slice(&[0.2f32, 1.0]), 2);
+        tally.add(&Tensor::from(3f32), &right, &Tensor::from_slice(&[0.21f32, 0.0]), 2);
+        let (loss, accuracy, by_t) = tally.read();
+        assert_eq!((loss, accuracy), (2.0, 0.375));
+        assert_eq!(by_t, [Some(0.375), Some(0.5), None, None, Some(0.25)]);
+    }
+}
