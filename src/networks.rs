@@ -7,8 +7,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::init::Place;
 use crate::model::{Cond, Paella};
+use crate::recipe::Precision;
 use crate::tokens::text::TextEncoder;
 use crate::tokens::vqgan::VqModel;
+use crate::torch;
 use crate::weights;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
@@ -35,7 +37,7 @@ impl Networks {
     /// Errors: a config that does not fit together, weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
-        let nets = Self::build(config, device, false)?;
+        let mut nets = Self::build(config, device, false)?;
         if config.text.local_heads {
             nets.text.look_at_neighbours();
         }
@@ -47,7 +49,18 @@ impl Networks {
                 weights::fill(vars, &weights::read(path)?, &unused, &path.display().to_string())?;
             }
         }
+        nets.set_precision(&config.train.precision)?;
         Ok(nets)
+    }
+
+    /// How training passes compute from now on. What weights are does not change, only how they lie in memory.
+    pub fn set_precision(&mut self, precision: &Precision) -> Result<()> {
+        self.denoiser.recompute(&precision.recompute, &self.denoiser_vars);
+        if precision.channels_last {
+            torch::precision::channels_last(&self.denoiser_vars);
+            torch::precision::channels_last(&self.tokenizer_vars);
+        }
+        torch::precision::tf32(precision.tf32)
     }
 
     /// A model folder: `config.ron` and the three `.safetensors` files.

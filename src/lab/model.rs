@@ -147,7 +147,7 @@ impl Bench {
     }
 
     /// Before training steps: take these settings, and the weights themselves in place of their averages.
-    pub fn begin_training(&mut self, settings: &RunConfig) {
+    pub fn begin_training(&mut self, settings: &RunConfig) -> Result<()> {
         let nets = self.nets.as_mut().expect("`ready` was called");
         let part =
             |c: &RunConfig| (c.train.clone(), c.tokenizer.train.clone(), c.data.clone(), c.seed);
@@ -156,8 +156,10 @@ impl Bench {
             (nets.config.train, nets.config.tokenizer.train) =
                 (settings.train.clone(), settings.tokenizer.train.clone());
             (nets.config.data, nets.config.seed) = (settings.data.clone(), settings.seed);
+            nets.set_precision(&settings.train.precision)?;
         }
         self.swap();
+        Ok(())
     }
 
     /// One step: of the tokenizer while an untrained model needs it, then of the denoiser.

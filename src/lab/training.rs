@@ -65,7 +65,7 @@ impl Lab {
         let bench = self.bench()?;
         self.keep_weights();
         let mut bench = bench.borrow_mut();
-        bench.begin_training(&self.state.settings);
+        bench.begin_training(&self.state.settings)?;
         let end = bench.step + count;
         let mut records: Vec<Record> = Vec::new();
         while bench.step < end && !watch.stop() {

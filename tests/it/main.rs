@@ -9,5 +9,7 @@ mod house;
 mod lab;
 mod method;
 mod parity;
+mod precision;
 mod setup;
+mod survive;
 mod train;

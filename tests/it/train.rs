@@ -15,7 +15,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// `smoke.ron`, cut to `tokenizer` and `denoiser` updates.
-fn config(tokenizer: u64, denoiser: u64) -> RunConfig {
+pub fn smoke(tokenizer: u64, denoiser: u64) -> RunConfig {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
     let mut config = RunConfig::read(&path).unwrap_or_else(|e| panic!("{e}"));
     config.tokenizer.train.steps = tokenizer;
@@ -42,7 +42,7 @@ fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)
     losses
 }
 
-fn same_weights(a: &Path, b: &Path) {
+pub fn same_weights(a: &Path, b: &Path) {
     for name in ["tokenizer", "text", "denoiser"] {
         let read = |folder: &Path| {
             weights::read(&folder.join(format!("model/{name}.safetensors"))).unwrap()
@@ -55,7 +55,7 @@ fn same_weights(a: &Path, b: &Path) {
 fn ten_steps_equal_five_an_exit_and_five_more() {
     let _turn = alone();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let config = config(10, 10);
+    let config = smoke(10, 10);
     let at_once = run(&config, whole.path(), None);
     // stops inside the tokenizer, inside the denoiser, and at the end
     let mut in_parts = Vec::new();
@@ -71,7 +71,7 @@ fn ten_steps_equal_five_an_exit_and_five_more() {
 fn the_loss_falls() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    let losses = run(&config(40, 60), folder.path(), None);
+    let losses = run(&smoke(40, 60), folder.path(), None);
     let mean =
         |part: &[(u64, f64)]| part.iter().map(|(_, loss)| loss).sum::<f64>() / part.len() as f64;
     let (tokenizer, denoiser) = losses.split_at(40);
@@ -83,14 +83,14 @@ fn the_loss_falls() {
 fn a_changed_config_or_an_occupied_folder_is_refused() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    run(&config(2, 2), folder.path(), None);
+    run(&smoke(2, 2), folder.path(), None);
     let go = |config: &RunConfig, resume: Resume| {
         let options =
             Options { out: Some(folder.path().to_path_buf()), resume, ..Options::default() };
         train::run(config, &options, &mut |_| true).unwrap_err().to_string()
     };
-    assert!(go(&config(2, 2), Resume::No).contains("--resume"));
-    let other = RunConfig { seed: 9, ..config(2, 2) };
+    assert!(go(&smoke(2, 2), Resume::No).contains("--resume"));
+    let other = RunConfig { seed: 9, ..smoke(2, 2) };
     assert!(go(&other, Resume::Auto).contains("`seed` was 1, is 9"));
 }
 
@@ -98,7 +98,7 @@ fn a_changed_config_or_an_occupied_folder_is_refused() {
 fn a_saved_model_is_the_same_model() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    let nets = Networks::new(&config(1, 1), Device::Cpu).unwrap();
+    let nets = Networks::new(&smoke(1, 1), Device::Cpu).unwrap();
     nets.save(folder.path(), false).unwrap();
     let again = Networks::load(folder.path(), Device::Cpu).unwrap();
     for (a, b) in nets.vars().into_iter().zip(again.vars()) {

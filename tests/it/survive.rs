@@ -1,0 +1,166 @@
+//! Runs that are killed, told to stop, or go wrong: what is on disk afterwards, and that they go on.
+
+use crate::train::{alone, same_weights, smoke};
+use paella::checkpoint::{self, SaveConfig};
+use paella::config::{RunConfig, to_ron};
+use paella::train::{self, Options, Resume};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// `paella train CONFIG --resume auto --out OUT` with one thread.
+fn start(config: &Path, out: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_paella"))
+        .args(["train", &config.display().to_string(), "--resume", "auto", "--json", "--out"])
+        .arg(out)
+        .env("OMP_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn finish(config: &Path, out: &Path) -> Output {
+    let output = start(config, out).wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// The smoke config as a file, a checkpoint every few steps.
+fn write_config(folder: &Path, tokenizer: u64, denoiser: u64) -> std::path::PathBuf {
+    let mut config: RunConfig = smoke(tokenizer, denoiser);
+    config.train.save = SaveConfig { every: 7, ..SaveConfig::default() };
+    let path = folder.join("run.ron");
+    std::fs::write(&path, to_ron(&config)).unwrap();
+    path
+}
+
+fn lines(out: &Path) -> usize {
+    std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// Wait until `done`, or the process ends, or two minutes are over.
+fn wait_for(child: &mut Child, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(120), "nothing happens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn killed_at_twenty_points_it_ends_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), 60, 100);
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    finish(&config, &whole);
+    let mut state: u64 = 0x9e37_79b9;
+    let mut kills = 0;
+    while kills < 20 {
+        let mut child = start(&config, &killed);
+        // some steps on from wherever it resumed, then a moment that may fall into a write
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let (steps, pause) = (1 + (state >> 40) % 16, (state >> 20) % 12);
+        let before = lines(&killed);
+        wait_for(&mut child, || lines(&killed) >= before + steps as usize);
+        std::thread::sleep(Duration::from_millis(pause));
+        if child.try_wait().unwrap().is_some() {
+            // it had less left to do than that: start over in another folder
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            same_weights(&whole, &killed);
+            std::fs::remove_dir_all(&killed).unwrap();
+            continue;
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        kills += 1;
+    }
+    finish(&config, &killed);
+    same_weights(&whole, &killed);
+    let leftovers = std::fs::read_dir(killed.join("checkpoints")).unwrap().flatten();
+    let hidden = leftovers.filter(|e| e.file_name().to_string_lossy().starts_with('.')).count();
+    assert_eq!(hidden, 0, "half-written checkpoints are swept away");
+}
+
+#[test]
+fn asked_to_leave_it_writes_a_checkpoint_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), 40, 100_000);
+    let out = folder.path().join("out");
+    for signal in ["TERM", "USR1"] {
+        let mut child = start(&config, &out);
+        let before = lines(&out);
+        wait_for(&mut child, || lines(&out) > before + 3);
+        let id = child.id().to_string();
+        Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("\"finished\":false"), "{text}");
+        let (progress, _) = checkpoint::latest(&out.join("checkpoints")).unwrap();
+        let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!(last["step"], progress.step, "the checkpoint is of the last step");
+    }
+}
+
+fn in_process(config: &RunConfig, out: &Path, max_steps: u64) -> Result<train::Outcome, String> {
+    let options = Options {
+        out: Some(out.to_path_buf()),
+        resume: Resume::Auto,
+        max_steps: Some(max_steps),
+        ..Options::default()
+    };
+    train::run(config, &options, &mut |_| true).map_err(|e| e.to_string())
+}
+
+#[test]
+fn checkpoints_are_kept_by_the_policy() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = smoke(2, 12);
+    config.train.save = SaveConfig { every: 2, keep: 2, keep_every: 4, ..SaveConfig::default() };
+    in_process(&config, folder.path(), 1000).unwrap();
+    let entries = std::fs::read_dir(folder.path().join("checkpoints")).unwrap().flatten();
+    let mut names: Vec<_> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected = ["denoiser-0000004", "denoiser-0000008", "denoiser-0000010", "denoiser-0000012"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn updates_without_a_finite_gradient_are_skipped_counted_and_end_the_run() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = smoke(2, 40);
+    (config.train.optim.lr, config.train.optim.warmup, config.train.max_bad) = (1e37, 0, 3);
+    let error = in_process(&config, folder.path(), 1000).unwrap_err();
+    assert!(error.contains("3 updates in a row without a finite gradient"), "{error}");
+    let log = std::fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(last["skipped"].as_u64().unwrap() >= 3, "{last}");
+}
+
+#[test]
+fn what_can_be_known_is_said_before_the_first_step() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let config = smoke(2, 2);
+    // a file stands where the folder should be
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = in_process(&config, &file, 1).unwrap_err();
+    assert!(error.contains("file") && error.contains("--out"), "{error}");
+    let options = Options {
+        out: Some(folder.path().join("new")),
+        resume: Resume::Must,
+        ..Options::default()
+    };
+    let error = train::run(&config, &options, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("no checkpoint to go on from"), "{error}");
+    let mut config = smoke(2, 2);
+    config.train.save.keep = 1 << 20;
+    let error = in_process(&config, &folder.path().join("large"), 1).unwrap_err();
+    assert!(error.contains("the disk has"), "{error}");
+}
