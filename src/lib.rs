@@ -18,13 +18,14 @@
 //! | [`plan`], [`sample`] | the table of passes, and the dozen lines that follow it | tokens |
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
 //! | [`networks`] | the three networks as one model folder | encode, decode, cond |
+//! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
 //! | [`train`], [`checkpoint`] | a whole run that stops and goes on exactly | a model folder |
 //! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |
 //!
 //! A module uses only modules above it (a test reads the imports), apart from small shared parts: [`error`],
-//! [`device`], [`image`], [`weights`] (named tensors on disk), [`pickle`] (`torch.save` files), [`torch`] (what tch
+//! [`device`], [`image`], [`sheet`] (rows of pictures), [`weights`] (named tensors on disk), [`pickle`] (`torch.save` files), [`torch`] (what tch
 //! lacks), [`metrics`].
 
 pub mod checkpoint;
@@ -35,6 +36,7 @@ pub mod error;
 pub mod eval;
 pub mod face;
 pub mod files;
+pub mod generate;
 pub mod image;
 pub mod lab;
 pub mod loss;
@@ -47,6 +49,7 @@ pub mod pickle;
 pub mod plan;
 pub mod recipe;
 pub mod sample;
+pub mod sheet;
 pub mod tokens;
 pub mod torch;
 pub mod train;

@@ -1,6 +1,6 @@
 //! Concept accuracy: is the real picture nearest to a generated one of the concept that was asked for?
 
-use super::generate;
+use super::pictures;
 use crate::data::{Dataset, Record};
 use crate::error::Result;
 use crate::networks::Networks;
@@ -68,7 +68,7 @@ pub fn concept_accuracy(
     if captions.is_empty() {
         return Ok(ConceptScore { rank1: 0.0, rank5: 0.0, captions: 0, candidates: 0.0 });
     }
-    let images = generate(nets, &captions, &nets.config.sample, nets.config.eval.seed);
+    let images = pictures(nets, &captions, &nets.config.sample, nets.config.eval.seed);
     let (mut first, mut five, mut candidates) = (0, 0, 0);
     for (i, record) in records.iter().enumerate() {
         let nearest = gallery.nearest(&images.get(i as i64), &record.style, 5);

@@ -11,11 +11,9 @@ use crate::config::RunConfig;
 use crate::data::{Dataset, Part, Record};
 use crate::device::seed_step;
 use crate::error::Result;
-use crate::model::Cond;
+use crate::generate::generate;
 use crate::networks::Networks;
-use crate::noise::random_tokens;
-use crate::plan::{SampleConfig, Step};
-use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::plan::SampleConfig;
 use crate::train::denoiser::probe;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -131,18 +129,13 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
 }
 
 /// Generate a picture for each caption: (N, 3, S, S) f32 on the CPU. Draws follow from `seed` alone.
-pub fn generate(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
-    let plan: Vec<Step> = sample.plan();
-    let chance: &dyn Chance = if sample.greedy { &Greedy } else { &Random };
+fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
     let mut images = Vec::new();
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
         seed_step(seed, i as u64);
-        let (cond, null): (Cond, Cond) = (nets.cond(captions), nets.null(captions.len()));
-        let size = [captions.len() as i64, nets.grid(), nets.grid()];
-        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
-        let sampler =
-            Sampler { model: &nets.denoiser, cond: &cond, null: &null, noise: &noise, chance };
-        images.push(nets.decode(&sampler.run(&noise, &plan)).to_device(tch::Device::Cpu));
+        let (cond, null) = (nets.cond(captions), nets.null(captions.len()));
+        let tokens = generate(nets, &cond, &null, sample);
+        images.push(nets.decode(&tokens).to_device(tch::Device::Cpu));
     }
     Tensor::cat(&images, 0)
 }
@@ -155,7 +148,7 @@ fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<Classifie
     let classes = classifier.examples(train);
     let asked: Vec<Record> = classes.iter().cycle().take(config.eval.captions).cloned().collect();
     let captions: Vec<String> = asked.iter().map(|record| record.caption.clone()).collect();
-    let images = (generate(nets, &captions, &config.sample, config.eval.seed) * 255.0)
+    let images = (pictures(nets, &captions, &config.sample, config.eval.seed) * 255.0)
         .round()
         .to_kind(Kind::Uint8);
     Ok(ClassifierScore {

@@ -1,15 +1,14 @@
 //! Plots for the run folder: one look for all of them, drawn with plotters and the font that is built in.
 
 use crate::error::{Error, Result};
+use crate::sheet::register_font;
 use image::RgbImage;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
-use std::sync::OnceLock;
 
 const SIZE: (u32, u32) = (800, 480);
-const FONT: &[u8] = include_bytes!("../../assets/fonts/DejaVuSans-subset.ttf");
 
 const INK: RGBColor = RGBColor(40, 44, 52);
 const LIGHT: RGBColor = RGBColor(228, 231, 236);
@@ -159,14 +158,6 @@ fn range(values: impl Iterator<Item = f64>, room: f64) -> Range<f64> {
         (l, h) if l == h => l - 0.5..h + 0.5,
         (l, h) => l - (h - l) * room..h + (h - l) * room,
     }
-}
-
-fn register_font() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        plotters::style::register_font("sans-serif", FontStyle::Normal, FONT)
-            .unwrap_or_else(|_| unreachable!("the font is built in"));
-    });
 }
 
 #[cfg(test)]

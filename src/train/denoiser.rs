@@ -4,6 +4,7 @@
 
 use super::draws::{Draws, Noised, corrupt};
 use super::feed::{Batch, Feed, Rows};
+use super::gallery::{Gallery, gallery};
 use super::stage::{Stage, State, close, part};
 use super::tally::Tally;
 use crate::checkpoint::{Phase, Progress};
@@ -31,6 +32,8 @@ pub struct Trainer {
     optimizer: AdamW,
     pub ema: Ema,
     progress: Progress,
+    /// Some pictures of the last step, to look at.
+    seen: Option<Batch>,
 }
 
 /// Its own stream of draws, apart from the tokenizer's; another one for dropout.
@@ -48,6 +51,7 @@ impl Trainer {
             optimizer: AdamW::new(&nets.trained_vars(), &recipe.optim),
             ema: Ema::new(&nets.trained_vars(), recipe.ema_decay),
             progress: Progress::start(Phase::Denoiser),
+            seen: None,
             recipe,
             seed,
         })
@@ -58,8 +62,9 @@ impl Trainer {
     /// Errors: the data's; libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
         let (start, Split { micro, passes, .. }) = (Instant::now(), self.split);
-        let batch = self.feed.batch(nets, self.rows, false)?;
+        let batch = self.feed.batch(nets, self.rows, self.look_due())?;
         let wait = start.elapsed().as_secs_f64();
+        self.seen = Some(batch.rows(0, self.recipe.log.samples.min(self.rows.count)));
         let draws = self.draws(nets, &batch);
         let mut tally = Tally::new(nets.device);
         for pass in 0..passes {
@@ -79,6 +84,12 @@ impl Trainer {
         let measured =
             Record { loss, accuracy, accuracy_by_t, grad_norm, lr, wait, ..Record::default() };
         Ok(self.close(nets, start, measured))
+    }
+
+    /// Whether somebody will look at the pictures of the coming step.
+    fn look_due(&self) -> bool {
+        let every = self.recipe.log.samples_every;
+        every > 0 && (self.progress.step + 1).is_multiple_of(every)
     }
 
     /// This rank's rows of what the step draws.
@@ -154,6 +165,10 @@ impl Stage for Trainer {
 
     fn swap(&mut self) {
         self.ema.swap();
+    }
+
+    fn gallery(&self, nets: &Networks) -> Option<Gallery> {
+        self.seen.as_ref().map(|batch| gallery(nets, batch, self.seed))
     }
 }
 

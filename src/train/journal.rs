@@ -1,6 +1,9 @@
-//! What a run writes down while it goes on: a line of JSON for every step.
+//! What a run writes down while it goes on: a line of JSON for every step, a sheet of pictures now and then.
 
+use super::gallery::Gallery;
 use crate::error::{Error, Result};
+use crate::files;
+use crate::image;
 use crate::metrics::Record;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -18,6 +21,15 @@ impl Journal {
         let path = folder.join("log.jsonl");
         let lines = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Self { lines: lines.map_err(|e| unwritable(&path, &e))?, path })
+    }
+
+    /// `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
+    pub fn gallery(&mut self, gallery: &Gallery, step: u64) -> Result<()> {
+        let folder = self.path.with_file_name("samples");
+        image::save(&gallery.sheet, &folder.join(format!("{step:07}.png")))?;
+        let path = folder.join(format!("{step:07}.txt"));
+        let text = gallery.captions.join("\n") + "\n";
+        files::write(&path, text.as_bytes()).map_err(|e| unwritable(&path, &e))
     }
 
     pub fn record(&mut self, record: &Record) -> Result<()> {

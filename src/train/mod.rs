@@ -3,6 +3,7 @@
 pub mod denoiser;
 pub mod draws;
 pub mod feed;
+pub mod gallery;
 mod journal;
 pub mod run;
 pub mod stage;

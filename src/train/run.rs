@@ -218,6 +218,7 @@ impl Run<'_> {
         while !self.stopped && stage.progress().step < stage.steps() {
             let record = stage.step(&self.nets)?;
             self.after(&record)?;
+            self.look(stage, record.step)?;
             let late =
                 policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
             let due = record.step.is_multiple_of(policy.every) || record.step == stage.steps();
@@ -227,6 +228,18 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Write a sheet of pictures, when one is due, made with the averaged weights.
+    fn look(&mut self, stage: &mut dyn Stage, step: u64) -> Result<()> {
+        let every = self.nets.config.train.log.samples_every;
+        if every == 0 || !step.is_multiple_of(every) {
+            return Ok(());
+        }
+        stage.swap();
+        let gallery = stage.gallery(&self.nets);
+        stage.swap();
+        gallery.map_or(Ok(()), |gallery| self.journal.gallery(&gallery, step))
     }
 
     /// Log a step and decide whether to go on.

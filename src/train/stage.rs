@@ -1,5 +1,6 @@
 //! What the run loop and the session need of a trainer, whatever it trains.
 
+use super::gallery::Gallery;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
@@ -36,6 +37,11 @@ pub trait Stage {
 
     /// Exchange the weights and their averages, where there are averages.
     fn swap(&mut self) {}
+
+    /// The pictures of the last step, for somebody who looks on; none where there is nothing to see.
+    fn gallery(&self, _nets: &Networks) -> Option<Gallery> {
+        None
+    }
 }
 
 /// One file of a state.

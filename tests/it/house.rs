@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// A module uses only modules that stand above it here.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 27] = [
     "error",
     "files",
     "torch",
     "device",
     "image",
+    "sheet",
     "data",
     "pickle",
     "weights",
@@ -24,6 +25,7 @@ const ORDER: [&str; 25] = [
     "recipe",
     "config",
     "networks",
+    "generate",
     "train",
     "eval",
     "lab",

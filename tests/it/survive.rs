@@ -130,6 +130,27 @@ fn checkpoints_are_kept_by_the_policy() {
 }
 
 #[test]
+fn sheets_of_pictures_are_written_when_due() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = smoke(2, 6);
+    (config.train.log.samples_every, config.train.log.samples) = (3, 4);
+    in_process(&config, folder.path(), 1000).unwrap();
+    for step in [3, 6] {
+        let file = |ending: &str| folder.path().join(format!("samples/{step:07}.{ending}"));
+        let captions = std::fs::read_to_string(file("txt")).unwrap();
+        assert_eq!(captions.lines().count(), 4, "{captions}");
+        let sheet = paella::image::load(&file("png")).unwrap();
+        assert!(sheet.width() >= 480 && sheet.height() > 4 * 32, "{:?}", sheet.dimensions());
+    }
+    // looking on changes nothing
+    let plain = tempfile::tempdir().unwrap();
+    config.train.log.samples_every = 0;
+    in_process(&config, plain.path(), 1000).unwrap();
+    same_weights(folder.path(), plain.path());
+}
+
+#[test]
 fn updates_without_a_finite_gradient_are_skipped_counted_and_end_the_run() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,82 @@
+//! Sheets: rows of pictures with a name for each row and the captions written out below.
+
+use image::RgbImage;
+use plotters::prelude::*;
+use std::sync::OnceLock;
+
+const FONT: &[u8] = include_bytes!("../assets/fonts/DejaVuSans-subset.ttf");
+const INK: RGBColor = RGBColor(40, 44, 52);
+/// Pixels: width of the rows' names, height of a line of text, space between pictures.
+const NAMES: u32 = 110;
+const LINE: u32 = 18;
+const GAP: u32 = 4;
+/// The least width of a sheet, so that captions have room.
+const WIDTH: u32 = 480;
+/// About the width of a letter, to cut captions that are too long.
+const LETTER: u32 = 7;
+
+/// The built-in font under the name `sans-serif`, for plotters.
+pub fn register_font() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        plotters::style::register_font("sans-serif", FontStyle::Normal, FONT)
+            .unwrap_or_else(|_| unreachable!("the font is built in"));
+    });
+}
+
+/// One picture for each row (name, n pictures of one size) and column, then `captions`, one for each column.
+pub fn sheet(rows: &[(&str, Vec<RgbImage>)], captions: &[String]) -> RgbImage {
+    let first = rows.iter().flat_map(|(_, images)| images).next();
+    let (w, h) = first.map_or((1, 1), RgbImage::dimensions);
+    let columns = rows.iter().map(|(_, images)| images.len() as u32).max().unwrap_or(0);
+    let width = (NAMES + columns * (w + GAP)).max(WIDTH);
+    let pictures = rows.len() as u32 * (h + GAP);
+    let height = pictures + LINE * (captions.len() as u32 + 1);
+    let mut sheet = RgbImage::from_pixel(width, height, image::Rgb([255; 3]));
+    for (i, (_, images)) in (0u32..).zip(rows) {
+        for (j, picture) in (0u32..).zip(images) {
+            let (x, y) = (NAMES + j * (w + GAP), i * (h + GAP));
+            image::imageops::replace(&mut sheet, picture, x.into(), y.into());
+        }
+    }
+    let mut lines: Vec<(u32, u32, String)> = Vec::new();
+    for (i, (name, _)) in (0u32..).zip(rows) {
+        lines.push((4, i * (h + GAP) + h.saturating_sub(LINE) / 2, (*name).to_string()));
+    }
+    let room = ((width - 8) / LETTER) as usize;
+    for (j, caption) in (0u32..).zip(captions) {
+        let text: String = format!("{}  {caption}", j + 1).chars().take(room).collect();
+        lines.push((4, pictures + LINE / 2 + j * LINE, text));
+    }
+    write_lines(&mut sheet, &lines);
+    sheet
+}
+
+/// Text at (x, y) of its upper left corner. Where plotters refuses, the sheet stays without it.
+fn write_lines(sheet: &mut RgbImage, lines: &[(u32, u32, String)]) {
+    register_font();
+    let size = sheet.dimensions();
+    let area = BitMapBackend::with_buffer(sheet, size).into_drawing_area();
+    for (x, y, text) in lines {
+        let style = ("sans-serif", 13, &INK).into_text_style(&area);
+        let _ = area.draw_text(text, &style, (*x as i32, *y as i32));
+    }
+    let _ = area.present();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stand_in_rows_with_text_beside_and_below() {
+        let red = RgbImage::from_pixel(32, 32, image::Rgb([255, 0, 0]));
+        let rows = [("original", vec![red.clone(), red.clone()]), ("guessed", vec![red])];
+        let sheet = sheet(&rows, &["a cat".into(), "x".repeat(1000)]);
+        let count = |colour: [u8; 3]| sheet.pixels().filter(|p| p.0 == colour).count();
+        assert_eq!(count([255, 0, 0]), 3 * 32 * 32);
+        let dark = sheet.pixels().filter(|p| p.0.iter().all(|&c| c < 120)).count();
+        assert!(dark > 200, "{dark} pixels of text");
+        assert!(super::sheet(&[], &[]).width() == WIDTH);
+    }
+}

@@ -1,0 +1,51 @@
+//! Pictures of a training under way: what was asked, what was shown, what was guessed, what is sampled.
+
+use super::draws::corrupt;
+use super::feed::Batch;
+use crate::device::seed_step;
+use crate::generate::generate;
+use crate::image;
+use crate::model::{Cond, Denoiser};
+use crate::networks::Networks;
+use crate::sheet::sheet;
+use ::image::RgbImage;
+use tch::{Kind, Tensor};
+
+/// A sheet of pictures and the captions they were made from.
+pub struct Gallery {
+    pub sheet: RgbImage,
+    pub captions: Vec<String>,
+}
+
+/// What the denoiser makes of the pictures of a batch, noised anew at ratios spread over 0..=1.
+///
+/// Rows:    originals, noised, guessed, sampled from the caption, and also from the picture's CLIP vector where the
+///          model takes one.
+/// Source:  dome272/Paella src_distributed/train.py, what it logs every 2,000 steps.
+/// Differs: the guess is the likeliest token, not the code nearest to a sharp mean.
+pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
+    let _no_grad = tch::no_grad_guard();
+    let b = batch.captions.len();
+    let show = |tokens: &Tensor| pictures(&nets.decode(tokens));
+    let (text, null) = (nets.cond(&batch.captions), nets.null(b));
+    let sample = |cond: &Cond| {
+        seed_step(seed, 1);
+        show(&generate(nets, cond, &null, &nets.config.sample))
+    };
+    seed_step(seed, 0);
+    let t = Tensor::linspace(1.0 / b as f64, 1.0, b as i64, (Kind::Float, nets.device));
+    let noised = corrupt(&batch.tokens, t, nets.config.model.num_labels);
+    let logits = nets.denoiser.logits(&noised.tokens, &noised.t, &text);
+    let rows = vec![
+        ("original", batch.images.as_ref().map_or_else(|| show(&batch.tokens), pictures)),
+        ("noised", show(&noised.tokens)),
+        ("guessed", show(&logits.argmax(1, false))),
+        ("sampled", sample(&text)),
+    ];
+    Gallery { sheet: sheet(&rows, &batch.captions), captions: batch.captions.clone() }
+}
+
+/// (B, 3, S, S) f32 in 0..=1 -> B pictures.
+fn pictures(images: &Tensor) -> Vec<RgbImage> {
+    (0..images.size()[0]).map(|i| image::from_tensor(&images.get(i))).collect()
+}
