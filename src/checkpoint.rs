@@ -15,7 +15,6 @@ use std::thread::JoinHandle;
 pub enum Phase {
     Tokenizer,
     Denoiser,
-    Prior,
 }
 
 /// How far a run has come. Random draws follow from (seed, phase, step), so no generator state is needed.
@@ -46,7 +45,6 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Tokenizer => "tokenizer",
             Self::Denoiser => "denoiser",
-            Self::Prior => "prior",
         })
     }
 }

@@ -33,7 +33,4 @@ pub struct Record {
     /// Most bytes in use: tensors on a GPU, the process on the CPU.
     #[serde(default)]
     pub memory: Option<u64>,
-    /// Share of the device's peak that the model's own arithmetic takes, where the peak is known.
-    #[serde(default)]
-    pub mfu: Option<f64>,
 }

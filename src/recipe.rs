@@ -68,10 +68,6 @@ pub struct TrainConfig {
     pub min_val: f64,
     /// Share of the captions replaced by the empty one, which guidance needs.
     pub cond_drop: f64,
-    /// Share of the updates with CLIP's vector of the caption; the others see that of the empty text.
-    pub clip_text: f64,
-    /// Share of the updates with CLIP's vector of the picture; the others go without it.
-    pub clip_image: f64,
     pub noise_ratio: NoiseRatio,
     /// Train the text encoder along; at full size it is loaded and stays frozen.
     pub train_text: bool,
@@ -95,16 +91,12 @@ pub struct Precision {
     pub channels_last: bool,
     /// Levels of the denoiser (0 is the finest) that keep no activations and compute them again for the gradient.
     pub recompute: Vec<usize>,
-    /// Encoders that are not trained hold their weights in bf16, half the memory.
-    pub frozen_bf16: bool,
 }
 
 /// What a run writes down besides its JSON lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Event files for TensorBoard.
-    pub tensorboard: bool,
     /// Updates between two grids of pictures: originals, noised, guessed, sampled; 0: none.
     pub samples_every: u64,
     /// Pictures in a grid.
@@ -113,7 +105,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { tensorboard: true, samples_every: 0, samples: 8 }
+        Self { samples_every: 0, samples: 8 }
     }
 }
 
@@ -128,8 +120,6 @@ impl Default for TrainConfig {
             label_smoothing: 0.1,
             min_val: 0.3,
             cond_drop: 0.05,
-            clip_text: 0.1,
-            clip_image: 0.1,
             noise_ratio: NoiseRatio::Uniform,
             train_text: true,
             ema_decay: 0.999,

@@ -4,8 +4,6 @@ use crate::checkpoint::Phase;
 use crate::data::DataConfig;
 use crate::device::DeviceChoice;
 use crate::error::Result;
-use crate::model::clip::ClipConfig;
-use crate::model::prior::PriorConfig;
 use crate::model::{Block, PaellaConfig};
 use crate::optim::OptimConfig;
 use crate::plan::SampleConfig;
@@ -30,10 +28,7 @@ pub struct RunConfig {
     pub data: DataConfig,
     pub tokenizer: TokenizerConfig,
     pub text: TextConfig,
-    /// CLIP's sizes, for models with `clip_embd` above 0 and for the prior.
-    pub clip: ClipConfig,
     pub model: PaellaConfig,
-    pub prior: PriorConfig,
     pub train: TrainConfig,
     pub sample: SampleConfig,
     pub eval: EvalConfig,
@@ -47,8 +42,6 @@ pub struct WeightsConfig {
     pub tokenizer: Option<PathBuf>,
     pub text: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
-    pub clip: Option<PathBuf>,
-    pub prior: Option<PathBuf>,
 }
 
 impl Default for RunConfig {
@@ -62,9 +55,7 @@ impl Default for RunConfig {
             data: DataConfig::default(),
             tokenizer: TokenizerConfig::default(),
             text: TextConfig::default(),
-            clip: ClipConfig::default(),
             model: PaellaConfig::default(),
-            prior: PriorConfig::default(),
             train: TrainConfig::default(),
             sample: SampleConfig::default(),
             eval: EvalConfig::default(),
@@ -260,8 +251,6 @@ impl RunConfig {
                 "levels count from 0, the finest",
             );
         }
-        found.share("train.clip_text", t.clip_text);
-        found.share("train.clip_image", t.clip_image);
         found.share("train.label_smoothing", t.label_smoothing);
         found.share("train.min_val", t.min_val);
         found.share("train.cond_drop", t.cond_drop);
@@ -281,20 +270,7 @@ impl RunConfig {
             !self.stages.is_empty() && rising,
             "stages",
             "nothing to train, or not in order".into(),
-            "such as [Tokenizer, Denoiser] or [Prior]",
-        );
-        let needs_clip = self.stages.contains(&Phase::Prior);
-        found.unless(
-            !needs_clip || self.prior.clip_r == self.clip.embed_dim,
-            "prior.clip_r",
-            format!("{} for CLIP vectors of width {}", self.prior.clip_r, self.clip.embed_dim),
-            "make it `clip.embed_dim`",
-        );
-        found.unless(
-            self.model.clip_embd == 0 || self.model.clip_embd == self.clip.embed_dim,
-            "model.clip_embd",
-            format!("{} for CLIP vectors of width {}", self.model.clip_embd, self.clip.embed_dim),
-            "make it `clip.embed_dim`, or 0 to do without CLIP",
+            "such as [Tokenizer, Denoiser]",
         );
     }
 

@@ -21,18 +21,19 @@ pub struct Level {
 /// The blocks of one repetition, shared with the gradient's graph when they are computed again.
 #[derive(Debug)]
 struct Group {
-    blocks: Shared,
+    blocks: Arc<Blocks>,
     /// Of the first block's name.
     number: usize,
     /// The variables, when activations are not kept.
     recompute: Option<Vec<Tensor>>,
 }
 
-#[derive(Clone, Debug)]
-struct Shared(Arc<Vec<AnyBlock>>);
+#[derive(Debug)]
+struct Blocks(Vec<AnyBlock>);
 
 // SAFETY: the gradient's thread reads the blocks while the thread that trains waits for it.
-unsafe impl Send for Shared {}
+unsafe impl Send for Blocks {}
+unsafe impl Sync for Blocks {}
 
 impl Level {
     pub fn on_the_way_down(p: &Place, config: &PaellaConfig, i: usize) -> Self {
@@ -125,7 +126,7 @@ impl Group {
     }
 }
 
-impl Shared {
+impl Blocks {
     fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
         let each = self.0.iter().enumerate();
         each.fold(xs.shallow_clone(), |xs, (j, block)| {
@@ -163,7 +164,7 @@ fn build_groups(
     let group = |k: usize| {
         let at = k * level.layout.len();
         let blocks = level.layout.iter().enumerate().map(|(j, block)| build((at + j, block)));
-        let blocks = Shared(Arc::new(blocks.collect()));
+        let blocks = Arc::new(Blocks(blocks.collect()));
         Group { blocks, number: first + at, recompute: None }
     };
     (0..level.blocks as usize).map(group).collect()

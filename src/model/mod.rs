@@ -125,16 +125,6 @@ impl Cond {
     pub fn text(byt5: Tensor) -> Self {
         Self { byt5, clip: None, clip_image: Vec::new(), attn_weights: None }
     }
-
-    /// The same tensors once more.
-    pub fn share(&self) -> Self {
-        Self {
-            byt5: self.byt5.shallow_clone(),
-            clip: self.clip.as_ref().map(Tensor::shallow_clone),
-            clip_image: self.clip_image.iter().map(Tensor::shallow_clone).collect(),
-            attn_weights: self.attn_weights.as_ref().map(Tensor::shallow_clone),
-        }
-    }
 }
 
 /// Anything that can guess tokens.

@@ -41,9 +41,6 @@ pub struct Draws {
     noise: Tensor, // (B, h, w) i64
     /// Captions to replace by the empty one (B, 1) bool.
     pub drop: Tensor,
-    /// This update shows CLIP's vectors of the captions; of the pictures. Drawn once a batch, as the reference does.
-    pub clip_text: bool,
-    pub clip_image: bool,
 }
 
 impl Draws {
@@ -59,14 +56,11 @@ impl Draws {
         let b = recipe.global_batch as i64;
         let size = [b, grid.0, grid.1];
         let t = draw_t(b, recipe.noise_ratio, device);
-        let chance = |share: f64| uniform(&[1], Device::Cpu).double_value(&[0]) <= share;
         Self {
             first: 0,
             mask: draw_mask(&uniform(&size, device), &t),
             noise: random_tokens(&size, num_labels, device),
             drop: uniform(&[b, 1], device).le(recipe.cond_drop),
-            clip_text: chance(recipe.clip_text),
-            clip_image: chance(recipe.clip_image),
             t,
         }
     }
@@ -80,7 +74,6 @@ impl Draws {
             mask: some(&self.mask),
             noise: some(&self.noise),
             drop: some(&self.drop),
-            ..*self
         }
     }
 

@@ -192,7 +192,7 @@ impl Run<'_> {
                     Feed::memory(self.data.clone(), TokenizerTrainer::order_seed(&self.nets))?;
                 Box::new(TokenizerTrainer::new(&self.nets, feed)?)
             }
-            _ => {
+            Phase::Denoiser => {
                 let feed = Feed::memory(self.data.clone(), self.nets.config.seed)?;
                 Box::new(Trainer::new(&self.nets, feed)?)
             }
@@ -317,7 +317,6 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
         Phase::Denoiser => &["data.", "tokenizer.model", "seed", "weights.", "text.", "model."],
-        Phase::Prior => &["data.", "seed", "weights.", "clip.", "prior."],
     };
     let changed: Vec<String> = config::diff(&before, config)
         .into_iter()
