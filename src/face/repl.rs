@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Read, run and show until Ctrl-D or `quit`.
+/// Read, run and show until Ctrl-D or `quit`; a model that would be lost has to be left twice.
 ///
 /// Errors: the terminal cannot be read.
 pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
@@ -33,6 +33,7 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
     println!(
         "`help` lists the commands, Tab completes, Ctrl-D leaves. Begin with: data, show 0, sample \"red apple\""
     );
+    let mut warned = false;
     loop {
         let (plain, painted) = prompt(&lab.borrow(), terminal);
         match editor.readline(&(plain.as_str(), painted.as_str())) {
@@ -43,7 +44,7 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
                 turn(&lab, &line, terminal);
             }
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => break,
+            Err(ReadlineError::Eof) => lab.borrow_mut().quit(),
             Err(error) => {
                 return Err(Error::command(
                     format!("the terminal cannot be read: {error}"),
@@ -55,9 +56,17 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
         if let Some(file) = &history {
             let _ = editor.save_history(file);
         }
-        if lab.borrow().is_over() {
+        let (over, unsaved) = (lab.borrow().is_over(), lab.borrow().unsaved_steps());
+        if over && (warned || unsaved == 0) {
             break;
         }
+        if over {
+            lab.borrow_mut().stay();
+            println!(
+                "{unsaved} training steps are not saved: `save DIR` keeps them, leaving once more drops them"
+            );
+        }
+        warned = over;
     }
     Ok(())
 }

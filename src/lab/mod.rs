@@ -115,6 +115,17 @@ impl Lab {
         self.over = true;
     }
 
+    /// Take `quit` back.
+    pub fn stay(&mut self) {
+        self.over = false;
+    }
+
+    /// Training steps since the model was opened, and not saved since the last of them; 0: nothing would be lost.
+    pub fn unsaved_steps(&self) -> u64 {
+        let bench = self.state.bench.borrow();
+        if bench.step == bench.saved { 0 } else { bench.step }
+    }
+
     /// Start chance anew: the same commands then give the same numbers.
     pub fn seed(&mut self, seed: u64) {
         self.state.settings.seed = seed;

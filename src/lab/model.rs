@@ -82,6 +82,8 @@ pub struct Bench {
     pub config: RunConfig,
     /// Optimiser steps of this session.
     pub step: u64,
+    /// The step at which the model was last saved.
+    pub saved: u64,
     nets: Option<Networks>,
     /// What is being trained, once there was a training step.
     pupil: Option<Box<dyn Stage>>,
@@ -123,6 +125,7 @@ impl Bench {
             origin,
             config,
             step: 0,
+            saved: 0,
             nets,
             pupil,
             tokenizer_first: untrained,

@@ -70,6 +70,7 @@ impl Lab {
         });
         self.state.desk.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         let view = View::new().picture(image::grid(&pictures, columns, 2), caption);
+        let view = self.note_cuts(view, run);
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
         } else {
@@ -110,8 +111,22 @@ impl Lab {
         let caption =
             format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
         let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
+        let view = self.note_cuts(view, &run);
         self.state.desk.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
+    }
+
+    /// Say which texts the model reads only in part.
+    fn note_cuts(&self, view: View, run: &Sampling) -> View {
+        let Some(length) = self.state.bench.borrow().config.text.length else { return view };
+        let room = length as usize - 1; // the end sign takes one
+        let long = [&run.text, &run.negative].into_iter().filter(|text| text.len() > room);
+        long.fold(view, |view, text| {
+            view.note(format!(
+                "the model reads the first {room} of the text's {} bytes",
+                text.len()
+            ))
+        })
     }
 
     /// `count` further steps of the run.

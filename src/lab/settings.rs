@@ -88,6 +88,8 @@ impl Lab {
     pub fn save(&self, dir: &Path) -> Result<View> {
         let bench = self.bench()?;
         bench.borrow().nets().save(dir, false)?;
+        let step = bench.borrow().step;
+        bench.borrow_mut().saved = step;
         Ok(View::new()
             .text(format!("saved: {}", dir.display()))
             .note(format!("`load {0}` or `paella --model {0}`", dir.display())))

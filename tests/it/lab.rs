@@ -181,6 +181,29 @@ fn a_model_survives_save_and_load() {
 }
 
 #[test]
+fn what_would_be_lost_or_not_read_is_known() {
+    let (mut lab, (folder, _turn)) = lab();
+    assert_eq!(lab.unsaved_steps(), 0);
+    run(&mut lab, "train 2");
+    assert_eq!(lab.unsaved_steps(), 2);
+    run(&mut lab, &format!("save \"{}\"", folder.path().join("kept").display()));
+    assert_eq!(lab.unsaved_steps(), 0);
+    run(&mut lab, "train 1");
+    assert_eq!(lab.unsaved_steps(), 3);
+    let notes = |view: View| {
+        let note = |block: &Block| match block {
+            Block::Note(text) => {
+                text.contains("the model reads the first 47 of the text's 60 bytes")
+            }
+            _ => false,
+        };
+        view.blocks.iter().filter(|block| note(block)).count()
+    };
+    assert_eq!(notes(run(&mut lab, &format!("sample {} steps=1", "a".repeat(60)))), 1);
+    assert_eq!(notes(run(&mut lab, &format!("sample {} steps=1", "a".repeat(47)))), 0);
+}
+
+#[test]
 fn bad_lines_are_errors_and_nothing_worse() {
     for line in crate::cli::BAD_LINES {
         let (mut lab, _folder) = lab();
