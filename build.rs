@@ -1,7 +1,7 @@
 //! Compiles the C++ shim against the libtorch that torch-sys found.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-changed=src/shim");
@@ -9,17 +9,49 @@ fn main() {
     let lib =
         PathBuf::from(env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is"));
     let include = lib.parent().expect("libtorch/lib has a parent").join("include");
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .warnings(false)
         .std("c++17")
         .opt_level(2)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .include("src/shim")
         .include(include.join("torch/csrc/api/include"))
-        .include(include)
-        .files(["src/shim/paella.cpp", "src/shim/precision.cpp", "src/shim/recompute.cpp"])
-        .compile("paella_shim");
+        .include(include);
+    let files = ["paella", "precision", "recompute", "dist", "reducer"];
+    build.clone().files(files.map(|file| format!("src/shim/{file}.cpp"))).compile("paella_shim");
+    println!("cargo:rustc-env=PAELLA_NCCL={}", nccl(&build, &lib).unwrap_or_default());
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+}
+
+/// The library that forms groups of GPUs, where CUDA's and NCCL's headers lie beside libtorch. None elsewhere: the
+/// program then knows gloo only.
+fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
+    let nvidia = lib.parent()?.parent()?.join("nvidia");
+    let includes = [nvidia.join("cu13/include"), nvidia.join("nccl/include")];
+    let there = lib.join("libtorch_cuda.so").exists()
+        && includes[0].join("cuda_runtime_api.h").exists()
+        && includes[1].join("nccl.h").exists();
+    if !there {
+        return None;
+    }
+    let library = PathBuf::from(env::var("OUT_DIR").ok()?).join("libpaella_nccl.so");
+    let mut compile = build.clone().includes(&includes).get_compiler().to_command();
+    compile
+        .args(["-shared", "-fPIC", "src/shim/nccl.cpp", "-Wl,--no-as-needed"])
+        .args(["-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10"])
+        .args([format!("-L{}", lib.display()), format!("-Wl,-rpath,{}", lib.display())])
+        .arg("-o")
+        .arg(&library);
+    let output = compile.output().ok()?;
+    if output.status.success() {
+        return Some(library.display().to_string());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let first = text.lines().find(|line| line.contains("error")).unwrap_or("no reason given");
+    println!("cargo:warning=built without NCCL: {first}");
+    None
 }

@@ -44,6 +44,8 @@ pub enum Error {
     Model(Fault),
     Checkpoint(Fault),
     Device(Fault),
+    /// Between the processes of a run.
+    Dist(Fault),
     Command(Fault),
     /// Libtorch refused; `detail` keeps the lines after the first.
     Torch {
@@ -61,7 +63,7 @@ macro_rules! constructors {
 }
 
 impl Error {
-    constructors!(data Data, tokens Tokens, model Model, checkpoint Checkpoint, device Device, command Command);
+    constructors!(data Data, tokens Tokens, model Model, checkpoint Checkpoint, device Device, dist Dist, command Command);
 
     /// The faults in order; more than one only for a config.
     pub fn faults(&self) -> &[Fault] {
@@ -70,9 +72,24 @@ impl Error {
             Self::Data(f) | Self::Tokens(f) | Self::Model(f) | Self::Checkpoint(f) => {
                 std::slice::from_ref(f)
             }
-            Self::Device(f) | Self::Command(f) | Self::Torch { fault: f, .. } => {
+            Self::Device(f) | Self::Dist(f) | Self::Command(f) | Self::Torch { fault: f, .. } => {
                 std::slice::from_ref(f)
             }
+        }
+    }
+
+    /// The same error with other faults.
+    pub fn map(self, change: impl Fn(Fault) -> Fault) -> Self {
+        match self {
+            Self::Config(faults) => Self::Config(faults.into_iter().map(change).collect()),
+            Self::Data(fault) => Self::Data(change(fault)),
+            Self::Tokens(fault) => Self::Tokens(change(fault)),
+            Self::Model(fault) => Self::Model(change(fault)),
+            Self::Checkpoint(fault) => Self::Checkpoint(change(fault)),
+            Self::Device(fault) => Self::Device(change(fault)),
+            Self::Dist(fault) => Self::Dist(change(fault)),
+            Self::Command(fault) => Self::Command(change(fault)),
+            Self::Torch { fault, detail } => Self::Torch { fault: change(fault), detail },
         }
     }
 

@@ -19,6 +19,7 @@
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
 //! | [`networks`] | the three networks as one model folder | encode, decode, cond |
 //! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
+//! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |
 //! | [`train`], [`checkpoint`] | a whole run that stops and goes on exactly | a model folder |
 //! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
@@ -32,6 +33,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod dist;
 pub mod error;
 pub mod eval;
 pub mod face;

@@ -43,6 +43,24 @@ impl Default for TokenizerTrainConfig {
     }
 }
 
+impl TokenizerTrainConfig {
+    /// Pictures of each of `ranks` processes.
+    ///
+    /// Errors: it does not come out even; the hint names numbers that do.
+    pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
+        let (batch, ranks) = (self.batch, ranks.max(1));
+        if batch >= ranks && batch.is_multiple_of(ranks) {
+            return Ok(batch / ranks);
+        }
+        let fits = match batch / ranks * ranks {
+            0 => format!("{ranks}"),
+            below => format!("{below} or {}", below + ranks),
+        };
+        let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
+        Err(Fault::new(what, "`tokenizer.train.batch`", format!("`batch` {fits}")))
+    }
+}
+
 /// How noise ratios are drawn in training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NoiseRatio {

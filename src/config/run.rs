@@ -3,6 +3,7 @@
 use crate::checkpoint::Phase;
 use crate::data::DataConfig;
 use crate::device::DeviceChoice;
+use crate::dist::DistConfig;
 use crate::error::Result;
 use crate::model::{Block, PaellaConfig};
 use crate::optim::OptimConfig;
@@ -30,6 +31,7 @@ pub struct RunConfig {
     pub text: TextConfig,
     pub model: PaellaConfig,
     pub train: TrainConfig,
+    pub dist: DistConfig,
     pub sample: SampleConfig,
     pub eval: EvalConfig,
 }
@@ -57,6 +59,7 @@ impl Default for RunConfig {
             text: TextConfig::default(),
             model: PaellaConfig::default(),
             train: TrainConfig::default(),
+            dist: DistConfig::default(),
             sample: SampleConfig::default(),
             eval: EvalConfig::default(),
         }
@@ -259,6 +262,8 @@ impl RunConfig {
             found.positive("train.noise_ratio", p);
         }
         found.optim("train.optim", &t.optim);
+        found.within("dist.timeout_s", self.dist.timeout_s as i64, 1, 1 << 20);
+        found.within("dist.bucket_mb", self.dist.bucket_mb as i64, 1, 1 << 16);
         found.within("eval.captions", self.eval.captions as i64, 1, 1 << 20);
         found.within("eval.batch", self.eval.batch as i64, 1, 1 << 16);
         found.within("eval.feature_size", self.eval.feature_size, 1, self.data.size.max(1));

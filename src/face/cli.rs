@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::Terminal;
-use super::{doctor, repl, script, work};
+use super::{doctor, repl, script, train, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
@@ -57,7 +57,7 @@ pub struct Common {
 #[derive(Subcommand)]
 enum Command {
     /// Train a model from a config: tokenizer, then denoiser; Ctrl-C stops with a checkpoint
-    Train(work::Train),
+    Train(train::Train),
     /// Make pictures from a text
     Sample(work::Sample),
     /// Score a model on the pictures held back
@@ -142,7 +142,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(_) if cli.script.is_some() => {
             Err(Error::command("--script goes without a subcommand", "", "paella --script FILE"))
         }
-        Some(Command::Train(train)) => work::train(&train, &common),
+        Some(Command::Train(train)) => train::train(&train, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),

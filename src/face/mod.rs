@@ -7,4 +7,5 @@ mod repl;
 mod script;
 mod signals;
 pub mod terminal;
+mod train;
 mod work;

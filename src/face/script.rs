@@ -54,17 +54,12 @@ pub fn run(
 }
 
 /// The error with its line in front of its place.
-fn placed(mut error: Error, place: &str, line: &str) -> Error {
+fn placed(error: Error, place: &str, line: &str) -> Error {
     let shorter: String = line.chars().take(80).collect();
-    let put = |fault: &mut Fault| {
+    error.map(|fault| {
         let own = fault.place.trim_matches('`') == line || fault.place.is_empty();
-        fault.place =
+        let place =
             if own { format!("{place}: {shorter}") } else { format!("{place}: {}", fault.place) };
-    };
-    match &mut error {
-        Error::Config(faults) => faults.iter_mut().for_each(put),
-        Error::Data(f) | Error::Tokens(f) | Error::Model(f) | Error::Checkpoint(f) => put(f),
-        Error::Device(f) | Error::Command(f) | Error::Torch { fault: f, .. } => put(f),
-    }
-    error
+        Fault { place, ..fault }
+    })
 }

@@ -1,50 +1,21 @@
-//! The subcommands that do the work: train, sample, eval, show, config.
+//! The subcommands that do the work, but for training: sample, eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::cli::{Common, device, lab};
 use super::progress::Progress;
-use super::signals::stop_on_terminate;
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::lab::folder::replaceable;
 use crate::lab::view::{Block, View};
-use crate::lab::watch::{Watch, stop_asked};
 use crate::lab::{Origin, Wish};
 use crate::networks::Networks;
-use crate::train::{self, Resume};
 use crate::{eval, image};
 use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::{Delay, Frame, RgbImage};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-#[derive(Args)]
-pub struct Train {
-    /// The config of the run, such as configs/emoji-32.ron
-    config: PathBuf,
-    /// Go on from the latest checkpoint in the folder; with `auto`, begin where there is none
-    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "latest")]
-    resume: Option<ResumeFrom>,
-    /// The run's folder [default: runs/NAME]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Stop with a checkpoint after so many minutes of training
-    #[arg(long, value_name = "M", value_parser = minutes)]
-    minutes: Option<f64>,
-    /// Stop with a checkpoint after so many steps of this call
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    steps: Option<u64>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum ResumeFrom {
-    /// There must be one
-    Latest,
-    /// Begin where there is none
-    Auto,
-}
 
 #[derive(Args)]
 pub struct Sample {
@@ -90,65 +61,12 @@ pub enum ConfigCommand {
     Diff { file: PathBuf, other: Option<PathBuf> },
 }
 
-fn minutes(text: &str) -> std::result::Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "a number of minutes".to_string())?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
-}
-
 fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
     let (a, b) = text.split_once("..").unwrap_or((text, text));
     let number = |t: &str| t.parse::<f64>().ok().filter(|y| (least..=100.0).contains(y));
     number(a)
         .zip(number(b))
         .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
-}
-
-/// `paella train`.
-pub fn train(args: &Train, common: &Common) -> Result<()> {
-    let mut config = RunConfig::read(&args.config)?;
-    if let Some(name) = &common.device {
-        config.device = name.parse()?;
-    }
-    config.seed = common.seed.unwrap_or(config.seed);
-    let options = train::Options {
-        out: args.out.clone(),
-        resume: match args.resume {
-            None => Resume::No,
-            Some(ResumeFrom::Auto) => Resume::Auto,
-            Some(ResumeFrom::Latest) => Resume::Must,
-        },
-        max_seconds: args.minutes.map(|m| m * 60.0),
-        max_steps: args.steps,
-    };
-    stop_on_terminate();
-    let mut progress = Progress::new(common.json);
-    let mut phase = String::new();
-    let outcome = train::run(&config, &options, &mut |record| {
-        if record.phase != phase {
-            (phase, progress) = (record.phase.clone(), Progress::new(common.json));
-        }
-        progress.record(record, None);
-        !stop_asked()
-    })?;
-    drop(progress);
-    let model = outcome.model.as_ref().map(|m| m.display().to_string());
-    if common.json {
-        let end = serde_json::json!({ "finished": outcome.finished, "folder": outcome.folder, "model": model });
-        println!("{end}");
-        return Ok(());
-    }
-    println!(
-        "{}: {}",
-        if outcome.finished { "finished" } else { "stopped" },
-        outcome.folder.display()
-    );
-    if let Some(model) = model {
-        println!("model: {model}\n  try it: paella --model {model}");
-    }
-    if !outcome.finished {
-        println!("  go on: paella train {} --resume", args.config.display());
-    }
-    Ok(())
 }
 
 /// `paella sample`.

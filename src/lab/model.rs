@@ -4,6 +4,7 @@ use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::data::assets::assets_dir;
+use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
@@ -103,9 +104,10 @@ pub struct Snapshot {
 fn pupil(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn Stage>> {
     Ok(if tokenizer {
         let feed = Feed::memory(data.clone(), TokenizerTrainer::order_seed(nets))?;
-        Box::new(TokenizerTrainer::new(nets, feed)?)
+        Box::new(TokenizerTrainer::new(nets, feed, &World::solo())?)
     } else {
-        Box::new(Trainer::new(nets, Feed::memory(data.clone(), nets.config.seed)?)?)
+        let feed = Feed::memory(data.clone(), nets.config.seed)?;
+        Box::new(Trainer::new(nets, feed, &World::solo())?)
     })
 }
 

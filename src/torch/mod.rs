@@ -133,8 +133,13 @@ pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
 
 /// Take over the shim's message, if there is one.
 pub(crate) fn checked(message: *mut c_char, place: &str) -> Result<()> {
+    taken(message).map_or(Ok(()), |text| Err(Error::torch(&TchError::Torch(text), place)))
+}
+
+/// The text of a message of the shim; none when all went well.
+pub(crate) fn taken(message: *mut c_char) -> Option<String> {
     if message.is_null() {
-        return Ok(());
+        return None;
     }
     // SAFETY: the shim hands over a C string from strdup.
     let text = unsafe {
@@ -142,5 +147,5 @@ pub(crate) fn checked(message: *mut c_char, place: &str) -> Result<()> {
         free(message.cast());
         text
     };
-    Err(Error::torch(&TchError::Torch(text), place))
+    Some(text)
 }

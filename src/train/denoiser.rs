@@ -9,6 +9,7 @@ use super::stage::{Stage, State, close, part};
 use super::tally::Tally;
 use crate::checkpoint::{Phase, Progress};
 use crate::device::seed_step;
+use crate::dist::{Reducer, World};
 use crate::error::{Error, Result};
 use crate::loss::{cross_entropy, weighted_mean};
 use crate::metrics::Record;
@@ -29,6 +30,8 @@ pub struct Trainer {
     feed: Feed,
     rows: Rows,
     split: Split,
+    world: World,
+    reducer: Reducer,
     optimizer: AdamW,
     pub ema: Ema,
     progress: Progress,
@@ -41,14 +44,20 @@ const STREAM: u64 = 0xde40;
 const DROPOUT: u64 = 0xd409;
 
 impl Trainer {
-    pub fn new(nets: &Networks, feed: Feed) -> Result<Self> {
+    /// The trainer of one of the ranks of `world`; all of them make one at the same time.
+    ///
+    /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
+    pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (recipe, seed) = (nets.config.train.clone(), nets.config.seed);
-        let split = recipe.split(1).map_err(|fault| Error::Config(vec![fault]))?;
+        let split = recipe.split(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
+        let optimizer = AdamW::new(&nets.trained_vars(), &recipe.optim);
         Ok(Self {
             feed,
-            rows: Rows { first: 0, count: split.rows, of: recipe.global_batch },
+            rows: Rows::of_rank(world, recipe.global_batch),
             split,
-            optimizer: AdamW::new(&nets.trained_vars(), &recipe.optim),
+            reducer: Reducer::new(world, &optimizer.params())?,
+            world: world.clone(),
+            optimizer,
             ema: Ema::new(&nets.trained_vars(), recipe.ema_decay),
             progress: Progress::start(Phase::Denoiser),
             seen: None,
@@ -68,19 +77,21 @@ impl Trainer {
         let draws = self.draws(nets, &batch);
         let mut tally = Tally::new(nets.device);
         for pass in 0..passes {
+            let last = pass + 1 == passes;
             let (batch, draws) = (batch.rows(pass * micro, micro), draws.rows(pass * micro, micro));
             let noised = draws.corrupt(&batch.tokens);
+            self.reducer.forward(last)?;
             let logits = self.guess(nets, &batch, &noised, &draws)?; // (micro, K, h, w)
             let surprise = cross_entropy(&logits, &batch.tokens, self.recipe.label_smoothing);
             let weight = loss_weight(&noised.mask, &noised.t, self.recipe.min_val);
             let loss = weighted_mean(&surprise, &weight);
-            (&loss / passes as f64).f_backward()?;
+            self.reducer.backward(&(&loss / passes as f64), last)?;
             tally.add(&loss, &logits.argmax(1, false).eq_tensor(&batch.tokens), &noised.t, passes);
         }
         let lr = self.recipe.optim.lr_at(self.progress.step, self.recipe.steps);
         let grad_norm = self.optimizer.update(lr)?;
         self.ema.update(self.progress.step)?;
-        let (loss, accuracy, accuracy_by_t) = tally.read();
+        let (loss, accuracy, accuracy_by_t) = tally.over(&self.world)?;
         let measured =
             Record { loss, accuracy, accuracy_by_t, grad_norm, lr, wait, ..Record::default() };
         Ok(self.close(nets, start, measured))

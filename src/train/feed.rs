@@ -3,6 +3,7 @@
 //! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes.
 
 use crate::data::{Dataset, order::Order};
+use crate::dist::World;
 use crate::error::Result;
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
@@ -16,6 +17,14 @@ pub struct Rows {
     pub count: usize,
     /// Rows of all ranks together, B.
     pub of: usize,
+}
+
+impl Rows {
+    /// An even share of `batch` rows; the caller has seen that it comes out even.
+    pub fn of_rank(world: &World, batch: usize) -> Self {
+        let count = batch / world.size();
+        Self { first: world.rank() * count, count, of: batch }
+    }
 }
 
 /// One rank's rows, as the denoiser wants them.

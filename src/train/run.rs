@@ -6,6 +6,7 @@ use super::{Feed, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
 use crate::config::{self, RunConfig};
 use crate::data::{Dataset, Part};
+use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::Record;
@@ -14,7 +15,7 @@ use crate::weights::{self, Named};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
-use tch::{Device, nn};
+use tch::{Device, Tensor, nn};
 
 /// What the caller of a run may choose.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Options {
     pub max_seconds: Option<f64>,
     /// Stop (with a checkpoint) after so many updates of this call.
     pub max_steps: Option<u64>,
+    /// The processes that train together, all of them with the same config and options, on one file system.
+    pub world: World,
 }
 
 /// What to do with checkpoints that are in the folder.
@@ -54,7 +57,8 @@ pub struct Outcome {
 /// Train as the config says. `watch` sees every record and answers whether to go on; when it says no, a
 /// checkpoint is written and the run can be resumed.
 ///
-/// Errors: data, weights or folders that cannot be read or written; a loss that stays not finite.
+/// Rank 0 alone writes; the others only read. Errors: data, weights or folders that cannot be read or written; a loss
+/// that stays not finite; other ranks that fail.
 pub fn run(
     config: &RunConfig,
     options: &Options,
@@ -62,13 +66,22 @@ pub fn run(
 ) -> Result<Outcome> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
     let checkpoints = folder.join("checkpoints");
+    let world = &options.world;
+    can_share(config, world.size())?;
     let saved = find(config, options.resume, &folder, &checkpoints)?;
-    let path = folder.join("config.ron");
-    files::write(&path, config::to_ron(config).as_bytes()).map_err(|e| unwritable(&path, &e))?;
-    checkpoint::sweep(&checkpoints);
-    let journal = Journal::open(&folder)?;
-    let nets = Networks::new(config, config.device.open()?)?;
-    room_for_checkpoints(&nets, &checkpoints)?;
+    agree(world, saved.as_ref(), &checkpoints)?;
+    if world.is_first() {
+        let path = folder.join("config.ron");
+        files::write(&path, config::to_ron(config).as_bytes())
+            .map_err(|e| unwritable(&path, &e))?;
+        checkpoint::sweep(&checkpoints);
+    }
+    let journal = world.is_first().then(|| Journal::open(&folder)).transpose()?;
+    let device = world.device().map_or_else(|| config.device.open(), Ok)?;
+    let nets = Networks::new(config, device)?;
+    if world.is_first() {
+        room_for_checkpoints(&nets, &checkpoints)?;
+    }
     let data = Rc::new(Dataset::open(&config.data, Part::Train)?);
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -112,12 +125,36 @@ fn find(
     }
 }
 
+/// Errors: batches that cannot be shared evenly among the ranks.
+fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
+    let tokenizer = config.stages.contains(&Phase::Tokenizer) && config.weights.tokenizer.is_none();
+    let faults = [
+        tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
+        config.train.split(ranks).err(),
+    ];
+    let faults: Vec<_> = faults.into_iter().flatten().collect();
+    if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults)) }
+}
+
+/// All ranks go on from the same checkpoint.
+///
+/// Errors: ranks that see another one than rank 0.
+fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &Path) -> Result<()> {
+    let seen =
+        world.gather(&saved.map_or_else(String::new, |(_, path)| path.display().to_string()))?;
+    let Some(other) = seen.iter().position(|path| *path != seen[0]) else { return Ok(()) };
+    let say =
+        |path: &str| if path.is_empty() { "no checkpoint".into() } else { format!("`{path}`") };
+    let what = format!("rank 0 sees {}, rank {other} {}", say(&seen[0]), say(&seen[other]));
+    let hint = "all ranks need the run's folder on one file system";
+    Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
+}
+
 /// Checkpoints hold the weights, their averages and two moments for each; one more is written before one is removed.
 ///
 /// Errors: that is more than the disk has left.
 fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
-    let numel =
-        |vars: &nn::VarStore| vars.variables().values().map(tch::Tensor::numel).sum::<usize>();
+    let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
     let weights: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
     let bytes = 4 * 4 * weights as u64 * (nets.config.train.save.keep as u64 + 1);
     match files::free_space(checkpoints) {
@@ -142,7 +179,8 @@ struct Run<'a> {
     options: &'a Options,
     watch: &'a mut dyn FnMut(&Record) -> bool,
     folder: PathBuf,
-    journal: Journal,
+    /// Rank 0 keeps it.
+    journal: Option<Journal>,
     saver: Saver,
     /// Updates of this call.
     done: u64,
@@ -186,15 +224,16 @@ impl Run<'_> {
         saved: Option<&(Progress, PathBuf)>,
         seconds: f64,
     ) -> Result<Box<dyn Stage>> {
+        let world = &self.options.world;
         let mut stage: Box<dyn Stage> = match phase {
             Phase::Tokenizer => {
                 let feed =
                     Feed::memory(self.data.clone(), TokenizerTrainer::order_seed(&self.nets))?;
-                Box::new(TokenizerTrainer::new(&self.nets, feed)?)
+                Box::new(TokenizerTrainer::new(&self.nets, feed, world)?)
             }
             Phase::Denoiser => {
                 let feed = Feed::memory(self.data.clone(), self.nets.config.seed)?;
-                Box::new(Trainer::new(&self.nets, feed)?)
+                Box::new(Trainer::new(&self.nets, feed, world)?)
             }
         };
         match saved {
@@ -213,38 +252,58 @@ impl Run<'_> {
     }
 
     fn train(&mut self, stage: &mut dyn Stage) -> Result<()> {
-        let policy = self.nets.config.train.save.clone();
+        let (policy, world) = (self.nets.config.train.save.clone(), self.options.world.clone());
         let mut saved_at = Instant::now();
         while !self.stopped && stage.progress().step < stage.steps() {
+            world.at_step(stage.progress().step)?;
             let record = stage.step(&self.nets)?;
             self.after(&record)?;
             self.look(stage, record.step)?;
             let late =
                 policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
+            // clocks and signals differ: one for all
+            let [stopped, late] = world.any([self.stopped, late])?;
+            self.stopped = stopped;
             let due = record.step.is_multiple_of(policy.every) || record.step == stage.steps();
             if self.stopped || late || due {
-                self.saver.save(self.snapshot(stage))?;
+                self.save(stage)?;
                 saved_at = Instant::now();
             }
         }
         Ok(())
     }
 
+    /// A checkpoint, once it is sure that all ranks have the same weights.
+    fn save(&mut self, stage: &dyn Stage) -> Result<()> {
+        let (world, progress) = (&self.options.world, stage.progress());
+        let kept = self.kept(progress.phase);
+        let weights: Vec<Tensor> =
+            kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
+        world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
+        match world.is_first() {
+            true => self.saver.save(self.snapshot(stage)),
+            false => Ok(()),
+        }
+    }
+
     /// Write a sheet of pictures, when one is due, made with the averaged weights.
     fn look(&mut self, stage: &mut dyn Stage, step: u64) -> Result<()> {
         let every = self.nets.config.train.log.samples_every;
+        let Some(journal) = &mut self.journal else { return Ok(()) };
         if every == 0 || !step.is_multiple_of(every) {
             return Ok(());
         }
         stage.swap();
         let gallery = stage.gallery(&self.nets);
         stage.swap();
-        gallery.map_or(Ok(()), |gallery| self.journal.gallery(&gallery, step))
+        gallery.map_or(Ok(()), |gallery| journal.gallery(&gallery, step))
     }
 
     /// Log a step and decide whether to go on.
     fn after(&mut self, record: &Record) -> Result<()> {
-        self.journal.record(record)?;
+        if let Some(journal) = &mut self.journal {
+            journal.record(record)?;
+        }
         self.done += 1;
         self.bad = if record.grad_norm.is_finite() { 0 } else { self.bad + 1 };
         let most = self.nets.config.train.max_bad;
@@ -298,7 +357,10 @@ impl Run<'_> {
             return Ok(None);
         }
         let model = self.folder.join("model");
-        self.nets.save(&model, true).map(|()| Some(model))
+        if self.options.world.is_first() {
+            self.nets.save(&model, true)?;
+        }
+        Ok(Some(model))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Letters: n pictures of a pass, h x w tokens.
 
+use crate::dist::World;
+use crate::error::Result;
 use tch::{Device, Kind, Tensor};
 
 /// Equal parts of 0..=1 that the noise ratio is sorted into.
@@ -27,6 +29,12 @@ impl Tally {
         let sums = zeros().index_add(0, &bin, &each);
         let counts = zeros().index_add(0, &bin, &each.ones_like());
         self.0 += Tensor::cat(&[means, sums, counts], 0);
+    }
+
+    /// `read`, of all ranks together.
+    pub fn over(&mut self, world: &World) -> Result<(f64, f64, Vec<Option<f64>>)> {
+        world.mean(&mut self.0)?;
+        Ok(self.read())
     }
 
     /// Loss, accuracy, and accuracy by noise ratio (none where nothing was counted).

@@ -6,11 +6,13 @@ use super::feed::{Feed, Rows};
 use super::stage::{Stage, State, close, part};
 use crate::checkpoint::{Phase, Progress};
 use crate::device::seed_step;
-use crate::error::Result;
+use crate::dist::{Reducer, World};
+use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
 use crate::optim::AdamW;
 use crate::recipe::TokenizerTrainConfig;
+use crate::weights;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
@@ -20,6 +22,8 @@ pub struct TokenizerTrainer {
     seed: u64,
     feed: Feed,
     rows: Rows,
+    world: World,
+    reducer: Reducer,
     optimizer: AdamW,
     /// How often each code was chosen since the last revival (K,) f32.
     used: Tensor,
@@ -38,14 +42,20 @@ impl TokenizerTrainer {
         nets.config.seed ^ STREAM
     }
 
-    /// Sets the residual gains of the (fresh) tokenizer.
-    pub fn new(nets: &Networks, feed: Feed) -> Result<Self> {
+    /// The trainer of one of the ranks of `world`. Sets the residual gains of the (fresh) tokenizer.
+    ///
+    /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
+    pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (recipe, seed) = (nets.config.tokenizer.train.clone(), nets.config.seed);
+        recipe.share(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
         nets.tokenizer.set_gains(recipe.gain);
+        let optimizer = AdamW::new(&[("tokenizer", &nets.tokenizer_vars)], &recipe.optim);
         Ok(Self {
             feed,
-            rows: Rows { first: 0, count: recipe.batch, of: recipe.batch },
-            optimizer: AdamW::new(&[("tokenizer", &nets.tokenizer_vars)], &recipe.optim),
+            rows: Rows::of_rank(world, recipe.batch),
+            reducer: Reducer::new(world, &optimizer.params())?,
+            world: world.clone(),
+            optimizer,
             used: Tensor::zeros(
                 [nets.config.tokenizer.model.codebook_size],
                 (Kind::Float, nets.device),
@@ -66,25 +76,39 @@ impl TokenizerTrainer {
         if step == self.recipe.quantize_after {
             self.fit_codebook(nets)?;
         }
+        self.reducer.forward(true)?;
         let (recon, vq_loss) = if step < self.recipe.quantize_after {
             let latents = nets.tokenizer.latents(&images, true);
             (nets.tokenizer.decode_unscaled(&latents), Tensor::from(0f32))
         } else {
             let encoded = nets.tokenizer.encode(&images, true);
-            self.count(&encoded.tokens);
-            self.revive(nets, &encoded.latents);
+            self.count(&encoded.tokens)?;
+            self.revive(nets, &encoded.latents)?;
             (nets.tokenizer.decode(&encoded.qe), encoded.vq_loss)
         };
         let loss =
             (recon - images).square().mean(Kind::Float) * self.recipe.reconstruction + vq_loss;
-        loss.f_backward()?;
+        self.reducer.backward(&loss, true)?;
         let lr = self.recipe.optim.lr_at(step, self.recipe.steps);
         let grad_norm = self.optimizer.update(lr)?;
+        self.agree(nets)?;
+        let mut loss = loss.detach();
+        self.world.mean(&mut loss)?;
         let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
         let measured = Record { loss, accuracy, grad_norm, lr, wait, ..Record::default() };
         self.progress.position = self.feed.position();
         let (steps, images) = (self.recipe.steps, self.recipe.batch);
         Ok(close(&mut self.progress, steps, images, nets.device, start, measured))
+    }
+
+    /// What gradients do not move becomes the same on all ranks: each one's batch norm has seen its own rows.
+    fn agree(&self, nets: &Networks) -> Result<()> {
+        for mut xs in weights::named(&nets.tokenizer_vars, false).into_values() {
+            if !xs.requires_grad() && xs.is_floating_point() && self.world.size() > 1 {
+                self.world.mean(&mut xs)?;
+            }
+        }
+        Ok(())
     }
 
     /// Codes start at the means of the latents the encoder has learned by now.
@@ -94,22 +118,29 @@ impl TokenizerTrainer {
         let latents = nets.tokenizer.latents(&images, false);
         let c = latents.size()[1];
         nets.tokenizer.vquantizer.fit(&latents.permute([0, 2, 3, 1]).reshape([-1, c]), 8);
+        self.share_codes(nets)
+    }
+
+    /// The codes of rank 0 are everybody's.
+    fn share_codes(&self, nets: &Networks) -> Result<()> {
+        self.world.broadcast(&[nets.tokenizer.vquantizer.weight.shallow_clone()])
+    }
+
+    /// Count the codes that all ranks chose.
+    fn count(&mut self, tokens: &Tensor) -> Result<()> {
+        let codes = self.used.size()[0];
+        let chosen = tokens.flatten(0, -1).bincount::<Tensor>(None, codes).to_kind(Kind::Float);
+        self.world.sum(&chosen)?;
+        self.used += chosen;
         Ok(())
     }
 
-    fn count(&mut self, tokens: &Tensor) {
-        self.used += tokens
-            .flatten(0, -1)
-            .bincount::<Tensor>(None, self.used.size()[0])
-            .to_kind(Kind::Float);
-    }
-
     /// Codes that nobody chose become latents (B, c, h, w) of this batch.
-    fn revive(&mut self, nets: &Networks, latents: &Tensor) {
+    fn revive(&mut self, nets: &Networks, latents: &Tensor) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let every = self.recipe.revive_every;
         if every == 0 || !(self.progress.step + 1).is_multiple_of(every) {
-            return;
+            return Ok(());
         }
         let c = latents.size()[1];
         let rows = latents.detach().permute([0, 2, 3, 1]).reshape([-1, c])
@@ -117,6 +148,7 @@ impl TokenizerTrainer {
         nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows);
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         self.used = self.used.zeros_like();
+        self.share_codes(nets)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// A module uses only modules that stand above it here.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "error",
     "files",
     "torch",
     "device",
+    "dist",
     "image",
     "sheet",
     "data",

@@ -4,12 +4,14 @@
 mod cli;
 mod configs;
 mod data;
+mod dist;
 mod fixture;
 mod house;
 mod lab;
 mod method;
 mod parity;
 mod precision;
+mod ranks;
 mod setup;
 mod survive;
 mod train;

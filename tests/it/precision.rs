@@ -3,6 +3,7 @@
 use crate::train::{alone, smoke};
 use paella::config::RunConfig;
 use paella::data::{Dataset, Part};
+use paella::dist::World;
 use paella::model::LevelConfig;
 use paella::networks::Networks;
 use paella::recipe::Precision;
@@ -18,7 +19,8 @@ fn train(change: impl Fn(&mut RunConfig)) -> (Vec<f64>, Tensor) {
     change(&mut config);
     let nets = Networks::new(&config, Device::Cpu).unwrap_or_else(|e| panic!("{e}"));
     let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
-    let mut trainer = Trainer::new(&nets, Feed::memory(data, config.seed).unwrap()).unwrap();
+    let mut trainer =
+        Trainer::new(&nets, Feed::memory(data, config.seed).unwrap(), &World::solo()).unwrap();
     let losses = (0..6).map(|_| trainer.step(&nets).unwrap().loss).collect();
     let rows = weights::named(&nets.denoiser_vars, false);
     let rows: Vec<Tensor> = rows.into_values().map(|xs| xs.contiguous().view([-1])).collect();

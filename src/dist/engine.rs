@@ -1,0 +1,293 @@
+//! The C++ shim's process groups, with owners in Rust. Nothing here decides anything.
+
+use crate::error::{Error, Result};
+use crate::torch::{pointers, taken};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::time::Duration;
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+/// The library with NCCL's half of the shim; empty where it was not built.
+const NCCL: &str = env!("PAELLA_NCCL");
+
+type Message = *mut c_char;
+#[repr(C)]
+struct RawStore {
+    _opaque: [u8; 0],
+}
+#[repr(C)]
+struct RawGroup {
+    _opaque: [u8; 0],
+}
+#[repr(C)]
+struct RawReducer {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn paella_store(
+        host: *const c_char,
+        port: c_int,
+        serve: bool,
+        size: c_int,
+        ms: i64,
+        prefix: *const c_char,
+        out: *mut *mut RawStore,
+    ) -> Message;
+    fn paella_store_set(store: *mut RawStore, key: *const c_char, value: *const c_char) -> Message;
+    fn paella_store_get(
+        store: *mut RawStore,
+        key: *const c_char,
+        value: *mut *mut c_char,
+    ) -> Message;
+    fn paella_store_drop(store: *mut RawStore);
+    fn paella_group(
+        store: *mut RawStore,
+        nccl: bool,
+        library: *const c_char,
+        rank: c_int,
+        size: c_int,
+        device: c_int,
+        ms: i64,
+        out: *mut *mut RawGroup,
+    ) -> Message;
+    fn paella_all_reduce(group: *mut RawGroup, tensor: *mut C_tensor) -> Message;
+    fn paella_broadcast(group: *mut RawGroup, tensors: *const *mut C_tensor, n: i64) -> Message;
+    fn paella_all_gather(
+        group: *mut RawGroup,
+        tensor: *mut C_tensor,
+        outs: *const *mut C_tensor,
+    ) -> Message;
+    fn paella_group_drop(group: *mut RawGroup, broken: bool) -> Message;
+    fn paella_reducer(
+        group: *mut RawGroup,
+        params: *const *mut C_tensor,
+        names: *const *const c_char,
+        n: i64,
+        bucket_bytes: i64,
+        out: *mut *mut RawReducer,
+    ) -> Message;
+    fn paella_reducer_forward(reducer: *mut RawReducer, sync: bool) -> Message;
+    fn paella_reducer_backward(reducer: *mut RawReducer, loss: *mut C_tensor) -> Message;
+    fn paella_reducer_buckets(
+        reducer: *mut RawReducer,
+        bytes: *mut i64,
+        n: i64,
+        count: *mut i64,
+    ) -> Message;
+    fn paella_reducer_drop(reducer: *mut RawReducer);
+    fn free(pointer: *mut c_void);
+}
+
+/// The engine's refusal: its first line is the message.
+fn checked(message: Message) -> Result<()> {
+    taken(message).map_or(Ok(()), |text| Err(refused(&text)))
+}
+
+/// An error of the engine as one of ours.
+pub fn refused(text: &str) -> Error {
+    Error::dist(text.lines().next().unwrap_or_default(), "", "")
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Where the store stands: host and port, whether this process serves it, and the corner of it that is ours.
+pub struct Meeting<'a> {
+    pub host: &'a str,
+    pub port: u16,
+    pub serve: bool,
+    pub size: usize,
+    pub prefix: &'a str,
+}
+
+/// Small texts that all ranks can write and read.
+pub struct Store(*mut RawStore);
+
+impl Store {
+    pub fn open(at: &Meeting, timeout: Duration) -> Result<Self> {
+        let (host, prefix) = (c_string(at.host), c_string(at.prefix));
+        let mut out = std::ptr::null_mut();
+        // SAFETY: C strings that live through the call; `out` receives an owned store when no message is returned.
+        checked(unsafe {
+            paella_store(
+                host.as_ptr(),
+                c_int::from(at.port),
+                at.serve,
+                at.size as c_int,
+                millis(timeout),
+                prefix.as_ptr(),
+                &mut out,
+            )
+        })?;
+        Ok(Self(out))
+    }
+
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let (key, value) = (c_string(key), c_string(value));
+        // SAFETY: a live store and two C strings.
+        checked(unsafe { paella_store_set(self.0, key.as_ptr(), value.as_ptr()) })
+    }
+
+    /// None when nobody has set it yet.
+    pub fn get(&self, key: &str) -> Result<Option<String>> {
+        let (key, mut value) = (c_string(key), std::ptr::null_mut());
+        // SAFETY: a live store, a C string, a place for the answer.
+        checked(unsafe { paella_store_get(self.0, key.as_ptr(), &mut value) })?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the shim hands over a C string from strdup.
+        let text = unsafe {
+            let text = CStr::from_ptr(value).to_string_lossy().into_owned();
+            free(value.cast());
+            text
+        };
+        Ok(Some(text))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // SAFETY: owned, dropped once.
+        unsafe { paella_store_drop(self.0) };
+    }
+}
+
+/// A process group.
+pub struct Group {
+    /// Null once it has been left.
+    raw: Cell<*mut RawGroup>,
+    /// An exchange failed: there is nobody to say goodbye to.
+    pub broken: Cell<bool>,
+}
+
+impl Group {
+    /// All ranks call this; `gpu` chooses NCCL on that GPU, else Gloo.
+    pub fn form(
+        store: &Store,
+        gpu: Option<usize>,
+        (rank, size): (usize, usize),
+        timeout: Duration,
+    ) -> Result<Self> {
+        let library = c_string(NCCL);
+        let mut out = std::ptr::null_mut();
+        // SAFETY: a live store; `out` receives an owned group when no message is returned.
+        checked(unsafe {
+            paella_group(
+                store.0,
+                gpu.is_some(),
+                library.as_ptr(),
+                rank as c_int,
+                size as c_int,
+                gpu.unwrap_or(0) as c_int,
+                millis(timeout),
+                &mut out,
+            )
+        })?;
+        Ok(Self { raw: Cell::new(out), broken: Cell::new(false) })
+    }
+
+    fn exchange(&self, act: impl FnOnce(*mut RawGroup) -> Message) -> Result<()> {
+        if self.raw.get().is_null() {
+            return Err(refused("the group has been left"));
+        }
+        checked(act(self.raw.get())).inspect_err(|_| self.broken.set(true))
+    }
+
+    /// `tensor` += those of the other ranks.
+    pub fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
+        // SAFETY: a live group and tensor.
+        self.exchange(|group| unsafe { paella_all_reduce(group, tensor.as_ptr().cast_mut()) })
+    }
+
+    /// `tensors` become those of rank 0.
+    pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
+        let all = pointers(tensors);
+        // SAFETY: a live group and n live tensors.
+        self.exchange(|group| unsafe { paella_broadcast(group, all.as_ptr(), all.len() as i64) })
+    }
+
+    /// `tensor` of each of `size` ranks; all are of one shape.
+    pub fn all_gather(&self, tensor: &Tensor, size: usize) -> Result<Vec<Tensor>> {
+        let outs: Vec<Tensor> = (0..size).map(|_| tensor.zeros_like()).collect();
+        let all = pointers(&outs);
+        // SAFETY: a live group and as many tensors as it has ranks.
+        self.exchange(|group| unsafe {
+            paella_all_gather(group, tensor.as_ptr().cast_mut(), all.as_ptr())
+        })?;
+        Ok(outs)
+    }
+
+    /// Hang up: the other ranks' exchanges fail at once, for they lose the connection.
+    pub fn leave(&self) {
+        let raw = self.raw.replace(std::ptr::null_mut());
+        if !raw.is_null() {
+            // SAFETY: owned, dropped once. What goes wrong while leaving changes nothing.
+            let _ = checked(unsafe { paella_group_drop(raw, self.broken.get()) });
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// DistributedDataParallel's reducer.
+pub struct RawReduction(*mut RawReducer);
+
+impl RawReduction {
+    pub fn new(group: &Group, params: &[(String, Tensor)], bucket_bytes: u64) -> Result<Self> {
+        let names: Vec<CString> = params.iter().map(|(name, _)| c_string(name)).collect();
+        let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let tensors: Vec<_> = params.iter().map(|(_, xs)| xs.as_ptr().cast_mut()).collect();
+        let mut out = std::ptr::null_mut();
+        // SAFETY: a live group, n names and n tensors; `out` receives an owned reducer when no message is returned.
+        group.exchange(|group| unsafe {
+            paella_reducer(
+                group,
+                tensors.as_ptr(),
+                names.as_ptr(),
+                tensors.len() as i64,
+                bucket_bytes as i64,
+                &mut out,
+            )
+        })?;
+        Ok(Self(out))
+    }
+
+    pub fn forward(&self, sync: bool) -> Result<()> {
+        // SAFETY: a live reducer.
+        checked(unsafe { paella_reducer_forward(self.0, sync) })
+    }
+
+    pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        // SAFETY: a live reducer and tensor.
+        checked(unsafe { paella_reducer_backward(self.0, loss.as_ptr().cast_mut()) })
+    }
+
+    /// Bytes of each bucket.
+    pub fn buckets(&self) -> Result<Vec<u64>> {
+        let (mut bytes, mut count) = (vec![0i64; 4096], 0i64);
+        // SAFETY: a live reducer and room for 4096 numbers.
+        checked(unsafe {
+            paella_reducer_buckets(self.0, bytes.as_mut_ptr(), bytes.len() as i64, &mut count)
+        })?;
+        Ok(bytes.into_iter().take(count as usize).map(|n| n as u64).collect())
+    }
+}
+
+impl Drop for RawReduction {
+    fn drop(&mut self) {
+        // SAFETY: owned, dropped once, before its group (the owner holds both).
+        unsafe { paella_reducer_drop(self.0) };
+    }
+}

@@ -1,0 +1,149 @@
+//! Notes that ranks leave for each other in the store: who came, how far they are, how they ended.
+
+use super::engine::Store;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a rank that fails waits for what the others say, so that the one that says nothing can be named.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The store and this rank's place in it.
+pub struct Notes {
+    pub store: Store,
+    pub rank: usize,
+    pub size: usize,
+}
+
+/// How a rank ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a failure of its own.
+    Own,
+    /// Because an exchange with others failed; what the engine said.
+    Lost(String),
+}
+
+impl End {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Own => "own".into(),
+            Self::Lost(why) => format!("lost {why}"),
+        }
+    }
+
+    fn from_text(text: &str) -> Self {
+        text.strip_prefix("lost ").map_or(Self::Own, |why| Self::Lost(why.into()))
+    }
+}
+
+impl Notes {
+    /// Wait until all ranks have come.
+    ///
+    /// Errors: some did not within `timeout`; they are named.
+    pub fn meet(&self, keeps_store: bool, timeout: Duration) -> Result<()> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let me = format!("process {} on {}", std::process::id(), host.trim());
+        self.store.set(&format!("here/{}", self.rank), &me)?;
+        let missing = self.wait("here", &(0..self.size).collect::<Vec<_>>(), timeout)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let there: Vec<usize> = (0..self.size).filter(|rank| !missing.contains(rank)).collect();
+        self.leave(keeps_store, &there);
+        let what = format!(
+            "{} of {} did not come within {} s",
+            ranks(&missing),
+            self.size,
+            timeout.as_secs_f64()
+        );
+        let hint = "start them all; look at their own messages; `dist.timeout_s` sets the wait";
+        Err(Error::dist(what, "", hint))
+    }
+
+    /// Wait for a kind of note from `whom`; answers who is still missing after `timeout`.
+    fn wait(&self, kind: &str, whom: &[usize], timeout: Duration) -> Result<Vec<usize>> {
+        let (start, mut missing) = (Instant::now(), whom.to_vec());
+        loop {
+            let mut still = Vec::new();
+            for rank in missing {
+                if self.store.get(&format!("{kind}/{rank}"))?.is_none() {
+                    still.push(rank);
+                }
+            }
+            if still.is_empty() || start.elapsed() >= timeout {
+                return Ok(still);
+            }
+            missing = still;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How far this rank is.
+    pub fn at_step(&self, step: u64) -> Result<()> {
+        self.store.set(&format!("at/{}", self.rank), &step.to_string())
+    }
+
+    /// Where a rank was last seen.
+    pub fn seen(&self, rank: usize) -> String {
+        let note = |kind: &str| self.store.get(&format!("{kind}/{rank}")).ok().flatten();
+        let place = note("here").unwrap_or_else(|| "never seen".into());
+        note("at").map_or(place.clone(), |step| format!("{place}, last seen at step {step}"))
+    }
+
+    /// Say how this rank ended, and hear how the others did. A rank that says nothing in time is not in the answer.
+    ///
+    /// Errors: the store is gone, and with it the process that keeps it.
+    pub fn ended(&self, how: &End) -> Result<BTreeMap<usize, End>> {
+        self.store.set(&format!("end/{}", self.rank), &how.to_text())?;
+        self.wait("end", &(0..self.size).collect::<Vec<_>>(), GRACE)?;
+        let mut all = BTreeMap::new();
+        for rank in 0..self.size {
+            if let Some(text) = self.store.get(&format!("end/{rank}"))? {
+                all.insert(rank, End::from_text(&text));
+            }
+        }
+        Ok(all)
+    }
+
+    /// This rank has heard enough. The one that keeps the store waits until `others` have, too.
+    pub fn leave(&self, keeps_store: bool, others: &[usize]) {
+        let said = self.store.set(&format!("left/{}", self.rank), "");
+        if said.is_ok() && keeps_store {
+            let _ = self.wait("left", others, GRACE);
+        }
+    }
+}
+
+/// `rank 3`, `ranks 3 and 5`, `ranks 1, 2 and 40 more`.
+pub fn ranks(all: &[usize]) -> String {
+    let text = |some: &[usize]| some.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    match all {
+        [one] => format!("rank {one}"),
+        [some @ .., last] if all.len() <= 8 => format!("ranks {} and {last}", text(some)),
+        _ => format!(
+            "ranks {} and {} more",
+            text(&all[..all.len().min(6)]),
+            all.len().saturating_sub(6)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_listed_until_they_are_too_many() {
+        assert_eq!(ranks(&[3]), "rank 3");
+        assert_eq!(ranks(&[0, 3, 5]), "ranks 0, 3 and 5");
+        assert_eq!(ranks(&(0..20).collect::<Vec<_>>()), "ranks 0, 1, 2, 3, 4, 5 and 14 more");
+    }
+
+    #[test]
+    fn an_end_is_read_as_it_was_written() {
+        for end in [End::Own, End::Lost("Connection closed".into())] {
+            assert_eq!(End::from_text(&end.to_text()), end);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Gradients averaged over all ranks while backward still runs.
+
+use super::engine::{RawReduction, refused};
+use super::notes::ranks;
+use super::world::World;
+use crate::error::{Error, Result};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use tch::{TchError, Tensor};
+
+/// Averages the gradients of a list of parameters, which begin as those of rank 0. Alone, it only runs backward.
+///
+/// Source:  `torch.nn.parallel.DistributedDataParallel` (c10d::Reducer), with `find_unused_parameters` and
+///          `gradient_as_bucket_view`.
+pub struct Reducer {
+    // in this order: the reducer is dropped before the world that holds its group
+    raw: Option<RawReduction>,
+    world: World,
+}
+
+impl Reducer {
+    /// `params`: names and tensors, in one order on all ranks.
+    ///
+    /// Errors: ranks whose parameters differ in number, shape or kind.
+    pub fn new(world: &World, params: &[(String, Tensor)]) -> Result<Self> {
+        let make = |joined: &std::rc::Rc<super::world::Joined>| -> Result<RawReduction> {
+            alike(world, params)?;
+            let raw = RawReduction::new(&joined.group, params, joined.bucket_bytes)?;
+            let tensors: Vec<Tensor> = params.iter().map(|(_, xs)| xs.shallow_clone()).collect();
+            joined.group.broadcast(&tensors)?;
+            Ok(raw)
+        };
+        Ok(Self { raw: world.joined().map(make).transpose()?, world: world.clone() })
+    }
+
+    /// Before the forward pass of a micro batch; `last`: the one whose backward pass exchanges gradients.
+    pub fn forward(&self, last: bool) -> Result<()> {
+        self.raw.as_ref().map_or(Ok(()), |raw| raw.forward(last).inspect_err(|_| self.broken()))
+    }
+
+    /// The backward pass. Gradients add up over micro batches; after the last one they are means over all ranks.
+    ///
+    /// A parameter that a rank did not use counts as a gradient of zero; one that no rank used keeps none.
+    pub fn backward(&self, loss: &Tensor, last: bool) -> Result<()> {
+        let Some(raw) = &self.raw else { return Ok(loss.f_backward()?) };
+        if last {
+            raw.backward(loss).inspect_err(|_| self.broken())?;
+        }
+        loss.f_backward().map_err(|e| self.told_apart(&e))
+    }
+
+    /// Bytes of each bucket of gradients; empty when alone.
+    pub fn buckets(&self) -> Result<Vec<u64>> {
+        self.raw.as_ref().map_or(Ok(Vec::new()), RawReduction::buckets)
+    }
+
+    /// An exchange that failed inside backward, or libtorch's own trouble, such as memory.
+    fn told_apart(&self, error: &TchError) -> Error {
+        let text = error.to_string();
+        let signs = ["gloo", "NCCL", "Connection", "imed out", "Socket", "socket"];
+        if signs.iter().any(|sign| text.contains(sign)) {
+            self.broken();
+            return refused(&text);
+        }
+        Error::torch(error, "backward")
+    }
+
+    fn broken(&self) {
+        if let Some(joined) = self.world.joined() {
+            joined.group.broken.set(true);
+        }
+    }
+}
+
+/// Errors: ranks whose parameters have other names or shapes than those of rank 0.
+fn alike(world: &World, params: &[(String, Tensor)]) -> Result<()> {
+    let mut hasher = DefaultHasher::new();
+    params.iter().for_each(|(name, xs)| (name, xs.size(), xs.kind() as i32).hash(&mut hasher));
+    let all = world.gather(&format!("{} {:x}", params.len(), hasher.finish()))?;
+    let differ: Vec<usize> = (0..all.len()).filter(|&i| all[i] != all[0]).collect();
+    if differ.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} and rank 0 train different networks", ranks(&differ));
+    Err(Error::model(what, "", "start all ranks with the same program and config"))
+}

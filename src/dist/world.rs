@@ -1,0 +1,265 @@
+//! All processes of a run, seen from one of them: what they exchange besides gradients.
+
+use super::engine::{Group, Meeting, Store};
+use super::last::at_place;
+use super::launch::Launch;
+use super::notes::{Notes, ranks};
+use super::{Backend, DistConfig};
+use crate::device::gpus;
+use crate::error::{Error, Result};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tch::{Device, Kind, Tensor};
+
+/// One rank's view of all ranks. Handles are cheap to clone. Alone, every exchange is nothing at all.
+#[derive(Clone, Default)]
+pub struct World(Option<Rc<Joined>>);
+
+pub(super) struct Joined {
+    pub group: Group,
+    pub notes: Notes,
+    pub launch: Launch,
+    device: Device,
+    pub timeout: Duration,
+    pub bucket_bytes: u64,
+    /// When the last note on the step was left.
+    noted: Cell<Option<Instant>>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.size())
+    }
+}
+
+impl World {
+    /// A single process.
+    pub fn solo() -> Self {
+        Self(None)
+    }
+
+    /// Meet the other ranks of `launch`; `device` is the kind of device the run asks for, of which each rank of a
+    /// machine takes its own.
+    ///
+    /// Errors: ranks that do not come (named), a backend that does not fit the device or is not there.
+    pub fn join(launch: &Launch, config: &DistConfig, device: Device) -> Result<Self> {
+        let device = own_device(launch, device)?;
+        let gpu = nccl_gpu(config.backend, device)?;
+        let timeout = Duration::from_secs(config.timeout_s.max(1));
+        let place = format!("{}:{}", launch.host, launch.port);
+        let at = Meeting {
+            host: &launch.host,
+            port: launch.port,
+            serve: launch.rank == 0 && !launch.agent,
+            size: launch.size,
+            prefix: &launch.prefix,
+        };
+        let who = if launch.agent { "torchrun's agent" } else { "rank 0" };
+        let no_store = |e: Error| {
+            let what = match at.serve {
+                true => format!("rank 0 cannot open the meeting place: {}", e.faults()[0].what),
+                false => format!("{who} was not reached within {} s", timeout.as_secs()),
+            };
+            let hint = "is MASTER_ADDR the host of rank 0, and MASTER_PORT free there and open between the hosts?";
+            Error::dist(what, &place, hint)
+        };
+        let store = Store::open(&at, timeout).map_err(no_store)?;
+        let notes = Notes { store, rank: launch.rank, size: launch.size };
+        notes.meet(at.serve, timeout).map_err(|e| at_place(e, &place))?;
+        let group = Group::form(&notes.store, gpu, (launch.rank, launch.size), timeout)
+            .map_err(|e| at_place(e, &place))?;
+        Ok(Self(Some(Rc::new(Joined {
+            group,
+            notes,
+            launch: launch.clone(),
+            device,
+            timeout,
+            bucket_bytes: config.bucket_mb.max(1) << 20,
+            noted: Cell::new(None),
+        }))))
+    }
+
+    pub(super) fn joined(&self) -> Option<&Rc<Joined>> {
+        self.0.as_ref()
+    }
+
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |world| world.launch.rank)
+    }
+
+    /// Processes in all.
+    pub fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, |world| world.launch.size)
+    }
+
+    /// The one that writes files and talks.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// The device of this rank; None for a process alone, which chooses for itself.
+    pub fn device(&self) -> Option<Device> {
+        self.0.as_ref().map(|world| world.device)
+    }
+
+    /// `xs` becomes the sum over all ranks.
+    pub fn sum(&self, xs: &Tensor) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |world| world.group.all_reduce(xs))
+    }
+
+    /// `xs`, floating, becomes the mean over all ranks.
+    pub fn mean(&self, xs: &mut Tensor) -> Result<()> {
+        self.sum(xs)?;
+        if self.size() > 1 {
+            let _ = tch::no_grad(|| xs.f_div_scalar_(self.size() as f64))?;
+        }
+        Ok(())
+    }
+
+    /// For each flag, whether any rank has it set.
+    pub fn any<const N: usize>(&self, flags: [bool; N]) -> Result<[bool; N]> {
+        let Some(world) = &self.0 else { return Ok(flags) };
+        let all = Tensor::from_slice(&flags.map(i64::from)).to_device(world.device);
+        world.group.all_reduce(&all)?;
+        let all = Vec::<i64>::try_from(all.to_device(Device::Cpu))?;
+        Ok(std::array::from_fn(|i| all[i] > 0))
+    }
+
+    /// `tensors` become those of rank 0.
+    pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
+        match &self.0 {
+            Some(world) if !tensors.is_empty() => world.group.broadcast(tensors),
+            _ => Ok(()),
+        }
+    }
+
+    /// What each rank says, in the order of ranks.
+    pub fn gather(&self, text: &str) -> Result<Vec<String>> {
+        let Some(world) = &self.0 else { return Ok(vec![text.to_string()]) };
+        let numbers =
+            |xs: &Tensor| world.group.all_gather(&xs.to_device(world.device), self.size());
+        let lengths = numbers(&Tensor::from_slice(&[text.len() as i64]))?;
+        let lengths: Vec<i64> = lengths.iter().map(|xs| xs.int64_value(&[0])).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(longest as usize, 0);
+        let all = numbers(&Tensor::from_slice(&bytes))?;
+        let read = |(xs, length): (&Tensor, &i64)| -> Result<String> {
+            let bytes = Vec::<u8>::try_from(xs.narrow(0, 0, *length).to_device(Device::Cpu))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        all.iter().zip(&lengths).map(read).collect()
+    }
+
+    /// Compare tensors bit for bit over all ranks; `place` says what they are.
+    ///
+    /// Errors: ranks whose tensors differ from those of rank 0, by number.
+    pub fn same(&self, tensors: &[Tensor], place: &str) -> Result<()> {
+        if self.size() == 1 {
+            return Ok(());
+        }
+        let prints = self.gather(&format!("{:?}", fingerprint(tensors)))?;
+        let differ: Vec<usize> = (0..prints.len()).filter(|&i| prints[i] != prints[0]).collect();
+        if differ.is_empty() {
+            return Ok(());
+        }
+        let what = format!("{} and rank 0 have come apart: their weights differ", ranks(&differ));
+        let hint = "resume from the last checkpoint; if it happens again, check that machine's memory and GPU";
+        Err(Error::model(what, place, hint))
+    }
+
+    /// Leave a note on how far this rank is, once a second at most.
+    pub fn at_step(&self, step: u64) -> Result<()> {
+        let Some(world) = &self.0 else { return Ok(()) };
+        if world.noted.get().is_some_and(|noted| noted.elapsed() < Duration::from_secs(1)) {
+            return Ok(());
+        }
+        world.noted.set(Some(Instant::now()));
+        world.notes.at_step(step).map_err(|e| world.store_gone(&e))
+    }
+}
+
+/// GPU `local_rank` of the machine, or the CPU.
+fn own_device(launch: &Launch, device: Device) -> Result<Device> {
+    let Device::Cuda(_) = device else { return Ok(device) };
+    let hint =
+        "LOCAL_RANK numbers the processes of a machine, one for each GPU; torchrun and srun set it";
+    let local = match launch.local_rank {
+        Some(local) => local,
+        None if launch.size == 1 => 0,
+        None => {
+            return Err(Error::dist("which GPU is this rank's?", "LOCAL_RANK is not set", hint));
+        }
+    };
+    let count = gpus();
+    if (local as i64) < count {
+        return Ok(Device::Cuda(local));
+    }
+    Err(Error::dist(format!("no GPU {local}: libtorch sees {count}"), "LOCAL_RANK", hint))
+}
+
+/// The GPU to speak NCCL on; None for Gloo.
+fn nccl_gpu(backend: Backend, device: Device) -> Result<Option<usize>> {
+    match (backend, device) {
+        (Backend::Auto | Backend::Nccl, Device::Cuda(n)) => Ok(Some(n)),
+        (Backend::Auto | Backend::Gloo, Device::Cpu) => Ok(None),
+        (wrong, device) => {
+            let what = format!("{wrong:?} cannot exchange tensors of {device:?}");
+            Err(Error::dist(what, "dist.backend", "Auto takes Nccl on GPUs and Gloo on CPUs"))
+        }
+    }
+}
+
+/// A number that two lists of tensors share only if all bits are the same, but for rare chance.
+fn fingerprint(tensors: &[Tensor]) -> Vec<i64> {
+    let _no_grad = tch::no_grad_guard();
+    let print = |xs: &Tensor| {
+        let bits = xs.detach().contiguous().view(-1).view_dtype(Kind::Int).to_kind(Kind::Int64);
+        let place = Tensor::arange(bits.numel() as i64, (Kind::Int64, bits.device())) * 2 + 1;
+        (bits * place).sum(Kind::Int64)
+    };
+    let prints: Vec<Tensor> =
+        tensors.iter().filter(|xs| xs.kind() == Kind::Float).map(print).collect();
+    match prints.is_empty() {
+        true => Vec::new(),
+        false => {
+            Vec::try_from(Tensor::stack(&prints, 0).to_device(Device::Cpu)).unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_flipped_bit_changes_the_fingerprint() {
+        let xs = || Tensor::from_slice(&[1.0f32, -0.0, 3.5, 3.5]);
+        let ys = Tensor::from_slice(&[1.0f32, 0.0, 3.5, 3.5]);
+        let swapped = Tensor::from_slice(&[-0.0f32, 1.0, 3.5, 3.5]);
+        assert_eq!(fingerprint(&[xs()]), fingerprint(&[xs()]));
+        assert_ne!(fingerprint(&[xs()]), fingerprint(&[ys]));
+        assert_ne!(fingerprint(&[xs()]), fingerprint(&[swapped]));
+    }
+
+    #[test]
+    fn alone_every_exchange_is_nothing() {
+        let world = World::solo();
+        let mut xs = Tensor::from_slice(&[2.0f32]);
+        world.sum(&xs).expect("sum");
+        world.mean(&mut xs).expect("mean");
+        assert_eq!(xs.double_value(&[0]), 2.0);
+        assert_eq!(world.any([true, false]), Ok([true, false]));
+        assert_eq!(world.gather("me"), Ok(vec!["me".to_string()]));
+        assert_eq!((world.rank(), world.size(), world.is_first()), (0, 1, true));
+    }
+
+    #[test]
+    fn a_backend_must_fit_the_device() {
+        assert_eq!(nccl_gpu(Backend::Auto, Device::Cpu), Ok(None));
+        assert_eq!(nccl_gpu(Backend::Auto, Device::Cuda(3)), Ok(Some(3)));
+        let error = nccl_gpu(Backend::Nccl, Device::Cpu).expect_err("refused").to_string();
+        assert!(error.contains("Nccl cannot") && error.contains("dist.backend"), "{error}");
+    }
+}

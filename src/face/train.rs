@@ -1,0 +1,129 @@
+//! `paella train`: alone, or as one of the processes that a launcher starts.
+#![allow(clippy::print_stdout)]
+
+use super::cli::Common;
+use super::progress::Progress;
+use super::signals::stop_on_terminate;
+use crate::config::RunConfig;
+use crate::dist::{Launch, World};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::lab::watch::{Watch, stop_asked};
+use crate::train::{self, Options, Outcome, Resume};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[derive(Args)]
+pub struct Train {
+    /// The config of the run, such as configs/emoji-32.ron
+    config: PathBuf,
+    /// Go on from the latest checkpoint in the folder; with `auto`, begin where there is none
+    #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "latest")]
+    resume: Option<ResumeFrom>,
+    /// The run's folder [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Stop with a checkpoint after so many minutes of training
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    minutes: Option<f64>,
+    /// Stop with a checkpoint after so many steps of this call
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ResumeFrom {
+    /// There must be one
+    Latest,
+    /// Begin where there is none
+    Auto,
+}
+
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of minutes".to_string())?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
+}
+
+/// Train as one of the processes of a launcher, where one has started it.
+pub fn train(args: &Train, common: &Common) -> Result<()> {
+    let mut config = RunConfig::read(&args.config)?;
+    if let Some(name) = &common.device {
+        config.device = name.parse()?;
+    }
+    config.seed = common.seed.unwrap_or(config.seed);
+    stop_on_terminate();
+    let launch = Launch::from_env(|name| std::env::var(name).ok())?;
+    let join = |launch: &Launch| World::join(launch, &config.dist, config.device.open()?);
+    let world = launch.as_ref().map_or_else(|| Ok(World::solo()), join)?;
+    let options = Options {
+        out: args.out.clone(),
+        resume: match args.resume {
+            None => Resume::No,
+            Some(ResumeFrom::Auto) => Resume::Auto,
+            Some(ResumeFrom::Latest) => Resume::Must,
+        },
+        max_seconds: args.minutes.map(|m| m * 60.0),
+        max_steps: args.steps,
+        world: world.clone(),
+    };
+    let outcome = run(&config, &options, common.json).map_err(|error| end(&world, &error))?;
+    if world.is_first() {
+        report(&outcome, &args.config, common.json);
+    }
+    Ok(())
+}
+
+/// Rank 0 shows how it goes.
+fn run(config: &RunConfig, options: &Options, json: bool) -> Result<Outcome> {
+    let mut progress = options.world.is_first().then(|| Progress::new(json));
+    let mut phase = String::new();
+    train::run(config, options, &mut |record| {
+        if let Some(progress) = &mut progress {
+            if record.phase != phase {
+                (phase, *progress) = (record.phase.clone(), Progress::new(json));
+            }
+            progress.record(record, None);
+        }
+        !stop_asked()
+    })
+}
+
+/// The error to show; a rank for which another one speaks ends here, without a word.
+fn end(world: &World, error: &Error) -> Error {
+    let last = world.last_word(error);
+    if world.size() > 1 {
+        tell_launcher(&last.error);
+    }
+    if !last.aloud {
+        std::process::exit(1);
+    }
+    last.error
+}
+
+/// Torchrun shows what a process wrote to this file.
+fn tell_launcher(error: &Error) {
+    let Some(path) = std::env::var_os("TORCHELASTIC_ERROR_FILE") else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let message = serde_json::json!({
+        "message": { "message": error.to_string(), "extraInfo": { "timestamp": now.to_string() } }
+    });
+    let _ = files::write(Path::new(&path), message.to_string().as_bytes());
+}
+
+fn report(outcome: &Outcome, config: &Path, json: bool) {
+    let model = outcome.model.as_ref().map(|m| m.display().to_string());
+    if json {
+        let end = serde_json::json!({ "finished": outcome.finished, "folder": outcome.folder, "model": model });
+        println!("{end}");
+        return;
+    }
+    let how = if outcome.finished { "finished" } else { "stopped" };
+    println!("{how}: {}", outcome.folder.display());
+    if let Some(model) = model {
+        println!("model: {model}\n  try it: paella --model {model}");
+    }
+    if !outcome.finished {
+        println!("  go on: paella train {} --resume", config.display());
+    }
+}
