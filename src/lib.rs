@@ -17,6 +17,7 @@
 //! | [`optim`] | AdamW, warm-up, moving average of the weights | new weights |
 //! | [`plan`], [`sample`] | the table of passes, and the dozen lines that follow it | tokens |
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
+//! | [`cost`] | parameters, work, memory, traffic and time of a run, before it is started | `Budget` |
 //! | [`networks`] | the three networks as one model folder | encode, decode, cond |
 //! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
 //! | [`train`], [`checkpoint`] | a whole run that stops and goes on exactly | a model folder |
@@ -30,6 +31,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 pub mod data;
 pub mod device;
 pub mod error;

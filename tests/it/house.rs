@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A module uses only modules that stand above it here.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "error",
     "files",
     "torch",
@@ -24,6 +24,7 @@ const ORDER: [&str; 27] = [
     "metrics",
     "recipe",
     "config",
+    "cost",
     "networks",
     "generate",
     "train",

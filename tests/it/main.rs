@@ -3,6 +3,7 @@
 
 mod cli;
 mod configs;
+mod cost;
 mod data;
 mod fixture;
 mod house;
