@@ -59,9 +59,7 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
     };
     let split = match phase {
         Phase::Tokenizer => Split { rows: batch, micro: batch, passes: 1 },
-        Phase::Denoiser => {
-            config.train.split(gpus).map_err(|fault| Error::Config(vec![fault]))?
-        }
+        Phase::Denoiser => config.train.split(gpus).map_err(|fault| Error::Config(vec![fault]))?,
     };
     let memory = Memory::new(&stage, split.micro as i64);
     if !memory.fits(wish.gpu) {

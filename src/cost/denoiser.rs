@@ -85,7 +85,9 @@ pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> Denoiser {
             + layer_norm(c_in, tokens)
             + linear(patch, c, positions)
             + layer_norm(c, positions),
-        levels: (0..config.levels.len()).map(|i| level(config, i, positions >> (2 * i), s)).collect(),
+        levels: (0..config.levels.len())
+            .map(|i| level(config, i, positions >> (2 * i), s))
+            .collect(),
         // logits and their logarithms are f32 and are both kept
         output: layer_norm(c, positions)
             + linear(c, patch, positions)

@@ -1,5 +1,8 @@
 //! What graphics cards can do, as their makers say. Peaks are those of dense matrices.
 
+use crate::device::gpu_name;
+use tch::Device;
+
 /// One kind of card, and the machine it usually comes in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gpu {
@@ -185,6 +188,14 @@ pub fn recognise(full: &str) -> Option<&'static Gpu> {
         full.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))
     };
     DEVICES.iter().find(|gpu| !gpu.words.is_empty() && gpu.words.iter().all(|word| has(word)))
+}
+
+/// The kind of the card behind a device; none for a CPU and for kinds that are not listed.
+pub fn find_card(device: Device) -> Option<&'static Gpu> {
+    match device {
+        Device::Cuda(number) => recognise(&gpu_name(number)?),
+        _ => None,
+    }
 }
 
 impl Gpu {

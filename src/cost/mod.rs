@@ -12,14 +12,16 @@ mod exchange;
 mod hardware;
 mod layers;
 mod memory;
+mod meter;
 mod work;
 
 pub use budget::{Budget, Wish, budget, largest, mfu};
 pub use denoiser::{Denoiser, Level, denoiser};
 pub use encoders::{Tokenizer, text, tokenizer};
 pub use exchange::{BUCKET, Exchange, exchange};
-pub use hardware::{DEVICES, Gpu, find, recognise};
-pub use memory::Memory;
+pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
+pub use memory::{Memory, usable};
+pub use meter::Meter;
 pub use work::{Part, Work, text_bytes, work};
 
 use std::iter::Sum;

@@ -4,6 +4,7 @@ use super::denoiser::{Denoiser, denoiser};
 use super::encoders::{Tokenizer, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
+use crate::data::Source;
 use crate::recipe::Precision;
 
 /// Bytes of a caption where the config sets no length. A LAION caption has some 60, but a batch is as long as its
@@ -102,12 +103,17 @@ fn train_tokenizer(images: &Tokenizer) -> Work {
 fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
     let (recipe, model) = (&config.train, &config.model);
     let precision = recipe.precision.clone();
+    // pictures in memory become tokens once, before the first step
+    let encode = match config.data.source {
+        Source::Shards { .. } => images.encode.flops,
+        Source::Emoji | Source::Fashion | Source::Idx(_) | Source::Folder(_) => 0,
+    };
     let side = config.data.size / config.tokenizer.model.factor();
     let net = denoiser(model, (side, side), s);
     let words = text(&config.text, s);
     let Denoiser { cond, input, levels, output } = &net;
     let mut parts = vec![
-        part("tokenizer, encoding", images.total().params, images.encode.flops, false),
+        part("tokenizer, encoding", images.total().params, encode, false),
         part("text encoder", words.params, words.flops, recipe.train_text),
         part(
             "denoiser: in and out",
@@ -125,7 +131,7 @@ fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
         phase: Phase::Denoiser,
         parts,
         recomputed: net.recomputed(&precision.recompute),
-        outside: images.encode.flops,
+        outside: encode,
         kept: net.kept(&precision.recompute, precision.bf16) + read,
         // the gradients of probabilities, twice, and of logits
         loss: 12 * model.num_labels * side * side,

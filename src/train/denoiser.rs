@@ -8,6 +8,7 @@ use super::gallery::{Gallery, gallery};
 use super::stage::{Stage, State, close, part};
 use super::tally::Tally;
 use crate::checkpoint::{Phase, Progress};
+use crate::cost::Meter;
 use crate::device::seed_step;
 use crate::error::{Error, Result};
 use crate::loss::{cross_entropy, weighted_mean};
@@ -32,6 +33,7 @@ pub struct Trainer {
     optimizer: AdamW,
     pub ema: Ema,
     progress: Progress,
+    meter: Meter,
     /// Some pictures of the last step, to look at.
     seen: Option<Batch>,
 }
@@ -51,6 +53,7 @@ impl Trainer {
             optimizer: AdamW::new(&nets.trained_vars(), &recipe.optim),
             ema: Ema::new(&nets.trained_vars(), recipe.ema_decay),
             progress: Progress::start(Phase::Denoiser),
+            meter: Meter::new(&nets.config, Phase::Denoiser, nets.device, 1),
             seen: None,
             recipe,
             seed,
@@ -126,7 +129,10 @@ impl Trainer {
     fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Record {
         let (steps, images) = (self.recipe.steps, self.recipe.global_batch);
         self.progress.position = self.feed.position();
-        close(&mut self.progress, steps, images, nets.device, start, measured)
+        if let Some(seen) = &self.seen {
+            self.meter.read_texts(&nets.config, seen.ids.size()[1]);
+        }
+        close(&mut self.progress, steps, images, &self.meter, start, measured)
     }
 }
 

@@ -66,7 +66,7 @@ pub fn run(
     let path = folder.join("config.ron");
     files::write(&path, config::to_ron(config).as_bytes()).map_err(|e| unwritable(&path, &e))?;
     checkpoint::sweep(&checkpoints);
-    let journal = Journal::open(&folder)?;
+    let journal = Journal::open(&folder, config.train.log.tensorboard)?;
     let nets = Networks::new(config, config.device.open()?)?;
     room_for_checkpoints(&nets, &checkpoints)?;
     let data = Rc::new(Dataset::open(&config.data, Part::Train)?);

@@ -14,7 +14,8 @@ use tch::{Device, Tensor, nn};
 fn variables(build: impl FnOnce(&Place)) -> Vec<(String, Tensor)> {
     let vars = nn::VarStore::new(Device::Cpu);
     build(&Place::skeleton(&vars));
-    let mut all: Vec<_> = vars.variables().into_iter().filter(|(_, xs)| xs.requires_grad()).collect();
+    let mut all: Vec<_> =
+        vars.variables().into_iter().filter(|(_, xs)| xs.requires_grad()).collect();
     let mut seen = std::collections::HashSet::new();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all.retain(|(name, _)| name != "encoder.embed_tokens.weight" && seen.insert(name.clone()));
