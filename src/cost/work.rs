@@ -77,7 +77,7 @@ pub fn text_bytes(config: &RunConfig, assumed: Option<i64>) -> i64 {
 pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
     let images = tokenizer(&config.tokenizer.model, config.data.size);
     match phase {
-        Phase::Tokenizer => train_tokenizer(&images),
+        Phase::Tokenizer => train_tokenizer(config, &images),
         Phase::Denoiser => train_denoiser(config, &images, s),
     }
 }
@@ -86,11 +86,15 @@ fn part(name: &str, params: i64, flops: i64, trained: bool) -> Part {
     Part { name: name.into(), params, trained, flops }
 }
 
-fn train_tokenizer(images: &Tokenizer) -> Work {
+fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     let all = images.total();
+    let waiting = denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
     Work {
         phase: Phase::Tokenizer,
-        parts: vec![part("tokenizer", all.params, all.flops, true)],
+        parts: vec![
+            part("tokenizer", all.params, all.flops, true),
+            part("networks of later stages", waiting.params, 0, false),
+        ],
         precision: Precision::default(),
         recomputed: 0,
         outside: 0,

@@ -198,7 +198,7 @@ fn time(b: &Budget, utilisation: f64) -> Vec<Vec<String>> {
             "MFU".into(),
             format!("{:.1} % (products alone {:.0} %)", 100.0 * b.mfu(rate), 100.0 * utilisation),
         ),
-        ("run".into(), format!("{:.1} days", b.days())),
+        ("run".into(), lasting(b.days())),
     ]
     .map(|(name, value)| vec![name, value])
     .into()
@@ -206,6 +206,15 @@ fn time(b: &Budget, utilisation: f64) -> Vec<Vec<String>> {
 
 fn giga(flops: i64) -> String {
     format!("{:.1}", flops as f64 / 1e9)
+}
+
+/// `6.7 days`, `3.2 hours` or `4 minutes`.
+fn lasting(days: f64) -> String {
+    match days {
+        1.0.. => format!("{days:.1} days"),
+        0.05.. => format!("{:.1} hours", 24.0 * days),
+        _ => format!("{:.0} minutes", 24.0 * 60.0 * days),
+    }
 }
 
 /// 1300000 -> 1,300,000.
@@ -227,5 +236,11 @@ mod tests {
     fn large_numbers_are_grouped() {
         let text = [7, 1_000, 1_300_000].map(super::thousands);
         assert_eq!(text, ["7", "1,000", "1,300,000"]);
+    }
+
+    #[test]
+    fn times_have_the_unit_that_suits_them() {
+        let text = [6.71, 0.5, 0.003].map(super::lasting);
+        assert_eq!(text, ["6.7 days", "12.0 hours", "4 minutes"]);
     }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod configs;
 mod cost;
 mod data;
+mod events;
 mod fixture;
 mod house;
 mod lab;
