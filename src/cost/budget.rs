@@ -112,8 +112,7 @@ impl Budget {
 
     /// Share of the peak that goes into useful operations, at so many pictures a second of one card.
     pub fn mfu(&self, images_per_s: f64) -> f64 {
-        let precision = &self.work.precision;
-        mfu(self.work.useful(), images_per_s, self.gpu.peak(precision.bf16, precision.tf32))
+        mfu(self.work.useful(), images_per_s, self.gpu.peak_of(&self.work.precision))
     }
 
     /// Pictures a second of one card for a run of so many days.

@@ -1,6 +1,7 @@
 //! What graphics cards can do, as their makers say. Peaks are those of dense matrices.
 
 use crate::device::gpu_name;
+use crate::recipe::Precision;
 use tch::Device;
 
 /// One kind of card, and the machine it usually comes in.
@@ -199,13 +200,17 @@ pub fn find_card(device: Device) -> Option<&'static Gpu> {
 }
 
 impl Gpu {
-    /// Peak operations a second under a precision.
+    /// Peak operations a second of products in bf16, or in f32 with TF32 on or off.
     pub fn peak(&self, bf16: bool, tf32: bool) -> f64 {
         match (bf16, tf32) {
             (true, _) => self.bf16,
             (false, true) => self.tf32,
             (false, false) => self.f32,
         }
+    }
+
+    pub fn peak_of(&self, precision: &Precision) -> f64 {
+        self.peak(precision.bf16, precision.tf32)
     }
 }
 

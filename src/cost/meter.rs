@@ -20,8 +20,7 @@ impl Meter {
     /// For `ranks` cards of the kind that this one is of.
     pub fn new(config: &RunConfig, phase: Phase, device: Device, ranks: usize) -> Self {
         let stage = work(config, phase, super::text_bytes(config, None));
-        let (bf16, tf32) = (stage.precision.bf16, config.train.precision.tf32);
-        let peak = find_card(device).map(|gpu| gpu.peak(bf16, tf32) * ranks as f64);
+        let peak = find_card(device).map(|gpu| gpu.peak_of(&stage.precision) * ranks as f64);
         Self { device, phase, useful: stage.useful(), peak }
     }
 

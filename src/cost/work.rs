@@ -95,7 +95,7 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
             part("tokenizer", all.params, all.flops, true),
             part("networks of later stages", waiting.params, 0, false),
         ],
-        precision: Precision::default(),
+        precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
         recomputed: 0,
         outside: 0,
         kept: all.kept.bytes(false),

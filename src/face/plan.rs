@@ -120,7 +120,7 @@ fn tell(view: View, config: &RunConfig, b: &Budget, wish: &Wish, days: Option<f6
     let mut view = view.note(format!(
         "assumed: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
         100.0 * wish.utilisation,
-        peak(b) / 1e12
+        b.gpu.peak_of(&b.work.precision) / 1e12
     ));
     if let Some(days) = days {
         let rate = b.images_per_s_in(days);
@@ -130,10 +130,6 @@ fn tell(view: View, config: &RunConfig, b: &Budget, wish: &Wish, days: Option<f6
         ));
     }
     view
-}
-
-fn peak(b: &Budget) -> f64 {
-    b.gpu.peak(b.work.precision.bf16, b.work.precision.tf32)
 }
 
 fn parts(b: &Budget) -> Vec<Vec<String>> {

@@ -20,9 +20,9 @@ pub struct Events {
 }
 
 impl Events {
-    /// A new file in `folder`. A run that was resumed names its first step: what earlier files say of that step and
-    /// later ones was lost, and is not shown.
-    pub fn open(folder: &Path, resumed: Option<u64>) -> Result<Self> {
+    /// A new file in `folder`, which begins with step `first`: what other files there say of that step and later ones
+    /// was lost when a run was killed, and is not shown.
+    pub fn open(folder: &Path, first: u64) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = std::process::id();
@@ -32,10 +32,8 @@ impl Events {
         let file = OpenOptions::new().create_new(true).append(true).open(&path);
         let mut events = Self { file: file.map_err(|e| unwritable(&path, &e))?, path };
         events.write(0, &bytes(3, b"brain.Event:2"))?;
-        if let Some(step) = resumed {
-            const START: u64 = 1;
-            events.write(step, &bytes(7, &varint(1, START)))?;
-        }
+        const START: u64 = 1;
+        events.write(first, &bytes(7, &varint(1, START)))?;
         Ok(events)
     }
 

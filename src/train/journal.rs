@@ -50,8 +50,7 @@ impl Journal {
         }
         if self.events.as_ref().is_none_or(|(phase, _)| *phase != record.phase) {
             let folder = self.path.with_file_name("tensorboard").join(&record.phase);
-            let resumed = (record.step > 1).then_some(record.step);
-            self.events = Some((record.phase.clone(), Events::open(&folder, resumed)?));
+            self.events = Some((record.phase.clone(), Events::open(&folder, record.step)?));
         }
         self.events.as_mut().map_or(Ok(()), |(_, events)| events.record(record))
     }

@@ -99,7 +99,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn numbers_and_pictures_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut events = Events::open(folder.path(), Some(300)).unwrap();
+    let mut events = Events::open(folder.path(), 300).unwrap();
     let record = Record {
         step: 300,
         loss: 2.5,
