@@ -30,7 +30,7 @@ pub struct Plan {
     /// Bytes of a caption, where the config sets no length [default: 128]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=768))]
     text_bytes: Option<i64>,
-    /// Also say which utilisation a run of so many days has
+    /// Also say which utilisation the last stage has when it takes so many days
     #[arg(long, value_name = "D", value_parser = days)]
     days: Option<f64>,
 }
@@ -68,8 +68,9 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let budgets: Vec<Budget> =
         stages.map(|phase| cost::budget(&config, *phase, &wish)).collect::<Result<_>>()?;
     let mut view = View::new();
-    for budget in &budgets {
-        view = tell(view, &config, budget, &wish, args.days);
+    for (i, budget) in budgets.iter().enumerate() {
+        let days = args.days.filter(|_| i + 1 == budgets.len());
+        view = tell(view, &config, budget, &wish, days);
     }
     match common.json {
         true => println!("{}", view.to_json()),

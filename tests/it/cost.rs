@@ -232,7 +232,7 @@ fn the_command_refuses_what_makes_no_sense() {
     for (args, says) in [
         (&[v3, "--device", "h2000", "--gpus", "8"][..], "unknown kind of card `h2000`"),
         (&[v3, "--device", "l4", "--gpus", "128"], "larger cards: a100-80gb"),
-        (&[v3, "--device", "h200", "--gpus", "96"], "is not a multiple of `micro_batch` 8 x 96"),
+        (&[v3, "--device", "h200", "--gpus", "96"], "is not a multiple of `micro_batch` 16 x 96"),
         (&[v3, "--device", "h200", "--gpus", "0"], "a number from 1"),
         (&[v3, "--device", "h200", "--utilisation", "1.5"], "above 0, at most 1"),
         (&["none.ron", "--device", "h200"], "cannot read the config"),
