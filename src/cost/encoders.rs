@@ -27,7 +27,7 @@ impl Tokenizer {
 pub fn tokenizer(config: &VqConfig, size: i64) -> Tokenizer {
     let VqConfig { levels, bottleneck_blocks, c_hidden, c_latent, codebook_size, .. } = *config;
     let width = |level: i64| c_hidden >> (levels - 1 - level);
-    let places = |level: i64| (size / 2) * (size / 2) >> (2 * level);
+    let places = |level: i64| ((size / 2) * (size / 2)) >> (2 * level);
     let deepest = levels - 1;
     let (first, tokens) = (width(0), places(deepest));
     let step = |level: i64| (width(level - 1), width(level), places(level - 1), places(level));
