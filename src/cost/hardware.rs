@@ -188,7 +188,7 @@ pub fn recognise(full: &str) -> Option<&'static Gpu> {
     let has = |word: &&str| {
         full.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))
     };
-    DEVICES.iter().find(|gpu| !gpu.words.is_empty() && gpu.words.iter().all(|word| has(word)))
+    DEVICES.iter().find(|gpu| !gpu.words.is_empty() && gpu.words.iter().all(&has))
 }
 
 /// The kind of the card behind a device; none for a CPU and for kinds that are not listed.
