@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::torch;
 use serde::{Deserialize, Serialize};
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::Once;
 use tch::Device;
 
@@ -60,6 +61,31 @@ pub fn gpus() -> i64 {
         torch::load_cuda();
     });
     tch::Cuda::device_count()
+}
+
+/// The name that the driver gives to GPU `number`, such as `NVIDIA H200`; none where there is no driver.
+pub fn gpu_name(number: usize) -> Option<String> {
+    type Init = unsafe extern "C" fn(u32) -> i32;
+    type Name = unsafe extern "C" fn(*mut c_char, i32, i32) -> i32;
+    let mut name = [0u8; 256];
+    // SAFETY: the driver's library stays loaded; cuInit and cuDeviceGetName have had these types since CUDA 2.0, write
+    // at most the length they are given, and answer 0 when they succeed.
+    unsafe {
+        let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
+        let find = |symbol: &CStr| {
+            let found =
+                if driver.is_null() { driver } else { libc::dlsym(driver, symbol.as_ptr()) };
+            (!found.is_null()).then_some(found)
+        };
+        let (init, get) = (find(c"cuInit")?, find(c"cuDeviceGetName")?);
+        let init = std::mem::transmute::<*mut c_void, Init>(init);
+        let get = std::mem::transmute::<*mut c_void, Name>(get);
+        let number = i32::try_from(number).ok()?;
+        if init(0) != 0 || get(name.as_mut_ptr().cast(), name.len() as i32, number) != 0 {
+            return None;
+        }
+    }
+    CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(String::from)
 }
 
 /// Let OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.

@@ -17,6 +17,7 @@
 //! | [`optim`] | AdamW, warm-up, moving average of the weights | new weights |
 //! | [`plan`], [`sample`] | the table of passes, and the dozen lines that follow it | tokens |
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
+//! | [`cost`] | parameters, work, memory, traffic and time of a run, before it is started | `Budget` |
 //! | [`networks`] | the three networks as one model folder | encode, decode, cond |
 //! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
 //! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |
@@ -31,6 +32,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 pub mod data;
 pub mod device;
 pub mod dist;

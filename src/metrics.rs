@@ -21,6 +21,9 @@ pub struct Record {
     pub images_per_s: f64,
     /// Seconds of training so far, over all resumed parts.
     pub seconds: f64,
+    /// Seconds of this step.
+    #[serde(default)]
+    pub took: f64,
     /// Seconds of this step that were spent waiting for data.
     #[serde(default)]
     pub wait: f64,
@@ -33,4 +36,7 @@ pub struct Record {
     /// Most bytes in use: tensors on a GPU, the process on the CPU.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// Share of the peak of all cards that went into useful operations; none where the kind of card is not known.
+    #[serde(default)]
+    pub mfu: Option<f64>,
 }

@@ -119,11 +119,13 @@ pub struct LogConfig {
     pub samples_every: u64,
     /// Pictures in a grid.
     pub samples: usize,
+    /// Also write TensorBoard's event files, into `tensorboard/` beside the JSON lines.
+    pub tensorboard: bool,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { samples_every: 0, samples: 8 }
+        Self { samples_every: 0, samples: 8, tensorboard: false }
     }
 }
 

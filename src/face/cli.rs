@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::Terminal;
-use super::{doctor, repl, script, train, work};
+use super::{doctor, plan, repl, script, train, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
@@ -40,7 +40,7 @@ pub struct Common {
     /// A shipped model, a model folder, or a config file for an untrained model
     #[arg(long, global = true, value_name = "NAME|DIR|CONFIG")]
     pub model: Option<String>,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda or cuda:N; for `plan` a kind of card
     #[arg(long, global = true, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Start chance from this number
@@ -58,6 +58,8 @@ pub struct Common {
 enum Command {
     /// Train a model from a config: tokenizer, then denoiser; Ctrl-C stops with a checkpoint
     Train(train::Train),
+    /// What a run takes on given cards: parameters, memory, time; nothing is allocated
+    Plan(plan::Plan),
     /// Make pictures from a text
     Sample(work::Sample),
     /// Score a model on the pictures held back
@@ -143,6 +145,7 @@ fn run(cli: Cli) -> Result<()> {
             Err(Error::command("--script goes without a subcommand", "", "paella --script FILE"))
         }
         Some(Command::Train(train)) => train::train(&train, &common),
+        Some(Command::Plan(plan)) => plan::run(&plan, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),

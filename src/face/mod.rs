@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod doctor;
+mod plan;
 mod progress;
 mod repl;
 mod script;

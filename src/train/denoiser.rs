@@ -8,6 +8,7 @@ use super::gallery::{Gallery, gallery};
 use super::stage::{Stage, State, close, part};
 use super::tally::Tally;
 use crate::checkpoint::{Phase, Progress};
+use crate::cost::Meter;
 use crate::device::seed_step;
 use crate::dist::{Reducer, World};
 use crate::error::{Error, Result};
@@ -35,6 +36,7 @@ pub struct Trainer {
     optimizer: AdamW,
     pub ema: Ema,
     progress: Progress,
+    meter: Meter,
     /// Some pictures of the last step, to look at.
     seen: Option<Batch>,
 }
@@ -60,6 +62,7 @@ impl Trainer {
             optimizer,
             ema: Ema::new(&nets.trained_vars(), recipe.ema_decay),
             progress: Progress::start(Phase::Denoiser),
+            meter: Meter::new(&nets.config, Phase::Denoiser, nets.device, world.size()),
             seen: None,
             recipe,
             seed,
@@ -137,7 +140,10 @@ impl Trainer {
     fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Record {
         let (steps, images) = (self.recipe.steps, self.recipe.global_batch);
         self.progress.position = self.feed.position();
-        close(&mut self.progress, steps, images, nets.device, start, measured)
+        if let Some(seen) = &self.seen {
+            self.meter.read_texts(&nets.config, seen.ids.size()[1]);
+        }
+        close(&mut self.progress, steps, images, &self.meter, start, measured)
     }
 }
 

@@ -1,5 +1,7 @@
-//! What a run writes down while it goes on: a line of JSON for every step, a sheet of pictures now and then.
+//! What a run writes down while it goes on: a line of JSON for every step, a sheet of pictures now and then, and the
+//! same for TensorBoard where it is asked for.
 
+use super::events::Events;
 use super::gallery::Gallery;
 use crate::error::{Error, Result};
 use crate::files;
@@ -13,14 +15,18 @@ use std::path::{Path, PathBuf};
 pub struct Journal {
     path: PathBuf,
     lines: File,
+    tensorboard: bool,
+    /// Of the stage under way.
+    events: Option<(String, Events)>,
 }
 
 impl Journal {
     /// `FOLDER/log.jsonl`, which is made if it is not there.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Path, tensorboard: bool) -> Result<Self> {
         let path = folder.join("log.jsonl");
         let lines = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(Self { lines: lines.map_err(|e| unwritable(&path, &e))?, path })
+        let lines = lines.map_err(|e| unwritable(&path, &e))?;
+        Ok(Self { lines, path, tensorboard, events: None })
     }
 
     /// `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
@@ -29,12 +35,24 @@ impl Journal {
         image::save(&gallery.sheet, &folder.join(format!("{step:07}.png")))?;
         let path = folder.join(format!("{step:07}.txt"));
         let text = gallery.captions.join("\n") + "\n";
-        files::write(&path, text.as_bytes()).map_err(|e| unwritable(&path, &e))
+        files::write(&path, text.as_bytes()).map_err(|e| unwritable(&path, &e))?;
+        match &mut self.events {
+            Some((_, events)) => events.picture("samples", step, &gallery.sheet),
+            None => Ok(()),
+        }
     }
 
     pub fn record(&mut self, record: &Record) -> Result<()> {
         let line = serde_json::to_string(record).unwrap_or_default();
-        writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))
+        writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))?;
+        if !self.tensorboard {
+            return Ok(());
+        }
+        if self.events.as_ref().is_none_or(|(phase, _)| *phase != record.phase) {
+            let folder = self.path.with_file_name("tensorboard").join(&record.phase);
+            self.events = Some((record.phase.clone(), Events::open(&folder, record.step)?));
+        }
+        self.events.as_mut().map_or(Ok(()), |(_, events)| events.record(record))
     }
 }
 

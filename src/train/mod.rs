@@ -2,6 +2,7 @@
 
 pub mod denoiser;
 pub mod draws;
+pub mod events;
 pub mod feed;
 pub mod gallery;
 mod journal;

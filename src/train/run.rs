@@ -76,7 +76,10 @@ pub fn run(
             .map_err(|e| unwritable(&path, &e))?;
         checkpoint::sweep(&checkpoints);
     }
-    let journal = world.is_first().then(|| Journal::open(&folder)).transpose()?;
+    let journal = world
+        .is_first()
+        .then(|| Journal::open(&folder, config.train.log.tensorboard))
+        .transpose()?;
     let device = world.device().map_or_else(|| config.device.open(), Ok)?;
     let nets = Networks::new(config, device)?;
     if world.is_first() {

@@ -2,13 +2,13 @@
 
 use super::gallery::Gallery;
 use crate::checkpoint::Progress;
+use crate::cost::Meter;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
 use crate::torch::precision::peak_memory;
 use crate::weights::Named;
 use std::time::Instant;
-use tch::Device;
 
 /// Optimiser state and the like, by the file of a checkpoint that holds it.
 pub type State = Vec<(&'static str, Named)>;
@@ -63,7 +63,7 @@ pub fn close(
     progress: &mut Progress,
     steps: u64,
     images: usize,
-    device: Device,
+    meter: &Meter,
     start: Instant,
     measured: Record,
 ) -> Record {
@@ -71,14 +71,17 @@ pub fn close(
     progress.step += 1;
     progress.seconds += seconds;
     progress.skipped += u64::from(!measured.grad_norm.is_finite());
+    let images_per_s = images as f64 / seconds;
     Record {
         phase: progress.phase.to_string(),
         step: progress.step,
         steps,
-        images_per_s: images as f64 / seconds,
+        images_per_s,
+        took: seconds,
         seconds: progress.seconds,
         skipped: progress.skipped,
-        memory: peak_memory(device),
+        memory: peak_memory(meter.device),
+        mfu: meter.mfu(images_per_s),
         ..measured
     }
 }

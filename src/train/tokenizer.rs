@@ -5,6 +5,7 @@
 use super::feed::{Feed, Rows};
 use super::stage::{Stage, State, close, part};
 use crate::checkpoint::{Phase, Progress};
+use crate::cost::Meter;
 use crate::device::seed_step;
 use crate::dist::{Reducer, World};
 use crate::error::{Error, Result};
@@ -30,6 +31,7 @@ pub struct TokenizerTrainer {
     /// Share of the codes that were chosen between the last two revivals.
     in_use: f64,
     progress: Progress,
+    meter: Meter,
 }
 
 const STREAM: u64 = 0x70ce;
@@ -62,6 +64,7 @@ impl TokenizerTrainer {
             ),
             in_use: 0.0,
             progress: Progress::start(Phase::Tokenizer),
+            meter: Meter::new(&nets.config, Phase::Tokenizer, nets.device, world.size()),
             recipe,
             seed,
         })
@@ -98,7 +101,7 @@ impl TokenizerTrainer {
         let measured = Record { loss, accuracy, grad_norm, lr, wait, ..Record::default() };
         self.progress.position = self.feed.position();
         let (steps, images) = (self.recipe.steps, self.recipe.batch);
-        Ok(close(&mut self.progress, steps, images, nets.device, start, measured))
+        Ok(close(&mut self.progress, steps, images, &self.meter, start, measured))
     }
 
     /// What gradients do not move becomes the same on all ranks: each one's batch norm has seen its own rows.

@@ -3,8 +3,10 @@
 
 mod cli;
 mod configs;
+mod cost;
 mod data;
 mod dist;
+mod events;
 mod fixture;
 mod house;
 mod lab;

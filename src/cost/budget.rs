@@ -1,0 +1,204 @@
+//! The budget of a stage on given cards, or what to change so that it fits.
+
+use super::exchange::{Exchange, exchange};
+use super::memory::{Memory, usable};
+use super::work::{Work, text_bytes, work};
+use super::{DEVICES, Gpu};
+use crate::checkpoint::Phase;
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::recipe::Split;
+
+/// Which cards, and what is assumed of them.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub gpu: &'static Gpu,
+    pub gpus: usize,
+    /// Cards in a node; None: as the kind usually comes.
+    pub per_node: Option<usize>,
+    /// Share of the peak that the products of a step reach.
+    pub utilisation: f64,
+    /// In place of the config's.
+    pub micro_batch: Option<usize>,
+    /// Bytes of a caption where the config sets no length.
+    pub text_bytes: Option<i64>,
+}
+
+/// What a stage takes.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    pub work: Work,
+    pub gpu: &'static Gpu,
+    pub gpus: usize,
+    pub steps: u64,
+    /// Pictures of an update over all cards.
+    pub batch: usize,
+    pub split: Split,
+    pub memory: Memory,
+    pub exchange: Exchange,
+    /// Seconds of an update that go into products, on each card.
+    pub compute: f64,
+    /// Seconds that go into the optimiser and the average, which memory's speed sets.
+    pub update: f64,
+}
+
+/// Bytes that clipping, AdamW and the average read and write for a weight: 12 + 28 + 12.
+const UPDATE_BYTES: f64 = 52.0;
+const DAY: f64 = 86_400.0;
+
+/// Plan a stage. The tokenizer trains on one card, however many there are.
+///
+/// Errors: shares that do not come out even; a micro batch that does not fit, with the settings that do.
+pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
+    let mut config = config.clone();
+    config.train.micro_batch = wish.micro_batch.or(config.train.micro_batch);
+    let stage = work(&config, phase, text_bytes(&config, wish.text_bytes));
+    let (gpus, steps, batch) = match phase {
+        Phase::Tokenizer => (1, config.tokenizer.train.steps, config.tokenizer.train.batch),
+        Phase::Denoiser => (wish.gpus, config.train.steps, config.train.global_batch),
+    };
+    let split = match phase {
+        Phase::Tokenizer => Split { rows: batch, micro: batch, passes: 1 },
+        Phase::Denoiser => config.train.split(gpus).map_err(|fault| Error::Config(vec![fault]))?,
+    };
+    let memory = Memory::new(&stage, split.micro as i64);
+    if !memory.fits(wish.gpu) {
+        return Err(too_large(&config, phase, wish, &memory));
+    }
+    Ok(timed(stage, wish, gpus, steps, (batch, split, memory)))
+}
+
+fn timed(
+    work: Work,
+    wish: &Wish,
+    gpus: usize,
+    steps: u64,
+    (batch, split, memory): (usize, Split, Memory),
+) -> Budget {
+    let (gpu, precision) = (wish.gpu, &work.precision);
+    let rate = |bf16: bool| gpu.peak(bf16, precision.tf32) * wish.utilisation;
+    let seconds = |flops: i64, bf16: bool| split.rows as f64 * flops as f64 / rate(bf16);
+    let inside = work.useful() + work.recomputed - work.outside;
+    let backward = seconds(work.backward() + work.recomputed, precision.bf16) / split.passes as f64;
+    let per_node = wish.per_node.unwrap_or(gpu.of_node);
+    Budget {
+        exchange: exchange(work.trained(), gpus, per_node, gpu, backward),
+        compute: seconds(inside, precision.bf16) + seconds(work.outside, false),
+        update: UPDATE_BYTES * work.trained() as f64 / gpu.bandwidth,
+        work,
+        gpu,
+        gpus,
+        steps,
+        batch,
+        split,
+        memory,
+    }
+}
+
+impl Budget {
+    /// Seconds of an update.
+    pub fn step(&self) -> f64 {
+        self.compute + self.update + self.exchange.exposed
+    }
+
+    pub fn days(&self) -> f64 {
+        self.step() * self.steps as f64 / DAY
+    }
+
+    /// Pictures a second of one card.
+    pub fn images_per_s(&self) -> f64 {
+        self.split.rows as f64 / self.step()
+    }
+
+    /// Share of the peak that goes into useful operations, at so many pictures a second of one card.
+    pub fn mfu(&self, images_per_s: f64) -> f64 {
+        mfu(self.work.useful(), images_per_s, self.gpu.peak_of(&self.work.precision))
+    }
+
+    /// Pictures a second of one card for a run of so many days.
+    pub fn images_per_s_in(&self, days: f64) -> f64 {
+        self.steps as f64 * self.batch as f64 / (days * DAY * self.gpus as f64)
+    }
+}
+
+/// Model FLOPs utilisation: operations a picture needs x pictures a second / peak.
+pub fn mfu(flops: i64, images_per_s: f64, peak: f64) -> f64 {
+    flops as f64 * images_per_s / peak
+}
+
+/// The error of a stage that does not fit: what is needed, and what to set instead.
+fn too_large(config: &RunConfig, phase: Phase, wish: &Wish, memory: &Memory) -> Error {
+    let gib = |bytes: i64| bytes as f64 / (1u64 << 30) as f64;
+    let what = format!(
+        "the {phase} needs {:.1} GiB a card, {} has {:.1} GiB for it",
+        gib(memory.total()),
+        wish.gpu.name,
+        gib(usable(wish.gpu)),
+    );
+    let ways = match phase {
+        Phase::Denoiser => ways_out(config, wish),
+        Phase::Tokenizer => tokenizer_batch(config, wish).into_iter().collect(),
+    };
+    let hint = match ways.is_empty() {
+        false => ways.join("; or "),
+        true => format!(
+            "weights and their state alone take {:.1} GiB; {}",
+            gib(memory.fixed()),
+            others(config, phase, wish)
+        ),
+    };
+    Error::device(what, config.name.clone(), hint)
+}
+
+/// Settings under which the denoiser fits, the least intrusive first, each with its largest micro batch.
+fn ways_out(config: &RunConfig, wish: &Wish) -> Vec<String> {
+    let all: Vec<usize> = (0..config.model.levels.len()).collect();
+    let precision = &config.train.precision;
+    let mut ways = Vec::new();
+    for (bf16, recompute) in [(false, false), (true, false), (false, true), (true, true)] {
+        if (bf16 && precision.bf16) || (recompute && precision.recompute.len() >= all.len()) {
+            continue;
+        }
+        let mut other = config.clone();
+        other.train.precision.bf16 |= bf16;
+        if recompute {
+            other.train.precision.recompute.clone_from(&all);
+        }
+        if let Some(micro) = largest(&other, wish) {
+            let mut settings = vec![format!("`train.micro_batch: {micro}`")];
+            settings.extend(bf16.then(|| "`train.precision.bf16: true`".into()));
+            settings.extend(recompute.then(|| format!("`train.precision.recompute: {all:?}`")));
+            ways.push(settings.join(" with "));
+        }
+    }
+    ways
+}
+
+/// The largest micro batch that divides a card's share and fits.
+pub fn largest(config: &RunConfig, wish: &Wish) -> Option<usize> {
+    let stage = work(config, Phase::Denoiser, text_bytes(config, wish.text_bytes));
+    let rows = config.train.global_batch / wish.gpus.max(1);
+    let even = |micro: &usize| config.train.global_batch.is_multiple_of(micro * wish.gpus);
+    let fits = |micro: &usize| Memory::new(&stage, *micro as i64).fits(wish.gpu);
+    (1..=rows).rev().filter(even).find(fits)
+}
+
+fn tokenizer_batch(config: &RunConfig, wish: &Wish) -> Option<String> {
+    let stage = work(config, Phase::Tokenizer, 1);
+    let fits = |batch: &usize| Memory::new(&stage, *batch as i64).fits(wish.gpu);
+    let batch = (2..config.tokenizer.train.batch).rev().find(fits)?;
+    Some(format!("`tokenizer.train.batch: {batch}`"))
+}
+
+/// Kinds of cards with more memory, on which a stage fits as it is.
+fn others(config: &RunConfig, phase: Phase, wish: &Wish) -> String {
+    let fits = |gpu: &&'static Gpu| {
+        let stage = work(config, phase, text_bytes(config, wish.text_bytes));
+        gpu.memory > wish.gpu.memory && Memory::new(&stage, 1).fits(gpu)
+    };
+    let names: Vec<&str> = DEVICES.iter().filter(fits).map(|gpu| gpu.name).collect();
+    match names.is_empty() {
+        true => "no card that is known here is large enough for it".into(),
+        false => format!("larger cards: {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,101 @@
+//! The tokenizer and the text encoder, counted as `tokens` builds them.
+
+use super::Cost;
+use super::layers::{conv, conv_transpose, layer_norm, linear, product, remember, weights};
+use crate::tokens::text::TextConfig;
+use crate::tokens::vqgan::VqConfig;
+
+/// The VQGAN for one picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokenizer {
+    /// Picture to tokens, the nearest codes included.
+    pub encode: Cost,
+    pub codebook: Cost,
+    /// Codes to picture.
+    pub decode: Cost,
+    /// Bytes at the widest place of an encoding whose inputs are not kept.
+    pub widest: i64,
+}
+
+impl Tokenizer {
+    pub fn total(&self) -> Cost {
+        self.encode + self.codebook + self.decode
+    }
+}
+
+/// Count the VQGAN for pictures of `size` x `size` pixels.
+pub fn tokenizer(config: &VqConfig, size: i64) -> Tokenizer {
+    let VqConfig { levels, bottleneck_blocks, c_hidden, c_latent, codebook_size, .. } = *config;
+    let width = |level: i64| c_hidden >> (levels - 1 - level);
+    let places = |level: i64| ((size / 2) * (size / 2)) >> (2 * level);
+    let deepest = levels - 1;
+    let (first, tokens) = (width(0), places(deepest));
+    let step = |level: i64| (width(level - 1), width(level), places(level - 1), places(level));
+    let down: Cost = (1..levels)
+        .map(|level| {
+            let (above, c, wide, n) = step(level);
+            conv(above, c, 4, 1, wide, n)
+        })
+        .sum();
+    let up: Cost = (1..levels)
+        .map(|level| {
+            let (above, c, _, n) = step(level);
+            conv_transpose(c, above, 4, n)
+        })
+        .sum();
+    let blocks = |at_the_bottom: i64| -> Cost {
+        let times = |level| if level == deepest { at_the_bottom } else { 1 };
+        (0..levels).map(|level| block(width(level), places(level)) * times(level)).sum()
+    };
+    let nearest = Cost { flops: 2 * codebook_size * c_latent * tokens, ..Cost::default() };
+    let batch_norm = weights(2 * c_latent) + remember(0, c_latent * tokens);
+    Tokenizer {
+        encode: linear(12, first, places(0))
+            + blocks(1)
+            + down
+            + product(c_hidden, c_latent, tokens)
+            + batch_norm
+            + nearest,
+        codebook: weights(codebook_size * c_latent),
+        decode: linear(c_latent, c_hidden, tokens)
+            + blocks(bottleneck_blocks)
+            + up
+            + linear(first, 12, places(0)),
+        widest: 4 * 2 * 4 * first * places(0),
+    }
+}
+
+/// A residual block: gains keep what they multiply, the padding its input.
+fn block(c: i64, n: i64) -> Cost {
+    let modulated = layer_norm(c, n) + remember(0, c * n);
+    weights(6)
+        + modulated * 2
+        + remember(0, c * n)
+        + conv(c, c, 3, c, n, n)
+        + remember(0, c * n)
+        + linear(c, 4 * c, n)
+        + remember(4 * c * n, 0)
+        + linear(4 * c, c, n)
+        + remember(0, c * n)
+}
+
+/// Count the text encoder for texts of S bytes.
+pub fn text(config: &TextConfig, s: i64) -> Cost {
+    let TextConfig { vocab_size, d_model: d, d_kv, d_ff, num_layers, num_heads, .. } = *config;
+    let inner = num_heads * d_kv;
+    let scores = num_heads * s * s;
+    let norm = weights(d) + remember(0, 2 * d * s);
+    let attend = Cost { flops: 4 * inner * s * s, ..remember(3 * inner * s + scores, scores) };
+    let layer = norm
+        + product(d, inner, s) * 3
+        + attend
+        + product(inner, d, s)
+        + norm
+        + product(d, d_ff, s) * 2
+        + remember(3 * d_ff * s, 0)
+        + product(d_ff, d, s);
+    weights(vocab_size * d)
+        + weights(config.relative_attention_num_buckets * num_heads)
+        + layer * num_layers
+        + norm
+}

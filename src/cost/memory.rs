@@ -1,0 +1,67 @@
+//! Bytes on one card at the moment when most are in use: the backward pass begins.
+
+use super::Gpu;
+use super::work::Work;
+
+/// Bytes by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Of trained networks, f32.
+    pub weights: i64,
+    pub gradients: i64,
+    /// AdamW's two.
+    pub moments: i64,
+    /// The moving average of the weights.
+    pub average: i64,
+    /// Weights of frozen networks, f32.
+    pub encoders: i64,
+    /// Trained weights once more in bf16, under autocast.
+    pub copies: i64,
+    /// Kept from the forward pass, for one micro batch.
+    pub activations: i64,
+    /// What comes and goes: the loss's gradients, or a frozen network at its widest and its copies in bf16.
+    pub passing: i64,
+}
+
+/// CUDA's context, workspaces of its libraries, buffers of NCCL.
+const RESERVE: i64 = 2 << 30;
+/// Share of the memory that cannot be used because free blocks are of the wrong size.
+const LOST: f64 = 0.04;
+
+impl Memory {
+    /// For micro batches of this size.
+    pub fn new(work: &Work, micro: i64) -> Self {
+        let (trained, frozen) = (work.trained(), work.frozen());
+        let bf16 = work.precision.bf16;
+        let averaged = work.phase == crate::checkpoint::Phase::Denoiser;
+        let copy = if bf16 { 2 } else { 0 };
+        Self {
+            weights: 4 * trained,
+            gradients: 4 * trained,
+            moments: 8 * trained,
+            average: if averaged { 4 * trained } else { 0 },
+            encoders: 4 * frozen,
+            copies: copy * trained,
+            activations: work.kept * micro,
+            passing: (work.loss * micro).max(copy * frozen).max(work.widest * micro),
+        }
+    }
+
+    pub fn total(&self) -> i64 {
+        self.fixed() + self.activations + self.passing
+    }
+
+    /// What does not depend on the micro batch.
+    pub fn fixed(&self) -> i64 {
+        self.weights + self.gradients + self.moments + self.average + self.encoders + self.copies
+    }
+
+    pub fn fits(&self, gpu: &Gpu) -> bool {
+        self.total() <= usable(gpu)
+    }
+}
+
+/// Bytes of a card that tensors can have.
+pub fn usable(gpu: &Gpu) -> i64 {
+    (gpu.memory as f64 * (1.0 - LOST)) as i64 - RESERVE
+}

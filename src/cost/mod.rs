@@ -1,0 +1,87 @@
+//! What a run takes before it is started: parameters, work, memory, traffic and time, worked out from the config alone.
+//!
+//! Nothing here makes a tensor. Every layer is counted as the networks build it, so that sums over layers are exact for
+//! parameters and for the products of matrices; cheaper work (norms, activations, additions) is left out of the work.
+//!
+//! Letters: B pictures, N positions of a level, S condition vectors, h x w tokens, K codes, c channels.
+
+mod budget;
+mod denoiser;
+mod encoders;
+mod exchange;
+mod hardware;
+mod layers;
+mod memory;
+mod meter;
+mod work;
+
+pub use budget::{Budget, Wish, budget, largest, mfu};
+pub use denoiser::{Denoiser, Level, denoiser};
+pub use encoders::{Tokenizer, text, tokenizer};
+pub use exchange::{BUCKET, Exchange, exchange};
+pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
+pub use memory::{Memory, usable};
+pub use meter::Meter;
+pub use work::{Part, Work, text_bytes, work};
+
+use std::iter::Sum;
+use std::ops::{Add, Mul};
+
+/// Numbers that the backward pass needs of a forward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// In the kind of the products: bf16 under autocast, else f32.
+    pub products: i64,
+    /// Always f32.
+    pub full: i64,
+    /// A byte each, such as dropout masks.
+    pub bytes: i64,
+}
+
+impl Kept {
+    pub fn bytes(self, bf16: bool) -> i64 {
+        self.products * if bf16 { 2 } else { 4 } + self.full * 4 + self.bytes
+    }
+}
+
+/// What a layer or a network takes for one picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Trained numbers.
+    pub params: i64,
+    /// Floating point operations of a forward pass: a multiplication with its addition counts 2.
+    pub flops: i64,
+    pub kept: Kept,
+}
+
+impl Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        let (a, b) = (self.kept, other.kept);
+        Self {
+            params: self.params + other.params,
+            flops: self.flops + other.flops,
+            kept: Kept {
+                products: a.products + b.products,
+                full: a.full + b.full,
+                bytes: a.bytes + b.bytes,
+            },
+        }
+    }
+}
+
+/// So many equal ones after each other.
+impl Mul<i64> for Cost {
+    type Output = Self;
+    fn mul(self, times: i64) -> Self {
+        let Kept { products, full, bytes } = self.kept;
+        let kept = Kept { products: products * times, full: full * times, bytes: bytes * times };
+        Self { params: self.params * times, flops: self.flops * times, kept }
+    }
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}

@@ -1,0 +1,145 @@
+//! One stage of a run: which networks take part, which of them are trained, and what they do for one picture.
+
+use super::denoiser::{Denoiser, denoiser};
+use super::encoders::{Tokenizer, text, tokenizer};
+use crate::checkpoint::Phase;
+use crate::config::RunConfig;
+use crate::data::Source;
+use crate::recipe::Precision;
+
+/// Bytes of a caption where the config sets no length. A LAION caption has some 60, but a batch is as long as its
+/// longest one.
+pub const TEXT_BYTES: i64 = 128;
+
+/// A network of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    pub params: i64,
+    /// Moved by this stage; else its weights are only read.
+    pub trained: bool,
+    /// Operations of one picture's forward pass.
+    pub flops: i64,
+}
+
+/// A stage, for one picture.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub phase: Phase,
+    pub parts: Vec<Part>,
+    pub precision: Precision,
+    /// Operations that are done once more for the gradient.
+    pub recomputed: i64,
+    /// Operations of frozen parts outside autocast, which f32 units do.
+    pub outside: i64,
+    /// Bytes kept from the forward pass to the backward pass.
+    pub kept: i64,
+    /// Bytes of the loss's gradients when the backward pass begins, where most is in use.
+    pub loss: i64,
+    /// Bytes at the widest place of a frozen part, when nothing else is kept.
+    pub widest: i64,
+}
+
+impl Work {
+    fn params(&self, trained: bool) -> i64 {
+        self.parts.iter().filter(|part| part.trained == trained).map(|part| part.params).sum()
+    }
+
+    pub fn trained(&self) -> i64 {
+        self.params(true)
+    }
+
+    pub fn frozen(&self) -> i64 {
+        self.params(false)
+    }
+
+    pub fn forward(&self) -> i64 {
+        self.parts.iter().map(|part| part.flops).sum()
+    }
+
+    /// The gradients by inputs and by weights each take what the forward pass took; frozen parts have none.
+    pub fn backward(&self) -> i64 {
+        self.parts.iter().filter(|part| part.trained).map(|part| 2 * part.flops).sum()
+    }
+
+    /// What a picture needs of a method, however memory is saved: the operations that MFU counts.
+    pub fn useful(&self) -> i64 {
+        self.forward() + self.backward()
+    }
+}
+
+/// S as the config sets it, else `assumed`.
+pub fn text_bytes(config: &RunConfig, assumed: Option<i64>) -> i64 {
+    config.text.length.or(assumed).unwrap_or(TEXT_BYTES)
+}
+
+/// What a stage of the config does for a picture with a caption of S bytes.
+pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
+    let images = tokenizer(&config.tokenizer.model, config.data.size);
+    match phase {
+        Phase::Tokenizer => train_tokenizer(config, &images),
+        Phase::Denoiser => train_denoiser(config, &images, s),
+    }
+}
+
+fn part(name: &str, params: i64, flops: i64, trained: bool) -> Part {
+    Part { name: name.into(), params, trained, flops }
+}
+
+fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
+    let all = images.total();
+    let waiting = denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
+    Work {
+        phase: Phase::Tokenizer,
+        parts: vec![
+            part("tokenizer", all.params, all.flops, true),
+            part("networks of later stages", waiting.params, 0, false),
+        ],
+        precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
+        recomputed: 0,
+        outside: 0,
+        kept: all.kept.bytes(false),
+        loss: images.widest,
+        widest: 0,
+    }
+}
+
+fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
+    let (recipe, model) = (&config.train, &config.model);
+    let precision = recipe.precision.clone();
+    // pictures in memory become tokens once, before the first step
+    let encode = match config.data.source {
+        Source::Shards { .. } => images.encode.flops,
+        Source::Emoji | Source::Fashion | Source::Idx(_) | Source::Folder(_) => 0,
+    };
+    let side = config.data.size / config.tokenizer.model.factor();
+    let net = denoiser(model, (side, side), s);
+    let words = text(&config.text, s);
+    let Denoiser { cond, input, levels, output } = &net;
+    let mut parts = vec![
+        part("tokenizer, encoding", images.total().params, encode, false),
+        part("text encoder", words.params, words.flops, recipe.train_text),
+        part(
+            "denoiser: in and out",
+            (*cond + *input + *output).params,
+            (*cond + *input + *output).flops,
+            true,
+        ),
+    ];
+    for (i, level) in levels.iter().enumerate() {
+        let all = level.total();
+        parts.push(part(&format!("denoiser: level {i}"), all.params, all.flops, true));
+    }
+    let read = if recipe.train_text { words.kept.bytes(precision.bf16) } else { 0 };
+    Work {
+        phase: Phase::Denoiser,
+        parts,
+        recomputed: net.recomputed(&precision.recompute),
+        outside: encode,
+        kept: net.kept(&precision.recompute, precision.bf16) + read,
+        // the gradients of probabilities, twice, and of logits
+        loss: 12 * model.num_labels * side * side,
+        widest: images.widest,
+        precision,
+    }
+}
