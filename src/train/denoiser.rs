@@ -118,6 +118,10 @@ impl Trainer {
     /// The captions of a batch, some replaced by the empty text.
     fn cond(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
         let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device);
+        if let Some(text) = &batch.text {
+            let null = tch::no_grad(|| nets.text.read(&empty)); // (1, L, D)
+            return Cond::text(null.where_self(&draws.drop.unsqueeze(-1), text));
+        }
         let ids = empty.where_self(&draws.drop, &batch.ids);
         let encode = || nets.text.read(&ids);
         Cond::text(if self.recipe.train_text { encode() } else { tch::no_grad(encode) })
@@ -126,6 +130,7 @@ impl Trainer {
     fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Record {
         let (steps, images) = (self.recipe.steps, self.recipe.global_batch);
         self.progress.position = self.feed.position();
+        let measured = Record { skipped_samples: self.feed.skipped(), ..measured };
         close(&mut self.progress, steps, images, nets.device, start, measured)
     }
 }
@@ -155,10 +160,20 @@ impl Stage for Trainer {
         vec![("optim", self.optimizer.state()), ("ema", self.ema.state())]
     }
 
-    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()> {
+    fn stream(&self) -> Option<String> {
+        self.feed.text()
+    }
+
+    fn restore(
+        &mut self,
+        state: &State,
+        progress: &Progress,
+        stream: &str,
+        place: &str,
+    ) -> Result<()> {
         self.optimizer.restore(part(state, "optim", place)?, place)?;
         self.ema.restore(part(state, "ema", place)?, place)?;
-        self.feed.go_to(progress.position);
+        self.feed.go_to(progress.position, stream)?;
         self.progress = progress.clone();
         Ok(())
     }

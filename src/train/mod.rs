@@ -7,6 +7,7 @@ pub mod gallery;
 mod journal;
 pub mod run;
 pub mod stage;
+mod streamed;
 mod tally;
 pub mod tokenizer;
 

@@ -5,6 +5,7 @@ use super::stage::State;
 use super::{Feed, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
 use crate::config::{self, RunConfig};
+use crate::data::stream::Want;
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::files;
@@ -69,7 +70,10 @@ pub fn run(
     let journal = Journal::open(&folder)?;
     let nets = Networks::new(config, config.device.open()?)?;
     room_for_checkpoints(&nets, &checkpoints)?;
-    let data = Rc::new(Dataset::open(&config.data, Part::Train)?);
+    let data = match config.data.stream {
+        Some(_) => None,
+        None => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
+    };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
         nets,
@@ -135,10 +139,14 @@ fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     }
 }
 
+/// The file of a checkpoint that says where the stream stands.
+const STREAM: &str = "stream.jsonl";
+
 /// A run under way.
 struct Run<'a> {
     nets: Networks,
-    data: Rc<Dataset>,
+    /// None: the run reads a stream.
+    data: Option<Rc<Dataset>>,
     options: &'a Options,
     watch: &'a mut dyn FnMut(&Record) -> bool,
     folder: PathBuf,
@@ -188,12 +196,11 @@ impl Run<'_> {
     ) -> Result<Box<dyn Stage>> {
         let mut stage: Box<dyn Stage> = match phase {
             Phase::Tokenizer => {
-                let feed =
-                    Feed::memory(self.data.clone(), TokenizerTrainer::order_seed(&self.nets))?;
+                let feed = self.feed(TokenizerTrainer::order_seed(&self.nets), Want::Pictures)?;
                 Box::new(TokenizerTrainer::new(&self.nets, feed)?)
             }
             Phase::Denoiser => {
-                let feed = Feed::memory(self.data.clone(), self.nets.config.seed)?;
+                let feed = self.feed(self.nets.config.seed, Want::Tokens)?;
                 Box::new(Trainer::new(&self.nets, feed)?)
             }
         };
@@ -205,11 +212,20 @@ impl Run<'_> {
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
                 let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;
-                stage.restore(&state, progress, &folder.display().to_string())?;
+                let stream = checkpoint::read_text(folder, STREAM).unwrap_or_default();
+                stage.restore(&state, progress, &stream, &folder.display().to_string())?;
             }
             None => stage.add_seconds(seconds),
         }
         Ok(stage)
+    }
+
+    /// Pictures for a stage.
+    fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
+        match &self.data {
+            Some(data) => Feed::memory(data.clone(), seed),
+            None => Feed::stream(&self.nets, seed, want),
+        }
     }
 
     fn train(&mut self, stage: &mut dyn Stage) -> Result<()> {
@@ -272,7 +288,7 @@ impl Run<'_> {
         Snapshot {
             tensors: tensors.collect(),
             config: config::to_ron(&self.nets.config),
-            texts: Vec::new(),
+            texts: stage.stream().map(|text| (STREAM, text)).into_iter().collect(),
             progress,
         }
     }
@@ -318,9 +334,12 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
         Phase::Denoiser => &["data.", "tokenizer.model", "seed", "weights.", "text.", "model."],
     };
+    // how the stream is read, not what is in it
+    let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
     let changed: Vec<String> = config::diff(&before, config)
         .into_iter()
         .filter(|(path, _, _)| fixed.iter().any(|prefix| path.starts_with(prefix)))
+        .filter(|(path, _, _)| !free.contains(path))
         .map(|(path, was, is)| format!("`{path}` was {was}, is {is}"))
         .collect();
     if changed.is_empty() {
