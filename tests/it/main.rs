@@ -11,5 +11,6 @@ mod method;
 mod parity;
 mod precision;
 mod setup;
+mod stream;
 mod survive;
 mod train;

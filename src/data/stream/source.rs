@@ -167,6 +167,9 @@ impl Mended {
 
 impl Read for Mended {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.patience.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody wants it any more"));
+        }
         let got = self.mend(|bytes| {
             if bytes.inner.is_none() {
                 bytes.inner = Some(bytes.source.attempt(bytes.at, &bytes.patience)?);
