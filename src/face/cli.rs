@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::Terminal;
+use super::precompute::{self, Precompute};
 use super::{doctor, repl, script, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
@@ -58,6 +59,8 @@ pub struct Common {
 enum Command {
     /// Train a model from a config: tokenizer, then denoiser; Ctrl-C stops with a checkpoint
     Train(work::Train),
+    /// Make tokens (and text vectors) of a stream before training
+    Precompute(Precompute),
     /// Make pictures from a text
     Sample(work::Sample),
     /// Score a model on the pictures held back
@@ -143,6 +146,7 @@ fn run(cli: Cli) -> Result<()> {
             Err(Error::command("--script goes without a subcommand", "", "paella --script FILE"))
         }
         Some(Command::Train(train)) => work::train(&train, &common),
+        Some(Command::Precompute(args)) => precompute::precompute(&args, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),

@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod doctor;
+mod precompute;
 mod progress;
 mod repl;
 mod script;

@@ -111,10 +111,7 @@ impl Lane {
         let slot = draw(seed, lane, Purpose::Slot, n, self.held.len() as u64) as usize;
         self.state.held.swap_remove(slot);
         self.state.draws += 1;
-        let place = |purpose| draw(seed, lane, purpose, n, 1 << 32) as f64 / (1u64 << 32) as f64;
-        let place = (place(Purpose::CropX), place(Purpose::CropY));
-        let packed = self.held.swap_remove(slot);
-        match packed.unpack(self.setup.size, self.setup.config.crop, place) {
+        match self.setup.unpack(lane, n, self.held.swap_remove(slot)) {
             Ok(sample) => Some(sample),
             Err(reason) => {
                 self.skip(reason);

@@ -8,6 +8,7 @@
 //! | `deal` | which shard comes next in which lane; every draw |
 //! | `lane` | shards in order -> shuffle buffer -> samples; how it goes on after a stop |
 //! | `rows` | lanes -> rows of a global batch, for any number of ranks |
+//! | `once` | all shards, one after the other, without lanes |
 //! | `workers` | threads that keep a batch ready |
 //!
 //! What a run sees depends on the seed, the shards, `lanes` and `shuffle`; not on threads, ranks, stops. A shard that
@@ -19,6 +20,7 @@ mod http;
 mod known;
 mod lane;
 mod members;
+mod once;
 mod rows;
 mod sample;
 mod source;
@@ -32,13 +34,16 @@ use serde::{Deserialize, Serialize};
 
 use super::laion::LaionFilter;
 use crate::{Error, Result};
+use deal::{Purpose, draw};
 use lane::LaneState;
 use rows::Schedule;
+use sample::{Packed, Reason};
 use source::{Patience, Source};
 use workers::Workers;
 
 pub use deal::Mode;
 pub use known::{ENDING as KNOWN_ENDING, Known, pack};
+pub use once::Once;
 pub use rows::Rows;
 pub use sample::{Crop, Decoded, Sample, Want};
 
@@ -139,6 +144,29 @@ struct Setup {
 }
 
 impl Setup {
+    /// Errors: a config that does not pass its check; a size out of range.
+    fn new(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
+        let size = u32::try_from(size).ok().filter(|size| (1..=4096).contains(size));
+        let size = size.ok_or_else(|| Error::data("a size out of range", "`data.size`", ""))?;
+        let (config, shards) = (config.clone(), config.sources()?);
+        if !config.is_patient() {
+            return Err(Error::data("time to wait", "`data.stream.max_idle_s`", PATIENCE));
+        }
+        Ok(Self { config, shards, seed, size, want, fault: Mutex::default() })
+    }
+
+    /// Decode draw number `n` of a lane.
+    fn unpack(
+        &self,
+        lane: usize,
+        n: u64,
+        packed: Packed,
+    ) -> std::result::Result<Sample, Reason> {
+        let share = |purpose| draw(self.seed, lane, purpose, n, 1 << 32) as f64 / 4_294_967_296.0;
+        let place = (share(Purpose::CropX), share(Purpose::CropY));
+        packed.unpack(self.size, self.config.crop, place)
+    }
+
     /// Remember why a shard could not be read.
     fn note(&self, shard: usize, why: &str) {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,13 +205,7 @@ impl Stream {
     ///
     /// Errors: a config that does not pass its check; a size out of range.
     pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
-        let size = u32::try_from(size).ok().filter(|size| (1..=4096).contains(size));
-        let size = size.ok_or_else(|| Error::data("a size out of range", "`data.size`", ""))?;
-        let (config, shards) = (config.clone(), config.sources()?);
-        if !config.is_patient() {
-            return Err(Error::data("time to wait", "`data.stream.max_idle_s`", PATIENCE));
-        }
-        let setup = Arc::new(Setup { config, shards, seed, size, want, fault: Mutex::default() });
+        let setup = Arc::new(Setup::new(config, seed, size, want)?);
         Ok(Self { setup, position: 0, states: BTreeMap::new(), running: None })
     }
 
