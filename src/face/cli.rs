@@ -1,8 +1,8 @@
 //! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::terminal::Terminal;
 use super::precompute::{self, Precompute};
+use super::terminal::Terminal;
 use super::{doctor, repl, script, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};

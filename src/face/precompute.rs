@@ -58,10 +58,16 @@ fn show(made: &Made, args: &Precompute, json: bool) {
         });
         return println!("{all}");
     }
-    println!("{shards} shards of {samples} samples made, {before} were there: {}", args.out.display());
+    println!(
+        "{shards} shards of {samples} samples made, {before} were there: {}",
+        args.out.display()
+    );
     skipped.iter().for_each(|(why, n)| println!("  {n} left out: {why}"));
     if !broken.is_empty() {
         println!("  not read to their end: shards {broken:?}");
     }
-    println!("  train on them: `data.stream.shards: [\"{}\"]`, without `filter`", args.out.join("*.tar").display());
+    println!(
+        "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`",
+        args.out.join("*.tar").display()
+    );
 }

@@ -1,6 +1,7 @@
 //! Streams of shards: the same batches for any number of ranks and threads, gone on with exactly, whatever is broken.
 
 mod make;
+mod precompute;
 mod training;
 
 use crate::parity::laion;
@@ -23,7 +24,8 @@ fn every_epoch_is_seen_once_by_any_number_of_ranks_and_threads() {
         let mut streams = Ranks::open(&config, ranks, 8);
         let batches: Vec<_> = (0..18).map(|_| streams.batch()).collect();
         for epoch in batches.chunks(6) {
-            let captions: BTreeSet<_> = epoch.iter().flatten().map(|(caption, _)| caption).collect();
+            let captions: BTreeSet<_> =
+                epoch.iter().flatten().map(|(caption, _)| caption).collect();
             assert_eq!(captions.len(), 48, "{ranks} ranks, {threads} threads");
         }
         assert_ne!(batches[..6], batches[6..12], "epochs differ");
@@ -61,7 +63,9 @@ fn it_goes_on_exactly_wherever_it_stopped_and_with_other_ranks() {
             let mut whole = Ranks::open(&config, 1, 8);
             let batches: Vec<_> = (0..20).map(|_| whole.batch()).collect();
             let skipped = whole.streams[0].skipped();
-            assert!(skipped["the shard ends early"] > 0 && skipped["the picture cannot be decoded"] > 0);
+            assert!(
+                skipped["the shard ends early"] > 0 && skipped["the picture cannot be decoded"] > 0
+            );
             for (stop, before, after) in [(0, 1, 2), (1, 2, 1), (5, 4, 2), (11, 1, 4), (19, 2, 2)] {
                 let mut first = Ranks::open(&config, before, 8);
                 (0..stop).for_each(|_| drop(first.batch()));

@@ -100,8 +100,16 @@ impl StreamConfig {
             let fault = &e.faults()[0];
             found.push(("shards", format!("{}: {}", fault.place, fault.what), fault.hint.clone()));
         }
-        if self.threads == 0 {
-            found.push(("threads", "no threads".into(), "at least 1".into()));
+        for (field, value, low, high) in [
+            ("threads", self.threads, 1, 1 << 10),
+            ("lanes", self.lanes, 1, 1 << 16),
+            ("shuffle", self.shuffle, 0, 1 << 24),
+            ("retries", self.retries as usize, 0, 1 << 10),
+        ] {
+            if !(low..=high).contains(&value) {
+                let what = format!("{value} is out of range");
+                found.push((field, what, format!("{low} to {high}")));
+            }
         }
         if !self.is_patient() {
             found.push(("max_idle_s", format!("{} seconds", self.max_idle_s), PATIENCE.into()));
@@ -156,12 +164,7 @@ impl Setup {
     }
 
     /// Decode draw number `n` of a lane.
-    fn unpack(
-        &self,
-        lane: usize,
-        n: u64,
-        packed: Packed,
-    ) -> std::result::Result<Sample, Reason> {
+    fn unpack(&self, lane: usize, n: u64, packed: Packed) -> std::result::Result<Sample, Reason> {
         let share = |purpose| draw(self.seed, lane, purpose, n, 1 << 32) as f64 / 4_294_967_296.0;
         let place = (share(Purpose::CropX), share(Purpose::CropY));
         packed.unpack(self.size, self.config.crop, place)

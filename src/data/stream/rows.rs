@@ -69,7 +69,7 @@ fn fits(lanes: usize, batch: usize, ranks: usize) -> bool {
 fn numbers_that_fit(lanes: usize, batch: usize, ranks: usize) -> String {
     let fit = |n: &usize| fits(*n, batch, ranks);
     let below = (1..lanes).rev().find(fit);
-    let above = (lanes + 1..=lanes + batch).find(fit);
+    let above = (lanes.saturating_add(1)..=lanes.saturating_add(batch)).find(fit);
     let numbers: Vec<String> = below.into_iter().chain(above).map(|n| n.to_string()).collect();
     format!("`lanes` {}", numbers.join(" or "))
 }

@@ -129,10 +129,16 @@ fn answer(
         line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
     });
     if !first.starts_with("GET /x.tar ") {
-        return write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
     }
     if number < manners.busy {
-        return write!(stream, "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
     }
     let from = range.filter(|_| !manners.no_ranges);
     let status = if from.is_some() { "206 Partial Content" } else { "200 OK" };

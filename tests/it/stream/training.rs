@@ -13,7 +13,8 @@ use tempfile::tempdir;
 
 /// Six shards of 16 emoji each, the last one cut off.
 pub fn emoji(folder: &Path) -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/emoji/emoji-train-00000.tar.gz");
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/emoji/emoji-train-00000.tar.gz");
     let samples: Vec<_> = ShardReader::open(&source).unwrap().take(96).flatten().collect();
     for (i, part) in samples.chunks(16).enumerate() {
         let files = |s: &paella::data::shards::RawSample| {
@@ -74,8 +75,7 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
     other.data.stream.as_mut().unwrap().threads = 3;
     run(&other, &whole, None);
     other.data.stream.as_mut().unwrap().shuffle = 3;
-    let options =
-        Options { out: Some(whole.clone()), resume: Resume::Auto, ..Options::default() };
+    let options = Options { out: Some(whole.clone()), resume: Resume::Auto, ..Options::default() };
     let error = train::run(&other, &options, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("data.stream.shuffle"), "{error}");
     // and a checkpoint without its stream's position is no checkpoint
