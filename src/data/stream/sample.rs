@@ -153,17 +153,20 @@ fn planes(img: &RgbImage) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn group(files: &[(&str, &[u8])]) -> Group {
+    /// Ending, bytes.
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn group(files: Files) -> Group {
         let files = files.iter().map(|(ending, bytes)| (ending.to_string(), bytes.to_vec()));
         Group { key: "k".into(), files: files.collect(), too_large: false }
     }
 
     #[test]
     fn reasons_are_given_in_a_few_words() {
-        let why = |files: &[(&str, &[u8])]| judge(group(files), None, Want::Pictures).err();
+        let why = |files: Files| judge(group(files), None, Want::Pictures).err();
         assert_eq!(why(&[("png", b"1"), ("txt", b"a")]), None);
         assert_eq!(why(&[("png", b"1"), ("json", b"{\"caption\": \"a\", \"x\": NaN}")]), None);
-        let refused: [(&[(&str, &[u8])], &str); 6] = [
+        let refused: [(Files, &str); 6] = [
             (&[("txt", b"a")], "no picture"),
             (&[("png", b"1"), ("jpg", b"1"), ("txt", b"a")], "more than one picture"),
             (&[("png", b"1"), ("txt", b" ")], "no caption"),
