@@ -191,6 +191,11 @@ pub fn read(folder: &Path, name: &str) -> Result<Named> {
     weights::read(&folder.join(format!("{name}.safetensors")))
 }
 
+/// One of the other files of a checkpoint; none where it holds none of this name.
+pub fn read_text(folder: &Path, name: &str) -> Option<String> {
+    fs::read_to_string(folder.join(name)).ok()
+}
+
 /// Whole checkpoints, the furthest last.
 fn all(root: &Path) -> Vec<(Progress, PathBuf)> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();

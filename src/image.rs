@@ -77,6 +77,14 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
     let (w, h) = img.dimensions();
     let side = w.min(h);
+    fit_at(img, size, ((w - side) / 2, (h - side) / 2))
+}
+
+/// The same of the square that begins `x` pixels from the left and `y` from the top; its side is the picture's shorter
+/// one, so that one of the two is 0.
+pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
+    let (w, h) = img.dimensions();
+    let side = w.min(h);
     if (w, h) == (size, size) {
         return img.clone();
     }
@@ -85,7 +93,7 @@ pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
     }
     // `DynamicImage` has its resampler compiled with the `image` crate, at full optimisation.
     let picture = DynamicImage::ImageRgb8(img.clone());
-    let square = picture.crop_imm((w - side) / 2, (h - side) / 2, side, side);
+    let square = picture.crop_imm(x, y, side, side);
     if side == size {
         return square.into_rgb8();
     }
@@ -93,6 +101,12 @@ pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
         return block_means(&square.into_rgb8(), side / size);
     }
     square.resize_exact(size, size, FilterType::Lanczos3).into_rgb8()
+}
+
+/// The whole picture, squeezed into `size` x `size` pixels.
+pub fn squeeze(img: &RgbImage, size: u32) -> RgbImage {
+    let picture = DynamicImage::ImageRgb8(img.clone());
+    picture.resize_exact(size, size, FilterType::Lanczos3).into_rgb8()
 }
 
 /// Each block of `n` x `n` pixels -> its mean, rounded. `n` at most 64, so that the sums fit.

@@ -9,6 +9,7 @@
 //! | module | what it does | gives |
 //! | --- | --- | --- |
 //! | [`data`] | captioned pictures from shards, IDX files or a folder | images (B, 3, H, W), captions |
+//! | [`data::stream`] | the same from any number of shards, never all in memory | batches, a position |
 //! | [`tokens`] | pictures and words into numbers and back | tokens (B, h, w), text vectors (B, S, D) |
 //! | [`noise`] | which tokens are replaced, by what, how much each counts | noised tokens, mask, loss weight |
 //! | [`model`] | noised tokens, t and text to scores over codes | logits (B, K, h, w) |
@@ -19,6 +20,7 @@
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
 //! | [`cost`] | parameters, work, memory, traffic and time of a run, before it is started | `Budget` |
 //! | [`networks`] | the three networks as one model folder | encode, decode, cond |
+//! | [`precompute`] | tokens and text vectors of a stream, made before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
 //! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |
 //! | [`train`], [`checkpoint`] | a whole run that stops and goes on exactly | a model folder |
@@ -51,6 +53,7 @@ pub mod noise;
 pub mod optim;
 pub mod pickle;
 pub mod plan;
+pub mod precompute;
 pub mod recipe;
 pub mod sample;
 pub mod sheet;

@@ -1,6 +1,7 @@
 //! What one step of training measured.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One row of a training log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Record {
     /// Updates left out since the start because loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
+    /// Samples and shards that the stream left out since the start of the phase, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped_samples: BTreeMap<String, u64>,
     /// Denoiser: accuracy by noise ratio, in fifths of 0..=1; none where no picture had such a ratio.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accuracy_by_t: Vec<Option<f64>>,

@@ -122,6 +122,11 @@ impl RunConfig {
             format!("{size} pixels are {grid} tokens a side, which {needs} (patch_size x 2 per level) does not divide"),
             &format!("{fits}, or fewer levels"),
         );
+        for (field, what, hint) in
+            self.data.stream.iter().flat_map(|s| s.check(self.train.global_batch))
+        {
+            found.unless(false, &format!("data.stream.{field}"), what, &hint);
+        }
     }
 
     fn check_tokenizer(&self, found: &mut Findings) {

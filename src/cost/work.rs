@@ -4,7 +4,6 @@ use super::denoiser::{Denoiser, denoiser};
 use super::encoders::{Tokenizer, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
-use crate::data::Source;
 use crate::recipe::Precision;
 
 /// Bytes of a caption where the config sets no length. A LAION caption has some 60, but a batch is as long as its
@@ -108,10 +107,7 @@ fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
     let (recipe, model) = (&config.train, &config.model);
     let precision = recipe.precision.clone();
     // pictures in memory become tokens once, before the first step
-    let encode = match config.data.source {
-        Source::Shards { .. } => images.encode.flops,
-        Source::Emoji | Source::Fashion | Source::Idx(_) | Source::Folder(_) => 0,
-    };
+    let encode = if config.data.stream.is_some() { images.encode.flops } else { 0 };
     let side = config.data.size / config.tokenizer.model.factor();
     let net = denoiser(model, (side, side), s);
     let words = text(&config.text, s);

@@ -11,6 +11,7 @@ pub mod laion;
 pub mod order;
 mod paths;
 pub mod shards;
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 use collect::Collector;
+use stream::StreamConfig;
 
 /// Extensions of picture files, in lower case.
 const PICTURES: [&str; 9] = ["png", "webp", "jpg", "jpeg", "gif", "bmp", "ppm", "pgm", "pnm"];
@@ -38,11 +40,20 @@ pub struct DataConfig {
     pub styles: Vec<String>,
     /// Only so many of what is left, the first ones; at least 1.
     pub limit: Option<usize>,
+    /// Train on a stream of shards instead. What is above, except `size`, then is what a session and the scores look at.
+    pub stream: Option<StreamConfig>,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: Source::Emoji, size: 64, groups: vec![], styles: vec![], limit: None }
+        Self {
+            source: Source::Emoji,
+            size: 64,
+            groups: vec![],
+            styles: vec![],
+            limit: None,
+            stream: None,
+        }
     }
 }
 

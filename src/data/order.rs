@@ -85,7 +85,7 @@ impl Order {
 /// 0..len shuffled by (seed, epoch): Fisher-Yates on ChaCha8, the seed being its key and the epoch its stream.
 ///
 /// Written out, since `rand` may change its shuffle and seeding between versions and a resumed run must not notice.
-fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<i64> {
+pub(super) fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<i64> {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let mut rng = ChaCha8Rng::from_seed(key);

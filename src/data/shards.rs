@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Samples read ahead.
 const AHEAD: usize = 64;
 /// A larger file inside a shard is not a sample's: 256 MiB.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 /// What a shard holds under one key, not yet decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -184,7 +184,7 @@ fn sample(files: Files) -> std::result::Result<RawSample, (String, &'static str,
 }
 
 /// `dir/a.b.PNG` -> (`dir/a`, `b.png`); `None` for hidden files and names without a dot.
-fn split_name(name: &str) -> Option<(&str, String)> {
+pub(super) fn split_name(name: &str) -> Option<(&str, String)> {
     let name = name.trim_start_matches("./");
     let start = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = start + name[start..].find('.').filter(|&dot| dot > 0)?;

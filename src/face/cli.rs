@@ -1,6 +1,7 @@
 //! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
 use super::{doctor, plan, repl, script, train, work};
 use crate::device::DeviceChoice;
@@ -60,6 +61,8 @@ enum Command {
     Train(train::Train),
     /// What a run takes on given cards: parameters, memory, time; nothing is allocated
     Plan(plan::Plan),
+    /// Make tokens (and text vectors) of a stream before training
+    Precompute(Precompute),
     /// Make pictures from a text
     Sample(work::Sample),
     /// Score a model on the pictures held back
@@ -146,6 +149,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Some(Command::Train(train)) => train::train(&train, &common),
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
+        Some(Command::Precompute(args)) => precompute::precompute(&args, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),

@@ -3,6 +3,7 @@
 pub mod cli;
 mod doctor;
 mod plan;
+mod precompute;
 mod progress;
 mod repl;
 mod script;

@@ -213,7 +213,7 @@ impl Bench {
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
         let restored = match (&mut self.pupil, &old.optimizer) {
-            (Some(pupil), Some((at, state))) if same_phase => pupil.restore(state, at, "undo"),
+            (Some(pupil), Some((at, state))) if same_phase => pupil.restore(state, at, "", "undo"),
             _ => Err(Error::model("no optimiser state", "undo", "")),
         };
         if restored.is_err() {

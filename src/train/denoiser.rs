@@ -97,7 +97,7 @@ impl Trainer {
         let (loss, accuracy, accuracy_by_t) = tally.over(&self.world)?;
         let measured =
             Record { loss, accuracy, accuracy_by_t, grad_norm, lr, wait, ..Record::default() };
-        Ok(self.close(nets, start, measured))
+        self.close(nets, start, measured)
     }
 
     /// Whether somebody will look at the pictures of the coming step.
@@ -132,18 +132,24 @@ impl Trainer {
     /// The captions of a batch, some replaced by the empty text.
     fn cond(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
         let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device);
+        if let Some(text) = &batch.text {
+            let null = tch::no_grad(|| nets.text.read(&empty)); // (1, L, D)
+            return Cond::text(null.where_self(&draws.drop.unsqueeze(-1), text));
+        }
         let ids = empty.where_self(&draws.drop, &batch.ids);
         let encode = || nets.text.read(&ids);
         Cond::text(if self.recipe.train_text { encode() } else { tch::no_grad(encode) })
     }
 
-    fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Record {
+    fn close(&mut self, nets: &Networks, start: Instant, measured: Record) -> Result<Record> {
         let (steps, images) = (self.recipe.steps, self.recipe.global_batch);
         self.progress.position = self.feed.position();
         if let Some(seen) = &self.seen {
             self.meter.read_texts(&nets.config, seen.ids.size()[1]);
         }
-        close(&mut self.progress, steps, images, &self.meter, start, measured)
+        let skipped_samples = self.feed.skipped(&self.world)?;
+        let measured = Record { skipped_samples, ..measured };
+        Ok(close(&mut self.progress, steps, images, &self.meter, start, measured))
     }
 }
 
@@ -172,10 +178,20 @@ impl Stage for Trainer {
         vec![("optim", self.optimizer.state()), ("ema", self.ema.state())]
     }
 
-    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()> {
+    fn stream(&self) -> Option<String> {
+        self.feed.text()
+    }
+
+    fn restore(
+        &mut self,
+        state: &State,
+        progress: &Progress,
+        stream: &str,
+        place: &str,
+    ) -> Result<()> {
         self.optimizer.restore(part(state, "optim", place)?, place)?;
         self.ema.restore(part(state, "ema", place)?, place)?;
-        self.feed.go_to(progress.position);
+        self.feed.go_to(progress.position, stream)?;
         self.progress = progress.clone();
         Ok(())
     }

@@ -1,23 +1,20 @@
-//! Where the pictures of a step come from: a data set in memory, of which every rank takes its rows.
+//! Where the pictures of a step come from: a data set in memory or a stream of shards, of which every rank takes its
+//! rows.
 //!
-//! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes.
+//! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes, D width
+//! of a text vector.
 
+use super::streamed::Streamed;
+use crate::data::stream::{Counts, Want};
 use crate::data::{Dataset, order::Order};
 use crate::dist::World;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// The rows of a global batch that one rank works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    pub first: usize,
-    pub count: usize,
-    /// Rows of all ranks together, B.
-    pub of: usize,
-}
+pub use crate::data::stream::Rows;
 
 impl Rows {
     /// An even share of `batch` rows; the caller has seen that it comes out even.
@@ -33,6 +30,8 @@ pub struct Batch {
     pub tokens: Tensor,
     /// Bytes of the captions (b, L) i64.
     pub ids: Tensor,
+    /// The captions' vectors (b, L, D) f32, where a stream brings them along.
+    pub text: Option<Tensor>,
     pub captions: Vec<String>,
     /// (b, 3, S, S) f32 in 0..=1; only when they were asked for.
     pub images: Option<Tensor>,
@@ -45,63 +44,148 @@ impl Batch {
         Self {
             tokens: some(&self.tokens),
             ids: some(&self.ids),
+            text: self.text.as_ref().map(some),
             captions: self.captions[first..first + n].to_vec(),
             images: self.images.as_ref().map(some),
         }
     }
 }
 
-pub struct Feed {
+/// Pictures without end, and where we are among them.
+pub enum Feed {
+    Memory(Memory),
+    Stream(Box<Streamed>),
+}
+
+impl Feed {
+    /// Endless epochs over a data set in memory, each in an order of its own.
+    pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
+        Ok(Self::Memory(Memory { order: Order::new(data.len(), seed)?, data, known: None }))
+    }
+
+    /// The shards that `data.stream` of the networks' config names, without end.
+    ///
+    /// Errors: it names none; patterns that are not sound.
+    pub fn stream(nets: &Networks, seed: u64, want: Want) -> Result<Self> {
+        let data = &nets.config.data;
+        let config = data.stream.as_ref().ok_or_else(|| {
+            Error::data(
+                "the config names no shards",
+                "`data.stream`",
+                "(shards: [\"x-{000..127}.tar\"])",
+            )
+        })?;
+        Ok(Self::Stream(Box::new(Streamed::open(config, seed, data.size, want)?)))
+    }
+
+    /// The next pictures (b, 3, S, S) f32 in 0..=1 on the CPU, and their captions.
+    pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
+        match self {
+            Self::Memory(memory) => Ok(memory.images(rows)),
+            Self::Stream(stream) => stream.images(rows),
+        }
+    }
+
+    /// About `count` pictures from anywhere (n, 3, S, S); the order goes on as before.
+    pub fn some(&self, count: usize) -> Result<Tensor> {
+        match self {
+            Self::Memory(memory) => memory.some(count),
+            Self::Stream(stream) => stream.some(count),
+        }
+    }
+
+    /// The next batch; `images` asks for the pictures themselves as well.
+    pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
+        match self {
+            Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
+            Self::Stream(stream) => stream.batch(nets, rows, images),
+        }
+    }
+
+    /// Pictures drawn from the data so far, by all ranks.
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::Memory(memory) => memory.order.position(),
+            Self::Stream(stream) => stream.position(),
+        }
+    }
+
+    /// What a checkpoint holds besides the position: none for a data set in memory. The texts of all ranks, joined, are
+    /// that of the run.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Stream(stream) => Some(stream.text()),
+        }
+    }
+
+    /// Go on as if `position` pictures had been drawn; `text` is that of a stream.
+    ///
+    /// Errors: a text that is not of this stream and position.
+    pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
+        match self {
+            Self::Memory(memory) => {
+                memory.order.go_to(position);
+                Ok(())
+            }
+            Self::Stream(stream) => stream.go_to(position, text),
+        }
+    }
+
+    /// What all ranks left out so far, by reason.
+    pub fn skipped(&self, world: &World) -> Result<Counts> {
+        let Self::Stream(stream) = self else { return Ok(Counts::new()) };
+        let own = stream.skipped();
+        if world.size() == 1 {
+            return Ok(own);
+        }
+        let mut all = Counts::new();
+        for text in world.gather(&serde_json::to_string(&own).unwrap_or_default())? {
+            for (why, n) in serde_json::from_str::<Counts>(&text).unwrap_or_default() {
+                *all.entry(why).or_default() += n;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A data set in memory.
+pub struct Memory {
     data: Rc<Dataset>,
     order: Order,
     /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, worked out once.
     known: Option<(Tensor, Tensor)>,
 }
 
-impl Feed {
-    /// Endless epochs over a data set in memory, each in an order of its own.
-    pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
-        Ok(Self { order: Order::new(data.len(), seed)?, data, known: None })
-    }
-
-    /// The next pictures (b, 3, S, S) f32 in 0..=1 on the CPU, and their captions.
-    pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
+impl Memory {
+    fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
         let picks = self.picks(rows);
-        Ok((self.data.images(&picks), self.data.captions(&picks)))
+        (self.data.images(&picks), self.data.captions(&picks))
     }
 
-    /// About `count` pictures from anywhere (n, 3, S, S), chosen by libtorch's generator; the order goes on as before.
-    pub fn some(&self, count: usize) -> Result<Tensor> {
+    /// Chosen by libtorch's generator.
+    fn some(&self, count: usize) -> Result<Tensor> {
         let all = Tensor::randperm(self.data.len() as i64, (Kind::Int64, Device::Cpu));
         let picks = all.slice(0, 0, count as i64, 1);
         Ok(self.data.images(&Vec::<i64>::try_from(picks)?))
     }
 
-    /// The next batch; `images` asks for the pictures themselves as well.
-    pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
+    fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Batch {
         let picks = self.picks(rows);
         let (tokens, ids) = self.known.get_or_insert_with(|| known(&self.data, nets));
         let index = Tensor::from_slice(&picks).to_device(nets.device);
-        Ok(Batch {
+        Batch {
             tokens: tokens.index_select(0, &index),
             ids: ids.index_select(0, &index),
+            text: None,
             captions: self.data.captions(&picks),
             images: images.then(|| self.data.images(&picks)),
-        })
+        }
     }
 
     fn picks(&mut self, rows: Rows) -> Vec<i64> {
         let all = self.order.next(rows.of);
         all[rows.first..rows.first + rows.count].to_vec()
-    }
-
-    /// Pictures drawn from the data so far, by all ranks.
-    pub fn position(&self) -> u64 {
-        self.order.position()
-    }
-
-    pub fn go_to(&mut self, position: u64) {
-        self.order.go_to(position);
     }
 }
 

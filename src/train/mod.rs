@@ -1,5 +1,6 @@
 //! Training: first the tokenizer, then the denoiser on its tokens.
 
+mod begin;
 pub mod denoiser;
 pub mod draws;
 pub mod events;
@@ -8,6 +9,7 @@ pub mod gallery;
 mod journal;
 pub mod run;
 pub mod stage;
+mod streamed;
 mod tally;
 pub mod tokenizer;
 

@@ -1,10 +1,12 @@
 //! A whole run: its stages one after the other, with checkpoints and a log, resumed where it stopped.
 
+use super::begin::{agree, can_share, find, room_for_checkpoints};
 use super::journal::{Journal, unwritable};
 use super::stage::State;
 use super::{Feed, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
 use crate::config::{self, RunConfig};
+use crate::data::stream::Want;
 use crate::data::{Dataset, Part};
 use crate::dist::World;
 use crate::error::{Error, Result};
@@ -85,7 +87,10 @@ pub fn run(
     if world.is_first() {
         room_for_checkpoints(&nets, &checkpoints)?;
     }
-    let data = Rc::new(Dataset::open(&config.data, Part::Train)?);
+    let data = match config.data.stream {
+        Some(_) => None,
+        None => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
+    };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
         nets,
@@ -103,82 +108,14 @@ pub fn run(
     run.all(saved)
 }
 
-/// The checkpoint to go on from.
-fn find(
-    config: &RunConfig,
-    resume: Resume,
-    folder: &Path,
-    checkpoints: &Path,
-) -> Result<Option<(Progress, PathBuf)>> {
-    let place = || folder.display().to_string();
-    match (checkpoint::latest(checkpoints), resume) {
-        (Some(_), Resume::No) => {
-            let hint = "go on with `--resume`, or name another folder with `--out`";
-            Err(Error::checkpoint("the folder holds checkpoints of a run", place(), hint))
-        }
-        (None, Resume::Must) => {
-            let hint = "`--resume auto` begins where there is none";
-            Err(Error::checkpoint("there is no checkpoint to go on from", place(), hint))
-        }
-        (Some((progress, path)), _) => {
-            same_run(config, progress.phase, &path)?;
-            Ok(Some((progress, path)))
-        }
-        (None, _) => Ok(None),
-    }
-}
-
-/// Errors: batches that cannot be shared evenly among the ranks.
-fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
-    let tokenizer = config.stages.contains(&Phase::Tokenizer) && config.weights.tokenizer.is_none();
-    let faults = [
-        tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
-        config.train.split(ranks).err(),
-    ];
-    let faults: Vec<_> = faults.into_iter().flatten().collect();
-    if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults)) }
-}
-
-/// All ranks go on from the same checkpoint.
-///
-/// Errors: ranks that see another one than rank 0.
-fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &Path) -> Result<()> {
-    let seen =
-        world.gather(&saved.map_or_else(String::new, |(_, path)| path.display().to_string()))?;
-    let Some(other) = seen.iter().position(|path| *path != seen[0]) else { return Ok(()) };
-    let say =
-        |path: &str| if path.is_empty() { "no checkpoint".into() } else { format!("`{path}`") };
-    let what = format!("rank 0 sees {}, rank {other} {}", say(&seen[0]), say(&seen[other]));
-    let hint = "all ranks need the run's folder on one file system";
-    Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
-}
-
-/// Checkpoints hold the weights, their averages and two moments for each; one more is written before one is removed.
-///
-/// Errors: that is more than the disk has left.
-fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
-    let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
-    let weights: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
-    let bytes = 4 * 4 * weights as u64 * (nets.config.train.save.keep as u64 + 1);
-    match files::free_space(checkpoints) {
-        Some(free) if free < bytes => {
-            let gb = |bytes: u64| bytes as f64 / 1e9;
-            let what = format!(
-                "checkpoints need {:.1} GB, the disk has {:.1} GB left",
-                gb(bytes),
-                gb(free)
-            );
-            let hint = "another folder with `--out`, or a smaller `train.save.keep`";
-            Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
-        }
-        _ => Ok(()),
-    }
-}
+/// The file of a checkpoint that says where the stream stands.
+const STREAM: &str = "stream.jsonl";
 
 /// A run under way.
 struct Run<'a> {
     nets: Networks,
-    data: Rc<Dataset>,
+    /// None: the run reads a stream.
+    data: Option<Rc<Dataset>>,
     options: &'a Options,
     watch: &'a mut dyn FnMut(&Record) -> bool,
     folder: PathBuf,
@@ -230,12 +167,11 @@ impl Run<'_> {
         let world = &self.options.world;
         let mut stage: Box<dyn Stage> = match phase {
             Phase::Tokenizer => {
-                let feed =
-                    Feed::memory(self.data.clone(), TokenizerTrainer::order_seed(&self.nets))?;
+                let feed = self.feed(TokenizerTrainer::order_seed(&self.nets), Want::Pictures)?;
                 Box::new(TokenizerTrainer::new(&self.nets, feed, world)?)
             }
             Phase::Denoiser => {
-                let feed = Feed::memory(self.data.clone(), self.nets.config.seed)?;
+                let feed = self.feed(self.nets.config.seed, Want::Tokens)?;
                 Box::new(Trainer::new(&self.nets, feed, world)?)
             }
         };
@@ -247,11 +183,20 @@ impl Run<'_> {
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
                 let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;
-                stage.restore(&state, progress, &folder.display().to_string())?;
+                let stream = checkpoint::read_text(folder, STREAM).unwrap_or_default();
+                stage.restore(&state, progress, &stream, &folder.display().to_string())?;
             }
             None => stage.add_seconds(seconds),
         }
         Ok(stage)
+    }
+
+    /// Pictures for a stage.
+    fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
+        match &self.data {
+            Some(data) => Feed::memory(data.clone(), seed),
+            None => Feed::stream(&self.nets, seed, want),
+        }
     }
 
     fn train(&mut self, stage: &mut dyn Stage) -> Result<()> {
@@ -283,8 +228,9 @@ impl Run<'_> {
         let weights: Vec<Tensor> =
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
+        let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
         match world.is_first() {
-            true => self.saver.save(self.snapshot(stage)),
+            true => self.saver.save(self.snapshot(stage, stream)),
             false => Ok(()),
         }
     }
@@ -326,7 +272,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn snapshot(&self, stage: &dyn Stage) -> Snapshot {
+    /// Everything as it is now; `stream`: where each rank's part of the stream stands.
+    fn snapshot(&self, stage: &dyn Stage, stream: Option<Vec<String>>) -> Snapshot {
         let progress = stage.progress();
         let networks = self.kept(progress.phase);
         let weights = networks.into_iter().map(|(name, vars)| (name, copied(vars)));
@@ -334,7 +281,7 @@ impl Run<'_> {
         Snapshot {
             tensors: tensors.collect(),
             config: config::to_ron(&self.nets.config),
-            texts: Vec::new(),
+            texts: stream.map(|parts| (STREAM, parts.concat())).into_iter().collect(),
             progress,
         }
     }
@@ -374,27 +321,4 @@ fn copied(vars: &nn::VarStore) -> Named {
 
 fn on_cpu(tensors: Named) -> Named {
     tensors.into_iter().map(|(name, xs)| (name, xs.to_device(Device::Cpu))).collect()
-}
-
-/// A run is resumed with the networks it has trained so far, data and seed; lengths and rates may change.
-fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
-    let before = RunConfig::read(&checkpoint.join("config.ron"))?;
-    let fixed: &[&str] = match phase {
-        Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
-        Phase::Denoiser => &["data.", "tokenizer.model", "seed", "weights.", "text.", "model."],
-    };
-    let changed: Vec<String> = config::diff(&before, config)
-        .into_iter()
-        .filter(|(path, _, _)| fixed.iter().any(|prefix| path.starts_with(prefix)))
-        .map(|(path, was, is)| format!("`{path}` was {was}, is {is}"))
-        .collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let hint = "resume with the config in that folder, or start a new run with `--out`";
-    Err(Error::checkpoint(
-        format!("the config changed since the checkpoint: {}", changed.join("; ")),
-        checkpoint.display().to_string(),
-        hint,
-    ))
 }

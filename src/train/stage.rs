@@ -32,8 +32,19 @@ pub trait Stage {
     /// A copy of everything besides the networks' weights.
     fn state(&self) -> State;
 
-    /// Go on exactly where `state` and `progress` were taken.
-    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()>;
+    /// Where the stream of pictures stands; none for a data set in memory.
+    fn stream(&self) -> Option<String> {
+        None
+    }
+
+    /// Go on exactly where `state`, `progress` and `stream` (may be empty) were taken.
+    fn restore(
+        &mut self,
+        state: &State,
+        progress: &Progress,
+        stream: &str,
+        place: &str,
+    ) -> Result<()>;
 
     /// Exchange the weights and their averages, where there are averages.
     fn swap(&mut self) {}

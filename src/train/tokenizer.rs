@@ -98,7 +98,9 @@ impl TokenizerTrainer {
         let mut loss = loss.detach();
         self.world.mean(&mut loss)?;
         let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
-        let measured = Record { loss, accuracy, grad_norm, lr, wait, ..Record::default() };
+        let skipped_samples = self.feed.skipped(&self.world)?;
+        let measured =
+            Record { loss, accuracy, grad_norm, lr, wait, skipped_samples, ..Record::default() };
         self.progress.position = self.feed.position();
         let (steps, images) = (self.recipe.steps, self.recipe.batch);
         Ok(close(&mut self.progress, steps, images, &self.meter, start, measured))
@@ -183,13 +185,23 @@ impl Stage for TokenizerTrainer {
         vec![("optim", state)]
     }
 
-    fn restore(&mut self, state: &State, progress: &Progress, place: &str) -> Result<()> {
+    fn stream(&self) -> Option<String> {
+        self.feed.text()
+    }
+
+    fn restore(
+        &mut self,
+        state: &State,
+        progress: &Progress,
+        stream: &str,
+        place: &str,
+    ) -> Result<()> {
         let state = part(state, "optim", place)?;
         self.optimizer.restore(state, place)?;
         if let Some(used) = state.get("used") {
             self.used.f_copy_(used)?;
         }
-        self.feed.go_to(progress.position);
+        self.feed.go_to(progress.position, stream)?;
         self.progress = progress.clone();
         Ok(())
     }

@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "config",
     "cost",
     "networks",
+    "precompute",
     "generate",
     "train",
     "eval",

@@ -15,5 +15,6 @@ mod parity;
 mod precision;
 mod ranks;
 mod setup;
+mod stream;
 mod survive;
 mod train;

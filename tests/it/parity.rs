@@ -4,7 +4,7 @@
 
 mod clip;
 mod files;
-mod laion;
+pub mod laion;
 mod paella;
 mod prior;
 mod sampling;

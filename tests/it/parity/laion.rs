@@ -5,7 +5,7 @@ use crate::fixture::Outcome;
 use paella::data::laion::{CaptionRules, LaionFilter};
 use serde_json::Value;
 
-fn filter_of(value: &Value) -> LaionFilter {
+pub fn filter_of(value: &Value) -> LaionFilter {
     let number = |key: &str| value[key].as_f64().unwrap();
     let rules = |rules: &Value| CaptionRules {
         min_words: int(&rules["min_words"]) as usize,
@@ -26,7 +26,7 @@ fn filter_of(value: &Value) -> LaionFilter {
 }
 
 /// The bytes of a member: as text, as base64, or not there.
-fn member(record: &Value, name: &str) -> Option<Vec<u8>> {
+pub fn member(record: &Value, name: &str) -> Option<Vec<u8>> {
     let plain = record[name].as_str().map(|text| text.as_bytes().to_vec());
     plain.or_else(|| record[format!("{name}_b64")].as_str().map(base64))
 }

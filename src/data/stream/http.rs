@@ -1,0 +1,44 @@
+//! A shard from a web server, from any byte on.
+
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ureq::Agent;
+
+use super::source::Bytes;
+
+/// Connections are kept for the next shard.
+static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(15)))
+        .user_agent(concat!("paella/", env!("CARGO_PKG_VERSION")));
+    config.build().into()
+});
+
+/// The body from byte `from` on, and true; or the whole body and false where the server knows no ranges.
+///
+/// Errors: no answer, `silence` passed without a byte, or a status that is no success; `NotFound`, `PermissionDenied`
+/// and `InvalidInput` where asking again does not help.
+pub fn get(address: &str, from: u64, silence: Duration) -> io::Result<(Bytes, bool)> {
+    let request = AGENT.get(address).config().timeout_per_read(Some(silence)).build();
+    let request =
+        if from > 0 { request.header("Range", format!("bytes={from}-")) } else { request };
+    let response = request.call().map_err(ureq::Error::into_io)?;
+    let status = response.status().as_u16();
+    let body: Bytes = Box::new(response.into_body().into_reader());
+    match status {
+        200 => Ok((body, from == 0)),
+        206 => Ok((body, true)),
+        416 if from > 0 => Ok((Box::new(io::empty()), true)), // it ended where we are
+        404 | 410 => Err(failed(io::ErrorKind::NotFound, status)),
+        401 | 403 => Err(failed(io::ErrorKind::PermissionDenied, status)),
+        408 | 425 | 429 | 500.. => Err(failed(io::ErrorKind::Other, status)),
+        _ => Err(failed(io::ErrorKind::InvalidInput, status)),
+    }
+}
+
+fn failed(kind: io::ErrorKind, status: u16) -> io::Error {
+    io::Error::new(kind, format!("the server answers {status}"))
+}

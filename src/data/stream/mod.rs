@@ -1,0 +1,290 @@
+//! A stream of captioned pictures from any number of WebDataset shards: nothing is held in memory but what is in work.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `braces`, `source`, `http` | patterns -> shards -> bytes, mended where a connection breaks |
+//! | `members` | bytes -> files under one key |
+//! | `sample`, `known` | files -> judged, kept packed -> pixels, or tokens that were made before |
+//! | `deal` | which shard comes next in which lane; every draw |
+//! | `lane` | shards in order -> shuffle buffer -> samples; how it goes on after a stop |
+//! | `rows` | lanes -> rows of a global batch, for any number of ranks |
+//! | `once` | all shards, one after the other, without lanes |
+//! | `workers` | threads that keep a batch ready |
+//!
+//! What a run sees depends on the seed, the shards, `lanes` and `shuffle`; not on threads, ranks, stops. A shard that
+//! could not be read for a while, in spite of all retries, is left out, so then two runs may differ.
+
+mod braces;
+mod deal;
+mod http;
+mod known;
+mod lane;
+mod members;
+mod once;
+mod rows;
+mod sample;
+mod source;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::laion::LaionFilter;
+use crate::{Error, Result};
+use deal::{Purpose, draw};
+use lane::LaneState;
+use rows::Schedule;
+use sample::{Packed, Reason};
+use source::{Patience, Source};
+use workers::Workers;
+
+pub use deal::Mode;
+pub use known::{ENDING as KNOWN_ENDING, Known, pack};
+pub use once::Once;
+pub use rows::Rows;
+pub use sample::{Crop, Decoded, Sample, Want};
+
+/// Reason -> how many samples or shards were left out for it.
+pub type Counts = BTreeMap<String, u64>;
+
+const PATIENCE: &str = "above 0, at most 86400 seconds";
+
+/// A stream of shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Files, `pipe:COMMAND` (run by `sh -c`, its output is the shard), `http://` and `https://` addresses.
+    /// `{000..127}` and `{a,b}` stand for many; in paths of files also `*`. Tar, plain or gzipped.
+    pub shards: Vec<String>,
+    pub mode: Mode,
+    /// Samples in the shuffle buffer of each lane; 0: as they lie in the shards.
+    pub shuffle: usize,
+    /// Independent sequences of samples that batches are made of; a multiple of the number of ranks that divides
+    /// `train.global_batch`, or a multiple of that batch. The order of samples depends on it.
+    pub lanes: usize,
+    /// Threads of one rank that read and decode; at most one a lane is used.
+    pub threads: usize,
+    /// None: all samples that have a picture and a caption.
+    pub filter: Option<LaionFilter>,
+    pub crop: Crop,
+    /// Seconds without a sample that end the run.
+    pub max_idle_s: f64,
+    /// Further attempts to open or go on with a shard, after 0.1 s, 0.2 s and so on up to 10 s.
+    pub retries: u32,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            shards: Vec::new(),
+            mode: Mode::Epochs,
+            shuffle: 1000,
+            lanes: 8,
+            threads: 4,
+            filter: None,
+            crop: Crop::Random,
+            max_idle_s: 60.0,
+            retries: 5,
+        }
+    }
+}
+
+impl StreamConfig {
+    /// Everything that is wrong though well formed, for batches of `batch` rows: (field, what, hint).
+    pub fn check(&self, batch: usize) -> Vec<(&'static str, String, String)> {
+        let mut found = Vec::new();
+        if let Err(e) = self.sources() {
+            let fault = &e.faults()[0];
+            found.push(("shards", format!("{}: {}", fault.place, fault.what), fault.hint.clone()));
+        }
+        for (field, value, low, high) in [
+            ("threads", self.threads, 1, 1 << 10),
+            ("lanes", self.lanes, 1, 1 << 16),
+            ("shuffle", self.shuffle, 0, 1 << 24),
+            ("retries", self.retries as usize, 0, 1 << 10),
+        ] {
+            if !(low..=high).contains(&value) {
+                let what = format!("{value} is out of range");
+                found.push((field, what, format!("{low} to {high}")));
+            }
+        }
+        if !self.is_patient() {
+            found.push(("max_idle_s", format!("{} seconds", self.max_idle_s), PATIENCE.into()));
+        }
+        let all = Rows { first: 0, count: batch.max(1), of: batch.max(1) };
+        if let Err(e) = Schedule::new(all, self.lanes, 0) {
+            let fault = &e.faults()[0];
+            found.push(("lanes", fault.what.clone(), fault.hint.clone()));
+        }
+        found
+    }
+
+    fn is_patient(&self) -> bool {
+        self.max_idle_s > 0.0 && self.max_idle_s <= 86_400.0
+    }
+
+    fn sources(&self) -> Result<Vec<Source>> {
+        let sources = source::expand(&self.shards)?;
+        if sources.is_empty() {
+            return Err(Error::data(
+                "no shards",
+                "`data.stream.shards`",
+                "such as x-{000..127}.tar",
+            ));
+        }
+        Ok(sources)
+    }
+}
+
+/// What all lanes share.
+struct Setup {
+    config: StreamConfig,
+    shards: Vec<Source>,
+    seed: u64,
+    /// Pixels a side.
+    size: u32,
+    want: Want,
+    /// The last shard that failed, and why: for an error that may follow.
+    fault: Mutex<Option<String>>,
+}
+
+impl Setup {
+    /// Errors: a config that does not pass its check; a size out of range.
+    fn new(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
+        let size = u32::try_from(size).ok().filter(|size| (1..=4096).contains(size));
+        let size = size.ok_or_else(|| Error::data("a size out of range", "`data.size`", ""))?;
+        let (config, shards) = (config.clone(), config.sources()?);
+        if !config.is_patient() {
+            return Err(Error::data("time to wait", "`data.stream.max_idle_s`", PATIENCE));
+        }
+        Ok(Self { config, shards, seed, size, want, fault: Mutex::default() })
+    }
+
+    /// Decode draw number `n` of a lane.
+    fn unpack(&self, lane: usize, n: u64, packed: Packed) -> std::result::Result<Sample, Reason> {
+        let share = |purpose| draw(self.seed, lane, purpose, n, 1 << 32) as f64 / 4_294_967_296.0;
+        let place = (share(Purpose::CropX), share(Purpose::CropY));
+        packed.unpack(self.size, self.config.crop, place)
+    }
+
+    /// Remember why a shard could not be read.
+    fn note(&self, shard: usize, why: &str) {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        *fault = Some(format!("{}: {why}", self.shards[shard]));
+    }
+
+    /// How patient new readers are.
+    fn patience(&self) -> Patience {
+        let silence = Duration::from_secs_f64(self.config.max_idle_s / 2.0);
+        Patience { retries: self.config.retries, silence, stop: Arc::default() }
+    }
+}
+
+/// A line of a saved position: one lane, and what must not have changed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    lanes: usize,
+    shards: usize,
+    state: LaneState,
+}
+
+/// The rows of one rank, batch by batch.
+pub struct Stream {
+    setup: Arc<Setup>,
+    /// Rows of the run so far, over all ranks.
+    position: u64,
+    /// Of the lanes that gave something, between two batches.
+    states: BTreeMap<usize, LaneState>,
+    /// The workers, and the rows they work for.
+    running: Option<(Rows, Workers)>,
+}
+
+impl Stream {
+    /// Nothing is read until the first batch is wanted.
+    ///
+    /// Errors: a config that does not pass its check; a size out of range.
+    pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
+        let setup = Arc::new(Setup::new(config, seed, size, want)?);
+        Ok(Self { setup, position: 0, states: BTreeMap::new(), running: None })
+    }
+
+    /// The rank's rows of the next batch.
+    ///
+    /// Errors: `lanes` does not fit the rows; nothing comes; the position does not belong to the states.
+    pub fn next(&mut self, rows: Rows) -> Result<Vec<Sample>> {
+        if self.running.as_ref().is_none_or(|(before, _)| *before != rows) {
+            let schedule = Schedule::new(rows, self.setup.config.lanes, self.position)?;
+            let workers = Workers::start(&self.setup, schedule, &self.states, rows.count);
+            self.running = Some((rows, workers));
+        }
+        let mut samples = Vec::with_capacity(rows.count);
+        while let Some((_, workers)) = self.running.as_mut().filter(|_| samples.len() < rows.count)
+        {
+            let (sample, state) = workers.next()?;
+            self.states.insert(state.lane, state);
+            samples.push(sample);
+        }
+        self.position += rows.of as u64;
+        Ok(samples)
+    }
+
+    /// Rows of the run so far, over all ranks.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What was left out on the way to the samples given by this rank's lanes.
+    pub fn skipped(&self) -> Counts {
+        let mut all = Counts::new();
+        for (why, n) in self.states.values().flat_map(|state| &state.skipped) {
+            *all.entry(why.clone()).or_default() += n;
+        }
+        all
+    }
+
+    /// The lanes' states, one a line. The texts of several ranks, joined in any order, are that of the whole run.
+    pub fn text(&self) -> String {
+        let (lanes, shards) = (self.setup.config.lanes, self.setup.shards.len());
+        let line = |state: &LaneState| {
+            serde_json::to_string(&Line { lanes, shards, state: state.clone() }).unwrap_or_default()
+        };
+        self.states.values().map(|state| line(state) + "\n").collect()
+    }
+
+    /// Go on where `text` was taken, `position` rows into the run; with any number of ranks.
+    ///
+    /// Errors: a text that is damaged, incomplete, or of other shards or lanes.
+    pub fn restore(&mut self, text: &str, position: u64) -> Result<()> {
+        let refuse = |what: String| {
+            let hint = "resume with the shards and `lanes` of the run, or start a new one";
+            Err(Error::checkpoint(what, "the position of the stream", hint))
+        };
+        let mut states = BTreeMap::new();
+        for line in text.lines() {
+            let line: Line = match serde_json::from_str(line) {
+                Ok(line) => line,
+                Err(e) => return refuse(format!("not readable: {e}")),
+            };
+            let is = (self.setup.config.lanes, self.setup.shards.len());
+            if (line.lanes, line.shards) != is {
+                let (lanes, shards) = (line.lanes, line.shards);
+                let (now_lanes, now_shards) = is;
+                return refuse(format!(
+                    "it was {lanes} lanes of {shards} shards, now {now_lanes} of {now_shards}"
+                ));
+            }
+            states.insert(line.state.lane, line.state);
+        }
+        let given: u64 = states.values().map(|state: &LaneState| state.given).sum();
+        if given != position {
+            return refuse(format!("it accounts for {given} of {position} samples"));
+        }
+        self.running = None;
+        (self.states, self.position) = (states, position);
+        Ok(())
+    }
+}

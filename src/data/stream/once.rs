@@ -1,0 +1,112 @@
+//! All shards once, each for itself and in its own order: for work that is done before training.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::members::{Cut, Groups};
+use super::sample::{Packed, Reason, judge};
+use super::source::Patience;
+use super::{Counts, Sample, Setup, StreamConfig, Want};
+use crate::{Error, Result};
+
+/// Samples decoded at once.
+const BATCH: usize = 64;
+
+pub struct Once {
+    setup: Arc<Setup>,
+    patience: Patience,
+    /// What was left out so far.
+    pub skipped: Counts,
+}
+
+impl Once {
+    /// Errors: as `Stream::open`.
+    pub fn open(config: &StreamConfig, seed: u64, size: i64) -> Result<Self> {
+        let setup = Arc::new(Setup::new(config, seed, size, Want::Pictures)?);
+        Ok(Self { patience: setup.patience(), setup, skipped: Counts::new() })
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.setup.shards.len()
+    }
+
+    /// Read a shard; `each` sees its samples in order, some at a time. False: it could not be opened or ended early.
+    ///
+    /// Errors: those of `each`.
+    pub fn shard(
+        &mut self,
+        number: usize,
+        mut each: impl FnMut(Vec<Sample>) -> Result<()>,
+    ) -> Result<bool> {
+        let setup = self.setup.clone();
+        let mut groups = match setup.shards[number].open(&self.patience) {
+            Ok(bytes) => Groups::new(bytes),
+            Err(_) => {
+                self.skip("the shard cannot be opened".into());
+                return Ok(false);
+            }
+        };
+        let (mut place, mut whole, mut pending) = (0, true, Vec::new());
+        loop {
+            let group = groups.next();
+            let over = group.is_none();
+            match group {
+                Some(Ok(group)) => match judge(group, setup.config.filter.as_ref(), setup.want) {
+                    Ok(packed) => pending.push((place, packed)),
+                    Err(reason) => self.skip(reason),
+                },
+                Some(Err(Cut(_))) => {
+                    self.skip("the shard ends early".into());
+                    whole = false;
+                }
+                None => {}
+            }
+            place += 1;
+            if pending.len() == BATCH || (over && !pending.is_empty()) {
+                each(self.unpack(number, std::mem::take(&mut pending))?)?;
+            }
+            if over {
+                return Ok(whole);
+            }
+        }
+    }
+
+    /// Decode in threads; the order stays.
+    fn unpack(&mut self, shard: usize, packed: Vec<(u64, Packed)>) -> Result<Vec<Sample>> {
+        let share = packed.len().div_ceil(self.setup.config.threads.max(1));
+        let (mut rest, mut parts) = (packed.into_iter().peekable(), Vec::new());
+        while rest.peek().is_some() {
+            parts.push(rest.by_ref().take(share).collect::<Vec<_>>());
+        }
+        let setup = &self.setup;
+        let decode = move |part: Vec<(u64, Packed)>| -> Vec<_> {
+            part.into_iter().map(|(place, packed)| setup.unpack(shard, place, packed)).collect()
+        };
+        let decoded: Option<Vec<Vec<std::result::Result<Sample, Reason>>>> =
+            std::thread::scope(|scope| {
+                let work: Vec<_> =
+                    parts.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
+                work.into_iter().map(|part| part.join().ok()).collect()
+            });
+        let decoded = decoded.ok_or_else(|| Error::data("a thread of the stream broke", "", ""))?;
+        let mut samples = Vec::new();
+        for one in decoded.into_iter().flatten() {
+            match one {
+                Ok(sample) => samples.push(sample),
+                Err(reason) => self.skip(reason),
+            }
+        }
+        Ok(samples)
+    }
+
+    fn skip(&mut self, reason: Reason) {
+        *self.skipped.entry(reason).or_default() += 1;
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        self.patience.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,192 @@
+//! One sample: from the files under a key, judged and kept packed, to pixels and words.
+
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::known::{self, Known};
+use super::members::Group;
+use crate::data::json::{Json, parse};
+use crate::data::laion::LaionFilter;
+use crate::data::{PICTURES, tidy};
+use crate::image::{decode, fit, fit_at, squeeze};
+
+/// How a picture becomes a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Crop {
+    /// A square of the shorter side, anywhere along the longer one, as the reference does.
+    #[default]
+    Random,
+    /// The square in the middle.
+    Center,
+    /// The whole picture, squeezed.
+    Resize,
+}
+
+/// What a sample is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The picture itself.
+    Pictures,
+    /// Tokens if the shard has them, else the picture.
+    Tokens,
+}
+
+/// As it waits to be drawn: judged, not decoded.
+#[derive(Debug)]
+pub struct Packed {
+    key: String,
+    caption: String,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// A picture file.
+    Picture(Vec<u8>),
+    /// What `known::pack` made.
+    Known(Vec<u8>),
+}
+
+/// As it goes into a batch.
+#[derive(Debug)]
+pub struct Sample {
+    pub key: String,
+    pub caption: String,
+    pub content: Decoded,
+}
+
+#[derive(Debug)]
+pub enum Decoded {
+    /// (3, S, S), channel by channel.
+    Pixels(Vec<u8>),
+    Known(Known),
+}
+
+/// Why a sample is left out, in a few words that are the same for all of its kind.
+pub type Reason = String;
+
+/// Accept or refuse the files of a key.
+///
+/// Errors: a file that is too large; a broken json; what the filter says; no caption; no picture or several. The caption
+/// is the `.txt`, else the json's `caption`.
+pub fn judge(group: Group, filter: Option<&LaionFilter>, want: Want) -> Result<Packed, Reason> {
+    if group.too_large {
+        return Err("a file is too large".into());
+    }
+    let member = |name: &str| {
+        group.files.iter().rev().find(|(ending, _)| ending == name).map(|(_, bytes)| &bytes[..])
+    };
+    let (json, txt) = (member("json"), member("txt"));
+    if let Some(filter) = filter {
+        filter.check(json, txt).map_err(|why| why.to_string())?;
+    }
+    let caption = caption(json, txt)?;
+    Ok(Packed { caption, content: content(group.files, want)?, key: group.key })
+}
+
+fn caption(json: Option<&[u8]>, txt: Option<&[u8]>) -> Result<String, Reason> {
+    let record = match json.map(parse) {
+        None => None,
+        Some(Some(Json::Object(record))) => Some(record),
+        Some(_) => return Err("the json cannot be read".into()),
+    };
+    let txt = std::str::from_utf8(txt.unwrap_or_default());
+    let txt = tidy(txt.map_err(|_| "the caption is not UTF-8")?);
+    let other = || match record?.remove("caption") {
+        Some(Json::Text(text)) => Some(tidy(&text)),
+        _ => None,
+    };
+    let caption = if txt.is_empty() { other().unwrap_or_default() } else { txt };
+    if caption.is_empty() { Err("no caption".into()) } else { Ok(caption) }
+}
+
+fn content(files: Vec<(String, Vec<u8>)>, want: Want) -> Result<Content, Reason> {
+    let mut pictures = Vec::new();
+    for (ending, bytes) in files {
+        if ending == known::ENDING && want == Want::Tokens {
+            return Ok(Content::Known(bytes));
+        }
+        if PICTURES.contains(&ending.as_str()) {
+            pictures.push(bytes);
+        }
+    }
+    match pictures.pop() {
+        Some(picture) if pictures.is_empty() => Ok(Content::Picture(picture)),
+        Some(_) => Err("more than one picture".into()),
+        None => Err("no picture".into()),
+    }
+}
+
+impl Packed {
+    /// Decode, cut and resize. `place` (0 to below 1, across and down) says where a random square lies.
+    ///
+    /// Errors: the picture, or what is known of it, cannot be decoded.
+    pub fn unpack(self, size: u32, crop: Crop, place: (f64, f64)) -> Result<Sample, Reason> {
+        let content = match self.content {
+            Content::Known(bytes) => Decoded::Known(known::unpack(&bytes)?),
+            Content::Picture(bytes) => {
+                let img = decode(&bytes).map_err(|_| "the picture cannot be decoded")?;
+                Decoded::Pixels(planes(&square(&img, size, crop, place)))
+            }
+        };
+        Ok(Sample { key: self.key, caption: self.caption, content })
+    }
+}
+
+fn square(img: &RgbImage, size: u32, crop: Crop, (x, y): (f64, f64)) -> RgbImage {
+    let (w, h) = img.dimensions();
+    let at = |room: u32, place: f64| ((f64::from(room) + 1.0) * place) as u32;
+    match crop {
+        Crop::Random => fit_at(img, size, (at(w - w.min(h), x), at(h - w.min(h), y))),
+        Crop::Center => fit(img, size),
+        Crop::Resize => squeeze(img, size),
+    }
+}
+
+/// RGB -> channel by channel.
+fn planes(img: &RgbImage) -> Vec<u8> {
+    let channel = |c: usize| img.as_raw().iter().skip(c).step_by(3).copied();
+    channel(0).chain(channel(1)).chain(channel(2)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ending, bytes.
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn group(files: Files) -> Group {
+        let files = files.iter().map(|(ending, bytes)| (ending.to_string(), bytes.to_vec()));
+        Group { key: "k".into(), files: files.collect(), too_large: false }
+    }
+
+    #[test]
+    fn reasons_are_given_in_a_few_words() {
+        let why = |files: Files| judge(group(files), None, Want::Pictures).err();
+        assert_eq!(why(&[("png", b"1"), ("txt", b"a")]), None);
+        assert_eq!(why(&[("png", b"1"), ("json", b"{\"caption\": \"a\", \"x\": NaN}")]), None);
+        let refused: [(Files, &str); 6] = [
+            (&[("txt", b"a")], "no picture"),
+            (&[("png", b"1"), ("jpg", b"1"), ("txt", b"a")], "more than one picture"),
+            (&[("png", b"1"), ("txt", b" ")], "no caption"),
+            (&[("png", b"1"), ("json", b"{}")], "no caption"),
+            (&[("png", b"1"), ("txt", b"a"), ("json", b"[1]")], "the json cannot be read"),
+            (&[("png", b"1"), ("txt", b"\xff")], "the caption is not UTF-8"),
+        ];
+        for (files, reason) in refused {
+            assert_eq!(why(files).as_deref(), Some(reason));
+        }
+        let only_tokens = group(&[("safetensors", b"1"), ("txt", b"a")]);
+        assert!(judge(only_tokens, None, Want::Tokens).is_ok());
+    }
+
+    #[test]
+    fn squares_lie_where_they_are_told() {
+        let wide = RgbImage::from_fn(30, 10, |x, _| image::Rgb([x as u8, 0, 0]));
+        let left = |place| square(&wide, 10, Crop::Random, (place, 0.9)).get_pixel(0, 0).0[0];
+        assert_eq!([left(0.0), left(0.5), left(0.999)], [0, 10, 20]);
+        assert_eq!(square(&wide, 10, Crop::Center, (0.0, 0.0)).get_pixel(0, 0).0[0], 10);
+        assert_eq!(square(&wide, 10, Crop::Resize, (0.0, 0.0)).dimensions(), (10, 10));
+    }
+}

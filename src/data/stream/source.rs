@@ -1,0 +1,252 @@
+//! Where the bytes of a shard come from: a file, a command's output, a web server. Broken connections are mended.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+
+use super::{braces, http};
+use crate::Result;
+use crate::data::paths;
+
+/// The address of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    /// What `sh -c` runs; the shard is its standard output.
+    Pipe(String),
+    /// `http://` or `https://`.
+    Web(String),
+}
+
+/// Bytes from some offset on.
+pub type Bytes = Box<dyn Read + Send>;
+
+/// How patient a reader is.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Attempts after the first, counted anew whenever bytes came.
+    pub retries: u32,
+    /// A web server that sends nothing for so long is asked again.
+    pub silence: Duration,
+    /// Set when nobody wants the bytes any more.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Patterns -> shards, in order: braces everywhere, `*` in the paths of files, which then must be there.
+///
+/// Errors: no shards; a brace that is not closed; a `*` that nothing matches.
+pub fn expand(patterns: &[String]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for pattern in patterns {
+        for name in braces::expand(pattern)? {
+            let web = name.starts_with("http://") || name.starts_with("https://");
+            match name.strip_prefix("pipe:") {
+                Some(command) => sources.push(Source::Pipe(command.trim().into())),
+                None if web => sources.push(Source::Web(name)),
+                None if name.contains('*') => {
+                    let found = paths::expand(&[name], "stream")?;
+                    sources.extend(found.into_iter().map(Source::File));
+                }
+                None => sources.push(Source::File(name.into())),
+            }
+        }
+    }
+    Ok(sources)
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Pipe(command) => write!(f, "pipe:{command}"),
+            Self::Web(address) => f.write_str(address),
+        }
+    }
+}
+
+impl Source {
+    /// The shard's bytes; unpacked if its content, not its name, is gzip.
+    ///
+    /// Errors: it cannot be opened, after so many attempts where another one may help.
+    pub fn open(&self, patience: &Patience) -> io::Result<Bytes> {
+        let mut bytes =
+            Mended { source: self.clone(), patience: patience.clone(), inner: None, at: 0 };
+        bytes.connect()?;
+        let mut bytes = BufReader::with_capacity(1 << 17, bytes);
+        let gzip = bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        Ok(if gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
+    }
+
+    /// One attempt, without the first `from` bytes.
+    fn attempt(&self, from: u64, patience: &Patience) -> io::Result<Bytes> {
+        match self {
+            Self::File(path) => {
+                let mut file = File::open(path)?;
+                if from > 0 {
+                    file.seek(SeekFrom::Start(from))?;
+                }
+                Ok(Box::new(file))
+            }
+            Self::Pipe(command) => skip(Box::new(Pipe::start(command)?), from),
+            Self::Web(address) => match http::get(address, from, patience.silence)? {
+                (bytes, true) => Ok(bytes),
+                (bytes, false) => skip(bytes, from),
+            },
+        }
+    }
+}
+
+/// Read over the first `from` bytes.
+fn skip(mut bytes: Bytes, from: u64) -> io::Result<Bytes> {
+    let skipped = io::copy(&mut (&mut bytes).take(from), &mut io::sink())?;
+    match skipped == from {
+        true => Ok(bytes),
+        false => Err(io::Error::other(format!("it has {skipped} bytes now, {from} were read"))),
+    }
+}
+
+/// Whether another attempt may end better.
+fn may_pass(e: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    !matches!(e.kind(), K::NotFound | K::PermissionDenied | K::InvalidInput | K::IsADirectory)
+}
+
+/// A reader that opens its source anew, where it was, when it breaks.
+struct Mended {
+    source: Source,
+    patience: Patience,
+    inner: Option<Bytes>,
+    /// Bytes read so far.
+    at: u64,
+}
+
+impl Mended {
+    fn connect(&mut self) -> io::Result<()> {
+        self.mend(|bytes| {
+            bytes.inner = Some(bytes.source.attempt(bytes.at, &bytes.patience)?);
+            Ok(())
+        })
+    }
+
+    /// Do it, again and again after longer and longer pauses while that may help.
+    fn mend<T>(&mut self, mut act: impl FnMut(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        let mut failures = 0;
+        loop {
+            let error = match act(self) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => e,
+                Err(_) => continue,
+                done => return done,
+            };
+            self.inner = None;
+            if failures == self.patience.retries || !may_pass(&error) || !self.pause(failures) {
+                return Err(error);
+            }
+            failures += 1;
+        }
+    }
+
+    /// 0.1 s, then twice as long each time, at most 10 s; false once nobody wants the bytes.
+    fn pause(&self, failures: u32) -> bool {
+        let millis = (100u64 << failures.min(7)).min(10_000);
+        for _ in 0..millis / 20 {
+            if self.patience.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+}
+
+impl Read for Mended {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.patience.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody wants it any more"));
+        }
+        let got = self.mend(|bytes| {
+            if bytes.inner.is_none() {
+                bytes.inner = Some(bytes.source.attempt(bytes.at, &bytes.patience)?);
+            }
+            bytes.inner.as_mut().map_or(Ok(0), |inner| inner.read(buffer))
+        })?;
+        self.at += got as u64;
+        Ok(got)
+    }
+}
+
+/// A command's standard output; an error at its end if the command failed.
+struct Pipe(Child);
+
+impl Pipe {
+    fn start(command: &str) -> io::Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped());
+        shell.spawn().map(Self)
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.0.stdout.as_mut().map_or(Ok(0), |out| out.read(buffer))?;
+        if got == 0 && !buffer.is_empty() {
+            let status = self.0.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("the command failed: {status}")));
+            }
+        }
+        Ok(got)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        drop(self.0.stdout.take());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(source: &Source, retries: u32) -> io::Result<String> {
+        let silence = Duration::from_secs(5);
+        let mut text = String::new();
+        let mut bytes = source.open(&Patience { retries, silence, stop: Arc::default() })?;
+        bytes.read_to_string(&mut text).map(|_| text)
+    }
+
+    #[test]
+    fn addresses_are_told_apart() {
+        let patterns = ["a{0,1}.tar", "pipe: cat {x,y}", "https://h/{8..9}"].map(String::from);
+        let shown: Vec<String> =
+            expand(&patterns).expect("sound").iter().map(Source::to_string).collect();
+        let all = ["a0.tar", "a1.tar", "pipe:cat x", "pipe:cat y", "https://h/8", "https://h/9"];
+        assert_eq!(shown, all);
+        assert!(expand(&["/nowhere/*.tar".into()]).is_err());
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error_and_is_run_again() {
+        let pipe = |command: &str| Source::Pipe(command.into());
+        assert_eq!(read(&pipe("echo one; echo two"), 0).expect("sound"), "one\ntwo\n");
+        let error = read(&pipe("echo one; exit 3"), 0).expect_err("failed").to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        // breaks off after four bytes, then goes on behind them
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("mark").display().to_string();
+        let flaky =
+            format!("test -f {mark} || {{ touch {mark}; echo one; exit 1; }}; echo one; echo two");
+        assert_eq!(read(&pipe(&flaky), 1).expect("mended"), "one\ntwo\n");
+        let missing = Source::File("/nowhere/x.tar".into());
+        assert_eq!(read(&missing, 9).expect_err("missing").kind(), io::ErrorKind::NotFound);
+    }
+}

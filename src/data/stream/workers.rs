@@ -1,0 +1,129 @@
+//! Threads that keep the next rows of one rank ready.
+//!
+//! Each thread has lanes of its own and gives their samples in the order in which they will be wanted, through a channel
+//! that holds about one batch. So nothing depends on which thread is fast.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::lane::{Lane, LaneState, Stuck};
+use super::rows::Schedule;
+use super::sample::Sample;
+use super::source::Patience;
+use super::{Counts, Setup};
+use crate::{Error, Result};
+
+type Given = std::result::Result<(Sample, LaneState), Stuck>;
+
+/// The threads of one rank.
+pub struct Workers {
+    setup: Arc<Setup>,
+    /// Told to the threads when nobody wants more.
+    stop: Arc<AtomicBool>,
+    schedule: Schedule,
+    /// Lane -> thread.
+    threads: BTreeMap<usize, usize>,
+    channels: Vec<Receiver<Given>>,
+    /// Rows handed out.
+    taken: u64,
+}
+
+impl Workers {
+    /// Start where `states` say; a lane without one begins.
+    pub fn start(
+        setup: &Arc<Setup>,
+        schedule: Schedule,
+        states: &BTreeMap<usize, LaneState>,
+        rows: usize,
+    ) -> Self {
+        let (own, patience) = (schedule.own(), setup.patience());
+        let count = setup.config.threads.clamp(1, own.len().max(1));
+        let threads: BTreeMap<usize, usize> =
+            own.iter().enumerate().map(|(i, &lane)| (lane, i % count)).collect();
+        let start = |thread: usize| {
+            let (sender, receiver) = sync_channel(rows.div_ceil(count).max(2));
+            let own = threads.iter().filter(|(_, t)| **t == thread).map(|(&lane, _)| {
+                let fresh = LaneState { lane, ..LaneState::default() };
+                (lane, states.get(&lane).cloned().unwrap_or(fresh))
+            });
+            let (own, setup, patience) = (own.collect(), setup.clone(), patience.clone());
+            std::thread::spawn(move || work(&setup, &patience, schedule, own, &sender));
+            receiver
+        };
+        let channels = (0..count).map(start).collect();
+        Self { setup: setup.clone(), stop: patience.stop, schedule, threads, channels, taken: 0 }
+    }
+
+    /// The next row.
+    ///
+    /// Errors: nothing came in the time that is allowed; no shard holds a sample that is wanted.
+    pub fn next(&mut self) -> Result<(Sample, LaneState)> {
+        let lane = self.schedule.lane(self.taken);
+        let patience = Duration::from_secs_f64(self.setup.config.max_idle_s);
+        match self.channels[self.threads[&lane]].recv_timeout(patience) {
+            Ok(Ok(given)) => {
+                self.taken += 1;
+                Ok(given)
+            }
+            Ok(Err(Stuck::Barren(counts))) => {
+                Err(self.nothing("no shard holds a sample that is wanted", &counts))
+            }
+            Ok(Err(Stuck::Idle(counts))) => Err(self.nothing(&self.idle(), &counts)),
+            Ok(Err(Stuck::Unwanted)) | Err(RecvTimeoutError::Timeout) => {
+                Err(self.nothing(&self.idle(), &Counts::new()))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::data("a thread of the stream broke", "", ""))
+            }
+        }
+    }
+
+    fn idle(&self) -> String {
+        format!("no sample came for {} s", self.setup.config.max_idle_s)
+    }
+
+    fn nothing(&self, what: &str, counts: &Counts) -> Error {
+        let skipped: Vec<String> = counts.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        let skipped =
+            if skipped.is_empty() { "nothing was read".into() } else { skipped.join(", ") };
+        let fault = self.setup.fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fault = fault.map(|fault| format!("; the last shard that failed: {fault}"));
+        let skipped = skipped + &fault.unwrap_or_default();
+        let place = format!("`data.stream.shards`, {} of them", self.setup.shards.len());
+        let hint =
+            "look at the shards and at `data.stream.filter`; a slow source needs more `max_idle_s`";
+        Error::data(format!("{what}; left out: {skipped}"), place, hint)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One thread: its share of the rank's rows, for ever.
+fn work(
+    setup: &Arc<Setup>,
+    patience: &Patience,
+    schedule: Schedule,
+    states: BTreeMap<usize, LaneState>,
+    sender: &SyncSender<Given>,
+) {
+    let mut lanes: BTreeMap<usize, Option<Lane>> =
+        states.keys().map(|&lane| (lane, None)).collect();
+    for k in 0.. {
+        let number = schedule.lane(k);
+        let Some(lane) = lanes.get_mut(&number) else { continue };
+        // opened when it is first wanted
+        let lane = lane.get_or_insert_with(|| Lane::new(setup, patience, states[&number].clone()));
+        let given = lane.give();
+        let over = given.is_err();
+        if sender.send(given).is_err() || over {
+            return;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `paella precompute`: tokens and text vectors of a stream, made before training.
+#![allow(clippy::print_stdout)]
+
+use super::cli::Common;
+use super::signals::stop_on_terminate;
+use crate::config::RunConfig;
+use crate::error::Result;
+use crate::lab::watch::stop_asked;
+use crate::networks::Networks;
+use crate::precompute::{Made, Options, run};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Precompute {
+    /// A config that names `data.stream` and `weights.tokenizer`
+    config: PathBuf,
+    /// Folder for the new shards; those that are there stay
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Also the captions' vectors, of a frozen text encoder
+    #[arg(long)]
+    text: bool,
+    /// This process makes part I (from 0) of N
+    #[arg(long, value_name = "I/N", default_value = "0/1", value_parser = part)]
+    part: (usize, usize),
+}
+
+fn part(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    numbers.filter(|(i, n)| i < n).ok_or_else(|| "such as 0/8 to 7/8".into())
+}
+
+pub fn precompute(args: &Precompute, common: &Common) -> Result<()> {
+    let mut config = RunConfig::read(&args.config)?;
+    if let Some(name) = &common.device {
+        config.device = name.parse()?;
+    }
+    stop_on_terminate();
+    let nets = Networks::new(&config, config.device.open()?)?;
+    let options = Options { out: args.out.clone(), text: args.text, part: args.part };
+    let made = run(&nets, &options, &mut |made| {
+        if !common.json && made.broken.is_empty() && (made.shards + made.before).is_multiple_of(10)
+        {
+            println!("{} shards, {} samples", made.shards + made.before, made.samples);
+        }
+        !stop_asked()
+    })?;
+    show(&made, args, common.json);
+    Ok(())
+}
+
+fn show(made: &Made, args: &Precompute, json: bool) {
+    let Made { shards, samples, before, broken, skipped } = made;
+    if json {
+        let all = serde_json::json!({
+            "shards": shards, "samples": samples, "before": before, "broken": broken, "skipped": skipped
+        });
+        return println!("{all}");
+    }
+    println!(
+        "{shards} shards of {samples} samples made, {before} were there: {}",
+        args.out.display()
+    );
+    skipped.iter().for_each(|(why, n)| println!("  {n} left out: {why}"));
+    if !broken.is_empty() {
+        println!("  not read to their end: shards {broken:?}");
+    }
+    println!(
+        "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`",
+        args.out.join("*.tar").display()
+    );
+}

@@ -1,0 +1,157 @@
+//! What the frozen networks make of a stream, made once: shards of tokens, and of text vectors if wished.
+//!
+//! Each shard becomes one of the same number, whole or not there; so the work can be stopped, repeated and shared out.
+//! Its samples hold `KEY.txt` and `KEY.safetensors`. Filter and crop have then been applied, once for all epochs.
+//!
+//! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
+
+use crate::data::stream::{Counts, Decoded, KNOWN_ENDING, Once, Sample, pack};
+use crate::error::{Error, Result};
+use crate::networks::Networks;
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use tch::{Device, Tensor};
+
+/// What to make, and where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub out: PathBuf,
+    /// Also the captions' vectors: `text.length` x `text.d_model` numbers of 16 bits a sample.
+    pub text: bool,
+    /// Of so many processes (the second number) this one (the first, from 0) makes every so many-th shard.
+    pub part: (usize, usize),
+}
+
+/// What was made.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    pub shards: usize,
+    pub samples: u64,
+    /// Shards that had been made before.
+    pub before: usize,
+    /// The numbers of those that could not be read, or not to their end.
+    pub broken: Vec<usize>,
+    pub skipped: Counts,
+}
+
+/// Make the shards that are not there yet. `watch` sees what was made so far and answers whether to go on.
+///
+/// Errors: networks that were not given their weights; a folder that cannot be written.
+pub fn run(
+    nets: &Networks,
+    options: &Options,
+    watch: &mut dyn FnMut(&Made) -> bool,
+) -> Result<Made> {
+    check(nets, options)?;
+    let config = &nets.config;
+    let stream = config.data.stream.clone().unwrap_or_default();
+    let mut once = Once::open(&stream, config.seed, config.data.size)?;
+    let mut made = Made::default();
+    let (part, parts) = options.part;
+    for number in (0..once.shards()).filter(|number| number % parts == part) {
+        let path = options.out.join(format!("shard-{number:05}.tar"));
+        if path.is_file() {
+            made.before += 1;
+        } else if !shard(nets, options, &mut once, number, &path, &mut made)? {
+            made.broken.push(number);
+        }
+        made.skipped = once.skipped.clone();
+        if !watch(&made) {
+            break;
+        }
+    }
+    Ok(made)
+}
+
+fn check(nets: &Networks, options: &Options) -> Result<()> {
+    let refuse = |what: &str, place: &str, hint: &str| Err(Error::command(what, place, hint));
+    let config = &nets.config;
+    if config.data.stream.is_none() {
+        return refuse("the config names no shards", "`data.stream`", "(shards: [..])");
+    }
+    if config.weights.tokenizer.is_none() {
+        let hint = "such as runs/NAME/model/tokenizer.safetensors";
+        return refuse("tokens of an untrained tokenizer", "`weights.tokenizer`", hint);
+    }
+    if options.text && (config.weights.text.is_none() || config.train.train_text) {
+        let hint = "give `weights.text` and set `train.train_text: false`, or leave out --text";
+        return refuse("text vectors of an encoder that is not frozen", "`weights.text`", hint);
+    }
+    if options.text && config.text.length.is_none() {
+        return refuse("text vectors need one length", "`text.length`", "such as 128");
+    }
+    match options.part {
+        (part, parts) if part < parts => Ok(()),
+        (part, parts) => refuse(&format!("part {part} of {parts}"), "--part", "such as 0/8"),
+    }
+}
+
+/// Make one shard: under a hidden name, synced, renamed. Whether all of its source was read.
+fn shard(
+    nets: &Networks,
+    options: &Options,
+    once: &mut Once,
+    number: usize,
+    path: &Path,
+    made: &mut Made,
+) -> Result<bool> {
+    let failed = |e: io::Error| unwritable(path, &e);
+    std::fs::create_dir_all(&options.out).map_err(failed)?;
+    let hidden = options.out.join(format!(".shard-{number:05}.{}.tmp", std::process::id()));
+    let file = File::create(&hidden).map_err(failed)?;
+    let mut shard = tar::Builder::new(BufWriter::new(file));
+    let mut count = 0;
+    let whole = once.shard(number, |samples| {
+        count += samples.len() as u64;
+        members(nets, options, &samples, &mut |name, bytes| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            shard.append_data(&mut header, name, bytes).map_err(failed)
+        })
+    });
+    let done = whole.and_then(|whole| {
+        let file = shard.into_inner().and_then(|w| w.into_inner().map_err(io::Error::from));
+        file.and_then(|file| file.sync_all()).map_err(failed)?;
+        if count > 0 {
+            std::fs::rename(&hidden, path).map_err(failed)?;
+            (made.shards, made.samples) = (made.shards + 1, made.samples + count);
+        }
+        Ok(whole)
+    });
+    let _ = std::fs::remove_file(&hidden); // there only if it did not become a shard
+    done
+}
+
+/// The files of some samples, in order.
+fn members(
+    nets: &Networks,
+    options: &Options,
+    samples: &[Sample],
+    write: &mut dyn FnMut(&str, &[u8]) -> Result<()>,
+) -> Result<()> {
+    if samples.is_empty() {
+        return Ok(()); // none of them could be decoded
+    }
+    let size = nets.config.data.size;
+    let picture = |sample: &Sample| match &sample.content {
+        Decoded::Pixels(pixels) => Ok(Tensor::f_from_slice(pixels)?.f_view([3, size, size])?),
+        Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
+    };
+    let pictures: Vec<Tensor> = samples.iter().map(picture).collect::<Result<_>>()?;
+    let tokens = nets.encode_all(&Tensor::f_stack(&pictures, 0)?).to_device(Device::Cpu); // (b, h, w)
+    let captions: Vec<String> = samples.iter().map(|sample| sample.caption.clone()).collect();
+    let text = options.text.then(|| nets.cond(&captions).byt5.to_device(Device::Cpu)); // (b, L, D)
+    for (i, sample) in (0..).zip(samples) {
+        let text = text.as_ref().map(|text| text.get(i));
+        write(&format!("{}.txt", sample.key), sample.caption.as_bytes())?;
+        let known = pack(&tokens.get(i), text.as_ref())?;
+        write(&format!("{}.{KNOWN_ENDING}", sample.key), &known)?;
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, e: &io::Error) -> Error {
+    Error::data(e.to_string(), path.display().to_string(), "is there room in `--out`?")
+}

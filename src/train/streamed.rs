@@ -1,0 +1,144 @@
+//! A stream of shards as a feed: what the frozen networks have not made before, they make now, a batch at a time.
+//!
+//! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
+
+use super::feed::{Batch, Rows};
+use crate::data::stream::{Counts, Decoded, Sample, Stream, StreamConfig, Want};
+use crate::error::{Error, Result};
+use crate::networks::Networks;
+use crate::tokens::text::batch_tokens;
+use tch::{Kind, Tensor};
+
+pub struct Streamed {
+    stream: Stream,
+    config: StreamConfig,
+    seed: u64,
+    size: i64,
+}
+
+/// Pictures to look at on the side come in an order of their own.
+const ASIDE: u64 = 0xa51d_e000;
+
+impl Streamed {
+    pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
+        let stream = Stream::open(config, seed, size, want)?;
+        Ok(Self { stream, config: config.clone(), seed, size })
+    }
+
+    /// (b, 3, S, S) f32 in 0..=1, captions.
+    pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
+        let samples = self.stream.next(rows)?;
+        Ok((unit(&self.pictures(samples.iter())?), captions(&samples)))
+    }
+
+    /// The first pictures of a stream of its own: every rank gets the same.
+    pub fn some(&self, count: usize) -> Result<Tensor> {
+        let lanes = self.config.lanes.max(1);
+        let count = count.div_ceil(lanes) * lanes;
+        let mut aside = Self::open(&self.config, self.seed ^ ASIDE, self.size, Want::Pictures)?;
+        Ok(aside.images(Rows { first: 0, count, of: count })?.0)
+    }
+
+    pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
+        let samples = self.stream.next(rows)?;
+        let is_picture = |sample: &&Sample| matches!(sample.content, Decoded::Pixels(_));
+        let shown: Vec<&Sample> = samples.iter().filter(is_picture).collect();
+        let images_of_all = shown.len() == samples.len();
+        let pictures = match shown.is_empty() {
+            true => None,
+            false => Some(self.pictures(shown.into_iter())?),
+        };
+        let captions = captions(&samples);
+        Ok(Batch {
+            tokens: tokens(nets, &samples, pictures.as_ref())?,
+            ids: batch_tokens(&captions, nets.config.text.length, nets.device).0,
+            text: text(nets, &samples)?,
+            captions,
+            images: pictures.filter(|_| images && images_of_all).as_ref().map(unit),
+        })
+    }
+
+    /// (n, 3, S, S) u8.
+    fn pictures<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Result<Tensor> {
+        let picture = |sample: &Sample| match &sample.content {
+            Decoded::Pixels(pixels) => {
+                Ok(Tensor::f_from_slice(pixels)?.f_view([3, self.size, self.size])?)
+            }
+            Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
+        };
+        let all: Vec<Tensor> = samples.map(picture).collect::<Result<_>>()?;
+        Ok(Tensor::f_stack(&all, 0)?)
+    }
+
+    pub fn position(&self) -> u64 {
+        self.stream.position()
+    }
+
+    pub fn text(&self) -> String {
+        self.stream.text()
+    }
+
+    pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
+        self.stream.restore(text, position)
+    }
+
+    pub fn skipped(&self) -> Counts {
+        self.stream.skipped()
+    }
+}
+
+/// Bytes -> f32 in 0..=1.
+fn unit(pictures: &Tensor) -> Tensor {
+    pictures.to_kind(Kind::Float) / 255.0
+}
+
+fn captions(samples: &[Sample]) -> Vec<String> {
+    samples.iter().map(|sample| sample.caption.clone()).collect()
+}
+
+/// (b, h, w): those that the shards know, and those made of the other samples' `pictures` (n, 3, S, S) u8.
+fn tokens(nets: &Networks, samples: &[Sample], pictures: Option<&Tensor>) -> Result<Tensor> {
+    let made = pictures.map(|pictures| nets.encode_all(pictures));
+    let mut next = 0;
+    let mut row = |sample: &Sample| match (&sample.content, &made) {
+        (Decoded::Known(known), _) => checked(nets, sample, &known.tokens),
+        (Decoded::Pixels(_), made) => {
+            next += 1;
+            let made = made.as_ref().ok_or_else(|| Error::data("no tokens", &sample.key, ""))?;
+            Ok(made.get(next - 1))
+        }
+    };
+    let rows: Vec<Tensor> = samples.iter().map(&mut row).collect::<Result<_>>()?;
+    Ok(Tensor::f_stack(&rows, 0)?)
+}
+
+/// Tokens of a shard must be those of this model.
+fn checked(nets: &Networks, sample: &Sample, tokens: &Tensor) -> Result<Tensor> {
+    let (grid, codes) = (nets.grid(), nets.config.model.num_labels);
+    let fits = tokens.size() == [grid, grid]
+        && tokens.min().int64_value(&[]) >= 0
+        && tokens.max().int64_value(&[]) < codes;
+    if fits {
+        return Ok(tokens.to_device(nets.device));
+    }
+    let what = format!("expected {grid} x {grid} tokens below {codes}, got {:?}", tokens.size());
+    let hint = "make the shards again with this config: `paella precompute`";
+    Err(Error::data(what, format!("sample `{}`", sample.key), hint))
+}
+
+/// (b, L, D), where all samples bring their caption's vectors along and the text encoder is frozen.
+fn text(nets: &Networks, samples: &[Sample]) -> Result<Option<Tensor>> {
+    let of = |sample: &Sample| match &sample.content {
+        Decoded::Known(known) => known.text.as_ref().map(Tensor::shallow_clone),
+        Decoded::Pixels(_) => None,
+    };
+    let all: Option<Vec<Tensor>> = samples.iter().map(of).collect();
+    let Some(all) = all.filter(|_| !nets.config.train.train_text) else { return Ok(None) };
+    let size = [nets.config.text.length.unwrap_or(0), nets.config.text.d_model];
+    if let Some(other) = all.iter().find(|xs| xs.size() != size) {
+        let what = format!("expected text vectors {size:?}, got {:?}", other.size());
+        let hint = "make the shards again with this config: `paella precompute`";
+        return Err(Error::data(what, "a sample of the stream", hint));
+    }
+    Ok(Some(Tensor::f_stack(&all, 0)?.to_device(nets.device)))
+}

@@ -1,0 +1,153 @@
+//! Shards made for a test, and a web server that behaves as badly as it is told.
+
+use image::{ImageFormat, Rgb, RgbImage};
+use paella::data::stream::{Rows, Sample, Stream, StreamConfig, Want};
+use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A picture wider than high, each column another colour.
+pub fn png(value: u8) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let img = RgbImage::from_fn(20, 8, |x, _| Rgb([value, 10 * x as u8, 255]));
+    img.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+pub fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut shard = tar::Builder::new(Vec::new());
+    for (name, data) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(data.len() as u64);
+        shard.append_data(&mut header, name, data.as_slice()).unwrap();
+    }
+    shard.into_inner().unwrap()
+}
+
+/// Samples `FIRST..FIRST+COUNT` of a shard, caption and key `s-NUMBER`.
+pub fn shard(first: usize, count: usize) -> Vec<u8> {
+    let files = |i: usize| {
+        let caption = format!("s-{i:03}");
+        [(format!("{caption}.png"), png(i as u8)), (format!("{caption}.txt"), caption.into_bytes())]
+    };
+    tar(&(first..first + count).flat_map(files).collect::<Vec<_>>())
+}
+
+/// `x-0.tar` and so on, `per` samples each.
+pub fn write(folder: &Path, shards: usize, per: usize) -> String {
+    for i in 0..shards {
+        std::fs::write(folder.join(format!("x-{i}.tar")), shard(i * per, per)).unwrap();
+    }
+    format!("{}/x-{{0..{}}}.tar", folder.display(), shards - 1)
+}
+
+pub fn config(pattern: &str, lanes: usize) -> StreamConfig {
+    let shards = vec![pattern.into()];
+    StreamConfig { shards, lanes, shuffle: 5, threads: 2, retries: 1, ..StreamConfig::default() }
+}
+
+pub fn open(config: &StreamConfig) -> Stream {
+    Stream::open(config, 7, 8, Want::Tokens).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// All of `of` rows as seen by one rank.
+pub fn all(of: usize) -> Rows {
+    Rows { first: 0, count: of, of }
+}
+
+/// The streams of all ranks, as one.
+pub struct Ranks {
+    pub streams: Vec<Stream>,
+    of: usize,
+}
+
+impl Ranks {
+    pub fn open(config: &StreamConfig, ranks: usize, of: usize) -> Self {
+        Self { streams: (0..ranks).map(|_| open(config)).collect(), of }
+    }
+
+    /// A global batch: what can be told of each row.
+    pub fn batch(&mut self) -> Vec<(String, Vec<u8>)> {
+        let count = self.of / self.streams.len();
+        let rows = |r: usize| Rows { first: r * count, count, of: self.of };
+        let ranks = self.streams.iter_mut().enumerate();
+        ranks.flat_map(|(r, stream)| stream.next(rows(r)).unwrap()).map(told).collect()
+    }
+
+    pub fn text(&self) -> String {
+        self.streams.iter().map(Stream::text).collect()
+    }
+}
+
+fn told(sample: Sample) -> (String, Vec<u8>) {
+    match sample.content {
+        paella::data::stream::Decoded::Pixels(pixels) => (sample.caption, pixels),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How a server misbehaves.
+#[derive(Clone, Copy, Default)]
+pub struct Manners {
+    /// The first so many answers break off after 3,000 bytes.
+    pub breaks: usize,
+    /// The first so many answers are 503.
+    pub busy: usize,
+    /// It sends the whole file whatever range is asked for.
+    pub no_ranges: bool,
+}
+
+/// Serves `bytes` under `/x.tar`; anything else is 404. How often it was asked.
+pub fn serve(bytes: Vec<u8>, manners: Manners) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let _ = answer(stream, &bytes, manners, number);
+        }
+    });
+    (address, asked)
+}
+
+fn answer(
+    mut stream: TcpStream,
+    bytes: &[u8],
+    manners: Manners,
+    number: usize,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().unwrap()?;
+    let head: Vec<String> =
+        lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
+    let range = head.iter().find_map(|line| {
+        let line = line.to_lowercase();
+        line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
+    });
+    if !first.starts_with("GET /x.tar ") {
+        return write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+    }
+    if number < manners.busy {
+        return write!(
+            stream,
+            "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+    }
+    let from = range.filter(|_| !manners.no_ranges);
+    let status = if from.is_some() { "206 Partial Content" } else { "200 OK" };
+    let body = &bytes[from.unwrap_or(0).min(bytes.len())..];
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )?;
+    let breaks = number < manners.busy + manners.breaks;
+    stream.write_all(if breaks { &body[..body.len().min(3000)] } else { body })
+}

@@ -1,0 +1,87 @@
+//! Tokens made before training are those made in training.
+
+use super::make::all;
+use super::training::{config, run};
+use crate::train::alone;
+use paella::checkpoint::Phase;
+use paella::config::RunConfig;
+use paella::data::stream::{Crop, Want};
+use paella::networks::Networks;
+use paella::precompute::{self, Options};
+use paella::train::Feed;
+use std::path::Path;
+use tch::Device;
+use tempfile::tempdir;
+
+/// A run whose tokenizer and text encoder are given and frozen, samples in the order of the shards.
+fn frozen(folder: &Path) -> RunConfig {
+    let mut config = config(folder, 2, 3);
+    Networks::new(&config, Device::Cpu).unwrap().save(&folder.join("model"), false).unwrap();
+    let weights = |name: &str| Some(folder.join(format!("model/{name}.safetensors")));
+    (config.weights.tokenizer, config.weights.text) = (weights("tokenizer"), weights("text"));
+    config.train.train_text = false;
+    config.stages = vec![Phase::Denoiser];
+    let stream = config.data.stream.as_mut().unwrap();
+    (stream.shuffle, stream.crop) = (0, Crop::Center);
+    config
+}
+
+#[test]
+fn batches_and_losses_are_those_of_the_pictures() {
+    let _turn = alone();
+    let folder = tempdir().unwrap();
+    let pictures = frozen(folder.path());
+    let nets = Networks::new(&pictures, Device::Cpu).unwrap();
+    let options = Options { out: folder.path().join("made"), text: true, part: (1, 2) };
+    let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
+    assert_eq!((made.shards, made.broken.as_slice()), (3, &[5][..]), "{made:?}");
+    let options = Options { part: (0, 1), ..options };
+    let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
+    assert_eq!((made.shards, made.before, made.samples), (3, 3, 48), "{made:?}");
+    let leftovers = std::fs::read_dir(&options.out).unwrap().flatten();
+    assert!(leftovers.into_iter().all(|e| !e.file_name().to_string_lossy().starts_with('.')));
+
+    let mut known = pictures.clone();
+    let stream = known.data.stream.as_mut().unwrap();
+    stream.shards = vec![format!("{}/*.tar", options.out.display())];
+    let known_nets = Networks::new(&known, Device::Cpu).unwrap();
+    let mut a = Feed::stream(&nets, 3, Want::Tokens).unwrap();
+    let mut b = Feed::stream(&known_nets, 3, Want::Tokens).unwrap();
+    for _ in 0..12 {
+        let (a, b) = (a.batch(&nets, all(8), true).unwrap(), b.batch(&nets, all(8), true).unwrap());
+        assert_eq!((a.captions, &a.ids), (b.captions, &b.ids));
+        assert_eq!(a.tokens, b.tokens);
+        assert!(a.images.is_some() && a.text.is_none() && b.images.is_none());
+        let cond = tch::no_grad(|| nets.text.read(&a.ids));
+        let far = (b.text.unwrap() - &cond).abs().max().double_value(&[]);
+        // 16 bits keep 11 of the mantissa
+        assert!(far <= cond.abs().max().double_value(&[]) / 1024.0, "{far}");
+    }
+    let losses = |config: &RunConfig, name: &str| run(config, &folder.path().join(name), None);
+    let pairs = losses(&pictures, "a").into_iter().zip(losses(&known, "b"));
+    for ((_, a), (_, b)) in pairs {
+        assert!((a - b).abs() < 1e-2, "{a} {b}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let _turn = alone();
+    let folder = tempdir().unwrap();
+    let config = frozen(folder.path());
+    let error = |config: &RunConfig, text: bool| {
+        let nets = Networks::new(config, Device::Cpu).unwrap();
+        let options = Options { out: folder.path().join("made"), text, part: (0, 1) };
+        precompute::run(&nets, &options, &mut |_| true).unwrap_err().to_string()
+    };
+    let mut other = config.clone();
+    other.train.train_text = true;
+    assert!(error(&other, true).contains("not frozen"));
+    other.weights.tokenizer = None;
+    assert!(error(&other, false).contains("untrained tokenizer"));
+    other.data.stream = None;
+    assert!(error(&other, false).contains("names no shards"));
+    let mut other = config;
+    other.text.length = None;
+    assert!(error(&other, true).contains("one length"));
+}

@@ -1,0 +1,145 @@
+//! Whole trainings on a stream.
+
+use crate::train::{alone, same_weights, smoke};
+use paella::checkpoint::{self, SaveConfig};
+use paella::config::{RunConfig, to_ron};
+use paella::data::shards::ShardReader;
+use paella::data::stream::{Mode, StreamConfig};
+use paella::train::{self, Options, Resume};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::tempdir;
+
+/// Six shards of 16 emoji each, the last one cut off.
+pub fn emoji(folder: &Path) -> String {
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/emoji/emoji-train-00000.tar.gz");
+    let samples: Vec<_> = ShardReader::open(&source).unwrap().take(96).flatten().collect();
+    for (i, part) in samples.chunks(16).enumerate() {
+        let files = |s: &paella::data::shards::RawSample| {
+            let txt = s.txt.clone().unwrap_or_default().into_bytes();
+            [(format!("{}.webp", s.key), s.image.clone()), (format!("{}.txt", s.key), txt)]
+        };
+        let bytes = super::make::tar(&part.iter().flat_map(files).collect::<Vec<_>>());
+        let end = if i == 5 { bytes.len() / 2 } else { bytes.len() };
+        std::fs::write(folder.join(format!("emoji-{i}.tar")), &bytes[..end]).unwrap();
+    }
+    format!("{}/emoji-{{0..5}}.tar", folder.display())
+}
+
+/// The smoke config on that stream.
+pub fn config(folder: &Path, tokenizer: u64, denoiser: u64) -> RunConfig {
+    let mut config = smoke(tokenizer, denoiser);
+    config.data.stream = Some(StreamConfig {
+        shards: vec![emoji(folder)],
+        mode: Mode::Epochs,
+        shuffle: 20,
+        lanes: 4,
+        threads: 2,
+        ..StreamConfig::default()
+    });
+    config
+}
+
+pub fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
+    let mut losses = Vec::new();
+    let options =
+        Options { out: Some(out.into()), resume: Resume::Auto, max_steps, ..Options::default() };
+    train::run(config, &options, &mut |record| {
+        losses.push((record.step, record.loss));
+        true
+    })
+    .unwrap_or_else(|e| panic!("{e}"));
+    losses
+}
+
+#[test]
+fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
+    let _turn = alone();
+    let folder = tempdir().unwrap();
+    let config = config(folder.path(), 9, 12);
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let at_once = run(&config, &whole, None);
+    let mut in_parts = Vec::new();
+    while in_parts.len() < at_once.len() {
+        in_parts.extend(run(&config, &parts, Some(5)));
+    }
+    assert_eq!(at_once, in_parts, "every loss, bit for bit");
+    same_weights(&whole, &parts);
+    let log = std::fs::read_to_string(whole.join("log.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert!(last["skipped_samples"]["the shard ends early"].as_u64().unwrap() > 0, "{last}");
+    // what only says how shards are read may change on the way, what is read may not
+    let mut other = config.clone();
+    other.data.stream.as_mut().unwrap().threads = 3;
+    run(&other, &whole, None);
+    other.data.stream.as_mut().unwrap().shuffle = 3;
+    let options = Options { out: Some(whole.clone()), resume: Resume::Auto, ..Options::default() };
+    let error = train::run(&other, &options, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("data.stream.shuffle"), "{error}");
+    // and a checkpoint without its stream's position is no checkpoint
+    let (_, last) = checkpoint::latest(&parts.join("checkpoints")).unwrap();
+    std::fs::remove_file(last.join("stream.jsonl")).unwrap();
+    let options = Options { out: Some(parts), resume: Resume::Auto, ..Options::default() };
+    let error = train::run(&config, &options, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("accounts for 0 of"), "{error}");
+}
+
+fn start(config: &Path, out: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_paella"))
+        .args(["train", &config.display().to_string(), "--resume", "auto", "--json", "--out"])
+        .arg(out)
+        .env("OMP_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn lines(out: &Path) -> usize {
+    std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn killed_on_a_stream_it_ends_with_the_same_weights() {
+    let folder = tempdir().unwrap();
+    let mut config = config(folder.path(), 20, 40);
+    config.train.save = SaveConfig { every: 6, ..SaveConfig::default() };
+    let path: PathBuf = folder.path().join("run.ron");
+    std::fs::write(&path, to_ron(&config)).unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    assert!(start(&path, &whole).wait().unwrap().success());
+    for steps in [3, 9, 13, 8] {
+        let mut child = start(&path, &killed);
+        let (before, begun) = (lines(&killed), Instant::now());
+        while lines(&killed) < before + steps && child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "nothing happens");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+    }
+    assert!(start(&path, &killed).wait().unwrap().success());
+    same_weights(&whole, &killed);
+}
+
+#[test]
+fn what_does_not_fit_is_said_with_numbers_that_do() {
+    let mut config = smoke(2, 2);
+    config.data.stream = Some(StreamConfig {
+        shards: vec!["x-{0..".into()],
+        lanes: 3,
+        threads: 0,
+        max_idle_s: 0.0,
+        ..StreamConfig::default()
+    });
+    let faults = config.check();
+    let fields: Vec<&str> = faults.iter().map(|(field, ..)| field.as_str()).collect();
+    let all = ["shards", "threads", "max_idle_s", "lanes"].map(|f| format!("data.stream.{f}"));
+    assert_eq!(fields, all);
+    assert!(faults[3].2.contains("`lanes` 2 or 4"), "{faults:?}");
+    config.data.stream = Some(StreamConfig::default());
+    assert!(config.check()[0].1.contains("no shards"), "{:?}", config.check());
+}
