@@ -46,20 +46,24 @@ pub struct Budget {
 const UPDATE_BYTES: f64 = 52.0;
 const DAY: f64 = 86_400.0;
 
-/// Plan a stage. The tokenizer trains on one card, however many there are.
+/// Plan a stage.
 ///
 /// Errors: shares that do not come out even; a micro batch that does not fit, with the settings that do.
 pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
     let mut config = config.clone();
     config.train.micro_batch = wish.micro_batch.or(config.train.micro_batch);
     let stage = work(&config, phase, text_bytes(&config, wish.text_bytes));
-    let (gpus, steps, batch) = match phase {
-        Phase::Tokenizer => (1, config.tokenizer.train.steps, config.tokenizer.train.batch),
-        Phase::Denoiser => (wish.gpus, config.train.steps, config.train.global_batch),
-    };
-    let split = match phase {
-        Phase::Tokenizer => Split { rows: batch, micro: batch, passes: 1 },
-        Phase::Denoiser => config.train.split(gpus).map_err(|fault| Error::Config(vec![fault]))?,
+    let uneven = |fault| Error::Config(vec![fault]);
+    let (gpus, tokenizer) = (wish.gpus, &config.tokenizer.train);
+    let (steps, batch, split) = match phase {
+        Phase::Tokenizer => {
+            let rows = tokenizer.share(gpus).map_err(uneven)?;
+            (tokenizer.steps, tokenizer.batch, Split { rows, micro: rows, passes: 1 })
+        }
+        Phase::Denoiser => {
+            let split = config.train.split(gpus).map_err(uneven)?;
+            (config.train.steps, config.train.global_batch, split)
+        }
     };
     let memory = Memory::new(&stage, split.micro as i64);
     if !memory.fits(wish.gpu) {
@@ -186,8 +190,8 @@ pub fn largest(config: &RunConfig, wish: &Wish) -> Option<usize> {
 fn tokenizer_batch(config: &RunConfig, wish: &Wish) -> Option<String> {
     let stage = work(config, Phase::Tokenizer, 1);
     let fits = |batch: &usize| Memory::new(&stage, *batch as i64).fits(wish.gpu);
-    let batch = (2..config.tokenizer.train.batch).rev().find(fits)?;
-    Some(format!("`tokenizer.train.batch: {batch}`"))
+    let rows = (1..config.tokenizer.train.batch / wish.gpus.max(1)).rev().find(fits)?;
+    Some(format!("`tokenizer.train.batch: {}`", (rows * wish.gpus).max(2)))
 }
 
 /// Kinds of cards with more memory, on which a stage fits as it is.

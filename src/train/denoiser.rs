@@ -100,6 +100,11 @@ impl Trainer {
         self.close(nets, start, measured)
     }
 
+    /// Bytes of each bucket in which gradients are exchanged; empty when alone.
+    pub fn buckets(&self) -> Result<Vec<u64>> {
+        self.reducer.buckets()
+    }
+
     /// Whether somebody will look at the pictures of the coming step.
     fn look_due(&self) -> bool {
         let every = self.recipe.log.samples_every;
