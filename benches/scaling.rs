@@ -1,6 +1,6 @@
 //! Step time on 1, 2 and 4 ranks over Gloo on this machine, next to as many processes that do not exchange anything.
 //!
-//! `cargo bench --bench scaling` prints the table of docs/scaling.md. Every process has one thread and the same rows a
+//! `cargo bench --profile dev --bench scaling` prints the table of docs/scaling.md. Every process has one thread and the same rows a
 //! step, so what ranks take longer than strangers is the exchange.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a bench may fail loudly
 
