@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A module uses only modules that stand above it here.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "error",
     "files",
     "torch",
@@ -29,6 +29,7 @@ const ORDER: [&str; 27] = [
     "train",
     "eval",
     "lab",
+    "course",
     "face",
     "main",
 ];
