@@ -272,7 +272,11 @@ impl<'a> Reader<'a> {
             match first.strip_prefix("# ") {
                 Some(title) => (lesson.title, text) = (title.trim().into(), rest.trim()),
                 None => {
-                    return self.fault(line, "text before the title", "the first line is `# TITLE`");
+                    return self.fault(
+                        line,
+                        "text before the title",
+                        "the first line is `# TITLE`",
+                    );
                 }
             }
         }

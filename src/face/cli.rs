@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::Terminal;
-use super::{doctor, repl, script, work};
+use super::{doctor, lesson, repl, script, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
@@ -72,6 +72,13 @@ enum Command {
     Config {
         #[command(subcommand)]
         what: work::ConfigCommand,
+    },
+    /// Take a lesson at the prompt, or list them
+    Lesson(lesson::Choice),
+    /// The lessons as Jupyter notebooks
+    Lessons {
+        #[command(subcommand)]
+        what: lesson::Lessons,
     },
     /// What is installed, what is missing and how to get it
     Doctor,
@@ -147,6 +154,8 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
         Some(Command::Config { what }) => work::config(&what, common.json),
+        Some(Command::Lesson(choice)) => lesson::run(&choice, &common),
+        Some(Command::Lessons { what }) => lesson::build(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "paella", &mut std::io::stdout());

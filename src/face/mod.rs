@@ -2,6 +2,8 @@
 
 pub mod cli;
 mod doctor;
+mod lesson;
+mod markdown;
 mod progress;
 mod repl;
 mod script;
