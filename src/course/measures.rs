@@ -149,6 +149,9 @@ pub const MEASURES: &[Measure] = &[
     row("run_guidance", "", Number(""), "highest guidance of the sampling run", |lab, _| {
         Ok(lab.desk().sampling()?.plan.iter().map(|step| step.cfg_scale).fold(0.0, f64::max))
     }),
+    row("run_last_guidance", "", Number(""), "guidance of the last step of the run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.last().map_or(0.0, |step| step.cfg_scale))
+    }),
     row("run_renoised", "", Share, "most noise put back after a step of the run", |lab, _| {
         Ok(lab.desk().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
     }),

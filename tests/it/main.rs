@@ -3,6 +3,7 @@
 
 mod cli;
 mod configs;
+mod course;
 mod data;
 mod fixture;
 mod house;
