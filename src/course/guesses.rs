@@ -5,7 +5,7 @@ use crate::data::{Part, Record};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::eval::Gallery;
-use crate::lab::Lab;
+use crate::lab::{Lab, entropy, hidden_accuracy};
 use crate::model::Denoiser;
 use crate::train::denoiser::probe;
 use tch::{Kind, Tensor};
@@ -30,16 +30,12 @@ fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
 pub fn guessed(lab: &Lab, caption: Option<&str>) -> Result<f64> {
     let guess = logits(lab, caption)?.argmax(1, false);
     let (noised, tokens) = (noised(lab)?, super::measures::tokens(lab)?);
-    let sum = |xs: Tensor| xs.sum(Kind::Int64).double_value(&[]);
-    let right = sum(guess.eq_tensor(&tokens).logical_and(&noised.mask));
-    Ok(right / sum(noised.mask.shallow_clone()).max(1.0))
+    Ok(hidden_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
 }
 
 /// Mean over places of the entropy of the guess, in bits.
 pub fn doubt(lab: &Lab) -> Result<f64> {
-    let log = logits(lab, None)?.log_softmax(1, Kind::Float);
-    let entropy = -(log.exp() * &log).sum_dim_intlist(&[1i64][..], false, Kind::Float);
-    Ok(entropy.mean(Kind::Float).double_value(&[]) / std::f64::consts::LN_2)
+    Ok(entropy(&logits(lab, None)?).mean(Kind::Float).double_value(&[]))
 }
 
 /// Cross entropy at T = 0.5 over the first 64 pictures held back, in nats per noised token.

@@ -3,8 +3,8 @@
 use super::guesses::{doubt, guessed, held_back_loss, shows};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::lab::Lab;
 use crate::lab::desk::{Sampling, ints};
+use crate::lab::{Lab, psnr};
 use crate::tokens::text::byte_tokens;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -80,7 +80,7 @@ pub const MEASURES: &[Measure] = &[
         let counts = counts(lab)?;
         Ok(counts.values().max().map_or(0.0, |&n| n as f64) / counts.values().sum::<i64>() as f64)
     }),
-    row("psnr", "", Number("dB"), "likeness of the decoded tokens to the picture", psnr),
+    row("psnr", "", Number("dB"), "likeness of the decoded tokens to the picture", likeness),
     row("noise_ratio", "", Number(""), "the noise ratio T", |lab, _| Ok(noised(lab)?.t)),
     row("noised_share", "", Share, "tokens that are noise", |lab, _| {
         Ok(noised(lab)?.mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
@@ -203,11 +203,10 @@ fn counts(lab: &Lab) -> Result<BTreeMap<i64, i64>> {
     Ok(counts)
 }
 
-fn psnr(lab: &mut Lab, _: &str) -> Result<f64> {
+fn likeness(lab: &mut Lab, _: &str) -> Result<f64> {
     let (tokens, picture) = (tokens(lab)?, lab.desk().picture()?);
     let decoded = lab.networks(|nets| nets.decode(&tokens).to_device(tch::Device::Cpu))?;
-    let error = (decoded - &picture.images).square().mean(Kind::Float).double_value(&[]);
-    Ok(-10.0 * error.max(1e-10).log10())
+    Ok(psnr(&decoded, &picture.images))
 }
 
 fn recent_loss(lab: &mut Lab, _: &str) -> Result<f64> {

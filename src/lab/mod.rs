@@ -23,8 +23,9 @@ pub mod undo;
 pub mod view;
 pub mod watch;
 
+pub use measure::{entropy, hidden_accuracy};
 pub use model::Origin;
-pub use picture::Pick;
+pub use picture::{Pick, psnr};
 pub use sampling::Wish;
 pub use turn::Reply;
 
