@@ -239,3 +239,18 @@ fn research_cells_run() {
     research::schedule::run(true).unwrap_or_else(|e| panic!("{e}"));
     research::sampler::run(true).unwrap_or_else(|e| panic!("{e}"));
 }
+
+/// Minutes: how the machine times in the research notebooks were found.
+#[test]
+#[ignore = "takes minutes: cargo test --test it -- --ignored --nocapture research"]
+fn research_cells_run_in_full() {
+    let _turn = alone();
+    for (name, run) in [
+        ("schedule", research::schedule::run as fn(bool) -> _),
+        ("sampler", research::sampler::run),
+    ] {
+        let start = std::time::Instant::now();
+        run(false).unwrap_or_else(|e| panic!("{e}"));
+        eprintln!("{name}: {:.0} s", start.elapsed().as_secs_f64());
+    }
+}
