@@ -109,7 +109,9 @@ mod tests {
     }
 
     fn colored(text: &str) -> String {
-        render(text, &Terminal { color: true, ..Terminal::plain() })
+        let mut terminal = Terminal::plain();
+        terminal.color = true;
+        render(text, &terminal)
     }
 
     #[test]

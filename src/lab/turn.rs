@@ -37,7 +37,7 @@ impl Lab {
     }
 
     fn run(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
-        let line = if self.quick { quick::short(line) } else { line };
+        let line = if self.quick { quick::short(line) } else { quick::long(line) };
         let Some((name, args)) = parse(line)? else { return Ok(None) };
         let command = Command::find(&name)?;
         args.known_keys(command.keys)?;

@@ -84,6 +84,17 @@ fn every_exercise_fails_as_given_and_passes_as_solved() {
 }
 
 #[test]
+fn a_line_runs_in_its_long_or_its_short_form() {
+    let _turn = alone();
+    let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    for (quick, steps) in [("off", 8), ("on", 3)] {
+        lab.turn(&format!("quick {quick}"), &mut Quiet).unwrap();
+        lab.turn("set sample.steps 8   # quick: set sample.steps 3", &mut Quiet).unwrap();
+        assert_eq!(lab.settings().sample.steps, steps);
+    }
+}
+
+#[test]
 fn looking_changes_nothing() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
