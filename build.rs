@@ -1,4 +1,5 @@
-//! Compiles the C++ shim against the libtorch that torch-sys found.
+//! Compiles the C++ shim against the libtorch that torch-sys found, and makes the Rust cells of the research notebooks
+//! into functions that the tests call.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,28 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+    for name in ["research-schedule", "research-sampler"] {
+        research(name);
+    }
+}
+
+/// The `rust` blocks of `tutorials/NAME.md`, one after the other, as a function in `OUT_DIR/NAME.rs`.
+fn research(name: &str) {
+    let source = format!("tutorials/{name}.md");
+    println!("cargo:rerun-if-changed={source}");
+    let text = std::fs::read_to_string(&source).expect("the source of a research notebook");
+    let cells =
+        text.split("\n```rust\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
+    // What a notebook shows, the value of a cell, is dropped here.
+    let statement = |cell: &str| match cell {
+        block if block.starts_with('{') => format!("let _ = {block};\n"),
+        value if !value.ends_with([';', '}']) => format!("let _ = {{\n{value}\n}};\n"),
+        items => format!("{items}\n"),
+    };
+    let body: String = cells.map(statement).collect();
+    let code = format!("pub fn run(quick: bool) -> paella::Result<()> {{\n{body}Ok(())\n}}\n");
+    let folder = PathBuf::from(env::var("OUT_DIR").expect("cargo names a folder for what is made"));
+    std::fs::write(folder.join(format!("{name}.rs")), code).expect("the folder can be written");
 }
 
 /// The library that forms groups of GPUs, where CUDA's and NCCL's headers lie beside libtorch. None elsewhere: the

@@ -37,7 +37,7 @@ impl fmt::Display for Fault {
 /// The stage that failed, with the fault. Display never prints the word `error:`; the face does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Everything that is wrong with a config, all at once.
+    /// Everything that is wrong with a config, or with the source of a lesson, all at once.
     Config(Vec<Fault>),
     Data(Fault),
     Tokens(Fault),

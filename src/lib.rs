@@ -26,6 +26,7 @@
 //! | [`train`], [`checkpoint`] | a whole run that stops and goes on exactly | a model folder |
 //! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
+//! | [`course`] | lessons and exercises from `tutorials/`, at the prompt and as notebooks | `Lesson` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |
 //!
 //! A module uses only modules above it (a test reads the imports), apart from small shared parts: [`error`],
@@ -35,6 +36,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod cost;
+pub mod course;
 pub mod data;
 pub mod device;
 pub mod dist;

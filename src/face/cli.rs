@@ -3,7 +3,7 @@
 
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
-use super::{doctor, plan, repl, script, train, work};
+use super::{doctor, lesson, plan, repl, script, train, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
@@ -77,6 +77,13 @@ enum Command {
     Config {
         #[command(subcommand)]
         what: work::ConfigCommand,
+    },
+    /// Take a lesson at the prompt, or list them
+    Lesson(lesson::Choice),
+    /// The lessons as Jupyter notebooks
+    Lessons {
+        #[command(subcommand)]
+        what: lesson::Lessons,
     },
     /// What is installed, what is missing and how to get it
     Doctor,
@@ -154,6 +161,8 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
         Some(Command::Config { what }) => work::config(&what, common.json),
+        Some(Command::Lesson(choice)) => lesson::run(&choice, &common),
+        Some(Command::Lessons { what }) => lesson::build(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "paella", &mut std::io::stdout());

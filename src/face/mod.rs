@@ -2,6 +2,8 @@
 
 pub mod cli;
 mod doctor;
+mod lesson;
+mod markdown;
 mod plan;
 mod precompute;
 mod progress;

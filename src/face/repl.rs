@@ -3,6 +3,7 @@
 
 use super::progress::Progress;
 use super::terminal::Terminal;
+use crate::course;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::complete;
@@ -31,7 +32,7 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
     }
     println!("{}", terminal.paint("1", "paella: pictures out of noise, one token at a time"));
     println!(
-        "`help` lists the commands, Tab completes, Ctrl-D leaves. Begin with: data, show 0, sample \"red apple\""
+        "`help` lists the commands, Tab completes, Ctrl-D leaves. Begin with: data, show 0, sample \"red apple\";\nor leave and take a course: `paella lesson`"
     );
     let mut warned = false;
     loop {
@@ -71,14 +72,16 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
-fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) {
+/// Run a line and show what comes of it; false for an error.
+pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
-    let result = lab.borrow_mut().turn(line, &mut Progress::new(false));
-    match result {
+    let result = course::turn(&mut lab.borrow_mut(), line, &mut Progress::new(false));
+    match &result {
         Ok(Some(reply)) => terminal.show(&reply.view),
         Ok(None) => {}
-        Err(error) => terminal.error(&error),
+        Err(error) => terminal.error(error),
     }
+    result.is_ok()
 }
 
 /// `emoji-64> `, or `emoji-64@120> ` after 120 training steps: plain and painted.
@@ -89,9 +92,9 @@ fn prompt(lab: &Lab, terminal: &Terminal) -> (String, String) {
     (format!("{name}> "), format!("{}> ", terminal.paint("1;36", &name)))
 }
 
-type LineEditor = Editor<Assistant, DefaultHistory>;
+pub(super) type LineEditor = Editor<Assistant, DefaultHistory>;
 
-fn editor(lab: Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<LineEditor> {
+pub(super) fn editor(lab: Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<LineEditor> {
     let config = Config::builder()
         .completion_type(CompletionType::List)
         .completion_prompt_limit(60)
@@ -114,7 +117,7 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// Completion and hints.
-struct Assistant {
+pub(super) struct Assistant {
     lab: Rc<RefCell<Lab>>,
     files: FilenameCompleter,
     history: HistoryHinter,

@@ -3,6 +3,7 @@
 
 use super::progress::Progress;
 use super::terminal::Terminal;
+use crate::course;
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
 use std::io::BufRead;
@@ -39,8 +40,8 @@ pub fn run(
         if !json {
             println!("> {line}");
         }
-        let reply =
-            lab.turn(line, &mut Progress::new(json)).map_err(|e| placed(e, &place, line))?;
+        let reply = course::turn(lab, line, &mut Progress::new(json))
+            .map_err(|e| placed(e, &place, line))?;
         match reply {
             Some(reply) if json => println!("{}", reply.view.to_json()),
             Some(reply) => terminal.show(&reply.view),

@@ -199,6 +199,16 @@ pub fn seed(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     Ok(View::new().text(format!("seed {seed}")))
 }
 
+pub fn quick(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    args.at_most(1, usage("quick"))?;
+    match args.words.first().map(String::as_str) {
+        None => Ok(lab.quick(None)),
+        Some("on") => Ok(lab.quick(Some(true))),
+        Some("off") => Ok(lab.quick(Some(false))),
+        Some(other) => Err(args.fault(format!("`{other}` is neither on nor off"), usage("quick"))),
+    }
+}
+
 pub fn save(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.save(Path::new(one(args, "save", "the folder")?))
 }

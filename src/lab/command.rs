@@ -352,6 +352,20 @@ pub const COMMANDS: &[Command] = &[
         run: run::seed,
     },
     Command {
+        name: "quick",
+        aliases: &[],
+        synopsis: "quick [on|off]",
+        summary: "run the short forms of long lines",
+        help: "A line may name a short form: `train 1000  # quick: train 20`. With `quick on`, and where PAELLA_QUICK=1 is \
+               set, the short form runs. Lessons and notebooks then take seconds, and their pictures are poor.",
+        example: "quick on",
+        keys: &[],
+        takes: Takes::OneOf(&["on", "off"]),
+        functions: &["short"],
+        changes: false,
+        run: run::quick,
+    },
+    Command {
         name: "save",
         aliases: &[],
         synopsis: "save DIR",

@@ -30,6 +30,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "lab/turn.rs",
     "lab/undo.rs",
     "lab/help.rs",
+    "lab/quick.rs",
     "lab/plot.rs",
     "lab/explain.rs",
 ];

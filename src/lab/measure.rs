@@ -138,7 +138,7 @@ impl Lab {
 }
 
 /// Share of the noised tokens that are guessed right; none where nothing is noised.
-fn hidden_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
+pub fn hidden_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
     let right = guess
         .eq_tensor(tokens)
         .logical_and(mask)
@@ -155,7 +155,7 @@ fn percent(share: Option<f64>) -> String {
 
 /// Formula: H = - sum_k p_k log2 p_k.
 /// Shapes:  logits (1, K, h, w) -> (h, w) f32, in bits.
-fn entropy(logits: &Tensor) -> Tensor {
+pub fn entropy(logits: &Tensor) -> Tensor {
     let log = logits.log_softmax(1, Kind::Float);
     -(log.exp() * &log).sum_dim_intlist([1i64].as_slice(), false, Kind::Float).get(0)
         / std::f64::consts::LN_2

@@ -13,6 +13,7 @@ pub mod model;
 mod picture;
 pub mod plot;
 mod plots;
+pub mod quick;
 mod sampling;
 mod settings;
 pub mod sketch;
@@ -22,8 +23,9 @@ pub mod undo;
 pub mod view;
 pub mod watch;
 
+pub use measure::{entropy, hidden_accuracy};
 pub use model::Origin;
-pub use picture::Pick;
+pub use picture::{Pick, psnr};
 pub use sampling::Wish;
 pub use turn::Reply;
 
@@ -31,6 +33,7 @@ use crate::config::RunConfig;
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::metrics::Record;
+use crate::networks::Networks;
 use desk::Desk;
 use model::Bench;
 use rand::{RngExt, SeedableRng};
@@ -47,6 +50,7 @@ pub struct Lab {
     runs: folder::RunFolder,
     last_error: Option<String>,
     over: bool,
+    quick: bool,
 }
 
 /// All that `undo` brings back.
@@ -79,7 +83,7 @@ impl Lab {
             log: Rc::default(),
         };
         let (past, runs) = (undo::Past::default(), folder::RunFolder::new("runs"));
-        Ok(Self { state, device, past, runs, last_error: None, over: false })
+        Ok(Self { state, device, past, runs, last_error: None, over: false, quick: quick::asked() })
     }
 
     /// Keep pictures under another folder than `runs`.
@@ -145,6 +149,13 @@ impl Lab {
         }
         let data = Rc::new(Dataset::open(&self.state.settings.data, part)?);
         Ok(slot.insert(data).clone())
+    }
+
+    /// Ask the networks of the model in hand something; their weights are read if need be.
+    ///
+    /// Errors: they cannot be read.
+    pub fn networks<T>(&self, ask: impl FnOnce(&Networks) -> T) -> Result<T> {
+        Ok(ask(self.bench()?.borrow().nets()))
     }
 
     /// The model, with its weights read.

@@ -41,6 +41,9 @@ impl Origin {
         if let Some(folder) = shipped.filter(|dir| dir.join("config.ron").is_file()) {
             return Ok(Self::Folder(folder));
         }
+        if let Some(config) = shipped_config(path) {
+            return Ok(Self::Config(config));
+        }
         if path.is_dir() {
             let hint = "a model is a folder that `save` or `paella train` wrote";
             return Err(Error::checkpoint("there is no config.ron in this folder", name, hint));
@@ -58,6 +61,13 @@ impl Origin {
             Self::Folder(path) | Self::Config(path) => path,
         }
     }
+}
+
+/// `configs/NAME.ron` of the source tree, from any folder.
+fn shipped_config(path: &Path) -> Option<PathBuf> {
+    let inside = path.parent() == Some(Path::new("configs"));
+    let file = assets_dir().ok()?.parent()?.join(path);
+    (inside && file.is_file()).then_some(file)
 }
 
 fn models_dir() -> Option<PathBuf> {

@@ -156,8 +156,7 @@ impl Lab {
         let (tokens, picture) = (self.need_tokens()?, self.state.desk.picture()?);
         let bench = self.bench()?;
         let decoded = bench.borrow().nets().decode(&tokens).to_device(tch::Device::Cpu);
-        let error = (&decoded - &picture.images).square().mean(Kind::Float).double_value(&[]);
-        let psnr = -10.0 * error.max(1e-10).log10();
+        let psnr = psnr(&decoded, &picture.images);
         let both = image::grid(&[first_image(&picture.images), first_image(&decoded)], 2, 2);
         Ok(View::new().picture(both, format!("original and decoded tokens, PSNR {psnr:.1} dB")))
     }
@@ -242,6 +241,12 @@ impl Lab {
         }
         Ok(floats(&counts))
     }
+}
+
+/// Likeness of two pictures of one size in 0..=1, in dB: 10 log10(1 / mean squared error), 100 at most.
+pub fn psnr(a: &Tensor, b: &Tensor) -> f64 {
+    let error = (a - b).square().mean(Kind::Float).double_value(&[]);
+    -10.0 * error.max(1e-10).log10()
 }
 
 /// A data source in a word or a path.

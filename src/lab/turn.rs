@@ -3,6 +3,7 @@
 use super::Lab;
 use super::args::{Args, parse};
 use super::command::Command;
+use super::quick;
 use super::view::View;
 use super::watch::Watch;
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ impl Lab {
     }
 
     fn run(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
+        let line = if self.quick { quick::short(line) } else { quick::long(line) };
         let Some((name, args)) = parse(line)? else { return Ok(None) };
         let command = Command::find(&name)?;
         args.known_keys(command.keys)?;

@@ -32,6 +32,7 @@ const ORDER: &[&str] = &[
     "train",
     "eval",
     "lab",
+    "course",
     "face",
     "main",
 ];

@@ -4,6 +4,7 @@
 mod cli;
 mod configs;
 mod cost;
+mod course;
 mod data;
 mod dist;
 mod events;

@@ -1,0 +1,62 @@
+//! Measures that ask the model. They draw from seeds of their own: the session's chance goes on as if nobody had looked.
+
+use super::measures::noised;
+use crate::data::{Part, Record};
+use crate::device::seed_step;
+use crate::error::Result;
+use crate::eval::Gallery;
+use crate::lab::{Lab, entropy, hidden_accuracy};
+use crate::model::Denoiser;
+use crate::train::denoiser::probe;
+use tch::{Kind, Tensor};
+
+const SEED: u64 = 0xc0de;
+/// Side of the averaged pictures that are compared, as `paella eval` does by default.
+const FEATURE_SIZE: i64 = 16;
+
+/// What the model thinks of the noised tokens on the desk: logits (1, K, h, w). `caption` replaces the picture's own.
+fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
+    let noised = noised(lab)?;
+    let text = caption
+        .map_or_else(|| lab.desk().picture().map(|p| p.caption.clone()), |t| Ok(t.into()))?;
+    lab.networks(|nets| {
+        let _no_grad = tch::no_grad_guard();
+        let t = Tensor::full([1], noised.t, (Kind::Float, nets.device));
+        nets.denoiser.logits(&noised.tokens, &t, &nets.cond(&[text]))
+    })
+}
+
+/// Share of the noised tokens whose best guess is right, 0..=1.
+pub fn guessed(lab: &Lab, caption: Option<&str>) -> Result<f64> {
+    let guess = logits(lab, caption)?.argmax(1, false);
+    let (noised, tokens) = (noised(lab)?, super::measures::tokens(lab)?);
+    Ok(hidden_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
+}
+
+/// Mean over places of the entropy of the guess, in bits.
+pub fn doubt(lab: &Lab) -> Result<f64> {
+    Ok(entropy(&logits(lab, None)?).mean(Kind::Float).double_value(&[]))
+}
+
+/// Cross entropy at T = 0.5 over the first 64 pictures held back, in nats per noised token.
+pub fn held_back_loss(lab: &mut Lab) -> Result<f64> {
+    let data = lab.data(Part::Val)?;
+    let indices: Vec<i64> = (0..64.min(data.len() as i64)).collect();
+    lab.networks(|nets| {
+        seed_step(SEED, 0);
+        let tokens = nets.encode(&data.images(&indices));
+        let cond = nets.cond(&data.captions(&indices));
+        probe(&nets.denoiser, &tokens, &cond, 0.5, nets.config.model.num_labels).0
+    })
+}
+
+/// The name of the real picture nearest to the one in hand, among those of the style that its caption ends with.
+pub fn shows(lab: &mut Lab) -> Result<String> {
+    let picture = lab.desk().picture()?;
+    let (train, val) = (lab.data(Part::Train)?, lab.data(Part::Val)?);
+    let named =
+        |record: &&Record| !record.style.is_empty() && picture.caption.contains(&record.style);
+    let style = train.records.iter().find(named).map(|r| r.style.clone()).unwrap_or_default();
+    let gallery = Gallery::new(&[&train, &val], FEATURE_SIZE);
+    Ok(gallery.nearest(&picture.images.get(0), &style, 1).pop().unwrap_or_default())
+}

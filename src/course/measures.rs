@@ -1,0 +1,247 @@
+//! What a check can look at: one row a measure, a number or a yes out of the session.
+
+use super::guesses::{doubt, guessed, held_back_loss, shows};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::lab::desk::{Sampling, ints};
+use crate::lab::{Lab, psnr};
+use crate::tokens::text::byte_tokens;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tch::{Kind, Tensor};
+
+/// One thing that can be read off a session.
+#[derive(Debug)]
+pub struct Measure {
+    pub name: &'static str,
+    /// What follows the name, such as `PATH`; empty for nothing.
+    pub argument: &'static str,
+    /// What the number is, for messages; `{}` stands for the argument.
+    pub says: &'static str,
+    pub unit: Unit,
+    pub take: fn(&mut Lab, &str) -> Result<f64>,
+}
+
+impl PartialEq for Measure {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 1 is yes, 0 is no.
+    Yes,
+    /// 0..=1, written in percent.
+    Share,
+    Count,
+    /// With its name behind it; may be empty.
+    Number(&'static str),
+}
+
+impl Unit {
+    pub fn show(self, y: f64) -> String {
+        match self {
+            Self::Share => format!("{:.1} %", y * 100.0),
+            Self::Yes | Self::Count => format!("{y:.0}"),
+            Self::Number(name) => {
+                let digits =
+                    if y != 0.0 && y.abs() < 0.01 { format!("{y:.1e}") } else { format!("{y:.2}") };
+                format!("{digits} {name}").trim_end().into()
+            }
+        }
+    }
+}
+
+type Take = fn(&mut Lab, &str) -> Result<f64>;
+
+const fn row(
+    name: &'static str,
+    argument: &'static str,
+    unit: Unit,
+    says: &'static str,
+    take: Take,
+) -> Measure {
+    Measure { name, argument, says, unit, take }
+}
+
+use Unit::{Count, Number, Share, Yes};
+
+/// In the order of the lessons.
+pub const MEASURES: &[Measure] = &[
+    row("caption", "TEXT", Yes, "the picture in hand is of `{}`", |lab, text| {
+        Ok(yes(lab.desk().picture()?.caption.to_lowercase().contains(text)))
+    }),
+    row("codes", "", Count, "different codes in the picture", |lab, _| {
+        Ok(counts(lab)?.len() as f64)
+    }),
+    row("top_code", "", Share, "places that hold the most frequent code", |lab, _| {
+        let counts = counts(lab)?;
+        Ok(counts.values().max().map_or(0.0, |&n| n as f64) / counts.values().sum::<i64>() as f64)
+    }),
+    row("psnr", "", Number("dB"), "likeness of the decoded tokens to the picture", likeness),
+    row("noise_ratio", "", Number(""), "the noise ratio T", |lab, _| Ok(noised(lab)?.t)),
+    row("noised_share", "", Share, "tokens that are noise", |lab, _| {
+        Ok(noised(lab)?.mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
+    }),
+    row("noised_count", "", Count, "tokens that are noise", |lab, _| {
+        Ok(noised(lab)?.mask.sum(Kind::Int64).double_value(&[]))
+    }),
+    row("lucky", "", Count, "noised places that drew their own code again", |lab, _| {
+        let (noised, tokens) = (noised(lab)?, tokens(lab)?);
+        let same = noised.tokens.eq_tensor(&tokens).logical_and(&noised.mask);
+        Ok(same.sum(Kind::Int64).double_value(&[]))
+    }),
+    row("guessed", "", Share, "noised tokens that the model guesses right", |lab, _| {
+        guessed(lab, None)
+    }),
+    row(
+        "text_gain",
+        "",
+        Share,
+        "noised tokens guessed right with the caption, less those without",
+        |lab, _| Ok(guessed(lab, None)? - guessed(lab, Some(""))?),
+    ),
+    row("doubt", "", Number("bits"), "mean uncertainty of the model", |lab, _| doubt(lab)),
+    row("model", "NAME", Yes, "the model in hand is `{}`", |lab, name| {
+        Ok(yes(lab.status().0 == name))
+    }),
+    row("steps", "", Count, "training steps of this model", |lab, _| Ok(lab.status().1 as f64)),
+    row("phase", "NAME", Yes, "the last step trained the {}", |lab, name| {
+        Ok(yes(lab.log().last().is_some_and(|record| record.phase == name)))
+    }),
+    row("loss", "", Number("nats"), "loss, mean of the last 20 steps", recent_loss),
+    row(
+        "held_back_loss",
+        "",
+        Number("nats"),
+        "loss on pictures held back, half of their tokens noised",
+        |lab, _| held_back_loss(lab),
+    ),
+    row("setting", "PATH", Number(""), "the setting `{}`", setting),
+    row(
+        "shows",
+        "NAME",
+        Yes,
+        "of all real pictures, one of `{}` is nearest to the one in hand",
+        |lab, name| Ok(yes(shows(lab)? == name)),
+    ),
+    row("run_text", "TEXT", Yes, "the sampling run is of `{}`", |lab, text| {
+        Ok(yes(lab.desk().sampling()?.text.contains(text)))
+    }),
+    row("run_negative", "TEXT", Yes, "the sampling run leads away from `{}`", |lab, text| {
+        Ok(yes(lab.desk().sampling()?.negative.contains(text)))
+    }),
+    row("run_unnamed", "", Yes, "the sampling run has the empty text", |lab, _| {
+        Ok(yes(lab.desk().sampling()?.text.is_empty()))
+    }),
+    row("run_steps", "", Count, "steps of the sampling run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.len() as f64)
+    }),
+    row("run_left", "", Count, "steps of the sampling run still to take", |lab, _| {
+        let run = lab.desk().sampling()?;
+        Ok((run.plan.len() + 1 - run.path.len()) as f64)
+    }),
+    row("run_temperature", "", Number(""), "highest temperature of the sampling run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.temperature).fold(0.0, f64::max))
+    }),
+    row("run_guidance", "", Number(""), "highest guidance of the sampling run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.cfg_scale).fold(0.0, f64::max))
+    }),
+    row("run_last_guidance", "", Number(""), "guidance of the last step of the run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.last().map_or(0.0, |step| step.cfg_scale))
+    }),
+    row("run_renoised", "", Share, "most noise put back after a step of the run", |lab, _| {
+        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
+    }),
+    row("settled", "", Share, "tokens that half of the run left as they are at its end", settled),
+    row("text_bytes", "", Count, "numbers that the text encoder sees", |lab, _| {
+        Ok(byte_tokens(&lab.desk().picture()?.caption).len() as f64)
+    }),
+    row("parameters", "", Number("million"), "parameters of the model in hand", |lab, _| {
+        Ok(lab.networks(|nets| nets.parameters().iter().sum::<i64>())? as f64 / 1e6)
+    }),
+    row("fits", "", Yes, "the settings fit together", |lab, _| {
+        Ok(yes(lab.settings().check().is_empty()))
+    }),
+    row("rows", "RANKS", Count, "pictures of an update on each of {} devices", |lab, ranks| {
+        Ok(split(lab, ranks)?.rows as f64)
+    }),
+    row("passes", "RANKS", Count, "passes of an update on each of {} devices", |lab, ranks| {
+        Ok(split(lab, ranks)?.passes as f64)
+    }),
+];
+
+fn yes(answer: bool) -> f64 {
+    if answer { 1.0 } else { 0.0 }
+}
+
+/// What an exercise misses: said in the words of the session.
+fn missing(what: &str, hint: &str) -> Error {
+    Error::command(what, "", hint)
+}
+
+pub(super) fn tokens(lab: &Lab) -> Result<Rc<Tensor>> {
+    lab.desk()
+        .tokens
+        .clone()
+        .ok_or_else(|| missing("there are no tokens yet", "`encode` makes them"))
+}
+
+pub(super) fn noised(lab: &Lab) -> Result<Rc<crate::lab::desk::Noised>> {
+    lab.desk()
+        .noised
+        .clone()
+        .ok_or_else(|| missing("there is no noise yet", "`noise 0.5` puts some there"))
+}
+
+/// How often each code stands in the picture in hand.
+fn counts(lab: &Lab) -> Result<BTreeMap<i64, i64>> {
+    let mut counts = BTreeMap::new();
+    ints(tokens(lab)?.as_ref()).into_iter().for_each(|code| *counts.entry(code).or_default() += 1);
+    Ok(counts)
+}
+
+fn likeness(lab: &mut Lab, _: &str) -> Result<f64> {
+    let (tokens, picture) = (tokens(lab)?, lab.desk().picture()?);
+    let decoded = lab.networks(|nets| nets.decode(&tokens).to_device(tch::Device::Cpu))?;
+    Ok(psnr(&decoded, &picture.images))
+}
+
+fn recent_loss(lab: &mut Lab, _: &str) -> Result<f64> {
+    let last =
+        lab.log().last().ok_or_else(|| missing("nothing was trained yet", "`train 20` does"))?;
+    let same: Vec<f64> =
+        lab.log().iter().rev().take(20).filter(|r| r.phase == last.phase).map(|r| r.loss).collect();
+    Ok(same.iter().sum::<f64>() / same.len() as f64)
+}
+
+/// A number, or true as 1 and false as 0.
+fn setting(lab: &mut Lab, path: &str) -> Result<f64> {
+    let text = config::get(lab.settings(), path)?;
+    match text.trim() {
+        "true" => Ok(1.0),
+        "false" => Ok(0.0),
+        text => {
+            let number = text.trim_start_matches("Some(").trim_end_matches(')').parse();
+            number.map_err(|_| missing(&format!("`{path}` is `{text}`"), "a number is asked for"))
+        }
+    }
+}
+
+/// Share of the tokens that stood after half of the steps as they do after the last.
+fn settled(lab: &mut Lab, _: &str) -> Result<f64> {
+    let run: Rc<Sampling> = lab.desk().sampling()?;
+    if run.path.len() <= run.plan.len() {
+        return Err(missing("the run is not at its end", "`n 100` goes there"));
+    }
+    let (half, end) = (&run.path[run.plan.len() / 2], &run.path[run.plan.len()]);
+    Ok(half.eq_tensor(end).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
+}
+
+fn split(lab: &Lab, ranks: &str) -> Result<crate::recipe::Split> {
+    let ranks =
+        ranks.parse().map_err(|_| missing(&format!("`{ranks}` is no count of devices"), ""))?;
+    lab.settings().train.split(ranks).map_err(|fault| Error::Config(vec![fault]))
+}

@@ -1,0 +1,62 @@
+//! The course: lessons that are read at the prompt and as notebooks, with exercises that the session itself checks.
+//!
+//! Their one source are the files of `tutorials/`; [`source`] tells how these are written. [`check`] decides when an
+//! exercise is solved, [`walk`] goes through a lesson, [`notebook`] writes it as `.ipynb`.
+
+pub mod check;
+mod guesses;
+pub mod measures;
+pub mod notebook;
+pub mod progress;
+pub mod source;
+pub mod turn;
+pub mod walk;
+
+pub use source::{Block, Exercise, Lesson};
+pub use turn::turn;
+
+use crate::data::assets::assets_dir;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The folder of lessons: `tutorials`, beside the shipped data.
+///
+/// Errors: as `assets_dir`.
+pub fn folder() -> Result<PathBuf> {
+    let assets = assets_dir()?;
+    Ok(assets.parent().unwrap_or(Path::new(".")).join("tutorials"))
+}
+
+/// All lessons of a folder: those with a number in its order, then the others by name.
+///
+/// Errors: the folder cannot be read, or one of its lessons.
+pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| {
+        let hint = "the lessons come with the source of this program";
+        Error::data(format!("no lessons can be read: {e}"), folder.display().to_string(), hint)
+    })?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let sources = files.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut lessons = sources.map(|path| Lesson::read(&path)).collect::<Result<Vec<_>>>()?;
+    lessons.sort_by_key(|lesson| (lesson.number.is_none(), lesson.stem()));
+    Ok(lessons)
+}
+
+/// The lesson of this number or name.
+///
+/// Errors: there is none; the hint tells which there are.
+pub fn find(lessons: Vec<Lesson>, which: &str) -> Result<Lesson> {
+    let names: Vec<String> = lessons.iter().map(Lesson::stem).collect();
+    let fits = |lesson: &Lesson| {
+        lesson.name == which
+            || lesson.stem() == which
+            || lesson.number.is_some() && lesson.number == which.parse().ok()
+    };
+    lessons.into_iter().find(fits).ok_or_else(|| {
+        Error::command(
+            format!("there is no lesson `{which}`"),
+            "",
+            format!("there are: {}", names.join(", ")),
+        )
+    })
+}

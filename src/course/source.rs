@@ -1,0 +1,361 @@
+//! The source of a lesson: CommonMark in which fenced blocks with a few names have a meaning.
+//!
+//! | fence | what stands in it |
+//! | --- | --- |
+//! | `lesson` | `about:` and `time:`, once, before everything but the title |
+//! | `paella` | commands, one a line; `# quick: COMMAND` behind one names its short form |
+//! | `rust` | a cell for the notebook |
+//! | `exercise ID` | the title on the first line, the task below |
+//! | `hint` | a hint for the exercise above; the more, the plainer |
+//! | `check` | what holds once the exercise above is solved, one condition a line: see `check` |
+//!
+//! Any other fence is text. A file of solutions has blocks `solution ID` with commands, and text around them.
+
+use super::check::Condition;
+use crate::error::{Error, Fault, Result};
+use crate::lab::args::parse as parse_line;
+use crate::lab::command::Command;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A lesson as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lesson {
+    /// From the name of the file, `02-noise.md`; none for a file without a number.
+    pub number: Option<u32>,
+    /// `noise` of `02-noise.md`.
+    pub name: String,
+    pub title: String,
+    /// One line for the list.
+    pub about: String,
+    /// How long the machine works, and on what.
+    pub time: String,
+    pub blocks: Vec<Block>,
+}
+
+/// What a lesson is made of, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Block {
+    /// CommonMark without the named fences; never empty.
+    Text(String),
+    /// Lines as they are typed, comments among them.
+    Commands(Vec<String>),
+    Rust(String),
+    Exercise(Exercise),
+}
+
+/// Something to do, and how to see that it is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exercise {
+    /// One word, unique in the course: `check ID`.
+    pub id: String,
+    pub title: String,
+    pub task: String,
+    pub hints: Vec<String>,
+    pub checks: Vec<Condition>,
+}
+
+impl Lesson {
+    /// `02-noise`, as its files are called.
+    pub fn stem(&self) -> String {
+        self.number.map_or_else(|| self.name.clone(), |n| format!("{n:02}-{}", self.name))
+    }
+
+    pub fn exercises(&self) -> impl Iterator<Item = &Exercise> {
+        self.blocks.iter().filter_map(|block| match block {
+            Block::Exercise(exercise) => Some(exercise),
+            _ => None,
+        })
+    }
+
+    /// Read a file of a lesson.
+    ///
+    /// Errors: it cannot be read; everything that is wrong in it, each with its line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let place = path.display().to_string();
+        let text = read(path)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        parse(&text, &stem, &place)
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let hint = "lessons lie in the folder `tutorials` of the source";
+        Error::data(format!("could not read: {e}"), path.display().to_string(), hint)
+    })
+}
+
+/// The solutions of one lesson: exercise -> commands.
+///
+/// Errors: as `Lesson::read`.
+pub fn read_solutions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    let place = path.display().to_string();
+    let text = read(path)?;
+    let mut reader = Reader::new(&place);
+    let mut solutions = BTreeMap::new();
+    for piece in reader.pieces(&text) {
+        let Piece::Fence { kind, id, body, line } = piece else { continue };
+        match kind.as_str() {
+            "solution" => {
+                reader.commands(&body, line);
+                if solutions.insert(id.clone(), lines(&body)).is_some() {
+                    reader.fault(line, format!("`{id}` is solved twice"), "leave one out");
+                }
+            }
+            _ => reader.fault(line, format!("`{kind}` in a file of solutions"), "solution ID"),
+        }
+    }
+    reader.done(solutions)
+}
+
+/// The text of a lesson whose file is called `stem`; `place` is what messages name.
+///
+/// Errors: all faults at once, each with its line.
+pub fn parse(text: &str, stem: &str, place: &str) -> Result<Lesson> {
+    let mut reader = Reader::new(place);
+    let (number, name) = match stem.split_once('-') {
+        Some((digits, name)) if digits.parse::<u32>().is_ok() => (digits.parse().ok(), name),
+        _ => (None, stem),
+    };
+    let empty = String::new();
+    let (name, title) = (name.to_string(), empty.clone());
+    let mut lesson =
+        Lesson { number, name, title, about: empty.clone(), time: empty, blocks: vec![] };
+    for piece in reader.pieces(text) {
+        reader.piece(&mut lesson, piece);
+    }
+    for (missing, what, hint) in [
+        (lesson.title.is_empty(), "there is no title", "the first line is `# TITLE`"),
+        (lesson.about.is_empty(), "`about` is missing", "a ```lesson block with `about: ..`"),
+        (lesson.time.is_empty(), "`time` is missing", "a ```lesson block with `time: ..`"),
+    ] {
+        if missing {
+            reader.fault(1, what, hint);
+        }
+    }
+    for exercise in lesson.exercises().filter(|e| e.checks.is_empty()) {
+        reader.fault(1, format!("exercise `{}` has no check", exercise.id), "a ```check block");
+    }
+    reader.done(lesson)
+}
+
+/// A stretch of text or one fenced block that has a meaning; `line` is its first, from 1.
+enum Piece {
+    Text { text: String, line: usize },
+    Fence { kind: String, id: String, body: String, line: usize },
+}
+
+/// The fences with a meaning, and whether an ID follows.
+const KINDS: [(&str, bool); 7] = [
+    ("lesson", false),
+    ("paella", false),
+    ("rust", false),
+    ("exercise", true),
+    ("hint", false),
+    ("check", false),
+    ("solution", true),
+];
+
+/// Collects faults while pieces are understood.
+struct Reader<'a> {
+    place: &'a str,
+    faults: Vec<Fault>,
+    /// Exercises met so far, for doubles.
+    ids: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(place: &'a str) -> Self {
+        Self { place, faults: Vec::new(), ids: Vec::new() }
+    }
+
+    fn fault(&mut self, line: usize, what: impl Into<String>, hint: impl Into<String>) {
+        self.faults.push(Fault::new(what, format!("{}:{line}", self.place), hint));
+    }
+
+    fn done<T>(self, value: T) -> Result<T> {
+        if self.faults.is_empty() { Ok(value) } else { Err(Error::Config(self.faults)) }
+    }
+
+    /// Split the text at the fences that have a meaning.
+    fn pieces(&mut self, text: &str) -> Vec<Piece> {
+        let (mut pieces, mut prose, mut start) = (Vec::new(), String::new(), 1);
+        let mut rows = text.lines().enumerate().map(|(i, row)| (i + 1, row));
+        while let Some((line, row)) = rows.next() {
+            let ticks = row.chars().take_while(|&c| c == '`').count();
+            let info = row[ticks..].trim();
+            if ticks < 3 || info.contains('`') {
+                prose += row;
+                prose.push('\n');
+                continue;
+            }
+            let closes = |row: &str| {
+                row.trim_end().len() >= ticks && row.trim_end().chars().all(|c| c == '`')
+            };
+            let (mut body, mut closed) = (String::new(), false);
+            for (_, row) in rows.by_ref() {
+                closed = closes(row);
+                if closed {
+                    break;
+                }
+                body += row;
+                body.push('\n');
+            }
+            if !closed {
+                self.fault(line, format!("the block `{info}` is never closed"), "end it with ```");
+            }
+            match self.kind(info, line) {
+                Some((kind, id)) => {
+                    let text = std::mem::take(&mut prose);
+                    pieces.push(Piece::Text { text, line: start });
+                    start = line + body.lines().count() + 2;
+                    pieces.push(Piece::Fence { kind, id, body, line });
+                }
+                None => prose += &format!("{row}\n{body}{}\n", "`".repeat(ticks)),
+            }
+        }
+        pieces.push(Piece::Text { text: prose, line: start });
+        pieces
+    }
+
+    /// The kind and ID of a fence; none where it is text.
+    fn kind(&mut self, info: &str, line: usize) -> Option<(String, String)> {
+        let mut words = info.split_whitespace();
+        let word = words.next()?;
+        let &(kind, named) = KINDS.iter().find(|(kind, _)| *kind == word)?;
+        let id: Vec<&str> = words.collect();
+        let fine =
+            |id: &str| id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        match (named, id.as_slice()) {
+            (true, [id]) if fine(id) => {}
+            (false, []) => {}
+            (true, _) => self.fault(
+                line,
+                format!("`{info}` does not name an exercise"),
+                format!("{kind} ID, in small letters"),
+            ),
+            (false, _) => {
+                self.fault(line, format!("`{info}` has a word too many"), format!("```{kind}"))
+            }
+        }
+        Some((kind.into(), id.first().copied().unwrap_or_default().into()))
+    }
+
+    fn piece(&mut self, lesson: &mut Lesson, piece: Piece) {
+        let (kind, id, body, line) = match piece {
+            Piece::Text { text, line } => return self.text(lesson, text.trim(), line),
+            Piece::Fence { kind, id, body, line } => (kind, id, body, line),
+        };
+        match kind.as_str() {
+            "lesson" => self.about(lesson, &body, line),
+            "paella" => {
+                self.commands(&body, line);
+                lesson.blocks.push(Block::Commands(lines(&body)));
+            }
+            "rust" => lesson.blocks.push(Block::Rust(body.trim_end().into())),
+            "exercise" => self.exercise(lesson, id, &body, line),
+            "hint" | "check" => self.part(lesson, &kind, &body, line),
+            _ => self.fault(
+                line,
+                format!("`{kind}` in a lesson"),
+                "solutions stand in tutorials/solutions",
+            ),
+        }
+    }
+
+    /// The title is the first heading; what is left of the text becomes a block.
+    fn text(&mut self, lesson: &mut Lesson, text: &str, line: usize) {
+        let mut text = text;
+        if lesson.title.is_empty() && !text.is_empty() {
+            let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+            match first.strip_prefix("# ") {
+                Some(title) => (lesson.title, text) = (title.trim().into(), rest.trim()),
+                None => {
+                    return self.fault(
+                        line,
+                        "text before the title",
+                        "the first line is `# TITLE`",
+                    );
+                }
+            }
+        }
+        if !text.is_empty() {
+            lesson.blocks.push(Block::Text(text.into()));
+        }
+    }
+
+    fn about(&mut self, lesson: &mut Lesson, body: &str, line: usize) {
+        for (i, row) in body.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
+            let value = |text: &str| text.trim().to_string();
+            match row.split_once(':') {
+                Some(("about", text)) => lesson.about = value(text),
+                Some(("time", text)) => lesson.time = value(text),
+                _ => self.fault(
+                    line + i + 1,
+                    format!("`{row}` is not known"),
+                    "`about: ..` or `time: ..`",
+                ),
+            }
+        }
+    }
+
+    /// Every line and its short form have to be commands.
+    fn commands(&mut self, body: &str, line: usize) {
+        for (i, row) in body.lines().enumerate() {
+            for text in [row, crate::lab::quick::short(row)] {
+                let known = parse_line(text).and_then(|parsed| match parsed {
+                    Some((name, _)) if name != "check" => Command::find(&name).map(|_| ()),
+                    _ => Ok(()),
+                });
+                if let Err(error) = known {
+                    let first = &error.faults()[0];
+                    self.fault(line + i + 1, &first.what, &first.hint);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn exercise(&mut self, lesson: &mut Lesson, id: String, body: &str, line: usize) {
+        let (title, task) = body.trim().split_once('\n').unwrap_or((body.trim(), ""));
+        let (title, task) = (title.trim().to_string(), task.trim().to_string());
+        if task.is_empty() {
+            self.fault(
+                line,
+                format!("exercise `{id}` has no task"),
+                "the title, then the task below",
+            );
+        }
+        if self.ids.contains(&id) {
+            self.fault(line, format!("there are two exercises `{id}`"), "another ID");
+        }
+        self.ids.push(id.clone());
+        let (hints, checks) = (Vec::new(), Vec::new());
+        lesson.blocks.push(Block::Exercise(Exercise { id, title, task, hints, checks }));
+    }
+
+    /// A hint or a check, for the exercise that it follows.
+    fn part(&mut self, lesson: &mut Lesson, kind: &str, body: &str, line: usize) {
+        let Some(Block::Exercise(exercise)) = lesson.blocks.last_mut() else {
+            return self.fault(
+                line,
+                format!("a {kind} without an exercise before it"),
+                "put it right behind its exercise",
+            );
+        };
+        if kind == "hint" {
+            return exercise.hints.push(body.trim().into());
+        }
+        for (i, row) in body.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
+            match Condition::parse(row) {
+                Ok(condition) => exercise.checks.push(condition),
+                Err(fault) => self.fault(line + i + 1, fault.what, fault.hint),
+            }
+        }
+    }
+}
+
+fn lines(body: &str) -> Vec<String> {
+    body.lines().map(str::trim_end).filter(|row| !row.is_empty()).map(String::from).collect()
+}

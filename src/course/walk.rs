@@ -1,0 +1,136 @@
+//! A walk through a lesson: where the reader stands, and what comes next. No terminal, no session.
+
+use super::progress::Mark;
+use super::{Block, Exercise, Lesson};
+
+/// The words that a lesson understands besides the commands of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Next,
+    Hint,
+    Check,
+    Skip,
+    Quit,
+}
+
+impl Word {
+    /// An empty line goes on too. `n` and `:next` are left to the sampler.
+    pub fn of(line: &str) -> Option<Self> {
+        Some(match line.trim() {
+            "" | "next" => Self::Next,
+            "hint" => Self::Hint,
+            "check" => Self::Check,
+            "skip" => Self::Skip,
+            "quit" | "exit" => Self::Quit,
+            _ => return None,
+        })
+    }
+}
+
+/// The reader's place in a lesson: always before commands, before an exercise, or at the end.
+pub struct Walk {
+    pub lesson: Lesson,
+    pub mark: Mark,
+    /// Hints given for the exercise at hand.
+    hints: usize,
+}
+
+impl Walk {
+    /// Go on where `mark` says; a mark beyond the end begins anew.
+    pub fn new(lesson: Lesson, mark: Mark) -> Self {
+        let at = if mark.at < lesson.blocks.len() { mark.at } else { 0 };
+        Self { lesson, mark: Mark { at, ..mark }, hints: 0 }
+    }
+
+    /// What is to be read now, the commands or the exercise to stop at included.
+    pub fn read(&mut self) -> Vec<Block> {
+        let stops = |block: &Block| matches!(block, Block::Commands(_) | Block::Exercise(_));
+        let from = self.mark.at;
+        let rest = &self.lesson.blocks[from..];
+        let stop = rest.iter().position(stops);
+        self.mark.at = from + stop.unwrap_or(rest.len());
+        self.mark.done |= stop.is_none();
+        rest[..stop.map_or(rest.len(), |i| i + 1)].to_vec()
+    }
+
+    /// The commands or the exercise before the reader; none at the end.
+    pub fn stop(&self) -> Option<&Block> {
+        self.lesson.blocks.get(self.mark.at)
+    }
+
+    pub fn exercise(&self) -> Option<&Exercise> {
+        match self.stop() {
+            Some(Block::Exercise(exercise)) => Some(exercise),
+            _ => None,
+        }
+    }
+
+    /// Leave what is before the reader behind.
+    pub fn pass(&mut self) {
+        self.mark.at = (self.mark.at + 1).min(self.lesson.blocks.len());
+        self.hints = 0;
+    }
+
+    /// The exercise before the reader is solved.
+    pub fn solve(&mut self) {
+        if let Some(exercise) = self.exercise() {
+            let id = exercise.id.clone();
+            self.mark.solved.insert(id);
+        }
+    }
+
+    /// The next hint; once all are given, the last again.
+    pub fn hint(&mut self) -> Option<&str> {
+        let at = self.hints;
+        self.hints += 1;
+        let hints = &self.exercise()?.hints;
+        hints.get(at.min(hints.len().checked_sub(1)?)).map(String::as_str)
+    }
+
+    /// The commands that bring a fresh session to where the reader stands: from the last `load` before it on.
+    pub fn replay(&self) -> Vec<String> {
+        let commands = |block: &Block| match block {
+            Block::Commands(lines) => lines.clone(),
+            _ => Vec::new(),
+        };
+        let lines: Vec<String> =
+            self.lesson.blocks[..self.mark.at].iter().flat_map(commands).collect();
+        let load = lines.iter().rposition(|line| line.starts_with("load ")).unwrap_or(0);
+        lines[load..].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::course::source::parse;
+
+    fn walk() -> Walk {
+        let text = "# One\n```lesson\nabout: a\ntime: none\n```\nHello.\n```paella\nload emoji-32\nshow 0\n```\nMore.\n\
+                    ```exercise it\nIt\n\nDo it.\n```\n```hint\nfirst\n```\n```hint\nsecond\n```\n```check\nmodel x\n```\nEnd.\n";
+        Walk::new(parse(text, "01-one", "one.md").expect("a lesson"), Mark::default())
+    }
+
+    #[test]
+    fn stops_at_commands_exercises_and_the_end() {
+        let mut walk = walk();
+        assert!(matches!(walk.read().as_slice(), [Block::Text(_), Block::Commands(_)]));
+        assert!(walk.exercise().is_none() && walk.hint().is_none() && walk.replay().is_empty());
+        walk.pass();
+        assert!(matches!(walk.read().as_slice(), [Block::Text(_), Block::Exercise(_)]));
+        assert_eq!(walk.replay(), ["load emoji-32", "show 0"]);
+        let hints: Vec<String> = (0..3).map(|_| walk.hint().expect("a hint").to_string()).collect();
+        assert_eq!(hints, ["first", "second", "second"]);
+        walk.solve();
+        walk.pass();
+        assert_eq!(walk.read(), [Block::Text("End.".into())]);
+        assert!(walk.stop().is_none() && walk.mark.done && walk.mark.solved.contains("it"));
+        assert_eq!(Walk::new(walk.lesson, walk.mark).mark.at, 0);
+    }
+
+    #[test]
+    fn words_of_the_lesson_leave_the_sampler_its_own() {
+        assert_eq!((Word::of(" next "), Word::of("")), (Some(Word::Next), Some(Word::Next)));
+        assert_eq!((Word::of("n"), Word::of(":next"), Word::of("next 3")), (None, None, None));
+    }
+}

@@ -1,0 +1,302 @@
+//! `paella lesson`: the list of lessons, and the walk through one at the prompt.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use super::cli::{Common, lab};
+use super::markdown::render;
+use super::repl::{self, LineEditor};
+use super::terminal::Terminal;
+use crate::course::progress::Progress;
+use crate::course::walk::{Walk, Word};
+use crate::course::{self, Block, Lesson, notebook};
+use crate::error::{Error, Result};
+use crate::lab::view::View;
+use crate::lab::{Lab, quick};
+use clap::{Args, Subcommand};
+use rustyline::error::ReadlineError;
+use std::cell::RefCell;
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+#[derive(Args)]
+pub struct Choice {
+    /// Number or name; without it, the list
+    #[arg(value_name = "N|NAME")]
+    which: Option<String>,
+    /// From the first line, whatever was read before
+    #[arg(long)]
+    again: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Lessons {
+    /// Write the lessons as notebooks; outputs stay where a cell did not change
+    Build {
+        /// Write nothing; fail where a notebook is out of step with its lesson
+        #[arg(long)]
+        check: bool,
+        /// The folder of lessons [default: `tutorials` of the source]
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// The folder of notebooks [default: `notebooks` beside it]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// `paella lessons build`.
+///
+/// Errors: a lesson cannot be read, a notebook cannot be written; with `--check`, one is out of step.
+pub fn build(what: &Lessons) -> Result<()> {
+    let Lessons::Build { check, from, to } = what;
+    let from = from.clone().map_or_else(course::folder, Ok)?;
+    let to = to.clone().unwrap_or_else(|| from.with_file_name("notebooks"));
+    let lessons = course::lessons(&from)?;
+    if !check {
+        notebook::build(&lessons, &to)?;
+        println!("{}: {} notebooks", to.display(), lessons.len());
+        return Ok(());
+    }
+    let differ: Vec<String> = notebook::out_of_step(&lessons, &to)
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    if differ.is_empty() {
+        println!("{}: in step with {}", to.display(), from.display());
+        return Ok(());
+    }
+    let hint = "`paella lessons build` writes them; outputs of unchanged cells stay";
+    Err(Error::data("notebooks are out of step with their lessons", differ.join(", "), hint))
+}
+
+/// `paella lesson`: the list, or one of them.
+///
+/// Errors: there is no such lesson; the terminal cannot be read.
+pub fn run(choice: &Choice, common: &Common) -> Result<()> {
+    let (lessons, terminal) = (course::lessons(&course::folder()?)?, Terminal::detect());
+    let file = Progress::file();
+    let progress = file.as_deref().map(Progress::read).unwrap_or_default();
+    let Some(which) = &choice.which else {
+        let view = list(&lessons, &progress);
+        match common.json {
+            true => println!("{}", view.to_json()),
+            false => terminal.show(&view),
+        }
+        return Ok(());
+    };
+    let lesson = course::find(lessons, which)?;
+    let mut mark = progress.mark(&lesson.stem());
+    if choice.again {
+        mark.at = 0;
+    }
+    let lab = Rc::new(RefCell::new(lab(common)?));
+    let walk = Walk::new(lesson, mark);
+    let lines = Lines::open(&lab, &terminal)?;
+    Guide { walk, lab, terminal, progress, file }.go(lines)
+}
+
+fn list(lessons: &[Lesson], progress: &Progress) -> View {
+    let row = |lesson: &Lesson| {
+        let (mark, all) = (progress.mark(&lesson.stem()), lesson.exercises().count());
+        let solved = lesson.exercises().filter(|e| mark.solved.contains(&e.id)).count();
+        let state = if mark.done { "read" } else { "" };
+        let number = lesson.number.map_or_else(|| lesson.name.clone(), |n| n.to_string());
+        let solved = if all == 0 { String::new() } else { format!("{solved} of {all}") };
+        vec![number, lesson.title.clone(), solved, state.into(), lesson.time.clone()]
+    };
+    let rows = lessons.iter().map(row).collect();
+    View::new()
+        .table(&["lesson", "title", "solved", "", "machine time"], rows)
+        .note("`paella lesson 1` begins the first")
+}
+
+/// Where lines come from: the terminal, or a pipe.
+enum Lines {
+    Editor(Box<LineEditor>),
+    Pipe(std::io::Lines<std::io::StdinLock<'static>>),
+}
+
+impl Lines {
+    fn open(lab: &Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<Self> {
+        if std::io::stdin().is_terminal() {
+            return Ok(Self::Editor(Box::new(repl::editor(lab.clone(), terminal)?)));
+        }
+        Ok(Self::Pipe(std::io::stdin().lock().lines()))
+    }
+
+    /// The next line; none at the end. A pipe's lines are shown behind the prompt.
+    fn next(&mut self, prompt: &str, painted: &str) -> Result<Option<String>> {
+        let unreadable = |e: String| Error::command(format!("no line can be read: {e}"), "", "");
+        match self {
+            Self::Editor(editor) => loop {
+                match editor.readline(&(prompt, painted)) {
+                    Ok(line) => {
+                        let _ = editor.add_history_entry(&line);
+                        return Ok(Some(line));
+                    }
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(error) => return Err(unreadable(error.to_string())),
+                }
+            },
+            Self::Pipe(lines) => {
+                let line = lines.next().transpose().map_err(|e| unreadable(e.to_string()))?;
+                if let Some(line) = &line {
+                    println!("{prompt}{line}");
+                }
+                Ok(line)
+            }
+        }
+    }
+}
+
+/// A walk with a session beside it and a terminal in front.
+struct Guide {
+    walk: Walk,
+    lab: Rc<RefCell<Lab>>,
+    terminal: Terminal,
+    progress: Progress,
+    file: Option<PathBuf>,
+}
+
+impl Guide {
+    fn go(mut self, mut lines: Lines) -> Result<()> {
+        self.begin();
+        loop {
+            let name = self.walk.lesson.name.clone();
+            let painted = format!("{}> ", self.terminal.paint("1;35", &name));
+            let Some(line) = lines.next(&format!("{name}> "), &painted)? else { break };
+            match Word::of(&line) {
+                None => {
+                    self.turn(&line);
+                }
+                Some(Word::Quit) => break,
+                Some(Word::Next) if self.walk.stop().is_none() => break,
+                Some(word) => self.word(word),
+            }
+            self.keep();
+            if self.lab.borrow().is_over() {
+                break;
+            }
+        }
+        self.keep();
+        Ok(())
+    }
+
+    /// Title and words; then the way to where the reader was.
+    fn begin(&mut self) {
+        let lesson = &self.walk.lesson;
+        println!("{}", self.terminal.paint("1", &lesson.title));
+        println!("{}", self.terminal.paint("2", &format!("machine time: {}", lesson.time)));
+        self.note("Enter or `next` goes on; `check`, `hint`, `skip`, `quit`; any other line is a command of the session");
+        let replay = self.walk.replay();
+        if !replay.is_empty() {
+            self.note(&format!(
+                "you were here before: {} commands are run again first (`paella lesson {} --again` begins anew)",
+                replay.len(),
+                self.walk.lesson.name
+            ));
+            self.run(&replay);
+        }
+        self.read();
+    }
+
+    fn note(&self, text: &str) {
+        println!("{}", self.terminal.paint("2", text));
+    }
+
+    /// Show the text up to the next commands or exercise, and these too.
+    fn read(&mut self) {
+        for block in self.walk.read() {
+            println!();
+            match block {
+                Block::Text(text) => println!("{}", render(&text, &self.terminal)),
+                Block::Rust(code) => {
+                    println!("{}", render(&format!("```\n{code}\n```"), &self.terminal))
+                }
+                Block::Commands(lines) => lines.iter().for_each(|line| self.command(line)),
+                Block::Exercise(e) => {
+                    println!("{}", self.terminal.paint("1;35", &format!("Exercise: {}", e.title)));
+                    println!("{}", render(&e.task, &self.terminal));
+                }
+            }
+        }
+        match self.walk.stop() {
+            Some(Block::Commands(_)) => self.note("\n(Enter runs this)"),
+            Some(_) => self.note("\n(do it, then `check`)"),
+            None => self.note(
+                "\n(the end of this lesson; Enter leaves, the prompt stays yours until then)",
+            ),
+        }
+    }
+
+    fn command(&self, line: &str) {
+        let line =
+            if self.lab.borrow().is_quick() { quick::short(line) } else { quick::long(line) };
+        println!("{}", self.terminal.paint("33", &format!("    {line}")));
+    }
+
+    fn word(&mut self, word: Word) {
+        match (word, self.walk.stop().cloned()) {
+            (Word::Next, Some(Block::Commands(lines))) => {
+                if self.run(&lines) {
+                    self.go_on();
+                }
+            }
+            (Word::Skip, Some(_)) => self.go_on(),
+            (Word::Next, Some(Block::Exercise(e))) if self.walk.mark.solved.contains(&e.id) => {
+                self.go_on()
+            }
+            (Word::Next, Some(_)) => {
+                self.note("this exercise is not solved yet: `check`, `hint`, or `skip`")
+            }
+            (Word::Check, Some(Block::Exercise(_))) => self.check(),
+            (Word::Hint, Some(Block::Exercise(_))) => match self.walk.hint() {
+                Some(hint) => println!("{}", render(hint, &self.terminal)),
+                None => self.note("there is no hint for this one"),
+            },
+            _ => self.note("there is no exercise here: Enter goes on"),
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.walk.pass();
+        self.read();
+    }
+
+    fn check(&mut self) {
+        let Some(exercise) = self.walk.exercise().cloned() else { return };
+        let answer = course::turn::answer(&mut self.lab.borrow_mut(), &exercise);
+        match answer {
+            Ok((solved, reply)) => {
+                self.terminal.show(&reply.view);
+                if solved {
+                    self.walk.solve();
+                    self.go_on();
+                }
+            }
+            Err(error) => self.terminal.error(&error),
+        }
+    }
+
+    /// Run lines as if they were typed, up to the first that fails.
+    fn run(&self, lines: &[String]) -> bool {
+        lines.iter().all(|line| {
+            self.note(&format!("> {line}"));
+            self.turn(line)
+        })
+    }
+
+    fn turn(&self, line: &str) -> bool {
+        repl::turn(&self.lab, line, &self.terminal)
+    }
+
+    /// Write down how far the reader is. Where that fails, it is said once and the lesson goes on.
+    fn keep(&mut self) {
+        self.progress.put(&self.walk.lesson.stem(), self.walk.mark.clone());
+        if let Some(Err(error)) = self.file.as_deref().map(|file| self.progress.write(file)) {
+            self.terminal.error(&error);
+            self.file = None;
+        }
+    }
+}
