@@ -5,7 +5,6 @@ use super::terminal::Terminal;
 use super::{doctor, repl, script, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::lab::model::shipped_models;
 use crate::lab::watch::STOP;
 use crate::lab::{Lab, Origin, turn};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -164,7 +163,7 @@ pub fn device(common: &Common) -> Result<tch::Device> {
 pub fn lab(common: &Common) -> Result<Lab> {
     let origin = match &common.model {
         Some(name) => Origin::find(name)?,
-        None => first_model()?,
+        None => Origin::first()?,
     };
     let mut lab = Lab::new(origin, device(common)?)?;
     if let Some(seed) = common.seed {
@@ -174,12 +173,6 @@ pub fn lab(common: &Common) -> Result<Lab> {
         lab.runs_in(folder);
     }
     Ok(lab)
-}
-
-fn first_model() -> Result<Origin> {
-    let hint = "`paella --model configs/smoke.ron` opens an untrained one; `paella doctor` tells where models are looked for";
-    let none = || Error::checkpoint("no model is shipped with this program", "", hint);
-    Origin::find(shipped_models().first().ok_or_else(none)?)
 }
 
 #[cfg(test)]
