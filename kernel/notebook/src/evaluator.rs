@@ -128,6 +128,8 @@ fn answer(line: &str) {
         "command" => done(command(text("line"))),
         "config" => done(config(text("text"), text("file"))),
         "complete" => complete(text("line")),
+        "help" => help(text("name")),
+        "sync" => emit(&json!({ "kind": "synced" })),
         _ => {}
     }
 }
@@ -168,4 +170,11 @@ fn config(text: &str, file: &str) -> paella::Result<Option<Reply>> {
 fn complete(line: &str) {
     let found = between_cells(|lab| Ok(lab.complete(line))).unwrap_or_default();
     emit(&json!({ "kind": "completions", "start": found.start, "words": found.words, "files": found.files }));
+}
+
+/// The help of one command, for the inspector.
+fn help(name: &str) {
+    let found = between_cells(|lab| lab.help(Some(name)));
+    let text = found.ok().and_then(|view| view.first_text().map(String::from));
+    emit(&json!({ "kind": "help", "text": text }));
 }
