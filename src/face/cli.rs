@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::Terminal;
-use super::{doctor, repl, script, work};
+use super::{doctor, kernel, repl, script, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::watch::STOP;
@@ -74,6 +74,11 @@ enum Command {
     },
     /// What is installed, what is missing and how to get it
     Doctor,
+    /// The Jupyter kernel "Paella (Rust)"
+    Kernel {
+        #[command(subcommand)]
+        what: kernel::KernelCommand,
+    },
     /// Completions for a shell, to standard output
     Completions { shell: clap_complete::Shell },
 }
@@ -146,6 +151,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
         Some(Command::Config { what }) => work::config(&what, common.json),
+        Some(Command::Kernel { what }) => kernel::run(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "paella", &mut std::io::stdout());

@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod doctor;
+mod kernel;
 mod progress;
 mod repl;
 mod script;
