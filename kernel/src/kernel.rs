@@ -10,7 +10,7 @@ use crate::interrupt::Interrupts;
 use crate::publish::Publisher;
 use jupyter_protocol::{
     CompleteReply, CompleteRequest, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, InputRequest,
-    InspectReply, InspectRequest, JupyterMessage, ReplyError, ReplyStatus,
+    InspectReply, InspectRequest, JupyterMessage, Payload, ReplyError, ReplyStatus,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -39,6 +39,8 @@ pub struct Kernel {
     pub history: Arc<Mutex<History>>,
     pub started: Started,
     pub count: usize,
+    /// Pages that the cell asks the front end to open.
+    pub pages: Vec<Payload>,
 }
 
 /// What the evaluator said about one part of a cell.
@@ -68,7 +70,8 @@ impl Kernel {
         let status = if error.is_none() { ReplyStatus::Ok } else { ReplyStatus::Error };
         let user_expressions = Some(HashMap::new());
         let error = error.map(Box::new);
-        ExecuteReply { status, execution_count, payload: Vec::new(), user_expressions, error }.as_child_of(message)
+        let payload = std::mem::take(&mut self.pages);
+        ExecuteReply { status, execution_count, payload, user_expressions, error }.as_child_of(message)
     }
 
     /// All parts, until one fails or the stop button is pressed.
@@ -88,6 +91,7 @@ impl Kernel {
         for part in parts {
             error = match part {
                 Part::Rust(code) => self.rust(&code, &request.code, ask).await,
+                Part::Command(line) if line.ends_with('?') => self.page(line.trim_end_matches('?')).await,
                 Part::Command(line) => self.command(&json!({ "kind": "command", "line": line }), ask).await,
                 Part::Config { text, file } => {
                     self.command(&json!({ "kind": "config", "text": text, "file": file }), ask).await
@@ -213,6 +217,16 @@ impl Kernel {
         let _ = self.jobs.send(Job::Revive { reply }); // as above
         let _ = again.await;
         Some(faults::died(&heard.exit.unwrap_or_default(), self.interrupts.has_killed()))
+    }
+
+    /// `%noise?`: the help of a command as a page of its own.
+    async fn page(&mut self, name: &str) -> Option<ReplyError> {
+        let reply = self.help(name).await;
+        if !reply.found {
+            return self.command(&json!({ "kind": "command", "line": format!("help {name}") }), None).await;
+        }
+        self.pages.push(Payload::Page { data: reply.data, start: 0 });
+        None
     }
 
     pub async fn complete(&mut self, request: &CompleteRequest) -> CompleteReply {

@@ -1,7 +1,7 @@
 //! What the evaluator says during a cell, as Jupyter's messages below that cell.
 
 use jupyter_protocol::{
-    DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media, ReplyError,
+    ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media, ReplyError,
     StreamContent, Transient, UpdateDisplayData,
 };
 use serde_json::Value;
@@ -82,6 +82,9 @@ impl Publisher {
                 Some("update") => {
                     let transient = Transient { display_id };
                     UpdateDisplayData { data: data(), metadata, transient }.as_child_of(request)
+                }
+                Some("clear") => {
+                    ClearOutput { wait: event["wait"] == true }.as_child_of(request)
                 }
                 _ => {
                     drop(cell);

@@ -94,7 +94,7 @@ async fn serve(
         rust,
     };
     let kernel =
-        Kernel { bus: bus.clone(), jobs, publisher, events, questions, interrupts, history, started, count: 0 };
+        Kernel { bus: bus.clone(), jobs, publisher, events, questions, interrupts, history, started, count: 0, pages: Vec::new() };
     desk.publisher.send(Status::starting().into());
     let (queue, queued) = mpsc::unbounded_channel();
     tokio::spawn(read_shell(shell_in, desk.clone(), queue));

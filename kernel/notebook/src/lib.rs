@@ -26,4 +26,4 @@ pub use tch;
 pub use progress::progress;
 pub use session::session;
 pub use show::Show;
-pub use wire::{Slot, display, input};
+pub use wire::{Slot, clear_output, display, input};

@@ -28,6 +28,11 @@ pub fn display(value: &impl crate::Show) {
     emit(&json!({ "kind": "display", "data": value.bundle().data() }));
 }
 
+/// Remove what the cell has shown; with `wait` only when something new is there.
+pub fn clear_output(wait: bool) {
+    emit(&json!({ "kind": "clear", "wait": wait }));
+}
+
 /// A place below the cell whose content can be replaced while the cell runs.
 pub struct Slot {
     id: String,
