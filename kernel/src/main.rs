@@ -30,7 +30,7 @@ mod whole;
 mod workplace;
 
 use std::process::ExitCode;
-use trouble::{Result, Trouble};
+use trouble::Trouble;
 
 const USAGE: &str = "paella-kernel install [--user | --prefix DIR] | uninstall [..] | prepare | run CONNECTION_FILE";
 

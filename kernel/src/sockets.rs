@@ -116,22 +116,30 @@ async fn read<S: SocketRecv>(connection: &mut Connection<S>) -> Option<JupyterMe
     message.map_err(|error| eprintln!("error: a message is refused: {error}")).ok()
 }
 
-/// Fields of a history request that the protocol leaves optional and the crate does not.
-fn understand(mut raw: RawMessage) -> std::result::Result<JupyterMessage, String> {
-    let header: Header = serde_json::from_slice(&raw.jparts[0]).map_err(|e| e.to_string())?;
+/// The parts of a message. The crate's own reading drops a history request without its optional fields.
+fn understand(raw: RawMessage) -> std::result::Result<JupyterMessage, String> {
+    let part = |i: usize| serde_json::from_slice::<Value>(&raw.jparts[i]).map_err(|e| e.to_string());
+    let header: Header = serde_json::from_value(part(0)?).map_err(|e| e.to_string())?;
+    let mut content = part(3)?;
     if header.msg_type == "history_request" {
-        let mut content: Value = serde_json::from_slice(&raw.jparts[3]).map_err(|e| e.to_string())?;
-        let defaults = json!({ "unique": false, "n": 0, "output": false, "raw": true, "start": 0, "stop": 0, "pattern": "*" });
-        if let (Some(content), Some(defaults)) = (content.as_object_mut(), defaults.as_object()) {
-            for (name, value) in defaults {
-                if content.get(name).is_none_or(Value::is_null) {
-                    content.insert(name.clone(), value.clone());
-                }
-            }
-        }
-        raw.jparts[3] = content.to_string().into_bytes().into();
+        complete_history(&mut content);
     }
-    raw.into_jupyter_message().map_err(|e| e.to_string())
+    let content = Content::from_type_and_content(&header.msg_type, content).map_err(|e| e.to_string())?;
+    let (parent_header, metadata) = (serde_json::from_value(part(1)?).ok(), part(2)?);
+    let buffers = raw.jparts[4..].to_vec();
+    let zmq_identities = raw.zmq_identities;
+    Ok(JupyterMessage { zmq_identities, header, parent_header, metadata, content, buffers, channel: None })
+}
+
+/// Fields that the protocol leaves optional.
+fn complete_history(content: &mut Value) {
+    let defaults = json!({ "unique": false, "n": 0, "output": false, "raw": true, "start": 0, "stop": 0, "pattern": "*" });
+    let (Some(content), Some(defaults)) = (content.as_object_mut(), defaults.as_object()) else { return };
+    for (name, value) in defaults {
+        if content.get(name).is_none_or(Value::is_null) {
+            content.insert(name.clone(), value.clone());
+        }
+    }
 }
 
 async fn publish(

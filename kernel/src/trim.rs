@@ -62,7 +62,7 @@ fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
                 return function.body().map(|body| (body.syntax().text_range(), "{loop{}}"));
             }
             let module = ast::Module::cast(node)?;
-            let is_test = module.name().is_some_and(|name| matches!(name.text().as_str(), "tests" | "test"));
+            let is_test = module.name().is_some_and(|name| ["tests", "test"].contains(&&*name.text()));
             (is_test && module.item_list().is_some()).then_some((module.syntax().text_range(), ""))
         }
     }
