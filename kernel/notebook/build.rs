@@ -7,8 +7,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let library = library(&out).expect("torch-sys has built libtch.a beside this package");
-    let listing = Command::new("nm").args(["--defined-only", "--extern-only", "--format=posix"]);
-    let listing = { listing }.arg(&library).output().expect("`nm` of binutils runs");
+    let flags = ["--defined-only", "--extern-only", "--format=posix"];
+    let listing = Command::new("nm").args(flags).arg(&library).output().expect("`nm` runs");
     let mut names: Vec<String> = String::from_utf8_lossy(&listing.stdout)
         .lines()
         .filter_map(|line| line.split_once(' '))

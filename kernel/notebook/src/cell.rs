@@ -34,7 +34,7 @@ impl Cells {
         };
         // SAFETY: evcxr has just compiled this library; its entry has this type and takes the pointer it gave before.
         unsafe {
-            let library = Library::open(Some(path), RTLD_NOW | RTLD_LOCAL).map_err(|e| e.to_string())?;
+            let library = Library::open(Some(*path), RTLD_NOW | RTLD_LOCAL).map_err(|e| e.to_string())?;
             let entry = *library.get::<Entry>(name.as_bytes()).map_err(|e| e.to_string())?;
             std::mem::forget(library); // its code may be in variables and threads
             RUNNING.set(true);
