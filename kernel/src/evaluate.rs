@@ -10,7 +10,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 pub fn run(library: &str, bus: &str) -> Result<()> {
     die_with_the_parent();
     let hint = "`paella-kernel prepare` builds it anew";
-    let fault = |e: &dyn std::fmt::Display| Trouble::new(e.to_string(), library, hint);
+    let fault = |e: &dyn std::fmt::Debug| Trouble::new(format!("{e:?}"), library, hint);
     let bus: i32 = bus.parse().map_err(|e| fault(&e))?;
     let cells = take_standard_input().map_err(|e| fault(&e))?;
     // SAFETY: the library is the one that `prepare` built, and its entry has this type.

@@ -9,12 +9,16 @@ use crate::trouble::{Result, Trouble};
 use crate::workplace::{Workplace, copy};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Parts of the standard library that types come from.
 const STD: [&str; 3] = ["core", "alloc", "std"];
+
+/// The one platform that libtorch is set up for here.
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// A folder with everything in it.
 #[derive(Clone)]
@@ -132,7 +136,9 @@ fn read_messages(messages: impl Iterator<Item = Value>) -> Option<Built> {
             Some("compiler-artifact") => {
                 let files = paths(&message["filenames"]);
                 let ends = |file: &PathBuf, end: &str| file.extension().is_some_and(|e| e == end);
-                metadata.extend(files.iter().filter(|file| ends(file, "rmeta")).cloned());
+                let is_macro = message["target"]["kind"][0] == "proc-macro";
+                let end = if is_macro { "so" } else { "rmeta" };
+                metadata.extend(files.iter().filter(|file| ends(file, end)).cloned());
                 let source = message["target"]["src_path"].as_str().map(Path::new);
                 match message["target"]["name"].as_str() {
                     Some("paella_notebook") => library = files.into_iter().find(|file| ends(file, "so")),
@@ -164,7 +170,7 @@ impl Built {
         take(&self.library, &prepared.library())?;
         // Cells link to it: without the debug information the linker reads a fifth.
         let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only faster
-        let rust = tools.sysroot.join("lib");
+        let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
         let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
         let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());
         let folders: Vec<PathBuf> = self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
@@ -172,8 +178,9 @@ impl Built {
         write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
         let native: String = self.native.iter().map(|path| format!(" -Lnative={}", path.display())).collect();
         let flags = format!(
-            "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={}{native}",
+            "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={}{native}",
             prepared.library().display(),
+            prepared.folder.display(),
             metadata.display()
         );
         write(&prepared.folder.join("flags"), &flags)
@@ -248,10 +255,7 @@ pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
     place.announce(&tools);
     let socket = place.socket();
     let listener = UnixListener::bind(&socket).map_err(|e| Trouble::file(&e, &socket))?;
-    std::thread::spawn(move || {
-        let (mut evaluator, _) = listener.accept().ok()?;
-        std::io::copy(&mut evaluator, &mut std::io::sink()).ok() // nobody is told
-    });
+    std::thread::spawn(move || listener.incoming().flatten().for_each(overhear));
     let context = engine::context(&place, prelude(&place.prepared));
     drop(context.map_err(|text| Trouble::new(text, "the prelude of the cells", ""))?);
     for output in ["", "deps"].map(|part| place.outputs().join(part)) {
@@ -262,6 +266,16 @@ pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Print what an evaluator says: nothing, if all is well.
+fn overhear(evaluator: UnixStream) {
+    for line in BufReader::new(evaluator).lines().map_while(std::io::Result::ok) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        if let ("stdout" | "stderr" | "panic", Some(text)) = (event["kind"].as_str().unwrap_or(""), event["text"].as_str()) {
+            eprint!("{text}");
+        }
+    }
 }
 
 /// Copy a file under another name first, so that a kernel which reads it keeps the old one.

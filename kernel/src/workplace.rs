@@ -1,7 +1,7 @@
 //! The folder of one running kernel: evcxr's workspace, the socket, a link to the standard library's sources.
 
 use crate::place::Tools;
-use crate::prepare::Prepared;
+use crate::prepare::{HOST, Prepared};
 use crate::trouble::{Result, Trouble};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -76,7 +76,7 @@ impl Workplace {
 
     /// Where cargo puts compiled cells.
     pub fn outputs(&self) -> PathBuf {
-        self.workspace().join("target/x86_64-unknown-linux-gnu/debug")
+        self.workspace().join("target").join(HOST).join("debug")
     }
 
     fn workspace(&self) -> PathBuf {
