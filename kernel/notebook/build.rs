@@ -17,7 +17,7 @@ fn main() {
         .collect();
     names.sort();
     names.dedup();
-    let lines: String = names.iter().map(|name| format!("    fn {name}();\n")).collect();
+    let lines: String = names.iter().map(|name| format!("    pub fn {name}();\n")).collect();
     let text = format!(
         "#[link(name = \"tch\", kind = \"static\", modifiers = \"-bundle\")]\nunsafe extern \"C\" {{\n{lines}}}\n"
     );

@@ -28,7 +28,7 @@ fn paella(folder: &Path) -> Result<()> {
     trim::folder(&own, &folder.join("notebook"), true)?;
     // The notebook's modules say `paella::` for what is `crate::` here, and lie in another folder.
     let mut extra = String::from("extern crate self as paella;\n");
-    for item in root.lines().filter(|line| line.starts_with("pub ") && !line.contains('*')) {
+    for item in root.lines().filter(|line| line.starts_with("pub ") && !line.ends_with('{') && !line.contains('*')) {
         match item.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) {
             Some(name) => extra += &format!("#[path = \"../notebook/{name}.rs\"]\n{item}\n"),
             None => extra += &format!("{item}\n"),

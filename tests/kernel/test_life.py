@@ -119,7 +119,7 @@ def test_cells_behind_an_error_are_not_run(k):
 def test_shutdown_leaves_nothing_behind(transport):
     with kernel(transport) as client:
         assert client.value("2 + 2") == "4"
-        pids = processes_of(client.manager.provider.process.pid)
+        pids = processes_of(client.manager.provisioner.process.pid)
         assert len(pids) >= 3
     assert all_gone(pids)
 
@@ -127,7 +127,7 @@ def test_shutdown_leaves_nothing_behind(transport):
 def test_restart_leaves_nothing_behind():
     with kernel() as client:
         client.ok("let a = 1;")
-        pids = processes_of(client.manager.provider.process.pid)
+        pids = processes_of(client.manager.provisioner.process.pid)
         client.manager.restart_kernel(now=False)
         client.client.wait_for_ready(timeout=120)
         assert all_gone(pids)
@@ -138,7 +138,7 @@ def test_restart_leaves_nothing_behind():
 def test_a_killed_kernel_takes_its_processes_along():
     with kernel() as client:
         client.ok("let a = 1;")
-        process = client.manager.provider.process
+        process = client.manager.provisioner.process
         pids = processes_of(process.pid)
         process.kill()
         process.wait()

@@ -32,7 +32,7 @@ class PaellaKernelTests(jupyter_kernel_test.KernelTests):
         {"code": "display(&Tensor::rand([3, 16, 16], (Kind::Float, Device::Cpu)));", "mime": "image/png"},
         {"code": "display(lab.settings());", "mime": "text/html"},
     ]
-    code_history_pattern = "1?2*"
+    code_history_pattern = "6 ?*7"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "Tensor::zeros"
     code_clear_output = "paella::clear_output(false);"

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::io::Write;
+use std::time::Duration;
 
 /// What evcxr calls in a cell: the variables go in and come out.
 type Entry = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -34,8 +35,8 @@ impl Cells {
         };
         // SAFETY: evcxr has just compiled this library; its entry has this type and takes the pointer it gave before.
         unsafe {
-            let library = Library::open(Some(*path), RTLD_NOW | RTLD_LOCAL).map_err(|e| e.to_string())?;
-            let entry = *library.get::<Entry>(name.as_bytes()).map_err(|e| e.to_string())?;
+            let library = Library::open(Some(*path), RTLD_NOW | RTLD_LOCAL).map_err(|e| format!("{e:?}"))?;
+            let entry = *library.get::<Entry>(name.as_bytes()).map_err(|e| format!("{e:?}"))?;
             std::mem::forget(library); // its code may be in variables and threads
             RUNNING.set(true);
             self.variables = entry(self.variables);
@@ -50,6 +51,19 @@ impl Default for Cells {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A line that a cell has begun and not ended shows up too: what is printed goes out after this long.
+const UNFINISHED: Duration = Duration::from_millis(50);
+
+/// From now on, send what is printed without waiting for the end of its line.
+pub fn flush_often() {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(UNFINISHED);
+            let _ = std::io::stdout().flush(); // a kernel that is gone ends this process
+        }
+    });
 }
 
 /// Tell the kernel of panics in cells. Those in a command stay quiet: the session makes errors of them.

@@ -1,6 +1,6 @@
 //! The evaluation process: cells from evcxr and commands from the kernel, one after the other on one thread.
 
-use crate::cell::{Cells, report_panics};
+use crate::cell::{Cells, flush_often, report_panics};
 use crate::live::Live;
 use crate::session::between_cells;
 use crate::show;
@@ -54,6 +54,7 @@ impl Lines {
 pub extern "C" fn paella_evaluate(cells: RawFd, bus: RawFd) {
     report_panics();
     stop_on_interrupt();
+    flush_often();
     std::thread::spawn(|| tch::Tensor::from(0.0f32) + 1.0); // libtorch's first operation takes longer
     let mut evaluator = Evaluator { variables: Cells::new(), cells: Lines::of(cells) };
     ANSWERS.set(Some(Lines::of(bus)));

@@ -15,8 +15,9 @@ pub mod show;
 pub mod tensor;
 pub mod wire;
 
-#[allow(dead_code)]
-mod symbols {
+/// The C functions of libtch. Only what is public is exported.
+#[doc(hidden)]
+pub mod symbols {
     include!(concat!(env!("OUT_DIR"), "/symbols.rs"));
 }
 
