@@ -62,7 +62,12 @@ mod tests {
         let found = parts("%show 0\nlet a = 7\n  % 2;\n%noise 0.5\na");
         let rust = |text: &str| Part::Rust(text.into());
         let command = |text: &str| Part::Command(text.into());
-        let all = [command("show 0"), rust("\nlet a = 7\n  % 2;\n"), command("noise 0.5"), rust("\n\n\n\na\n")];
+        let all = [
+            command("show 0"),
+            rust("\nlet a = 7\n  % 2;\n"),
+            command("noise 0.5"),
+            rust("\n\n\n\na\n"),
+        ];
         assert_eq!(found, all);
         assert_eq!(parts(" \n"), []);
     }

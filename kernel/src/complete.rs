@@ -26,7 +26,8 @@ pub fn nothing(at: usize) -> CompleteReply {
 
 /// What rust-analyzer has found.
 pub fn rust(code: &str, found: Completions) -> CompleteReply {
-    let (start, end) = (character_of(code, found.start_offset), character_of(code, found.end_offset));
+    let (start, end) =
+        (character_of(code, found.start_offset), character_of(code, found.end_offset));
     let kinds: Vec<Value> = found
         .completions
         .iter()
@@ -40,7 +41,8 @@ pub fn rust(code: &str, found: Completions) -> CompleteReply {
 pub fn command(code: &str, line: usize, cursor: usize, event: &Value) -> CompleteReply {
     let from = event["start"].as_u64().unwrap_or(0) as usize;
     let start = character_of(code, line + 1 + from);
-    let mut matches: Vec<String> = serde_json::from_value(event["words"].clone()).unwrap_or_default();
+    let mut matches: Vec<String> =
+        serde_json::from_value(event["words"].clone()).unwrap_or_default();
     if event["files"] == true {
         matches.extend(files(&code[(line + 1 + from).min(code.len())..byte_of(code, cursor)]));
     }
@@ -49,7 +51,8 @@ pub fn command(code: &str, line: usize, cursor: usize, event: &Value) -> Complet
 
 /// Files and folders that begin with `typed`.
 fn files(typed: &str) -> Vec<String> {
-    let (folder, name) = typed.rsplit_once('/').map_or(("", typed), |(folder, name)| (folder, name));
+    let (folder, name) =
+        typed.rsplit_once('/').map_or(("", typed), |(folder, name)| (folder, name));
     let place = match (typed.starts_with('/'), folder) {
         (true, "") => "/",
         (false, "") => ".",
@@ -63,7 +66,9 @@ fn files(typed: &str) -> Vec<String> {
         format!("{front}{}{end}", own(&entry))
     };
     let mut found: Vec<String> = entries
-        .filter(|entry| own(entry).starts_with(name) && (name.starts_with('.') || !own(entry).starts_with('.')))
+        .filter(|entry| {
+            own(entry).starts_with(name) && (name.starts_with('.') || !own(entry).starts_with('.'))
+        })
         .map(path)
         .collect();
     found.sort();
@@ -75,7 +80,13 @@ fn reply(matches: Vec<String>, start: usize, end: usize, kinds: Vec<Value>) -> C
     if !kinds.is_empty() {
         metadata.insert("_jupyter_types_experimental".into(), Value::Array(kinds));
     }
-    CompleteReply { matches, cursor_start: start, cursor_end: end, metadata, ..CompleteReply::default() }
+    CompleteReply {
+        matches,
+        cursor_start: start,
+        cursor_end: end,
+        metadata,
+        ..CompleteReply::default()
+    }
 }
 
 /// The byte behind the word that the cursor is in.
@@ -103,10 +114,14 @@ mod tests {
     #[test]
     fn positions_count_letters() {
         let code = "é = 1\n%sho";
-        assert_eq!((byte_of(code, 1), character_of(code, 2), byte_of(code, 99)), (2, 1, code.len()));
+        assert_eq!(
+            (byte_of(code, 1), character_of(code, 2), byte_of(code, 99)),
+            (2, 1, code.len())
+        );
         assert_eq!(line_start(code, code.len()), 7);
         assert_eq!(word_end("foo.bar()", 5), 7);
-        let reply = command(code, 7, 10, &json!({ "start": 0, "words": ["show "], "files": false }));
+        let reply =
+            command(code, 7, 10, &json!({ "start": 0, "words": ["show "], "files": false }));
         assert_eq!((reply.cursor_start, reply.cursor_end, reply.matches.len()), (7, 10, 1));
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 /// rustc's errors and rust-analyzer recurse deeply.
 const STACK: usize = 64 << 20;
 /// The session as a variable of the cells.
-const LAB: &str = "let mut lab: paella::session::Session = paella::session().expect(\"the session begins\");";
+const LAB: &str =
+    "let mut lab: paella::session::Session = paella::session().expect(\"the session begins\");";
 /// Analysed while nothing else is to do: the first inference of a tensor's type costs a second otherwise.
 const WARM: &str = "let xs = Tensor::randn([2, 2], (Kind::Float, Device::Cpu)); let ys = xs.matmul(&xs); let view = lab.encode(); ys.";
 
@@ -23,11 +24,24 @@ pub struct Ran {
 }
 
 pub enum Job {
-    Run { code: String, reply: oneshot::Sender<Ran> },
-    Complete { code: String, at: usize, reply: oneshot::Sender<Option<Completions>> },
-    Inspect { code: String, at: usize, reply: oneshot::Sender<Option<(String, String)>> },
+    Run {
+        code: String,
+        reply: oneshot::Sender<Ran>,
+    },
+    Complete {
+        code: String,
+        at: usize,
+        reply: oneshot::Sender<Option<Completions>>,
+    },
+    Inspect {
+        code: String,
+        at: usize,
+        reply: oneshot::Sender<Option<(String, String)>>,
+    },
     /// The evaluator died in a command, which evcxr does not see.
-    Revive { reply: oneshot::Sender<()> },
+    Revive {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Start the thread. `started` hears how it went.
@@ -92,7 +106,8 @@ impl Engine {
         // Whoever asked may have gone: then nobody waits for the answer.
         match job {
             Job::Run { code, reply } => {
-                let outcome = self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());
+                let outcome =
+                    self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());
                 let source = self.context.last_source().unwrap_or_default();
                 let died = matches!(outcome, Err(evcxr::Error::SubprocessTerminated(_)));
                 let _ = reply.send(Ran { outcome, source });

@@ -15,7 +15,8 @@ pub fn run(library: &str, bus: &str) -> Result<()> {
     let cells = take_standard_input().map_err(|e| fault(&e))?;
     // SAFETY: the library is the one that `prepare` built, and its entry has this type.
     unsafe {
-        let library = Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL).map_err(|e| fault(&e))?;
+        let library =
+            Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL).map_err(|e| fault(&e))?;
         type Entry = extern "C" fn(i32, i32);
         let entry = *library.get::<Entry>(b"paella_evaluate").map_err(|e| fault(&e))?;
         std::mem::forget(library);

@@ -28,7 +28,10 @@ fn paella(folder: &Path) -> Result<()> {
     trim::folder(&own, &folder.join("notebook"), true)?;
     // The notebook's modules say `paella::` for what is `crate::` here, and lie in another folder.
     let mut extra = String::from("extern crate self as paella;\n");
-    for item in root.lines().filter(|line| line.starts_with("pub ") && !line.ends_with('{') && !line.contains('*')) {
+    for item in root
+        .lines()
+        .filter(|line| line.starts_with("pub ") && !line.ends_with('{') && !line.contains('*'))
+    {
         match item.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) {
             Some(name) => extra += &format!("#[path = \"../notebook/{name}.rs\"]\n{item}\n"),
             None => extra += &format!("{item}\n"),
@@ -52,7 +55,9 @@ fn head(file: &Path, real: &str, extra: &str) -> Result<()> {
     let (trimmed, extra) = (read(file)?, extra.to_string());
     let items = |text: &str| -> String {
         let tree = SourceFile::parse(text, Edition::Edition2024).tree();
-        tree.items().map(|item| format!("#[cfg(rust_analyzer)]\n{}\n", item.syntax().text())).collect()
+        tree.items()
+            .map(|item| format!("#[cfg(rust_analyzer)]\n{}\n", item.syntax().text()))
+            .collect()
     };
     let text = format!("#[cfg(not(rust_analyzer))]\n{real}\n{}{}", items(&trimmed), items(&extra));
     std::fs::write(file, text).map_err(|e| Trouble::file(&e, file))

@@ -58,7 +58,11 @@ pub fn compilation(errors: &[CompilationError], code: &str, number: usize) -> Re
 /// `hint:` before the first line, the others below it.
 fn labelled(hint: &str) -> Vec<String> {
     let lines = hint.lines().filter(|line| !line.trim().is_empty()).enumerate();
-    lines.map(|(i, line)| format!("{BLUE}{}{PLAIN}{line}", if i == 0 { "  hint: " } else { "        " })).collect()
+    lines
+        .map(|(i, line)| {
+            format!("{BLUE}{}{PLAIN}{line}", if i == 0 { "  hint: " } else { "        " })
+        })
+        .collect()
 }
 
 /// With the lines of the cell where it can be; as rustc has it for errors beyond the cell.
@@ -82,8 +86,15 @@ fn by_hand(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     for message in error.spanned_messages() {
         let Some(span) = &message.span else { continue };
         let line = code.lines().nth(span.start_line.saturating_sub(1)).unwrap_or_default();
-        let width = if span.end_line == span.start_line { span.end_column.saturating_sub(span.start_column) } else { 1 };
-        lines.push(format!("  in: cell {number}, line {}, column {}", span.start_line, span.start_column));
+        let width = if span.end_line == span.start_line {
+            span.end_column.saturating_sub(span.start_column)
+        } else {
+            1
+        };
+        lines.push(format!(
+            "  in: cell {number}, line {}, column {}",
+            span.start_line, span.start_column
+        ));
         lines.push(format!("    {line}"));
         let (indent, mark) = (" ".repeat(span.start_column + 3), "^".repeat(width.max(1)));
         lines.push(format!("{indent}{RED}{mark}{PLAIN} {}", message.label));
@@ -105,14 +116,16 @@ fn own_hint(error: &CompilationError, code: &str) -> Option<String> {
 /// Words without any of Rust's punctuation.
 fn looks_like_a_command(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    let name = words.next().is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    let name =
+        words.next().is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
     name && !line.contains([';', '(', '{', ':', '=', '&', '+', '*', '/'])
 }
 
 /// A panic, with the line of the cell it arose in.
 pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyError {
     let text = event["text"].as_str().unwrap_or("the cell panicked");
-    let (file, line) = (event["file"].as_str().unwrap_or_default(), event["line"].as_u64().unwrap_or(0));
+    let (file, line) =
+        (event["file"].as_str().unwrap_or_default(), event["line"].as_u64().unwrap_or(0));
     let place = match file.ends_with("src/lib.rs") && !file.starts_with('/') {
         true => cell_line(code, source, line as usize, number),
         false => None,
@@ -121,13 +134,20 @@ pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyErr
     let first = text.lines().next().unwrap_or_default();
     let head = format!("{RED}panic{PLAIN}: {text}");
     let kept = "variables of earlier cells are kept, unless this cell moved them; `lab` is kept";
-    error("Panic", first, vec![head, format!("  in: {place}"), format!("{BLUE}  note: {PLAIN}{kept}")])
+    error(
+        "Panic",
+        first,
+        vec![head, format!("  in: {place}"), format!("{BLUE}  note: {PLAIN}{kept}")],
+    )
 }
 
 /// The compiled source has the cell's lines among generated ones.
 fn cell_line(code: &str, source: &str, line: usize, number: usize) -> Option<String> {
     let compiled = source.lines().nth(line.checked_sub(1)?)?.trim();
-    let same = |own: &str| !own.is_empty() && (compiled.contains(own) || own.contains(compiled) && !compiled.is_empty());
+    let same = |own: &str| {
+        !own.is_empty()
+            && (compiled.contains(own) || own.contains(compiled) && !compiled.is_empty())
+    };
     let at = code.lines().position(|own| same(own.trim()))?;
     Some(format!("cell {number}, line {}: {}", at + 1, code.lines().nth(at)?.trim()))
 }
@@ -138,8 +158,12 @@ mod tests {
 
     #[test]
     fn finds_the_line_of_a_panic() {
-        let (code, source) = ("let a = 1;\npanic!(\"x\");", "fn f() {\nlet a = 1;\npanic!(\"x\");\n}");
-        assert_eq!(cell_line(code, source, 3, 7).as_deref(), Some("cell 7, line 2: panic!(\"x\");"));
+        let (code, source) =
+            ("let a = 1;\npanic!(\"x\");", "fn f() {\nlet a = 1;\npanic!(\"x\");\n}");
+        assert_eq!(
+            cell_line(code, source, 3, 7).as_deref(),
+            Some("cell 7, line 2: panic!(\"x\");")
+        );
         assert_eq!(cell_line(code, source, 9, 7), None);
     }
 

@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn stars_match_anything() {
         let found = |pattern: &str, text: &str| super::glob(pattern.as_bytes(), text.as_bytes());
-        assert!(found("*", "") && found("a*c", "abbc") && found("?b*", "abc") && found("*b*b", "abab"));
+        assert!(
+            found("*", "") && found("a*c", "abbc") && found("?b*", "abc") && found("*b*b", "abab")
+        );
         assert!(!found("a", "ab") && !found("a*d", "abc") && !found("?", ""));
     }
 }

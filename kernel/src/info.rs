@@ -3,7 +3,8 @@
 use jupyter_protocol::{CodeMirrorMode, HelpLink, KernelInfoReply, LanguageInfo, ReplyStatus};
 
 pub const DISPLAY_NAME: &str = "Paella (Rust)";
-const BANNER: &str = "Paella (Rust): cells are Rust with `lab`, tch and paella at hand; `%help` lists the commands.";
+const BANNER: &str =
+    "Paella (Rust): cells are Rust with `lab`, tch and paella at hand; `%help` lists the commands.";
 
 pub fn reply(rust: &str) -> KernelInfoReply {
     KernelInfoReply {
@@ -22,7 +23,10 @@ pub fn reply(rust: &str) -> KernelInfoReply {
         },
         banner: BANNER.into(),
         help_links: vec![
-            HelpLink { text: "Rust's standard library".into(), url: "https://doc.rust-lang.org/std/".into() },
+            HelpLink {
+                text: "Rust's standard library".into(),
+                url: "https://doc.rust-lang.org/std/".into(),
+            },
             HelpLink { text: "tch".into(), url: "https://docs.rs/tch/0.24.0/tch/".into() },
         ],
         debugger: false,

@@ -17,7 +17,8 @@ pub fn install(args: &[&str]) -> Result<()> {
     let folder = folder(args)?;
     prepare::ensure(&mut |line| eprintln!("{line}"))?;
     let tools = Tools::find()?;
-    let program = std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
+    let program =
+        std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
     let spec = json!({
         "argv": [program, "run", "{connection_file}"],
         "display_name": DISPLAY_NAME,
@@ -54,14 +55,21 @@ fn folder(args: &[&str]) -> Result<PathBuf> {
         ["--prefix", prefix] => std::path::absolute(prefix)
             .map_err(|e| Trouble::file(&e, Path::new(prefix)))?
             .join("share/jupyter"),
-        _ => return Err(Trouble::new("expected --user or --prefix DIR", args.join(" "), "without both: --user")),
+        _ => {
+            return Err(Trouble::new(
+                "expected --user or --prefix DIR",
+                args.join(" "),
+                "without both: --user",
+            ));
+        }
     };
     Ok(data.join("kernels").join(NAME))
 }
 
 /// The user's Jupyter folder, as Jupyter itself finds it.
 fn user_data() -> Result<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let given =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let share = || given("HOME").map(|home| home.join(".local/share"));
     given("JUPYTER_DATA_DIR")
         .or_else(|| given("XDG_DATA_HOME").or_else(share).map(|folder| folder.join("jupyter")))

@@ -9,8 +9,8 @@ use crate::history::History;
 use crate::interrupt::Interrupts;
 use crate::publish::Publisher;
 use jupyter_protocol::{
-    CompleteReply, CompleteRequest, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount, InputRequest,
-    InspectReply, InspectRequest, JupyterMessage, Payload, ReplyError, ReplyStatus,
+    CompleteReply, CompleteRequest, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount,
+    InputRequest, InspectReply, InspectRequest, JupyterMessage, Payload, ReplyError, ReplyStatus,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -52,7 +52,11 @@ struct Heard {
 
 impl Kernel {
     /// Run a cell. True if it did what it should.
-    pub async fn execute(&mut self, message: &JupyterMessage, request: &ExecuteRequest) -> JupyterMessage {
+    pub async fn execute(
+        &mut self,
+        message: &JupyterMessage,
+        request: &ExecuteRequest,
+    ) -> JupyterMessage {
         let stored = request.store_history && !request.silent;
         if stored {
             self.count += 1;
@@ -71,11 +75,16 @@ impl Kernel {
         let user_expressions = Some(HashMap::new());
         let error = error.map(Box::new);
         let payload = std::mem::take(&mut self.pages);
-        ExecuteReply { status, execution_count, payload, user_expressions, error }.as_child_of(message)
+        ExecuteReply { status, execution_count, payload, user_expressions, error }
+            .as_child_of(message)
     }
 
     /// All parts, until one fails or the stop button is pressed.
-    async fn run(&mut self, message: &JupyterMessage, request: &ExecuteRequest) -> Option<ReplyError> {
+    async fn run(
+        &mut self,
+        message: &JupyterMessage,
+        request: &ExecuteRequest,
+    ) -> Option<ReplyError> {
         let parts = parts(&request.code);
         if parts.is_empty() {
             return None;
@@ -91,14 +100,20 @@ impl Kernel {
         for part in parts {
             error = match part {
                 Part::Rust(code) => self.rust(&code, &request.code, ask).await,
-                Part::Command(line) if line.ends_with('?') => self.page(line.trim_end_matches('?')).await,
-                Part::Command(line) => self.command(&json!({ "kind": "command", "line": line }), ask).await,
+                Part::Command(line) if line.ends_with('?') => {
+                    self.page(line.trim_end_matches('?')).await
+                }
+                Part::Command(line) => {
+                    self.command(&json!({ "kind": "command", "line": line }), ask).await
+                }
                 Part::Config { text, file } => {
-                    self.command(&json!({ "kind": "config", "text": text, "file": file }), ask).await
+                    self.command(&json!({ "kind": "config", "text": text, "file": file }), ask)
+                        .await
                 }
-                Part::Unknown(line) => {
-                    Some(faults::plain("CommandError", &format!("unknown cell command `{line}`\n  hint: `%%ron` begins a config")))
-                }
+                Part::Unknown(line) => Some(faults::plain(
+                    "CommandError",
+                    &format!("unknown cell command `{line}`\n  hint: `%%ron` begins a config"),
+                )),
             };
             if error.is_some() || self.interrupts.is_asked() {
                 break;
@@ -121,7 +136,12 @@ impl Kernel {
         }
     }
 
-    async fn rust(&mut self, code: &str, cell: &str, ask: Option<&JupyterMessage>) -> Option<ReplyError> {
+    async fn rust(
+        &mut self,
+        code: &str,
+        cell: &str,
+        ask: Option<&JupyterMessage>,
+    ) -> Option<ReplyError> {
         let (reply, mut answer) = oneshot::channel();
         let mut heard = Heard::default();
         let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
@@ -138,7 +158,9 @@ impl Kernel {
         let died = matches!(outcome, Err(evcxr::Error::SubprocessTerminated(_)));
         self.hear_all(died, &mut heard, ask).await;
         match outcome {
-            Err(evcxr::Error::CompilationErrors(errors)) => Some(faults::compilation(&errors, cell, self.count)),
+            Err(evcxr::Error::CompilationErrors(errors)) => {
+                Some(faults::compilation(&errors, cell, self.count))
+            }
             Err(evcxr::Error::SubprocessTerminated(_)) => {
                 let how = heard.exit.unwrap_or_else(|| "it was killed".into());
                 Some(faults::died(&how, self.interrupts.has_killed()))
@@ -172,7 +194,9 @@ impl Kernel {
         }
         let patience = Duration::from_secs(if died { 2 } else { 3600 });
         while heard.exit.is_none() {
-            let Ok(Some(event)) = tokio::time::timeout(patience, self.events.recv()).await else { return };
+            let Ok(Some(event)) = tokio::time::timeout(patience, self.events.recv()).await else {
+                return;
+            };
             if event["kind"] == "synced" {
                 return;
             }
@@ -203,7 +227,11 @@ impl Kernel {
     }
 
     /// A request to the session, until it is done.
-    async fn command(&mut self, request: &Value, ask: Option<&JupyterMessage>) -> Option<ReplyError> {
+    async fn command(
+        &mut self,
+        request: &Value,
+        ask: Option<&JupyterMessage>,
+    ) -> Option<ReplyError> {
         let mut heard = Heard::default();
         self.bus.send(request).await;
         while heard.exit.is_none() {
@@ -223,7 +251,9 @@ impl Kernel {
     async fn page(&mut self, name: &str) -> Option<ReplyError> {
         let reply = self.help(name).await;
         if !reply.found {
-            return self.command(&json!({ "kind": "command", "line": format!("help {name}") }), None).await;
+            return self
+                .command(&json!({ "kind": "command", "line": format!("help {name}") }), None)
+                .await;
         }
         self.pages.push(Payload::Page { data: reply.data, start: 0 });
         None
@@ -251,7 +281,9 @@ impl Kernel {
         if !self.bus.send(&json!({ "kind": "complete", "line": typed })).await {
             return Value::Null;
         }
-        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await {
+        while let Ok(Some(event)) =
+            tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await
+        {
             if event["kind"] == "completions" {
                 return event;
             }
@@ -276,10 +308,14 @@ impl Kernel {
         if !self.bus.send(&json!({ "kind": "help", "name": name })).await {
             return InspectReply::default();
         }
-        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await {
+        while let Ok(Some(event)) =
+            tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await
+        {
             if event["kind"] == "help" {
                 let text = event["text"].as_str().map(String::from);
-                return complete::documentation(text.map(|text| (text.clone(), format!("```\n{text}\n```"))));
+                return complete::documentation(
+                    text.map(|text| (text.clone(), format!("```\n{text}\n```"))),
+                );
             }
         }
         InspectReply::default()

@@ -45,7 +45,11 @@ fn main() -> ExitCode {
         ["warm", folder, sysroot] => prepare::warm(folder, sysroot),
         ["guard", library, bus] => guard::run(library, bus),
         ["evaluate", library, bus] => evaluate::run(library, bus),
-        _ => Err(Trouble::new("expected one of these", USAGE, "`paella kernel install` is the usual one")),
+        _ => Err(Trouble::new(
+            "expected one of these",
+            USAGE,
+            "`paella kernel install` is the usual one",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,7 +60,8 @@ impl Tools {
 
     /// What a prepared kernel has to agree with, to the byte.
     pub fn stamp(&self) -> String {
-        let versions = format!("{}\nevcxr {EVCXR}\npaella {}", self.version, env!("CARGO_PKG_VERSION"));
+        let versions =
+            format!("{}\nevcxr {EVCXR}\npaella {}", self.version, env!("CARGO_PKG_VERSION"));
         format!("{versions}\n{}\n{}\n", self.sysroot.display(), source().display())
     }
 }

@@ -81,7 +81,8 @@ pub fn ensure(tell: &mut dyn FnMut(&str)) -> Result<Prepared> {
 }
 
 fn same(library: &Path, prepared: &Prepared) -> bool {
-    std::fs::read_to_string(prepared.folder.join("built")).is_ok_and(|text| text == identity(library))
+    std::fs::read_to_string(prepared.folder.join("built"))
+        .is_ok_and(|text| text == identity(library))
 }
 
 /// Length and time of a file, to see whether it is another one.
@@ -141,16 +142,23 @@ fn read_messages(messages: impl Iterator<Item = Value>) -> Option<Built> {
                 metadata.extend(files.iter().filter(|file| ends(file, end)).cloned());
                 let source = message["target"]["src_path"].as_str().map(Path::new);
                 match message["target"]["name"].as_str() {
-                    Some("paella_notebook") => library = files.into_iter().find(|file| ends(file, "so")),
-                    Some("tch") => tch = source.and_then(|path| path.ancestors().nth(2)).map(Path::to_path_buf),
+                    Some("paella_notebook") => {
+                        library = files.into_iter().find(|file| ends(file, "so"))
+                    }
+                    Some("tch") => {
+                        tch = source.and_then(|path| path.ancestors().nth(2)).map(Path::to_path_buf)
+                    }
                     _ => {}
                 }
             }
             Some("build-script-executed") => {
                 let text = |path: &PathBuf| path.to_string_lossy().into_owned();
                 let searched = paths(&message["linked_paths"]);
-                let searched = searched.iter().map(text).map(|path| path.trim_start_matches("native=").into());
-                native.extend(searched.filter(|path: &PathBuf| path.join("libtorch_cpu.so").is_file()));
+                let searched =
+                    searched.iter().map(text).map(|path| path.trim_start_matches("native=").into());
+                native.extend(
+                    searched.filter(|path: &PathBuf| path.join("libtorch_cpu.so").is_file()),
+                );
             }
             _ => {}
         }
@@ -173,10 +181,12 @@ impl Built {
         let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
         let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
         let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());
-        let folders: Vec<PathBuf> = self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
+        let folders: Vec<PathBuf> =
+            self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
         let lines: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
         write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
-        let native: String = self.native.iter().map(|path| format!(" -Lnative={}", path.display())).collect();
+        let native: String =
+            self.native.iter().map(|path| format!(" -Lnative={}", path.display())).collect();
         let flags = format!(
             "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={}{native}",
             prepared.library().display(),
@@ -191,7 +201,8 @@ impl Built {
 pub fn prelude(prepared: &Prepared) -> String {
     let flags = std::fs::read_to_string(prepared.folder.join("flags")).unwrap_or_default();
     let facade = prepared.folder.join("facade");
-    let dep = |name: &str| format!(":dep {name} = {{ path = \"{}\" }}\n", facade.join(name).display());
+    let dep =
+        |name: &str| format!(":dep {name} = {{ path = \"{}\" }}\n", facade.join(name).display());
     format!(":opt 0\n:build_env RUSTFLAGS={flags}\n{}{}{USES}", dep("paella"), dep("tch"))
 }
 
@@ -208,24 +219,48 @@ fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
     write(&none.join("lib.rs"), "")?;
     let library = standard_library(tools)?;
     for part in STD {
-        trim::folder(&library.join(part).join("src"), &rust.join("std").join(part).join("src"), true)?;
+        trim::folder(
+            &library.join(part).join("src"),
+            &rust.join("std").join(part).join("src"),
+            true,
+        )?;
     }
+    without_hashbrown(&rust.join("std/std/src"))?;
     let config = prepared.folder.join("evcxr");
     std::fs::create_dir_all(&config).map_err(|e| Trouble::file(&e, &config))?;
     facade::write(&prepared.folder.join("facade"), tch)
+}
+
+/// `HashMap` rests on a crate that does not come with Rust's sources; empty types of its names are all that inference needs.
+fn without_hashbrown(std: &Path) -> Result<()> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Trouble::file(&e, path));
+    for file in ["collections/hash/map.rs", "collections/hash/set.rs"].map(|file| std.join(file)) {
+        let text = read(&file)?;
+        let text = text.replace("use hashbrown::", "use crate::hashbrown::");
+        write(&file, &text.replace("err: hashbrown::", "err: crate::hashbrown::"))?;
+    }
+    let root = std.join("lib.rs");
+    write(&root, &(read(&root)? + include_str!("hashbrown.stub")))
 }
 
 /// Rust's own sources, fetched by rustup where they are missing.
 fn standard_library(tools: &Tools) -> Result<PathBuf> {
     let library = tools.sysroot.join("lib/rustlib/src/rust/library");
     if !library.join("core").is_dir() {
-        let _ = Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(place::source()).status();
+        let _ = Command::new("rustup")
+            .args(["component", "add", "rust-src"])
+            .current_dir(place::source())
+            .status();
     }
     if library.join("core").is_dir() {
         return Ok(library);
     }
     let hint = "`rustup component add rust-src`, then `paella kernel install` again";
-    Err(Trouble::new("the sources of Rust's standard library are missing", library.display().to_string(), hint))
+    Err(Trouble::new(
+        "the sources of Rust's standard library are missing",
+        library.display().to_string(),
+        hint,
+    ))
 }
 
 /// A workspace in which the packages are compiled; kernels copy it.
@@ -234,7 +269,8 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
     let mut place = Workplace::claim(prepared.clone())?;
     place.folder = place.folder.join("prepare"); // a kernel that prepares has its own workspace beside it
     place.fill()?;
-    let program = std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
+    let program =
+        std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
     // In a process of its own: evcxr reads the environment.
     let status = Command::new(program).arg("warm").arg(&place.folder).arg(&tools.sysroot).status();
     let done = status.is_ok_and(|status| status.success());
@@ -242,7 +278,11 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
     let kept = if done { copy(&workspace, &prepared.template()) } else { Ok(()) };
     place.remove();
     kept.map_err(|e| Trouble::file(&e, &prepared.template()))?;
-    if done { Ok(()) } else { Err(Trouble::new("the first cell does not compile", "", "see above")) }
+    if done {
+        Ok(())
+    } else {
+        Err(Trouble::new("the first cell does not compile", "", "see above"))
+    }
 }
 
 /// In the process that `template` starts: compile the prelude in the workspace of that folder.
@@ -251,7 +291,8 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
 pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
     let missing = || Trouble::new("rustc does not run", sysroot, "");
     let tools = Tools::at(Path::new(sysroot)).ok_or_else(missing)?;
-    let place = Workplace { folder: folder.into(), prepared: Prepared { folder: tools.prepared() } };
+    let place =
+        Workplace { folder: folder.into(), prepared: Prepared { folder: tools.prepared() } };
     place.announce(&tools);
     let socket = place.socket();
     let listener = UnixListener::bind(&socket).map_err(|e| Trouble::file(&e, &socket))?;
@@ -272,7 +313,9 @@ pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
 fn overhear(evaluator: UnixStream) {
     for line in BufReader::new(evaluator).lines().map_while(std::io::Result::ok) {
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        if let ("stdout" | "stderr" | "panic", Some(text)) = (event["kind"].as_str().unwrap_or(""), event["text"].as_str()) {
+        if let ("stdout" | "stderr" | "panic", Some(text)) =
+            (event["kind"].as_str().unwrap_or(""), event["text"].as_str())
+        {
             eprint!("{text}");
         }
     }
@@ -291,7 +334,9 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Trouble::file(&error, path)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Trouble::file(&error, path))
+        }
         _ => Ok(()),
     }
 }

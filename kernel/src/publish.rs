@@ -1,8 +1,8 @@
 //! What the evaluator says during a cell, as Jupyter's messages below that cell.
 
 use jupyter_protocol::{
-    ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media, ReplyError,
-    StreamContent, Transient, UpdateDisplayData,
+    ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media,
+    ReplyError, StreamContent, Transient, UpdateDisplayData,
 };
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,9 +83,7 @@ impl Publisher {
                     let transient = Transient { display_id };
                     UpdateDisplayData { data: data(), metadata, transient }.as_child_of(request)
                 }
-                Some("clear") => {
-                    ClearOutput { wait: event["wait"] == true }.as_child_of(request)
-                }
+                Some("clear") => ClearOutput { wait: event["wait"] == true }.as_child_of(request),
                 _ => {
                     drop(cell);
                     return self.rest(event);

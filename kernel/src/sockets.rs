@@ -14,8 +14,9 @@ use crate::trouble::{Result, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
 use jupyter_protocol::{
-    CommClose, CommInfoReply, ConnectionInfo, ExecuteReply, Header, InspectReply, InterruptReply, IoPubWelcome,
-    JupyterMessage, JupyterMessageContent as Content, ReplyStatus, ShutdownReply, Status,
+    CommClose, CommInfoReply, ConnectionInfo, ExecuteReply, Header, InspectReply, InterruptReply,
+    IoPubWelcome, JupyterMessage, JupyterMessageContent as Content, ReplyStatus, ShutdownReply,
+    Status,
 };
 use jupyter_zmq_client::{self as zmq, Connection, RawMessage, SubscriptionEvent};
 use serde_json::{Value, json};
@@ -31,16 +32,20 @@ type Messages = mpsc::UnboundedSender<JupyterMessage>;
 ///
 /// Errors: the file cannot be read, Rust is missing, or a socket cannot be bound.
 pub fn run(file: &str) -> Result<()> {
-    let fault = |text: String| Trouble::new(text, file, "Jupyter writes this file and starts the kernel with it");
+    let fault = |text: String| {
+        Trouble::new(text, file, "Jupyter writes this file and starts the kernel with it")
+    };
     let text = std::fs::read_to_string(file).map_err(|e| fault(e.to_string()))?;
-    let connection: ConnectionInfo = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
+    let connection: ConnectionInfo =
+        serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
     let own = std::env::var_os("PAELLA_SYSROOT").and_then(|sysroot| Tools::at(sysroot.as_ref()));
     let tools = own.map_or_else(Tools::find, Ok)?;
     let place = Workplace::claim(Prepared { folder: tools.prepared() })?;
     place.announce(&tools);
     // SAFETY: an interrupt comes as a message; Ctrl-C in the terminal of the server is not for us.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| fault(e.to_string()))?;
     let outcome = runtime.block_on(serve(connection, place.clone(), tools));
     place.remove();
@@ -65,7 +70,8 @@ async fn serve(
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let session = uuid::Uuid::new_v4().to_string();
     let mut heartbeat = zmq::create_kernel_heartbeat_connection(&connection).await?;
-    let (shell_out, shell_in) = zmq::create_kernel_shell_connection(&connection, &session).await?.split();
+    let (shell_out, shell_in) =
+        zmq::create_kernel_shell_connection(&connection, &session).await?.split();
     let control = zmq::create_kernel_control_connection(&connection, &session).await?;
     let stdin = zmq::create_kernel_stdin_connection(&connection, &session).await?;
     let iopub = zmq::create_kernel_iopub_xpub_connection(&connection, &session).await?;
@@ -93,8 +99,18 @@ async fn serve(
         interrupts: interrupts.clone(),
         rust,
     };
-    let kernel =
-        Kernel { bus: bus.clone(), jobs, publisher, events, questions, interrupts, history, started, count: 0, pages: Vec::new() };
+    let kernel = Kernel {
+        bus: bus.clone(),
+        jobs,
+        publisher,
+        events,
+        questions,
+        interrupts,
+        history,
+        started,
+        count: 0,
+        pages: Vec::new(),
+    };
     desk.publisher.send(Status::starting().into());
     let (queue, queued) = mpsc::unbounded_channel();
     tokio::spawn(read_shell(shell_in, desk.clone(), queue));
@@ -112,29 +128,43 @@ async fn read<S: SocketRecv>(connection: &mut Connection<S>) -> Option<JupyterMe
             return None;
         }
     };
-    let message = RawMessage::from_multipart(raw, &connection.mac).map_err(|e| e.to_string()).and_then(understand);
+    let message = RawMessage::from_multipart(raw, &connection.mac)
+        .map_err(|e| e.to_string())
+        .and_then(understand);
     message.map_err(|error| eprintln!("error: a message is refused: {error}")).ok()
 }
 
 /// The parts of a message. The crate's own reading drops a history request without its optional fields.
 fn understand(raw: RawMessage) -> std::result::Result<JupyterMessage, String> {
-    let part = |i: usize| serde_json::from_slice::<Value>(&raw.jparts[i]).map_err(|e| e.to_string());
+    let part =
+        |i: usize| serde_json::from_slice::<Value>(&raw.jparts[i]).map_err(|e| e.to_string());
     let header: Header = serde_json::from_value(part(0)?).map_err(|e| e.to_string())?;
     let mut content = part(3)?;
     if header.msg_type == "history_request" {
         complete_history(&mut content);
     }
-    let content = Content::from_type_and_content(&header.msg_type, content).map_err(|e| e.to_string())?;
+    let content =
+        Content::from_type_and_content(&header.msg_type, content).map_err(|e| e.to_string())?;
     let (parent_header, metadata) = (serde_json::from_value(part(1)?).ok(), part(2)?);
     let buffers = raw.jparts[4..].to_vec();
     let zmq_identities = raw.zmq_identities;
-    Ok(JupyterMessage { zmq_identities, header, parent_header, metadata, content, buffers, channel: None })
+    Ok(JupyterMessage {
+        zmq_identities,
+        header,
+        parent_header,
+        metadata,
+        content,
+        buffers,
+        channel: None,
+    })
 }
 
 /// Fields that the protocol leaves optional.
 fn complete_history(content: &mut Value) {
     let defaults = json!({ "unique": false, "n": 0, "output": false, "raw": true, "start": 0, "stop": 0, "pattern": "*" });
-    let (Some(content), Some(defaults)) = (content.as_object_mut(), defaults.as_object()) else { return };
+    let (Some(content), Some(defaults)) = (content.as_object_mut(), defaults.as_object()) else {
+        return;
+    };
     for (name, value) in defaults {
         if content.get(name).is_none_or(Value::is_null) {
             content.insert(name.clone(), value.clone());
@@ -161,7 +191,10 @@ async fn publish(
     }
 }
 
-async fn send_all<S: SocketSend>(mut out: Connection<S>, mut replies: mpsc::UnboundedReceiver<JupyterMessage>) {
+async fn send_all<S: SocketSend>(
+    mut out: Connection<S>,
+    mut replies: mpsc::UnboundedReceiver<JupyterMessage>,
+) {
     while let Some(reply) = replies.recv().await {
         if let Err(error) = out.send(reply).await {
             eprintln!("error: a reply is lost: {error}");
@@ -169,12 +202,17 @@ async fn send_all<S: SocketSend>(mut out: Connection<S>, mut replies: mpsc::Unbo
     }
 }
 
-async fn ask(mut stdin: zmq::KernelStdinConnection, mut questions: mpsc::UnboundedReceiver<Question>) {
+async fn ask(
+    mut stdin: zmq::KernelStdinConnection,
+    mut questions: mpsc::UnboundedReceiver<Question>,
+) {
     while let Some(Question { request, answer }) = questions.recv().await {
         if stdin.send(request).await.is_err() {
             continue;
         }
-        if let Some(JupyterMessage { content: Content::InputReply(reply), .. }) = read(&mut stdin).await {
+        if let Some(JupyterMessage { content: Content::InputReply(reply), .. }) =
+            read(&mut stdin).await
+        {
             let _ = answer.send(reply.value); // the cell may be gone
         }
     }
@@ -201,7 +239,9 @@ async fn work(mut kernel: Kernel, desk: Desk, mut queue: mpsc::UnboundedReceiver
         desk.publisher.send(Status::busy().as_child_of(&message));
         let reply = match &message.content {
             Content::ExecuteRequest(request) => kernel.execute(&message, request).await,
-            Content::CompleteRequest(request) => kernel.complete(request).await.as_child_of(&message),
+            Content::CompleteRequest(request) => {
+                kernel.complete(request).await.as_child_of(&message)
+            }
             Content::InspectRequest(request) => kernel.inspect(request).await.as_child_of(&message),
             _ => {
                 desk.publisher.send(Status::idle().as_child_of(&message));
@@ -273,7 +313,11 @@ impl Desk {
         while let Ok(message) = queue.try_recv() {
             if let Content::ExecuteRequest(_) = message.content {
                 let user_expressions = Some(HashMap::new());
-                let aborted = ExecuteReply { status: ReplyStatus::Aborted, user_expressions, ..Default::default() };
+                let aborted = ExecuteReply {
+                    status: ReplyStatus::Aborted,
+                    user_expressions,
+                    ..Default::default()
+                };
                 self.around(&message, Some(aborted.as_child_of(&message)));
             }
         }
@@ -303,13 +347,19 @@ async fn steer(
         let Some(message) = message else { continue };
         desk.publisher.send(Status::busy().as_child_of(&message));
         match &message.content {
-            Content::KernelInfoRequest(_) => control.send(info::reply(&desk.rust).as_child_of(&message)).await?,
+            Content::KernelInfoRequest(_) => {
+                control.send(info::reply(&desk.rust).as_child_of(&message)).await?
+            }
             Content::InterruptRequest(_) => {
                 desk.interrupts.press(&bus, &desk.publisher);
                 control.send(InterruptReply::new().as_child_of(&message)).await?;
             }
             Content::ShutdownRequest(request) => {
-                let reply = ShutdownReply { restart: request.restart, status: ReplyStatus::Ok, error: None };
+                let reply = ShutdownReply {
+                    restart: request.restart,
+                    status: ReplyStatus::Ok,
+                    error: None,
+                };
                 control.send(reply.as_child_of(&message)).await?;
                 desk.publisher.send(Status::idle().as_child_of(&message));
                 tokio::time::sleep(Duration::from_millis(50)).await; // for the messages to leave

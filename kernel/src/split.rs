@@ -56,7 +56,9 @@ impl Splitter {
         text.extend(&line[..at]);
         flush(text, parts);
         match line[at..].strip_prefix(MARK) {
-            Some(json) => parts.push(Part::Message(String::from_utf8_lossy(json).trim_end().into())),
+            Some(json) => {
+                parts.push(Part::Message(String::from_utf8_lossy(json).trim_end().into()))
+            }
             None => {
                 self.content = line[at..].starts_with(BEGIN);
                 parts.push(Part::Line(line[at..].to_vec()));

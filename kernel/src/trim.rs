@@ -1,7 +1,9 @@
 //! Sources for analysis only: signatures stay, bodies and plain comments go. rust-analyzer reads a fifth of the text.
 
 use crate::trouble::{Result, Trouble};
-use ra_ap_syntax::{AstNode, AstToken, Edition, NodeOrToken, SourceFile, TextRange, ast, ast::HasName};
+use ra_ap_syntax::{
+    AstNode, AstToken, Edition, NodeOrToken, SourceFile, TextRange, ast, ast::HasName,
+};
 use std::path::Path;
 
 /// Folders that no signature comes from.
@@ -21,7 +23,8 @@ pub fn folder(from: &Path, to: &Path, docs: bool) -> Result<()> {
             }
         } else if name.ends_with(".rs") {
             let text = std::fs::read_to_string(&path).map_err(|e| Trouble::file(&e, &path))?;
-            std::fs::write(&target, trimmed(&text, docs)).map_err(|e| Trouble::file(&e, &target))?;
+            std::fs::write(&target, trimmed(&text, docs))
+                .map_err(|e| Trouble::file(&e, &target))?;
         }
     }
     Ok(())
@@ -62,7 +65,8 @@ fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
                 return function.body().map(|body| (body.syntax().text_range(), "{loop{}}"));
             }
             let module = ast::Module::cast(node)?;
-            let is_test = module.name().is_some_and(|name| ["tests", "test"].contains(&&*name.text()));
+            let is_test =
+                module.name().is_some_and(|name| name.text() == "tests" || name.text() == "test");
             (is_test && module.item_list().is_some()).then_some((module.syntax().text_range(), ""))
         }
     }
@@ -74,7 +78,10 @@ mod tests {
     fn signatures_stay() {
         let text = "//! head\n/// doc\npub fn f(x: i32) -> i32 { // why\n    x + 1\n}\n#[cfg(test)]\nmod tests { fn g() {} }\nstruct A; // plain\n";
         let short = super::trimmed(text, true);
-        assert_eq!(short, "//! head\n/// doc\npub fn f(x: i32) -> i32 {loop{}}\n#[cfg(test)]\nstruct A;\n");
+        assert_eq!(
+            short,
+            "//! head\n/// doc\npub fn f(x: i32) -> i32 {loop{}}\n#[cfg(test)]\nstruct A;\n"
+        );
         assert!(!super::trimmed(text, false).contains("doc"));
     }
 }

@@ -5,8 +5,10 @@ use jupyter_protocol::IsCompleteReply;
 use ra_ap_syntax::{Edition, SourceFile, SyntaxKind, SyntaxNode};
 
 /// Beginnings of what wants a block behind it.
-const BLOCKS: [&str; 14] =
-    ["fn ", "pub ", "if ", "for ", "while ", "loop", "impl", "struct ", "enum ", "trait ", "unsafe", "mod ", "match ", "else"];
+const BLOCKS: [&str; 14] = [
+    "fn ", "pub ", "if ", "for ", "while ", "loop", "impl", "struct ", "enum ", "trait ", "unsafe",
+    "mod ", "match ", "else",
+];
 /// Ends that want something behind them.
 const OPEN_ENDS: [char; 11] = ['.', ',', '=', '+', '-', '*', '/', '&', '|', ':', '<'];
 
@@ -19,7 +21,8 @@ pub fn reply(code: &str) -> IsCompleteReply {
         };
     }
     let rust = |line: &str| command(line).is_none() && !line.trim_start().starts_with(':');
-    let code: String = code.lines().map(|l| if rust(l) { format!("{l}\n") } else { "\n".into() }).collect();
+    let code: String =
+        code.lines().map(|l| if rust(l) { format!("{l}\n") } else { "\n".into() }).collect();
     let depth = match nesting(&code) {
         Nesting::Closed => 0,
         Nesting::Open(depth) => return IsCompleteReply::incomplete("    ".repeat(depth)),
@@ -35,7 +38,9 @@ pub fn reply(code: &str) -> IsCompleteReply {
             true => IsCompleteReply::incomplete(String::new()),
             false => IsCompleteReply::complete(),
         }
-    } else if last.starts_with("#[") || sound(&format!("{code} {{}}")) && BLOCKS.iter().any(|b| last.starts_with(b)) {
+    } else if last.starts_with("#[")
+        || sound(&format!("{code} {{}}")) && BLOCKS.iter().any(|b| last.starts_with(b))
+    {
         IsCompleteReply::incomplete(String::new())
     } else {
         IsCompleteReply::invalid()
@@ -61,17 +66,21 @@ fn nesting(code: &str) -> Nesting {
     for token in tokens {
         let text = token.text();
         match token.kind() {
-            SyntaxKind::STRING | SyntaxKind::BYTE_STRING | SyntaxKind::C_STRING if !closed_text(text) => {
+            SyntaxKind::STRING | SyntaxKind::BYTE_STRING | SyntaxKind::C_STRING
+                if !closed_text(text) =>
+            {
                 return Nesting::Open(0);
             }
-            SyntaxKind::COMMENT if text.starts_with("/*") && !text.ends_with("*/") => return Nesting::Open(0),
+            SyntaxKind::COMMENT if text.starts_with("/*") && !text.ends_with("*/") => {
+                return Nesting::Open(0);
+            }
             SyntaxKind::L_PAREN => open.push(')'),
             SyntaxKind::L_BRACK => open.push(']'),
             SyntaxKind::L_CURLY => open.push('}'),
-            SyntaxKind::R_PAREN | SyntaxKind::R_BRACK | SyntaxKind::R_CURLY => {
-                if open.len() < 2 || open.pop().map(String::from).as_deref() != Some(text) {
-                    return Nesting::Wrong;
-                }
+            SyntaxKind::R_PAREN | SyntaxKind::R_BRACK | SyntaxKind::R_CURLY
+                if open.len() < 2 || open.pop().map(String::from).as_deref() != Some(text) =>
+            {
+                return Nesting::Wrong;
             }
             _ => {}
         }
@@ -88,7 +97,8 @@ fn closed_text(text: &str) -> bool {
     let hashes = body.chars().take_while(|c| *c == '#').count();
     let end = format!("\"{}", "#".repeat(hashes));
     let inside = &body[hashes..];
-    let escaped = inside.trim_end_matches('"').chars().rev().take_while(|c| *c == '\\').count() % 2 == 1;
+    let escaped =
+        inside.trim_end_matches('"').chars().rev().take_while(|c| *c == '\\').count() % 2 == 1;
     inside.len() > end.len() && inside.ends_with(&end) && (text.contains('r') || !escaped)
 }
 
@@ -100,10 +110,29 @@ mod tests {
     #[test]
     fn knows_when_a_cell_is_finished() {
         let status = |code: &str| reply(code).status;
-        for code in ["1 + 1", "let a = \"{\";", "%train 10", "fn f() { }", ":dep rand", "'{'", "use std::fs::*;", "", "f(r#\"\"\"#)"] {
+        for code in [
+            "1 + 1",
+            "let a = \"{\";",
+            "%train 10",
+            "fn f() { }",
+            ":dep rand",
+            "'{'",
+            "use std::fs::*;",
+            "",
+            "f(r#\"\"\"#)",
+        ] {
             assert!(matches!(status(code), Status::Complete), "{code}");
         }
-        for code in ["fn f() {", "fn f()", "let a = \"x", "/* a", "foo(1,", "let a =", "#[derive(Debug)]", "if a == 1"] {
+        for code in [
+            "fn f() {",
+            "fn f()",
+            "let a = \"x",
+            "/* a",
+            "foo(1,",
+            "let a =",
+            "#[derive(Debug)]",
+            "if a == 1",
+        ] {
             assert!(matches!(status(code), Status::Incomplete), "{code}");
         }
         for code in ["fn f() )", "let let", "}"] {

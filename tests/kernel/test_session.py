@@ -46,6 +46,12 @@ def test_values_show_themselves(k):
     assert "error: " in shown(k.ok('lab.set("bogus", "1")'))["text/plain"]
 
 
+def test_types_of_the_standard_library_are_known(k):
+    k.ok("use std::collections::HashMap;\nlet mut ages: HashMap<String, i32> = HashMap::new();\nages.insert(\"Ada\".into(), 36);")
+    k.ok("let age = ages.get(\"Ada\").copied();")
+    assert k.value("age") == "Some(36)"
+
+
 def test_sampling_shows_a_picture(k):
     assert "image/png" in shown(k.ok('%sample "red apple" steps=2 seed=1'))
 

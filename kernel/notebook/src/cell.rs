@@ -35,7 +35,8 @@ impl Cells {
         };
         // SAFETY: evcxr has just compiled this library; its entry has this type and takes the pointer it gave before.
         unsafe {
-            let library = Library::open(Some(*path), RTLD_NOW | RTLD_LOCAL).map_err(|e| format!("{e:?}"))?;
+            let library =
+                Library::open(Some(*path), RTLD_NOW | RTLD_LOCAL).map_err(|e| format!("{e:?}"))?;
             let entry = *library.get::<Entry>(name.as_bytes()).map_err(|e| format!("{e:?}"))?;
             std::mem::forget(library); // its code may be in variables and threads
             RUNNING.set(true);

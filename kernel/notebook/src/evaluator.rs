@@ -72,10 +72,12 @@ impl Evaluator {
     fn turn(&mut self) -> bool {
         let (cell, request) = self.wait();
         if request {
-            return ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::next)).is_some_and(|line| {
-                answer(&line);
-                true
-            });
+            return ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::next)).is_some_and(
+                |line| {
+                    answer(&line);
+                    true
+                },
+            );
         }
         let line = if cell { self.cells.next() } else { return true };
         line.is_some_and(|line| {
@@ -163,14 +165,20 @@ fn config(text: &str, file: &str) -> paella::Result<Option<Reply>> {
     };
     let place = file.display().to_string();
     paella::files::write(&file, text.as_bytes()).map_err(|e| {
-        paella::Error::command(format!("could not write: {e}"), &place, "`%%ron FILE.ron` names another file")
+        paella::Error::command(
+            format!("could not write: {e}"),
+            &place,
+            "`%%ron FILE.ron` names another file",
+        )
     })?;
     command(&format!("load \"{place}\""))
 }
 
 fn complete(line: &str) {
     let found = between_cells(|lab| Ok(lab.complete(line))).unwrap_or_default();
-    emit(&json!({ "kind": "completions", "start": found.start, "words": found.words, "files": found.files }));
+    emit(
+        &json!({ "kind": "completions", "start": found.start, "words": found.words, "files": found.files }),
+    );
 }
 
 /// The help of one command, for the inspector.

@@ -50,8 +50,9 @@ pub fn tokens(grid: &TokenGrid) -> String {
         let dark = 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) < 140_000;
         let ink = if dark { "white" } else { "black" };
         let frame = if grid.marked.get(i) == Some(&true) { "outline:2px solid red;" } else { "" };
-        let style =
-            format!("background:rgb({r},{g},{b});color:{ink};{frame}padding:2px 4px;text-align:right");
+        let style = format!(
+            "background:rgb({r},{g},{b});color:{ink};{frame}padding:2px 4px;text-align:right"
+        );
         format!("<td style=\"{style}\">{}</td>", grid.tokens[i])
     };
     let width = grid.width.max(1);
@@ -60,7 +61,10 @@ pub fn tokens(grid: &TokenGrid) -> String {
         format!("<tr>{}</tr>", (start..end).map(cell).collect::<String>())
     };
     let rows: String = (0..grid.tokens.len()).step_by(width).map(row).collect();
-    format!("<table style=\"border-spacing:0\"><tbody>{rows}</tbody></table>{}", note(&grid.caption))
+    format!(
+        "<table style=\"border-spacing:0\"><tbody>{rows}</tbody></table>{}",
+        note(&grid.caption)
+    )
 }
 
 /// A bar that is filled to `done` of `total`, with text behind it; without a total only the text.

@@ -68,7 +68,9 @@ impl DerefMut for Session {
 /// Between two cells: work on the session.
 ///
 /// Errors: the session cannot be made, or as `work`.
-pub(crate) fn between_cells<T>(work: impl FnOnce(&mut Lab) -> paella::Result<T>) -> paella::Result<T> {
+pub(crate) fn between_cells<T>(
+    work: impl FnOnce(&mut Lab) -> paella::Result<T>,
+) -> paella::Result<T> {
     let lab = lab()?;
     // SAFETY: the evaluator calls this on the thread of the cells while no cell runs.
     work(unsafe { &mut *lab.get() })

@@ -39,7 +39,12 @@ fn head(tensor: &Tensor) -> String {
     let shape = format!("{:?} {:?}", tensor.size(), tensor.kind());
     let countable = !matches!(
         tensor.kind(),
-        Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble | Kind::QInt8 | Kind::QUInt8 | Kind::QInt32
+        Kind::ComplexHalf
+            | Kind::ComplexFloat
+            | Kind::ComplexDouble
+            | Kind::QInt8
+            | Kind::QUInt8
+            | Kind::QInt32
     );
     if tensor.numel() == 0 || !countable {
         return shape;
@@ -75,7 +80,8 @@ fn is_tokens(tensor: &Tensor) -> bool {
 fn pictures(tensor: &Tensor) -> RgbImage {
     let batch = if tensor.dim() == 3 { tensor.unsqueeze(0) } else { tensor.shallow_clone() };
     let count = batch.size()[0].min(PICTURES);
-    let images: Vec<RgbImage> = (0..count).map(|i| paella::image::from_tensor(&batch.get(i))).collect();
+    let images: Vec<RgbImage> =
+        (0..count).map(|i| paella::image::from_tensor(&batch.get(i))).collect();
     paella::image::grid(&images, (count as f64).sqrt().ceil() as usize, 2)
 }
 
