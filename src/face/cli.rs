@@ -3,10 +3,9 @@
 
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
-use super::{doctor, lesson, plan, repl, script, train, work};
+use super::{doctor, kernel, lesson, plan, repl, script, train, work};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::lab::model::shipped_models;
 use crate::lab::watch::STOP;
 use crate::lab::{Lab, Origin, turn};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -87,6 +86,11 @@ enum Command {
     },
     /// What is installed, what is missing and how to get it
     Doctor,
+    /// The Jupyter kernel "Paella (Rust)"
+    Kernel {
+        #[command(subcommand)]
+        what: kernel::KernelCommand,
+    },
     /// Completions for a shell, to standard output
     Completions { shell: clap_complete::Shell },
 }
@@ -163,6 +167,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Config { what }) => work::config(&what, common.json),
         Some(Command::Lesson(choice)) => lesson::run(&choice, &common),
         Some(Command::Lessons { what }) => lesson::build(&what),
+        Some(Command::Kernel { what }) => kernel::run(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "paella", &mut std::io::stdout());
@@ -180,7 +185,7 @@ pub fn device(common: &Common) -> Result<tch::Device> {
 pub fn lab(common: &Common) -> Result<Lab> {
     let origin = match &common.model {
         Some(name) => Origin::find(name)?,
-        None => first_model()?,
+        None => Origin::first()?,
     };
     let mut lab = Lab::new(origin, device(common)?)?;
     if let Some(seed) = common.seed {
@@ -190,12 +195,6 @@ pub fn lab(common: &Common) -> Result<Lab> {
         lab.runs_in(folder);
     }
     Ok(lab)
-}
-
-fn first_model() -> Result<Origin> {
-    let hint = "`paella --model configs/smoke.ron` opens an untrained one; `paella doctor` tells where models are looked for";
-    let none = || Error::checkpoint("no model is shipped with this program", "", hint);
-    Origin::find(shipped_models().first().ok_or_else(none)?)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod doctor;
+mod kernel;
 mod lesson;
 mod markdown;
 mod plan;

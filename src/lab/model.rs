@@ -56,6 +56,15 @@ impl Origin {
         Err(Error::checkpoint(format!("there is no model `{name}`"), "", hint))
     }
 
+    /// The first model that is shipped: what a session begins with.
+    ///
+    /// Errors: none is shipped with this program.
+    pub fn first() -> Result<Self> {
+        let hint = "`paella --model configs/smoke.ron` opens an untrained one; `paella doctor` tells where models are looked for";
+        let none = || Error::checkpoint("no model is shipped with this program", "", hint);
+        Self::find(shipped_models().first().ok_or_else(none)?)
+    }
+
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) | Self::Config(path) => path,

@@ -88,6 +88,8 @@ impl Lab {
             let (_, after) = one_step(bench.nets(), &run, &cond, &null);
             run.path.push(Rc::new(after));
             watch.pass(run.path.len() - 1, run.plan.len());
+            let tokens = &run.path[run.path.len() - 1];
+            watch.preview(&|| first_image(&bench.nets().decode(&tokens.narrow(0, 0, 1))));
         }
         Ok(run)
     }

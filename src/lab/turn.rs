@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 /// The answer to one line; `None` for an empty one.
+#[derive(Clone, Debug)]
 pub struct Reply {
     pub command: &'static str,
     pub view: View,

@@ -1,6 +1,7 @@
 //! Looking on while a command works: numbers come out, and the wish to stop goes in.
 
 use crate::metrics::Record;
+use image::RgbImage;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A face that watches training and sampling.
@@ -9,6 +10,8 @@ pub trait Watch {
     fn record(&mut self, record: &Record, progress: Option<(u64, u64)>);
     /// Pass `done` of `total` passes of the sampler is done.
     fn pass(&mut self, _done: usize, _total: usize) {}
+    /// The first picture as it is after that pass; made only when asked for.
+    fn preview(&mut self, _picture: &dyn Fn() -> RgbImage) {}
     fn note(&mut self, text: &str);
     /// Asked between two steps; once true, the work ends there and keeps what it has.
     fn stop(&self) -> bool;

@@ -1,0 +1,77 @@
+//! The one session of a notebook: `lab` in the cells, the commands behind `%`.
+
+use paella::device::DeviceChoice;
+use paella::lab::{Lab, Origin};
+use std::cell::{Cell, OnceCell, UnsafeCell};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+thread_local! {
+    static LAB: OnceCell<&'static UnsafeCell<Lab>> = const { OnceCell::new() };
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The session, made on first use: the first shipped model on the device that is there.
+///
+/// Errors: as `Origin::first` and `Lab::new`.
+fn lab() -> paella::Result<&'static UnsafeCell<Lab>> {
+    LAB.with(|slot| {
+        if let Some(lab) = slot.get() {
+            return Ok(*lab);
+        }
+        let lab = Lab::new(Origin::first()?, DeviceChoice::Auto.open()?)?;
+        Ok(*slot.get_or_init(|| Box::leak(Box::new(UnsafeCell::new(lab)))))
+    })
+}
+
+/// The variable `lab`: use it as a `paella::lab::Lab`. It stays when a cell panics, since the session is not in it.
+#[derive(Debug)]
+pub struct Session {
+    /// Bound to the thread of the cells.
+    here: PhantomData<*const ()>,
+}
+
+/// The session as a variable. The kernel calls it when it starts; there is one at a time.
+pub fn session() -> paella::Result<Session> {
+    lab()?;
+    if TAKEN.replace(true) {
+        let hint = "use the variable `lab`, or `drop(lab)` first";
+        return Err(paella::Error::command("the session is in use already", "session()", hint));
+    }
+    Ok(Session { here: PhantomData })
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        TAKEN.set(false);
+    }
+}
+
+impl Deref for Session {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        let lab = lab().expect("`session` has made it");
+        // SAFETY: there is one `Session`, on this thread; commands run between cells, when nobody holds a borrow.
+        unsafe { &*lab.get() }
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Lab {
+        let lab = lab().expect("`session` has made it");
+        // SAFETY: as above, and `&mut self` keeps out other borrows of the same `Session`.
+        unsafe { &mut *lab.get() }
+    }
+}
+
+/// Between two cells: work on the session.
+///
+/// Errors: the session cannot be made, or as `work`.
+pub(crate) fn between_cells<T>(
+    work: impl FnOnce(&mut Lab) -> paella::Result<T>,
+) -> paella::Result<T> {
+    let lab = lab()?;
+    // SAFETY: the evaluator calls this on the thread of the cells while no cell runs.
+    work(unsafe { &mut *lab.get() })
+}

@@ -1,0 +1,80 @@
+//! The line to the evaluator: requests go to it, everything it says comes back, in order.
+
+use crate::trouble::{Result, Trouble};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, mpsc};
+
+/// The kernel's end. After the evaluator's death it belongs to the next one.
+#[derive(Clone, Default)]
+pub struct Bus {
+    writer: Arc<Mutex<Option<OwnedWriteHalf>>>,
+    /// The evaluator's process, 0 while there is none.
+    pid: Arc<AtomicI32>,
+}
+
+impl Bus {
+    /// Listen at `path`; what evaluators say arrives at `events`.
+    ///
+    /// Errors: the socket cannot be made.
+    pub fn open(path: &Path, events: mpsc::UnboundedSender<Value>) -> Result<Self> {
+        let listener = UnixListener::bind(path).map_err(|e| Trouble::file(&e, path))?;
+        let bus = Self::default();
+        let own = bus.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                own.serve(stream, &events).await;
+            }
+        });
+        Ok(bus)
+    }
+
+    /// One evaluator, until it is gone.
+    async fn serve(&self, stream: UnixStream, events: &mpsc::UnboundedSender<Value>) {
+        let (reader, writer) = stream.into_split();
+        *self.writer.lock().await = Some(writer);
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+            match event["kind"].as_str() {
+                Some("hello") => {
+                    let pid = event["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+                    self.pid.store(pid.unwrap_or(0), Ordering::SeqCst);
+                }
+                Some("exit") => self.pid.store(0, Ordering::SeqCst),
+                _ => {}
+            }
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+        self.pid.store(0, Ordering::SeqCst);
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.pid.load(Ordering::SeqCst) > 0
+    }
+
+    /// False when there is no evaluator to hear it.
+    pub async fn send(&self, request: &Value) -> bool {
+        let mut writer = self.writer.lock().await;
+        match writer.as_mut() {
+            Some(writer) => writer.write_all(format!("{request}\n").as_bytes()).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Send the evaluator a signal: SIGINT asks it to stop after its step, SIGKILL ends it.
+    pub fn signal(&self, signal: i32) {
+        let pid = self.pid.load(Ordering::SeqCst);
+        if pid > 0 {
+            // SAFETY: the process is ours, and its guard still waits for it.
+            unsafe { libc::kill(pid, signal) };
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What went wrong in a cell, as the front end shows it: coloured, at its place, with a hint.
+
+use evcxr::{CompilationError, Theme};
+use jupyter_protocol::ReplyError;
+use serde_json::Value;
+
+const RED: &str = "\x1b[1;31m";
+const BLUE: &str = "\x1b[34m";
+const PLAIN: &str = "\x1b[0m";
+
+pub fn error(name: &str, value: &str, traceback: Vec<String>) -> ReplyError {
+    ReplyError { ename: name.into(), evalue: value.into(), traceback }
+}
+
+/// A message with `in:` and `hint:` in its further lines.
+pub fn plain(name: &str, text: &str) -> ReplyError {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let head = format!("{RED}error{PLAIN}: {first}");
+    error(name, first, std::iter::once(head).chain(lines.map(String::from)).collect())
+}
+
+pub fn interrupted() -> ReplyError {
+    plain("Interrupted", "stopped; all variables and the model are kept")
+}
+
+/// The evaluator is gone.
+pub fn died(how: &str, killed: bool) -> ReplyError {
+    let cause = match killed {
+        true => "the second interrupt ended the evaluation process".to_string(),
+        false => format!("the evaluation process ended: {how}"),
+    };
+    let lost = "lost: all variables, and what `lab` held (model, training, settings, picture)";
+    let kept = "kept: functions, types and imports of earlier cells; a new `lab` is ready";
+    plain("EvaluatorDied", &format!("{cause}\n  {lost}\n  {kept}"))
+}
+
+/// An error of evcxr that is none of the compiler's.
+pub fn other(text: &str) -> ReplyError {
+    plain("Error", text)
+}
+
+/// All errors of the compiler, each at its place in cell `number`.
+pub fn compilation(errors: &[CompilationError], code: &str, number: usize) -> ReplyError {
+    let mut lines: Vec<String> = Vec::new();
+    for error in errors {
+        lines.extend(report(error, code, number));
+        let more = error.evcxr_extra_hint().map(String::from);
+        let hints = error.help().into_iter().chain(more).chain(own_hint(error, code));
+        lines.extend(hints.flat_map(|hint| labelled(&hint)));
+    }
+    let first = errors.first();
+    let name = first.and_then(CompilationError::code).unwrap_or("CompileError");
+    let value = first.map(CompilationError::message).unwrap_or_default();
+    error(name, &value, lines)
+}
+
+/// `hint:` before the first line, the others below it.
+fn labelled(hint: &str) -> Vec<String> {
+    let lines = hint.lines().filter(|line| !line.trim().is_empty()).enumerate();
+    lines
+        .map(|(i, line)| {
+            format!("{BLUE}{}{PLAIN}{line}", if i == 0 { "  hint: " } else { "        " })
+        })
+        .collect()
+}
+
+/// With the lines of the cell where it can be; as rustc has it for errors beyond the cell.
+fn report(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
+    if !error.is_from_user_code() {
+        return error.rendered().lines().map(String::from).collect();
+    }
+    let name = format!("cell {number}");
+    if let Some(report) = error.build_report(name.clone(), code.into(), Theme::Light) {
+        let mut text = Vec::new();
+        if report.write(ariadne::sources([(name, code.to_string())]), &mut text).is_ok() {
+            return String::from_utf8_lossy(&text).lines().map(String::from).collect();
+        }
+    }
+    by_hand(error, code, number)
+}
+
+/// For cells that are not ASCII, which the report cannot place.
+fn by_hand(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
+    let mut lines = vec![format!("{RED}error{PLAIN}: {}", error.message())];
+    for message in error.spanned_messages() {
+        let Some(span) = &message.span else { continue };
+        let line = code.lines().nth(span.start_line.saturating_sub(1)).unwrap_or_default();
+        let width = if span.end_line == span.start_line {
+            span.end_column.saturating_sub(span.start_column)
+        } else {
+            1
+        };
+        lines.push(format!(
+            "  in: cell {number}, line {}, column {}",
+            span.start_line, span.start_column
+        ));
+        lines.push(format!("    {line}"));
+        let (indent, mark) = (" ".repeat(span.start_column + 3), "^".repeat(width.max(1)));
+        lines.push(format!("{indent}{RED}{mark}{PLAIN} {}", message.label));
+    }
+    lines
+}
+
+/// What this kernel knows beyond the compiler.
+fn own_hint(error: &CompilationError, code: &str) -> Option<String> {
+    let line = error.primary_spanned_message().and_then(|message| message.span.as_ref());
+    let line = line.and_then(|span| code.lines().nth(span.start_line.saturating_sub(1)))?.trim();
+    match error.code() {
+        Some("E0382") => Some("a cell that moves a variable uses it up: borrow with `&`, or `.shallow_clone()` a tensor".into()),
+        None | Some("E0425") if looks_like_a_command(line) => Some(format!("a command begins with `%`: `%{line}`; `%help` lists them")),
+        _ => None,
+    }
+}
+
+/// Words without any of Rust's punctuation.
+fn looks_like_a_command(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let name =
+        words.next().is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+    name && !line.contains([';', '(', '{', ':', '=', '&', '+', '*', '/'])
+}
+
+/// A panic, with the line of the cell it arose in.
+pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyError {
+    let text = event["text"].as_str().unwrap_or("the cell panicked");
+    let (file, line) =
+        (event["file"].as_str().unwrap_or_default(), event["line"].as_u64().unwrap_or(0));
+    let place = match file.ends_with("src/lib.rs") && !file.starts_with('/') {
+        true => cell_line(code, source, line as usize, number),
+        false => None,
+    };
+    let place = place.unwrap_or_else(|| format!("{file}:{line}"));
+    let first = text.lines().next().unwrap_or_default();
+    let head = format!("{RED}panic{PLAIN}: {text}");
+    let kept = "variables of earlier cells are kept, unless this cell moved them; `lab` is kept";
+    error(
+        "Panic",
+        first,
+        vec![head, format!("  in: {place}"), format!("{BLUE}  note: {PLAIN}{kept}")],
+    )
+}
+
+/// The compiled source has the cell's lines among generated ones.
+fn cell_line(code: &str, source: &str, line: usize, number: usize) -> Option<String> {
+    let compiled = source.lines().nth(line.checked_sub(1)?)?.trim();
+    let same = |own: &str| {
+        !own.is_empty()
+            && (compiled.contains(own) || own.contains(compiled) && !compiled.is_empty())
+    };
+    let at = code.lines().position(|own| same(own.trim()))?;
+    Some(format!("cell {number}, line {}: {}", at + 1, code.lines().nth(at)?.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_line_of_a_panic() {
+        let (code, source) =
+            ("let a = 1;\npanic!(\"x\");", "fn f() {\nlet a = 1;\npanic!(\"x\");\n}");
+        assert_eq!(
+            cell_line(code, source, 3, 7).as_deref(),
+            Some("cell 7, line 2: panic!(\"x\");")
+        );
+        assert_eq!(cell_line(code, source, 9, 7), None);
+    }
+
+    #[test]
+    fn commands_without_their_sign_are_seen() {
+        assert!(looks_like_a_command("train 10") && looks_like_a_command("show red apple"));
+        assert!(!looks_like_a_command("let a = 1;") && !looks_like_a_command("Foo bar"));
+    }
+}

@@ -1,0 +1,154 @@
+//! The guard: starts the evaluator and outlives it, so that nothing a dying cell has printed is lost.
+
+use crate::split::{Part, Splitter, whole_letters};
+use crate::trouble::{Result, Trouble};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+/// Run the evaluator; `bus` is the kernel's socket.
+///
+/// Errors: the evaluator cannot be started or the kernel is gone.
+pub fn run(library: &str, bus: &str) -> Result<()> {
+    die_with_the_parent();
+    // SAFETY: an interrupt is for the evaluator alone.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    let lost = |e: std::io::Error| Trouble::new(e.to_string(), bus, "");
+    let kernel = UnixStream::connect(bus).map_err(lost)?;
+    inherit(kernel.as_raw_fd());
+    let mut evaluator = start(library, kernel.as_raw_fd()).map_err(lost)?;
+    let pid = evaluator.id();
+    let mut guard = Guard::new(kernel, &mut evaluator)?;
+    guard.tell(&json!({ "kind": "hello", "pid": pid }));
+    guard.watch();
+    let status = evaluator.wait().map_err(lost)?;
+    guard.tell(&json!({ "kind": "exit", "text": status.to_string() }));
+    std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+}
+
+fn start(library: &str, bus: i32) -> std::io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(["evaluate", library, &bus.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Whoever started this process is gone: so is this one.
+pub fn die_with_the_parent() {
+    // SAFETY: only sets a flag of this process.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Let the evaluator have this descriptor too.
+fn inherit(descriptor: i32) {
+    // SAFETY: clears a flag of an open descriptor.
+    unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+}
+
+struct Guard {
+    kernel: UnixStream,
+    out: ChildStdout,
+    err: ChildStderr,
+    splitter: Splitter,
+    /// The beginning of a letter on stderr.
+    cut: Vec<u8>,
+}
+
+impl Guard {
+    fn new(kernel: UnixStream, evaluator: &mut Child) -> Result<Self> {
+        let none = || Trouble::new("the evaluator has no output", "guard", "");
+        let out = evaluator.stdout.take().ok_or_else(none)?;
+        let err = evaluator.stderr.take().ok_or_else(none)?;
+        Ok(Self { kernel, out, err, splitter: Splitter::default(), cut: Vec::new() })
+    }
+
+    /// Until both outputs are closed.
+    fn watch(&mut self) {
+        let mut part = vec![0u8; 1 << 16];
+        let (mut out_open, mut err_open) = (true, true);
+        while out_open || err_open {
+            let (out, err) = self.wait(out_open, err_open);
+            if err {
+                match self.err.read(&mut part) {
+                    Ok(n) if n > 0 => self.stderr(&part[..n]),
+                    _ => err_open = false,
+                }
+            }
+            if out {
+                match self.out.read(&mut part) {
+                    Ok(n) if n > 0 => self.stdout(&part[..n]),
+                    _ => out_open = false,
+                }
+            }
+        }
+        let rest = self.splitter.finish();
+        rest.into_iter().for_each(|part| self.pass(part));
+    }
+
+    fn wait(&self, out: bool, err: bool) -> (bool, bool) {
+        let poll = |fd: i32, open: bool| libc::pollfd {
+            fd: if open { fd } else { -1 },
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut both = [poll(self.out.as_raw_fd(), out), poll(self.err.as_raw_fd(), err)];
+        // SAFETY: two initialised entries; an interrupted call is made again by the loop.
+        let ready = unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } > 0;
+        (ready && both[0].revents != 0, ready && both[1].revents != 0)
+    }
+
+    fn stdout(&mut self, bytes: &[u8]) {
+        for part in self.splitter.feed(bytes) {
+            self.pass(part);
+        }
+    }
+
+    fn pass(&mut self, part: Part) {
+        match part {
+            Part::Text(text) => self.tell(&json!({ "kind": "stdout", "text": text })),
+            Part::Message(message) => {
+                self.drain_stderr();
+                self.send(&message);
+            }
+            Part::Line(line) => {
+                let mut evcxr = std::io::stdout().lock();
+                let _ = evcxr.write_all(&line).and_then(|()| evcxr.flush()); // a kernel that is gone ends us anyway
+            }
+        }
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) {
+        self.cut.extend_from_slice(bytes);
+        let whole = whole_letters(&self.cut);
+        let text: Vec<u8> = self.cut.drain(..whole).collect();
+        if !text.is_empty() {
+            self.tell(&json!({ "kind": "stderr", "text": String::from_utf8_lossy(&text) }));
+        }
+    }
+
+    /// What was written to stderr before a message goes before it.
+    fn drain_stderr(&mut self) {
+        let mut part = [0u8; 1 << 16];
+        loop {
+            let mut waiting: libc::c_int = 0;
+            // SAFETY: asks an open pipe how many bytes it holds.
+            unsafe { libc::ioctl(self.err.as_raw_fd(), libc::FIONREAD, &mut waiting) };
+            match (waiting > 0).then(|| self.err.read(&mut part)) {
+                Some(Ok(n)) if n > 0 => self.stderr(&part[..n]),
+                _ => return,
+            }
+        }
+    }
+
+    fn tell(&mut self, message: &serde_json::Value) {
+        self.send(&message.to_string());
+    }
+
+    fn send(&mut self, line: &str) {
+        let _ = self.kernel.write_all(format!("{line}\n").as_bytes()); // as above
+    }
+}

@@ -1,0 +1,61 @@
+//! `paella-kernel`: the Jupyter kernel "Paella (Rust)".
+//!
+//! Three processes: the kernel speaks Jupyter's protocol and compiles cells with evcxr; the guard stands between evcxr and
+//! the evaluator and sorts what comes out; the evaluator loads the compiled cells and runs the commands.
+//!
+//! Open these first: [`kernel`] (one request after the other), [`engine`] (evcxr), [`guard`], [`prepare`].
+#![allow(clippy::print_stderr, clippy::print_stdout)]
+
+mod bus;
+mod cell;
+mod complete;
+mod engine;
+mod evaluate;
+mod facade;
+mod faults;
+mod guard;
+mod history;
+mod info;
+mod install;
+mod interrupt;
+mod kernel;
+mod place;
+mod prepare;
+mod publish;
+mod sockets;
+mod split;
+mod trim;
+mod trouble;
+mod whole;
+mod workplace;
+
+use std::process::ExitCode;
+use trouble::Trouble;
+
+const USAGE: &str = "paella-kernel install [--user | --prefix DIR] | uninstall [..] | prepare | run CONNECTION_FILE";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["run", file] => sockets::run(file),
+        ["prepare"] => prepare::ensure(&mut |line| eprintln!("{line}")).map(|_| ()),
+        ["install", rest @ ..] => install::install(rest),
+        ["uninstall", rest @ ..] => install::uninstall(rest),
+        ["warm", folder, sysroot] => prepare::warm(folder, sysroot),
+        ["guard", library, bus] => guard::run(library, bus),
+        ["evaluate", library, bus] => evaluate::run(library, bus),
+        _ => Err(Trouble::new(
+            "expected one of these",
+            USAGE,
+            "`paella kernel install` is the usual one",
+        )),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("error: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}

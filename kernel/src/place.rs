@@ -1,0 +1,78 @@
+//! Where things are: the sources of paella, the Rust tools, the folder of what is prepared.
+
+use crate::trouble::{Result, Trouble};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The version of evcxr that this kernel is built with; `Cargo.toml` holds it to exactly that.
+const EVCXR: &str = "0.22.0";
+
+/// The sources that the library of the cells is built from: `$PAELLA_SOURCE`, else where this program was built.
+pub fn source() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf);
+    std::env::var_os("PAELLA_SOURCE").map(PathBuf::from).or_else(built).unwrap_or_default()
+}
+
+/// The folder of all prepared kernels: `$PAELLA_KERNEL_CACHE`, else `paella` in the user's cache.
+fn cache() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let user = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let user = user.or_else(home).unwrap_or_else(std::env::temp_dir).join("paella");
+    std::env::var_os("PAELLA_KERNEL_CACHE").map_or(user, PathBuf::from)
+}
+
+/// The Rust tools, by their own paths: the shims of rustup cost 0.1 s a call.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    pub rustc: PathBuf,
+    pub cargo: PathBuf,
+    pub sysroot: PathBuf,
+    /// `rustc -V`.
+    pub version: String,
+}
+
+impl Tools {
+    /// Ask the `rustc` in PATH, else the one in `~/.cargo/bin`, with the settings of the source folder.
+    ///
+    /// Errors: there is none.
+    pub fn find() -> Result<Self> {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let tries = [PathBuf::from("rustc"), home.join(".cargo/bin/rustc")];
+        let sysroot = tries.iter().find_map(|rustc| output(rustc, &["--print", "sysroot"]));
+        let hint = "install Rust from https://rustup.rs, then `paella kernel install` again";
+        let missing = || Trouble::new("rustc does not run", "PATH", hint);
+        Self::at(Path::new(&sysroot.ok_or_else(missing)?)).ok_or_else(missing)
+    }
+
+    /// The tools of one toolchain.
+    pub fn at(sysroot: &Path) -> Option<Self> {
+        let (rustc, cargo) = (sysroot.join("bin/rustc"), sysroot.join("bin/cargo"));
+        let version = output(&rustc, &["-V"])?;
+        let cargo = if cargo.is_file() { cargo } else { PathBuf::from("cargo") };
+        Some(Self { rustc, cargo, sysroot: sysroot.into(), version })
+    }
+
+    /// Folder of the prepared kernel that fits these tools, this evcxr and this paella.
+    pub fn prepared(&self) -> PathBuf {
+        let rust = self.version.split_whitespace().nth(1).unwrap_or("unknown");
+        cache().join(format!("kernel-{}-rust-{rust}-evcxr-{EVCXR}", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// What a prepared kernel has to agree with, to the byte.
+    pub fn stamp(&self) -> String {
+        let versions =
+            format!("{}\nevcxr {EVCXR}\npaella {}", self.version, env!("CARGO_PKG_VERSION"));
+        format!("{versions}\n{}\n{}\n", self.sysroot.display(), source().display())
+    }
+}
+
+/// What a program prints, where it runs and succeeds.
+fn output(program: &Path, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).current_dir(source_or_here()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    output.status.success().then_some(text)
+}
+
+fn source_or_here() -> PathBuf {
+    Some(source()).filter(|path| path.is_dir()).unwrap_or_else(|| ".".into())
+}

@@ -1,0 +1,342 @@
+//! What is built once and used by every kernel: the library of the cells, the packages that lead to it, the standard
+//! library's signatures, and a workspace in which all of that is compiled.
+
+use crate::engine;
+use crate::facade;
+use crate::place::{self, Tools};
+use crate::trim;
+use crate::trouble::{Result, Trouble};
+use crate::workplace::{Workplace, copy};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Parts of the standard library that types come from.
+const STD: [&str; 3] = ["core", "alloc", "std"];
+
+/// The one platform that libtorch is set up for here.
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// A folder with everything in it.
+#[derive(Clone)]
+pub struct Prepared {
+    pub folder: PathBuf,
+}
+
+impl Prepared {
+    pub fn library(&self) -> PathBuf {
+        self.folder.join("libpaella_notebook.so")
+    }
+
+    pub fn template(&self) -> PathBuf {
+        self.folder.join("template")
+    }
+
+    /// For the evaluator: libtorch, what it needs in turn, Rust's own library. One folder a line.
+    pub fn library_path(&self) -> String {
+        let own = std::fs::read_to_string(self.folder.join("library-path")).unwrap_or_default();
+        let inherited = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let all = own.lines().chain(inherited.split(':')).filter(|folder| !folder.is_empty());
+        all.collect::<Vec<_>>().join(":")
+    }
+
+    fn stamp(&self) -> Option<String> {
+        std::fs::read_to_string(self.folder.join("stamp")).ok()
+    }
+}
+
+/// What is prepared for the Rust of today; `None` where it is missing or made for another one.
+pub fn find(tools: &Tools) -> Option<Prepared> {
+    let prepared = Prepared { folder: tools.prepared() };
+    (prepared.stamp()? == tools.stamp()).then_some(prepared)
+}
+
+/// Prepare what is missing, and the library again if its sources have changed. `tell` hears what goes on.
+///
+/// Errors: a tool is missing or fails.
+pub fn ensure(tell: &mut dyn FnMut(&str)) -> Result<Prepared> {
+    let tools = Tools::find()?;
+    let prepared = Prepared { folder: tools.prepared() };
+    let folder = &prepared.folder;
+    std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
+    tell("building the library of the cells (a minute or two the first time)");
+    let built = build(&tools)?;
+    if find(&tools).is_some() && same(&built.library, &prepared) {
+        tell("the kernel is prepared");
+        return Ok(prepared);
+    }
+    remove(&folder.join("stamp"))?;
+    built.keep(&prepared, &tools)?;
+    tell("writing the sources that completion reads");
+    sources(&tools, &prepared, &built.tch)?;
+    tell("compiling a first cell");
+    template(&tools, &prepared)?;
+    write(&folder.join("built"), &identity(&built.library))?;
+    write(&folder.join("stamp"), &tools.stamp())?;
+    tell("the kernel is prepared");
+    Ok(prepared)
+}
+
+fn same(library: &Path, prepared: &Prepared) -> bool {
+    std::fs::read_to_string(prepared.folder.join("built"))
+        .is_ok_and(|text| text == identity(library))
+}
+
+/// Length and time of a file, to see whether it is another one.
+fn identity(path: &Path) -> String {
+    let data = std::fs::metadata(path).ok();
+    format!("{:?}", data.map(|data| (data.len(), data.modified().ok())))
+}
+
+/// What cargo made.
+struct Built {
+    library: PathBuf,
+    /// Metadata of every crate below the library: the compiler asks for it.
+    metadata: BTreeSet<PathBuf>,
+    /// Where libtorch lies.
+    native: BTreeSet<PathBuf>,
+    /// Source folder of the `tch` crate.
+    tch: PathBuf,
+}
+
+/// Compile the library and read from cargo's messages where everything is.
+fn build(tools: &Tools) -> Result<Built> {
+    let source = place::source();
+    let fault = |text: String| {
+        let hint = "`make setup` in that folder; PAELLA_SOURCE names another one";
+        Trouble::new(text, source.display().to_string(), hint)
+    };
+    let output = Command::new(&tools.cargo)
+        .args(["rustc", "-p", "paella-notebook", "--lib", "--locked"])
+        .args(["--message-format=json-render-diagnostics", "--", "-Cprefer-dynamic"])
+        .env("RUSTC", &tools.rustc)
+        .current_dir(&source)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| fault(format!("cargo does not run: {e}")))?;
+    if !output.status.success() {
+        return Err(fault("the library of the cells does not compile, see above".into()));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    read_messages(messages).ok_or_else(|| fault("cargo does not say where the library is".into()))
+}
+
+fn read_messages(messages: impl Iterator<Item = Value>) -> Option<Built> {
+    let (mut library, mut tch) = (None, None);
+    let (mut metadata, mut native) = (BTreeSet::new(), BTreeSet::new());
+    let paths = |value: &Value| -> Vec<PathBuf> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|path| path.as_str().map(PathBuf::from)).collect()
+    };
+    for message in messages {
+        match message["reason"].as_str() {
+            Some("compiler-artifact") => {
+                let files = paths(&message["filenames"]);
+                let ends = |file: &PathBuf, end: &str| file.extension().is_some_and(|e| e == end);
+                let is_macro = message["target"]["kind"][0] == "proc-macro";
+                let end = if is_macro { "so" } else { "rmeta" };
+                metadata.extend(files.iter().filter(|file| ends(file, end)).cloned());
+                let source = message["target"]["src_path"].as_str().map(Path::new);
+                match message["target"]["name"].as_str() {
+                    Some("paella_notebook") => {
+                        library = files.into_iter().find(|file| ends(file, "so"))
+                    }
+                    Some("tch") => {
+                        tch = source.and_then(|path| path.ancestors().nth(2)).map(Path::to_path_buf)
+                    }
+                    _ => {}
+                }
+            }
+            Some("build-script-executed") => {
+                let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+                let searched = paths(&message["linked_paths"]);
+                let searched =
+                    searched.iter().map(text).map(|path| path.trim_start_matches("native=").into());
+                native.extend(
+                    searched.filter(|path: &PathBuf| path.join("libtorch_cpu.so").is_file()),
+                );
+            }
+            _ => {}
+        }
+    }
+    Some(Built { library: library?, metadata, native, tch: tch? })
+}
+
+impl Built {
+    /// Take over what cells are compiled against.
+    fn keep(&self, prepared: &Prepared, tools: &Tools) -> Result<()> {
+        let metadata = prepared.folder.join("metadata");
+        let _ = std::fs::remove_dir_all(&metadata); // there is none at first
+        std::fs::create_dir_all(&metadata).map_err(|e| Trouble::file(&e, &metadata))?;
+        for file in &self.metadata {
+            take(file, &metadata.join(file.file_name().unwrap_or_default()))?;
+        }
+        take(&self.library, &prepared.library())?;
+        // Cells link to it: without the debug information the linker reads a fifth.
+        let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only faster
+        let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
+        let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
+        let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());
+        let folders: Vec<PathBuf> =
+            self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
+        let lines: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
+        write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
+        let native: String =
+            self.native.iter().map(|path| format!(" -Lnative={}", path.display())).collect();
+        let flags = format!(
+            "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={}{native}",
+            prepared.library().display(),
+            prepared.folder.display(),
+            metadata.display()
+        );
+        write(&prepared.folder.join("flags"), &flags)
+    }
+}
+
+/// What runs before the first cell.
+pub fn prelude(prepared: &Prepared) -> String {
+    let flags = std::fs::read_to_string(prepared.folder.join("flags")).unwrap_or_default();
+    let facade = prepared.folder.join("facade");
+    let dep =
+        |name: &str| format!(":dep {name} = {{ path = \"{}\" }}\n", facade.join(name).display());
+    format!(":opt 0\n:build_env RUSTFLAGS={flags}\n{}{}{USES}", dep("paella"), dep("tch"))
+}
+
+const USES: &str = "use paella::lab::{Lab, Pick, Wish, watch::Quiet};
+use paella::{Show, Slot, display, input, progress};
+use tch::{Device, IndexOp, Kind, Tensor, nn};
+";
+
+/// Signatures of the standard library, and the packages `paella` and `tch`.
+fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
+    let rust = prepared.folder.join("rust-src");
+    let none = rust.join("none/core/src");
+    std::fs::create_dir_all(&none).map_err(|e| Trouble::file(&e, &none))?;
+    write(&none.join("lib.rs"), "")?;
+    let library = standard_library(tools)?;
+    for part in STD {
+        trim::folder(
+            &library.join(part).join("src"),
+            &rust.join("std").join(part).join("src"),
+            true,
+        )?;
+    }
+    without_hashbrown(&rust.join("std/std/src"))?;
+    let config = prepared.folder.join("evcxr");
+    std::fs::create_dir_all(&config).map_err(|e| Trouble::file(&e, &config))?;
+    facade::write(&prepared.folder.join("facade"), tch)
+}
+
+/// `HashMap` rests on a crate that does not come with Rust's sources; empty types of its names are all that inference needs.
+fn without_hashbrown(std: &Path) -> Result<()> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Trouble::file(&e, path));
+    for file in ["collections/hash/map.rs", "collections/hash/set.rs"].map(|file| std.join(file)) {
+        let text = read(&file)?;
+        let text = text.replace("use hashbrown::", "use crate::hashbrown::");
+        write(&file, &text.replace("err: hashbrown::", "err: crate::hashbrown::"))?;
+    }
+    let root = std.join("lib.rs");
+    write(&root, &(read(&root)? + include_str!("hashbrown.stub")))
+}
+
+/// Rust's own sources, fetched by rustup where they are missing.
+fn standard_library(tools: &Tools) -> Result<PathBuf> {
+    let library = tools.sysroot.join("lib/rustlib/src/rust/library");
+    if !library.join("core").is_dir() {
+        let _ = Command::new("rustup")
+            .args(["component", "add", "rust-src"])
+            .current_dir(place::source())
+            .status();
+    }
+    if library.join("core").is_dir() {
+        return Ok(library);
+    }
+    let hint = "`rustup component add rust-src`, then `paella kernel install` again";
+    Err(Trouble::new(
+        "the sources of Rust's standard library are missing",
+        library.display().to_string(),
+        hint,
+    ))
+}
+
+/// A workspace in which the packages are compiled; kernels copy it.
+fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
+    let _ = std::fs::remove_dir_all(prepared.template()); // there is none at first
+    let mut place = Workplace::claim(prepared.clone())?;
+    place.folder = place.folder.join("prepare"); // a kernel that prepares has its own workspace beside it
+    place.fill()?;
+    let program =
+        std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
+    // In a process of its own: evcxr reads the environment.
+    let status = Command::new(program).arg("warm").arg(&place.folder).arg(&tools.sysroot).status();
+    let done = status.is_ok_and(|status| status.success());
+    let workspace = place.folder.join("workspace");
+    let kept = if done { copy(&workspace, &prepared.template()) } else { Ok(()) };
+    place.remove();
+    kept.map_err(|e| Trouble::file(&e, &prepared.template()))?;
+    if done {
+        Ok(())
+    } else {
+        Err(Trouble::new("the first cell does not compile", "", "see above"))
+    }
+}
+
+/// In the process that `template` starts: compile the prelude in the workspace of that folder.
+///
+/// Errors: it does not compile, or the library cannot be loaded.
+pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
+    let missing = || Trouble::new("rustc does not run", sysroot, "");
+    let tools = Tools::at(Path::new(sysroot)).ok_or_else(missing)?;
+    let place =
+        Workplace { folder: folder.into(), prepared: Prepared { folder: tools.prepared() } };
+    place.announce(&tools);
+    let socket = place.socket();
+    let listener = UnixListener::bind(&socket).map_err(|e| Trouble::file(&e, &socket))?;
+    std::thread::spawn(move || listener.incoming().flatten().for_each(overhear));
+    let context = engine::context(&place, prelude(&place.prepared));
+    drop(context.map_err(|text| Trouble::new(text, "the prelude of the cells", ""))?);
+    for output in ["", "deps"].map(|part| place.outputs().join(part)) {
+        for file in std::fs::read_dir(&output).into_iter().flatten().flatten() {
+            if file.file_name().to_string_lossy().starts_with("libcode_") {
+                remove(&file.path())?; // the cells that ran here
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Print what an evaluator says: nothing, if all is well.
+fn overhear(evaluator: UnixStream) {
+    for line in BufReader::new(evaluator).lines().map_while(std::io::Result::ok) {
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        if let ("stdout" | "stderr" | "panic", Some(text)) =
+            (event["kind"].as_str().unwrap_or(""), event["text"].as_str())
+        {
+            eprint!("{text}");
+        }
+    }
+}
+
+/// Copy a file under another name first, so that a kernel which reads it keeps the old one.
+fn take(from: &Path, to: &Path) -> Result<()> {
+    let fresh = to.with_extension("new");
+    let copied = std::fs::copy(from, &fresh).and_then(|_| std::fs::rename(&fresh, to));
+    copied.map_err(|e| Trouble::file(&e, to))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|e| Trouble::file(&e, path))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Trouble::file(&error, path))
+        }
+        _ => Ok(()),
+    }
+}

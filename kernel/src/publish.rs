@@ -1,0 +1,124 @@
+//! What the evaluator says during a cell, as Jupyter's messages below that cell.
+
+use jupyter_protocol::{
+    ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media,
+    ReplyError, StreamContent, Transient, UpdateDisplayData,
+};
+use serde_json::Value;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+/// The cell that output belongs to: the one that runs, else the last one.
+struct Cell {
+    request: JupyterMessage,
+    number: usize,
+    silent: bool,
+}
+
+/// Sends to all front ends.
+#[derive(Clone)]
+pub struct Publisher {
+    all: UnboundedSender<JupyterMessage>,
+    cell: Arc<Mutex<Option<Cell>>>,
+}
+
+impl Publisher {
+    pub fn new(all: UnboundedSender<JupyterMessage>) -> Self {
+        Self { all, cell: Arc::default() }
+    }
+
+    pub fn send(&self, message: JupyterMessage) {
+        let _ = self.all.send(message); // the sockets close last
+    }
+
+    /// Output belongs to this cell from now on.
+    pub fn begin(&self, request: &JupyterMessage, number: usize, silent: bool) {
+        *self.cell() = Some(Cell { request: request.clone(), number, silent });
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Option<Cell>> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stderr(&self, text: &str) {
+        if let Some(cell) = self.cell().as_ref() {
+            self.send(StreamContent::stderr(text).as_child_of(&cell.request));
+        }
+    }
+
+    pub fn error(&self, error: &ReplyError) {
+        let ReplyError { ename, evalue, traceback } = error.clone();
+        if let Some(cell) = self.cell().as_ref().filter(|cell| !cell.silent) {
+            self.send(ErrorOutput { ename, evalue, traceback }.as_child_of(&cell.request));
+        }
+    }
+
+    /// The value of the cell.
+    pub fn result(&self, data: &Value) {
+        if let Some(cell) = self.cell().as_ref().filter(|cell| !cell.silent) {
+            let execution_count = ExecutionCount(cell.number);
+            let (metadata, transient) = (serde_json::Map::new(), Some(Transient::default()));
+            let result = ExecuteResult { execution_count, data: media(data), metadata, transient };
+            self.send(result.as_child_of(&cell.request));
+        }
+    }
+
+    /// Show an event of the evaluator; one that is none to show comes back.
+    fn show(&self, event: Value) -> Option<Value> {
+        let text = || event["text"].as_str().unwrap_or_default();
+        let display_id = event["id"].as_str().map(String::from);
+        let data = || media(&event["data"]);
+        let metadata = serde_json::Map::new();
+        let message = {
+            let cell = self.cell();
+            let Some(Cell { request, .. }) = cell.as_ref() else { return Some(event) };
+            match event["kind"].as_str() {
+                Some("stdout") => StreamContent::stdout(text()).as_child_of(request),
+                Some("stderr") => StreamContent::stderr(text()).as_child_of(request),
+                Some("display") => {
+                    let transient = display_id.map(|id| Transient { display_id: Some(id) });
+                    DisplayData { data: data(), metadata, transient }.as_child_of(request)
+                }
+                Some("update") => {
+                    let transient = Transient { display_id };
+                    UpdateDisplayData { data: data(), metadata, transient }.as_child_of(request)
+                }
+                Some("clear") => ClearOutput { wait: event["wait"] == true }.as_child_of(request),
+                _ => {
+                    drop(cell);
+                    return self.rest(event);
+                }
+            }
+        };
+        self.send(message);
+        None
+    }
+
+    fn rest(&self, event: Value) -> Option<Value> {
+        if event["kind"] != "result" {
+            return Some(event);
+        }
+        self.result(&event["data"]);
+        None
+    }
+}
+
+/// Show what is to be shown, hand on the rest, until the evaluators are gone.
+pub async fn pump(
+    publisher: Publisher,
+    mut events: UnboundedReceiver<Value>,
+    rest: UnboundedSender<Value>,
+) {
+    while let Some(event) = events.recv().await {
+        if let Some(event) = publisher.show(event)
+            && rest.send(event).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// MIME types to content, as the protocol crate has it.
+pub fn media(data: &Value) -> Media {
+    serde_json::from_value(data.clone()).unwrap_or_default()
+}

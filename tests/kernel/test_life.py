@@ -1,0 +1,156 @@
+"""Output while a cell runs, interrupts, and what a dying cell leaves."""
+
+import time
+
+import pytest
+
+from client import all_gone, kernel, kinds_of, processes_of, text_of
+
+
+@pytest.fixture(scope="module")
+def k():
+    with kernel() as client:
+        client.ok("let kept = 41;")
+        yield client
+
+
+def test_output_comes_while_the_cell_runs(k):
+    cell = k.start_cell('print!("first"); std::thread::sleep(std::time::Duration::from_secs(3)); eprintln!("last");')
+    message = k.wait_for_output(cell, "stream")
+    seen = time.monotonic()
+    assert message["content"]["text"] == "first"
+    _, outputs = k.finish_cell(cell)
+    assert time.monotonic() - seen > 1.5
+    assert text_of(outputs, "stderr") == "last\n"
+
+
+def test_many_lines_arrive(k):
+    assert text_of(k.ok("for i in 0..20_000 { println!(\"{i}\"); }")) == "".join("%d\n" % i for i in range(20_000))
+
+
+def test_displays_are_replaced_in_place(k):
+    outputs = k.ok("let mut slot = Slot::new(); for i in 0..5 { slot.show(&i); }")
+    assert kinds_of(outputs).count("display_data") == 1
+    updates = [m["content"] for m in outputs if m["msg_type"] == "update_display_data"]
+    assert [u["data"]["text/plain"] for u in updates] == ["1", "2", "3", "4"]
+
+
+def test_an_interrupt_ends_a_loop_over_progress_and_keeps_all(k):
+    k.ok("let mut seen: Vec<usize> = Vec::new();")
+    cell = k.start_cell("for i in progress(0..1000) { seen.push(i); std::thread::sleep(std::time::Duration::from_millis(20)); }")
+    k.wait_for_output(cell, "update_display_data")
+    k.manager.interrupt_kernel()
+    reply, outputs = k.finish_cell(cell)
+    assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
+    assert 0 < int(k.value("seen.len()")) < 1000
+    assert k.value("kept") == "41"
+
+
+def test_an_interrupt_ends_training_and_keeps_the_model(k):
+    cell = k.start_cell("%train 100000")
+    k.wait_for_output(cell, "update_display_data")
+    k.manager.interrupt_kernel()
+    reply, outputs = k.finish_cell(cell)
+    assert reply["ename"] == "Interrupted"
+    results = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] == "execute_result"]
+    assert "the model keeps them" in results[0]
+    assert int(k.value("lab.log().len()")) > 0
+    k.ok("%undo")
+
+
+def test_a_panic_keeps_the_kernel(k):
+    reply, _ = k.run('let lost = 1;\npanic!("on purpose");')
+    assert reply["ename"] == "Panic" and reply["evalue"] == "on purpose"
+    assert "line 2" in "".join(reply["traceback"])
+    assert k.value("kept") == "41"
+
+
+def test_errors_stand_at_their_place(k):
+    reply, _ = k.run('let x: i32 = "text";')
+    assert reply["ename"] == "E0308"
+    trace = "\n".join(reply["traceback"])
+    assert "cell" in trace and "\x1b[" in trace
+    reply, _ = k.run("show 0")
+    assert "%show 0" in "\n".join(reply["traceback"])
+
+
+def test_a_failed_command_says_why(k):
+    reply, _ = k.run("%noise 7")
+    assert reply["ename"] == "CommandError" and "hint" in "\n".join(reply["traceback"])
+    reply, _ = k.run("%nois 0.5")
+    assert "did you mean" in "\n".join(reply["traceback"])
+
+
+@pytest.mark.parametrize(
+    "code, how",
+    [("std::process::exit(3);", "3"), ("unsafe { *(8 as *mut u8) = 1; }", "signal"), ("std::process::abort();", "signal")],
+)
+def test_a_dead_evaluator_is_replaced(k, code, how):
+    k.ok("fn kept_function() -> i32 { 5 }")
+    reply, outputs = k.run('println!("before"); ' + code)
+    assert reply["ename"] == "EvaluatorDied", reply
+    trace = "\n".join(reply["traceback"])
+    assert how in trace and "lost: all variables" in trace
+    assert text_of(outputs) == "before\n"
+    assert k.value("kept_function()") == "5"
+    assert "emoji" in k.value("lab.status().0")
+    k.ok("let kept = 41;")
+
+
+def test_a_second_interrupt_ends_what_never_asks(k):
+    cell = k.start_cell("loop { std::hint::spin_loop(); }")
+    time.sleep(3)
+    k.manager.interrupt_kernel()
+    time.sleep(0.6)
+    k.manager.interrupt_kernel()
+    reply, _ = k.finish_cell(cell)
+    assert reply["ename"] == "EvaluatorDied" and "second interrupt" in reply["evalue"]
+    assert k.value("1 + 1") == "2"
+    k.ok("let kept = 41;")
+
+
+def test_cells_behind_an_error_are_not_run(k):
+    first, second = k.start_cell('panic!("stop");'), k.start_cell('println!("not run");')
+    assert k.finish_cell(first)[0]["status"] == "error"
+    assert k.finish_cell(second)[0]["status"] == "aborted"
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_shutdown_leaves_nothing_behind(transport):
+    with kernel(transport) as client:
+        assert client.value("2 + 2") == "4"
+        pids = processes_of(client.manager.provisioner.process.pid)
+        assert len(pids) >= 3
+    assert all_gone(pids)
+
+
+def test_restart_leaves_nothing_behind():
+    with kernel() as client:
+        client.ok("let a = 1;")
+        pids = processes_of(client.manager.provisioner.process.pid)
+        client.manager.restart_kernel(now=False)
+        client.client.wait_for_ready(timeout=120)
+        assert all_gone(pids)
+        reply, _ = client.run("a")
+        assert reply["ename"] == "E0425"
+
+
+def test_a_killed_kernel_takes_its_processes_along():
+    with kernel() as client:
+        client.ok("let a = 1;")
+        process = client.manager.provisioner.process
+        pids = processes_of(process.pid)
+        process.kill()
+        process.wait()
+        assert all_gone(pids[1:])
+
+
+def test_messages_with_a_wrong_signature_are_refused(k):
+    right = k.client.session.key
+    k.client.session.key = b"somebody else"
+    wrong = k.start_cell('println!("forged");')
+    k.client.session.key = right
+    outputs = k.ok('println!("true");')
+    assert text_of(outputs) == "true\n"
+    assert all(m["parent_header"].get("msg_id") != wrong for m in outputs)
+    assert int(k.value("40 + 2")) == 42
