@@ -151,7 +151,7 @@ fn done(outcome: paella::Result<Option<Reply>>) {
 /// The same as at the prompt.
 fn command(line: &str) -> paella::Result<Option<Reply>> {
     between_cells(|lab| {
-        let reply = lab.turn(line, &mut Live::new());
+        let reply = paella::course::turn(lab, line, &mut Live::new());
         lab.stay(); // a notebook ends with its kernel, not with `quit`
         reply
     })
