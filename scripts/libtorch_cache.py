@@ -23,7 +23,8 @@ GB = 1e9
 # What pip fetches, and the disk space for the download beside the installed files.
 FLAVOURS = {
     "cpu": (["torch==" + VERSION, "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"], 1.3 * GB),
-    "cuda": (["torch==" + VERSION], 10 * GB),
+    # the last two are headers only: they let the part that speaks NCCL be compiled
+    "cuda": (["torch==" + VERSION, "nvidia-cuda-crt==13.0.88", "nvidia-cuda-cccl==13.0.85"], 10 * GB),
 }
 PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux2014_x86_64"]
 # libtorch_cpu.so of the PyPI wheel asks for two CUDA libraries even where there is no GPU.
