@@ -4,6 +4,7 @@ use crate::configs::shipped;
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::cost::{self, Wish};
+use paella::model::clip::ClipConfig;
 use paella::model::init::Place;
 use paella::model::{Block, Paella, PaellaConfig};
 use paella::tokens::text::{TextConfig, TextEncoder};
@@ -70,6 +71,13 @@ fn the_published_networks_have_their_published_sizes() {
     assert_eq!(net.total().params, 1_008_350_592);
     assert_eq!(cost::tokenizer(&VqConfig::default(), 256).total().params, 18_406_894);
     assert_eq!(cost::text(&TextConfig::default(), 128).params, 2_614_091_264);
+    let clip = cost::clip(&ClipConfig::default());
+    assert_eq!((clip.text + clip.vision).params, 986_109_441);
+    // 24 layers: 12 x 1024^2 weights at 77 places, attention 4 x 1024 x 77^2; then the projection
+    assert_eq!(
+        clip.text.flops,
+        24 * (24 * 1024 * 1024 * 77 + 4 * 1024 * 77 * 77) + 2 * 1024 * 1024
+    );
 }
 
 /// Every weight with two dimensions and more is multiplied once at every place it is used, and attention multiplies

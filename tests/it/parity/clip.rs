@@ -52,8 +52,8 @@ fn towers_of(fixture: &Fixture, vars: &nn::VarStore) -> (Option<ClipText>, Optio
     let embed_dim = int(&init["embed_dim"]);
     let place = Place::skeleton(vars);
     if let (Some(text), Some(vision)) = (text, vision) {
-        let config =
-            ClipConfig { embed_dim, text: text_config(text), vision: vision_config(vision) };
+        let (text, vision) = (text_config(text), vision_config(vision));
+        let config = ClipConfig { embed_dim, text, vision, ..ClipConfig::default() };
         let clip = Clip::new(&place, &config);
         return (Some(clip.text), Some(clip.vision));
     }
