@@ -1,4 +1,4 @@
-//! The three networks of a model, as one thing that can be made, loaded, saved and asked.
+//! The three networks of a model, and its CLIP if it has one, as one thing that can be made, loaded, saved and asked.
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
@@ -8,6 +8,7 @@ use crate::files;
 use crate::model::init::Place;
 use crate::model::{Cond, Paella};
 use crate::recipe::Precision;
+use crate::tokens::clip::ClipEncoder;
 use crate::tokens::text::TextEncoder;
 use crate::tokens::vqgan::VqModel;
 use crate::torch;
@@ -23,12 +24,14 @@ pub struct Networks {
     pub tokenizer: VqModel,
     pub text: TextEncoder,
     pub denoiser: Paella,
+    /// Where the config has one.
+    pub clip: Option<ClipEncoder>,
     pub tokenizer_vars: nn::VarStore,
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
 }
 
-/// The file a model folder holds for each network; beside them lies `config.ron`.
+/// The file a model folder holds for each network; beside them lies `config.ron`, and `clip` where there is one.
 pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
 
 impl Networks {
@@ -48,6 +51,9 @@ impl Networks {
                 let unused = ["decoder.", "lm_head."];
                 weights::fill(vars, &weights::read(path)?, &unused, &path.display().to_string())?;
             }
+        }
+        if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
+            clip.fill(&weights::read(path)?, &path.display().to_string())?;
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -74,23 +80,28 @@ impl Networks {
                 hint,
             ));
         }
-        let nets = Self::build(&RunConfig::read(&path)?, device, true)?;
+        let mut nets = Self::build(&RunConfig::read(&path)?, device, true)?;
         nets.fill(folder)?;
         Ok(nets)
     }
 
     /// Replace all weights by those of a model folder.
-    pub fn fill(&self, folder: &Path) -> Result<()> {
+    pub fn fill(&mut self, folder: &Path) -> Result<()> {
         for (name, vars) in FILES.into_iter().zip(self.vars()) {
             let path = folder.join(format!("{name}.safetensors"));
             weights::fill(vars, &weights::read(&path)?, &[], &path.display().to_string())?;
+        }
+        if let Some(clip) = &mut self.clip {
+            let path = folder.join("clip.safetensors");
+            clip.fill(&weights::read(&path)?, &path.display().to_string())?;
         }
         Ok(())
     }
 
     /// Write a model folder; `half` stores 16 bits a weight. Each file is whole or not there.
     pub fn save(&self, folder: &Path, half: bool) -> Result<()> {
-        for (name, vars) in FILES.into_iter().zip(self.vars()) {
+        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
+        for (name, vars) in FILES.into_iter().zip(self.vars()).chain(clip) {
             weights::write(
                 &folder.join(format!("{name}.safetensors")),
                 &weights::named(vars, half),
@@ -119,6 +130,7 @@ impl Networks {
             tokenizer: VqModel::new(&p, &config.tokenizer.model),
             text: TextEncoder::new(&q, &config.text),
             denoiser: Paella::new(&r, &config.model),
+            clip: config.clip.as_ref().map(|clip| ClipEncoder::new(clip, device, skeleton)),
             config: config.clone(),
             device,
             tokenizer_vars,
@@ -158,10 +170,11 @@ impl Networks {
         self.tokenizer.decode_indices(&tokens.to_device(self.device)).clamp(0.0, 1.0)
     }
 
-    /// B texts -> what the denoiser looks at (B, L, D).
+    /// B texts -> what the denoiser looks at: (B, L, D), and their CLIP vectors where there is a CLIP.
     pub fn cond(&self, texts: &[String]) -> Cond {
         let _no_grad = tch::no_grad_guard();
-        Cond::text(self.text.encode(texts, self.device))
+        let clip = self.clip.as_ref().map(|clip| clip.texts(texts));
+        Cond { clip, ..Cond::text(self.text.encode(texts, self.device)) }
     }
 
     /// The empty text, `count` times: guidance leads away from it.
@@ -169,16 +182,19 @@ impl Networks {
         self.cond(&vec![String::new(); count])
     }
 
-    /// How many weights each network has, in the order of `FILES`.
-    pub fn parameters(&self) -> [i64; 3] {
-        self.vars().map(|vars| {
+    /// How many weights each network has, by name.
+    pub fn parameters(&self) -> Vec<(&'static str, i64)> {
+        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
+        let all = FILES.into_iter().zip(self.vars()).chain(clip);
+        all.map(|(name, vars)| {
             let mut seen = std::collections::HashSet::new();
             let distinct = vars
                 .trainable_variables()
                 .into_iter()
                 .filter(|xs| seen.insert(xs.data_ptr() as usize));
-            distinct.map(|xs| xs.numel() as i64).sum()
+            (name, distinct.map(|xs| xs.numel() as i64).sum())
         })
+        .collect()
     }
 
     /// Tokens of many pictures, a few at a time: (N, 3, S, S) u8 on the CPU -> (N, h, w) i64.

@@ -142,7 +142,9 @@ fn members(
     let pictures: Vec<Tensor> = samples.iter().map(picture).collect::<Result<_>>()?;
     let tokens = nets.encode_all(&Tensor::f_stack(&pictures, 0)?).to_device(Device::Cpu); // (b, h, w)
     let captions: Vec<String> = samples.iter().map(|sample| sample.caption.clone()).collect();
-    let text = options.text.then(|| nets.cond(&captions).byt5.to_device(Device::Cpu)); // (b, L, D)
+    let text = options
+        .text
+        .then(|| tch::no_grad(|| nets.text.encode(&captions, nets.device)).to_device(Device::Cpu)); // (b, L, D)
     for (i, sample) in (0..).zip(samples) {
         let text = text.as_ref().map(|text| text.get(i));
         write(&format!("{}.txt", sample.key), sample.caption.as_bytes())?;

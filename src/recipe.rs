@@ -70,6 +70,15 @@ pub enum NoiseRatio {
     Power(f64),
 }
 
+/// Which captions are left out together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DropBy {
+    /// Each by itself.
+    Caption,
+    /// All of a global batch or none, as the reference does.
+    Batch,
+}
+
 /// How the denoiser (and the text encoder, unless frozen) is trained. The default is the reference's recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +95,11 @@ pub struct TrainConfig {
     pub min_val: f64,
     /// Share of the captions replaced by the empty one, which guidance needs.
     pub cond_drop: f64,
+    pub drop_by: DropBy,
+    /// Share of the batches that are given their captions' CLIP vectors; the others get the empty text's.
+    pub clip_text: f64,
+    /// Share of the batches that are given their pictures' CLIP vectors; the others get none.
+    pub clip_image: f64,
     pub noise_ratio: NoiseRatio,
     /// Train the text encoder along; at full size it is loaded and stays frozen.
     pub train_text: bool,
@@ -140,6 +154,9 @@ impl Default for TrainConfig {
             label_smoothing: 0.1,
             min_val: 0.3,
             cond_drop: 0.05,
+            drop_by: DropBy::Caption,
+            clip_text: 0.0,
+            clip_image: 0.0,
             noise_ratio: NoiseRatio::Uniform,
             train_text: true,
             ema_decay: 0.999,

@@ -5,10 +5,12 @@ use crate::data::DataConfig;
 use crate::device::DeviceChoice;
 use crate::dist::DistConfig;
 use crate::error::Result;
+use crate::model::clip::ClipConfig;
 use crate::model::{Block, PaellaConfig};
 use crate::optim::OptimConfig;
 use crate::plan::SampleConfig;
 use crate::recipe::{EvalConfig, NoiseRatio, TokenizerTrainConfig, TrainConfig};
+use crate::tokens::pieces::VOCABULARY;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,8 @@ pub struct RunConfig {
     pub data: DataConfig,
     pub tokenizer: TokenizerConfig,
     pub text: TextConfig,
+    /// A frozen CLIP, whose vectors the denoiser is given besides the text's; none: there is no CLIP.
+    pub clip: Option<ClipConfig>,
     pub model: PaellaConfig,
     pub train: TrainConfig,
     pub dist: DistConfig,
@@ -43,6 +47,8 @@ pub struct RunConfig {
 pub struct WeightsConfig {
     pub tokenizer: Option<PathBuf>,
     pub text: Option<PathBuf>,
+    /// Random weights if none, which is of use for measuring speed.
+    pub clip: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
 }
 
@@ -57,6 +63,7 @@ impl Default for RunConfig {
             data: DataConfig::default(),
             tokenizer: TokenizerConfig::default(),
             text: TextConfig::default(),
+            clip: None,
             model: PaellaConfig::default(),
             train: TrainConfig::default(),
             dist: DistConfig::default(),
@@ -91,6 +98,7 @@ impl RunConfig {
         self.check_data(&mut found);
         self.check_tokenizer(&mut found);
         self.check_text(&mut found);
+        self.check_clip(&mut found);
         self.check_model(&mut found);
         self.check_train(&mut found);
         self.check_sample(&mut found);
@@ -184,6 +192,50 @@ impl RunConfig {
             "model.byt5_embd",
             format!("{} for text vectors of width {}", self.model.byt5_embd, t.d_model),
             "make it `text.d_model`",
+        );
+    }
+
+    fn check_clip(&self, found: &mut Findings) {
+        let t = &self.train;
+        found.share("train.clip_text", t.clip_text);
+        found.share("train.clip_image", t.clip_image);
+        let Some(clip) = &self.clip else {
+            let asked = t.clip_text > 0.0 || t.clip_image > 0.0 || self.weights.clip.is_some();
+            let what = "`train.clip_text`, `train.clip_image` or `weights.clip` without a CLIP";
+            found.unless(!asked, "clip", what.into(), "`clip: ()` is CLIP ViT-H-14");
+            return;
+        };
+        let (text, vision) = (&clip.text, &clip.vision);
+        for (name, value, low, high) in [
+            ("text.context_length", text.context_length, 2, 1 << 12),
+            ("text.vocab_size", text.vocab_size, VOCABULARY, 1 << 20),
+            ("text.width", text.width, 1, 1 << 16),
+            ("text.heads", text.heads, 1, 1 << 10),
+            ("text.layers", text.layers, 1, 1000),
+            ("vision.image_size", vision.image_size, 1, 4096),
+            ("vision.patch_size", vision.patch_size, 1, vision.image_size.max(1)),
+            ("vision.width", vision.width, 1, 1 << 16),
+            ("vision.head_width", vision.head_width, 1, 1 << 16),
+            ("vision.layers", vision.layers, 1, 1000),
+        ] {
+            found.within(&format!("clip.{name}"), value, low, high);
+        }
+        for (name, width, unit) in [
+            ("text.heads", text.width, text.heads),
+            ("vision.head_width", vision.width, vision.head_width),
+        ] {
+            let what = format!("{unit} does not divide a width of {width}");
+            found.unless(width % unit.max(1) == 0, &format!("clip.{name}"), what, "a divisor");
+        }
+        found.positive("clip.text.mlp_ratio", text.mlp_ratio);
+        found.positive("clip.vision.mlp_ratio", vision.mlp_ratio);
+        let width = self.model.clip_embd;
+        let what = format!("{width} for CLIP vectors of width {}", clip.embed_dim);
+        found.unless(
+            clip.embed_dim == width && width > 0,
+            "model.clip_embd",
+            what,
+            "make it `clip.embed_dim`",
         );
     }
 

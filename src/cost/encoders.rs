@@ -1,7 +1,10 @@
-//! The tokenizer and the text encoder, counted as `tokens` builds them.
+//! The tokenizer, the text encoder and CLIP, counted as `tokens` builds them.
 
 use super::Cost;
-use super::layers::{conv, conv_transpose, layer_norm, linear, product, remember, weights};
+use super::layers::{
+    attention, conv, conv_transpose, layer_norm, linear, product, remember, weights,
+};
+use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 
@@ -98,4 +101,51 @@ pub fn text(config: &TextConfig, s: i64) -> Cost {
         + weights(config.relative_attention_num_buckets * num_heads)
         + layer * num_layers
         + norm
+}
+
+/// CLIP for one caption and one picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Towers {
+    pub text: Cost,
+    pub vision: Cost,
+}
+
+/// Count both towers; the sharpness that they share is the text's.
+pub fn clip(config: &ClipConfig) -> Towers {
+    Towers {
+        text: text_tower(&config.text, config.embed_dim) + weights(1),
+        vision: vision_tower(&config.vision, config.embed_dim),
+    }
+}
+
+fn text_tower(config: &ClipTextConfig, e: i64) -> Cost {
+    let ClipTextConfig { context_length: s, vocab_size, width: c, heads, layers, .. } = *config;
+    weights(vocab_size * c)
+        + weights(s * c)
+        + clip_layer(c, heads, config.mlp_ratio, s) * layers
+        + weights(2 * c)
+        + product(c, e, 1)
+}
+
+fn vision_tower(config: &ClipVisionConfig, e: i64) -> Cost {
+    let ClipVisionConfig { image_size, patch_size: p, width: c, head_width, layers, .. } = *config;
+    let patches = (image_size / p) * (image_size / p);
+    product(3 * p * p, c, patches)
+        + weights(c)
+        + weights((patches + 1) * c)
+        + weights(2 * c)
+        + clip_layer(c, c / head_width, config.mlp_ratio, patches + 1) * layers
+        + weights(2 * c)
+        + product(c, e, 1)
+}
+
+/// Attention and feed-forward at `s` places, with two norms.
+fn clip_layer(c: i64, heads: i64, mlp_ratio: f64, s: i64) -> Cost {
+    let hidden = (c as f64 * mlp_ratio) as i64;
+    weights(4 * c)
+        + linear(c, 3 * c, s)
+        + attention(c, heads, s, s)
+        + linear(c, c, s)
+        + linear(c, hidden, s)
+        + linear(hidden, c, s)
 }

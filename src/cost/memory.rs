@@ -13,7 +13,7 @@ pub struct Memory {
     pub moments: i64,
     /// The moving average of the weights.
     pub average: i64,
-    /// Weights of frozen networks, f32.
+    /// Weights of frozen networks, f32 or bf16.
     pub encoders: i64,
     /// Trained weights once more in bf16, under autocast.
     pub copies: i64,
@@ -31,7 +31,7 @@ const LOST: f64 = 0.04;
 impl Memory {
     /// For micro batches of this size.
     pub fn new(work: &Work, micro: i64) -> Self {
-        let (trained, frozen) = (work.trained(), work.frozen());
+        let (trained, frozen, full) = (work.trained(), work.frozen(), work.frozen_full());
         let bf16 = work.precision.bf16;
         let averaged = work.phase == crate::checkpoint::Phase::Denoiser;
         let copy = if bf16 { 2 } else { 0 };
@@ -40,10 +40,10 @@ impl Memory {
             gradients: 4 * trained,
             moments: 8 * trained,
             average: if averaged { 4 * trained } else { 0 },
-            encoders: 4 * frozen,
+            encoders: 4 * full + 2 * (frozen - full),
             copies: copy * trained,
             activations: work.kept * micro,
-            passing: (work.loss * micro).max(copy * frozen).max(work.widest * micro),
+            passing: (work.loss * micro).max(copy * full).max(work.widest * micro),
         }
     }
 

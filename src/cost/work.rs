@@ -1,7 +1,7 @@
 //! One stage of a run: which networks take part, which of them are trained, and what they do for one picture.
 
 use super::denoiser::{Denoiser, denoiser};
-use super::encoders::{Tokenizer, text, tokenizer};
+use super::encoders::{Tokenizer, clip, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::recipe::Precision;
@@ -17,8 +17,10 @@ pub struct Part {
     pub params: i64,
     /// Moved by this stage; else its weights are only read.
     pub trained: bool,
-    /// Operations of one picture's forward pass.
+    /// Operations of one picture's forward pass; where only a share of the batches needs it, that share of them.
     pub flops: i64,
+    /// Weights lie in memory in bf16, not in f32.
+    pub bf16: bool,
 }
 
 /// A stage, for one picture.
@@ -52,6 +54,12 @@ impl Work {
         self.params(false)
     }
 
+    /// Frozen weights that lie in memory in f32.
+    pub fn frozen_full(&self) -> i64 {
+        let full = self.parts.iter().filter(|part| !part.trained && !part.bf16);
+        full.map(|part| part.params).sum()
+    }
+
     pub fn forward(&self) -> i64 {
         self.parts.iter().map(|part| part.flops).sum()
     }
@@ -82,7 +90,23 @@ pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
 }
 
 fn part(name: &str, params: i64, flops: i64, trained: bool) -> Part {
-    Part { name: name.into(), params, trained, flops }
+    Part { name: name.into(), params, trained, flops, bf16: false }
+}
+
+/// CLIP's towers, the text's and the picture's, each used in its share of the batches; none where there is no CLIP.
+fn towers(config: &RunConfig) -> Vec<Part> {
+    let used = |flops: i64, share: f64| (flops as f64 * share) as i64;
+    let (recipe, Some(sizes)) = (&config.train, &config.clip) else { return Vec::new() };
+    let all = clip(sizes);
+    [
+        ("CLIP, captions", all.text, recipe.clip_text),
+        ("CLIP, pictures", all.vision, recipe.clip_image),
+    ]
+    .map(|(name, tower, share)| Part {
+        bf16: sizes.bf16,
+        ..part(name, tower.params, used(tower.flops, share), false)
+    })
+    .into()
 }
 
 fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
@@ -90,10 +114,13 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     let waiting = denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
     Work {
         phase: Phase::Tokenizer,
-        parts: vec![
+        parts: [
             part("tokenizer", all.params, all.flops, true),
             part("networks of later stages", waiting.params, 0, false),
-        ],
+        ]
+        .into_iter()
+        .chain(towers(config).into_iter().map(|tower| Part { flops: 0, ..tower }))
+        .collect(),
         precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
         recomputed: 0,
         outside: 0,
@@ -122,6 +149,7 @@ fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
             true,
         ),
     ];
+    parts.splice(2..2, towers(config));
     for (i, level) in levels.iter().enumerate() {
         let all = level.total();
         parts.push(part(&format!("denoiser: level {i}"), all.params, all.flops, true));

@@ -5,7 +5,6 @@ use super::model::{Bench, Origin, shipped_models};
 use super::view::View;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Fault, Result};
-use crate::networks::FILES;
 use rand::SeedableRng;
 use std::cell::RefCell;
 use std::path::Path;
@@ -144,14 +143,13 @@ fn runs_now(field: &str) -> bool {
 
 /// The part of the settings that decides what weights fit.
 fn shape(config: &RunConfig) -> impl PartialEq + '_ {
-    (&config.tokenizer.model, &config.text, &config.model)
+    (&config.tokenizer.model, &config.text, &config.clip, &config.model)
 }
 
 /// `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.
 fn parameters(bench: &Bench) -> String {
-    let counts = bench.nets().parameters().map(|n| n as f64 / 1e6);
-    let part = |(name, n): (&str, f64)| format!("{name} {n:.2} M");
-    FILES.into_iter().zip(counts).map(part).collect::<Vec<_>>().join(", ") + " parameters"
+    let part = |(name, n): (&str, i64)| format!("{name} {:.2} M", n as f64 / 1e6);
+    bench.nets().parameters().into_iter().map(part).collect::<Vec<_>>().join(", ") + " parameters"
 }
 
 fn one_line(text: &str) -> String {

@@ -74,6 +74,10 @@ pub struct ClipConfig {
     pub embed_dim: i64,
     pub text: ClipTextConfig,
     pub vision: ClipVisionConfig,
+    /// Weights lie in memory in 16 bits, and both towers compute so; else f32.
+    pub bf16: bool,
+    /// Widen the filter that shrinks pictures, as newer versions of torchvision do.
+    pub antialias: bool,
 }
 
 impl Default for ClipConfig {
@@ -82,6 +86,8 @@ impl Default for ClipConfig {
             embed_dim: 1024,
             text: ClipTextConfig::default(),
             vision: ClipVisionConfig::default(),
+            bf16: false,
+            antialias: true,
         }
     }
 }

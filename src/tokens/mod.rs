@@ -1,5 +1,7 @@
 //! Pictures and words into numbers, and back.
 
+pub mod clip;
 pub mod codebook;
+pub mod pieces;
 pub mod text;
 pub mod vqgan;

@@ -87,7 +87,9 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let before = RunConfig::read(&checkpoint.join("config.ron"))?;
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
-        Phase::Denoiser => &["data.", "tokenizer.model", "seed", "weights.", "text.", "model."],
+        Phase::Denoiser => {
+            &["data.", "tokenizer.model", "seed", "weights.", "text.", "clip", "model."]
+        }
     };
     // how the stream is read, not what is in it
     let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));

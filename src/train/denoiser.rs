@@ -2,7 +2,7 @@
 //!
 //! Letters: B pictures of a step, N of the data set, h x w tokens, L bytes of text, K codes.
 
-use super::draws::{Draws, Noised, corrupt};
+use super::draws::{Draws, Noised, Told, corrupt};
 use super::feed::{Batch, Feed, Rows};
 use super::gallery::{Gallery, gallery};
 use super::stage::{Stage, State, close, part};
@@ -74,7 +74,8 @@ impl Trainer {
     /// Errors: the data's; libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
         let (start, Split { micro, passes, .. }) = (Instant::now(), self.split);
-        let batch = self.feed.batch(nets, self.rows, self.look_due())?;
+        let pictures = self.look_due() || Told::new(&self.recipe, self.at()).clip_image;
+        let batch = self.feed.batch(nets, self.rows, pictures)?;
         let wait = start.elapsed().as_secs_f64();
         self.seen = Some(batch.rows(0, self.recipe.log.samples.min(self.rows.count)));
         let draws = self.draws(nets, &batch);
@@ -111,11 +112,16 @@ impl Trainer {
         every > 0 && (self.progress.step + 1).is_multiple_of(every)
     }
 
+    /// Seed and step, from which the coming step's draws follow.
+    fn at(&self) -> (u64, u64) {
+        (self.seed ^ STREAM, self.progress.step)
+    }
+
     /// This rank's rows of what the step draws.
     fn draws(&self, nets: &Networks, batch: &Batch) -> Draws {
         let (_, h, w) = batch.tokens.size3().expect("tokens are (b, h, w)");
-        let at = (self.seed ^ STREAM, self.progress.step);
-        let all = Draws::new(&self.recipe, at, (h, w), nets.config.model.num_labels, nets.device);
+        let codes = nets.config.model.num_labels;
+        let all = Draws::new(&self.recipe, self.at(), (h, w), codes, nets.device);
         all.rows(self.rows.first, self.rows.count)
     }
 
@@ -129,13 +135,13 @@ impl Trainer {
     ) -> Result<Tensor> {
         seed_step(self.seed ^ DROPOUT, (self.progress.step << 32) + draws.first as u64);
         let _autocast = Autocast::bf16(self.recipe.precision.bf16, nets.device)?;
-        let cond = self.cond(nets, batch, draws);
+        let cond = with_clip(nets, batch, draws.told, self.text(nets, batch, draws))?;
         let logits = nets.denoiser.forward(&noised.tokens, &noised.t, &cond, true);
         Ok(logits.to_kind(Kind::Float))
     }
 
     /// The captions of a batch, some replaced by the empty text.
-    fn cond(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
+    fn text(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
         let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device);
         if let Some(text) = &batch.text {
             let null = tch::no_grad(|| nets.text.read(&empty)); // (1, L, D)
@@ -208,6 +214,28 @@ impl Stage for Trainer {
     fn gallery(&self, nets: &Networks) -> Option<Gallery> {
         self.seen.as_ref().map(|batch| gallery(nets, batch, self.seed))
     }
+}
+
+/// The conditions with the CLIP vectors that this batch is told, where there is a CLIP: a caption that is not told is the
+/// empty text, a picture that is not told is none.
+///
+/// Errors: pictures that shards do not hold.
+fn with_clip(nets: &Networks, batch: &Batch, told: Told, cond: Cond) -> Result<Cond> {
+    let Some(clip) = &nets.clip else { return Ok(cond) };
+    let text = match told.clip_text {
+        true => clip.texts(&batch.captions),
+        false => clip.empty(batch.captions.len() as i64),
+    };
+    let clip_image = match (told.clip_image, &batch.images) {
+        (false, _) => Vec::new(),
+        (true, Some(images)) => vec![clip.images(images)?],
+        (true, None) => {
+            let what = "shards of tokens without pictures, from which CLIP vectors are to be made";
+            let hint = "`train.clip_image: 0`, or the shards with the pictures themselves";
+            return Err(Error::data(what, "`train.clip_image`", hint));
+        }
+    };
+    Ok(Cond { clip: Some(text), clip_image, ..cond })
 }
 
 /// Loss (without smoothing or weights, over noised tokens only) and accuracy at one noise ratio.

@@ -4,8 +4,10 @@
 
 use crate::device::seed_step;
 use crate::noise::{add_noise, draw_mask, random_tokens, uniform};
-use crate::recipe::{NoiseRatio, TrainConfig};
-use tch::{Device, Tensor};
+use crate::recipe::{DropBy, NoiseRatio, TrainConfig};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
 
 /// A batch of tokens under noise.
 pub struct Noised {
@@ -32,10 +34,41 @@ pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
     }
 }
 
+/// What a whole global batch is told about its pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its captions, where captions are dropped by batch.
+    pub captions: bool,
+    /// Their CLIP vectors.
+    pub clip_text: bool,
+    /// The pictures' CLIP vectors.
+    pub clip_image: bool,
+}
+
+impl Told {
+    /// Of step `step`, with a generator of its own: nothing else that is drawn changes.
+    ///
+    /// Source:  dome272/Paella src_distributed/train.py: 95 %, 10 % and 10 % of the batches.
+    pub fn new(recipe: &TrainConfig, (seed, step): (u64, u64)) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = ChaCha8Rng::from_seed(key);
+        rng.set_stream(step);
+        let mut uniform = || rng.next_u32() as f64 / (1u64 << 32) as f64; // in [0, 1)
+        let [drop, text, image] = [(); 3].map(|()| uniform());
+        Self {
+            captions: drop >= recipe.cond_drop,
+            clip_text: text < recipe.clip_text,
+            clip_image: image < recipe.clip_image,
+        }
+    }
+}
+
 /// The draws of one update.
 pub struct Draws {
     /// The row of the global batch that these begin with.
     pub first: usize,
+    pub told: Told,
     t: Tensor,     // (B,) f32
     mask: Tensor,  // (B, h, w) bool
     noise: Tensor, // (B, h, w) i64
@@ -56,11 +89,18 @@ impl Draws {
         let b = recipe.global_batch as i64;
         let size = [b, grid.0, grid.1];
         let t = draw_t(b, recipe.noise_ratio, device);
+        let told = Told::new(recipe, (seed, step));
         Self {
             first: 0,
+            told,
             mask: draw_mask(&uniform(&size, device), &t),
             noise: random_tokens(&size, num_labels, device),
-            drop: uniform(&[b, 1], device).le(recipe.cond_drop),
+            drop: match recipe.drop_by {
+                DropBy::Caption => uniform(&[b, 1], device).le(recipe.cond_drop),
+                DropBy::Batch => {
+                    Tensor::full([b, 1], i64::from(!told.captions), (Kind::Bool, device))
+                }
+            },
             t,
         }
     }
@@ -70,6 +110,7 @@ impl Draws {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
         Self {
             first: self.first + first,
+            told: self.told,
             t: some(&self.t),
             mask: some(&self.mask),
             noise: some(&self.noise),
@@ -84,5 +125,51 @@ impl Draws {
             mask: self.mask.shallow_clone(),
             tokens: add_noise(tokens, &self.noise, &self.mask),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(drop_by: DropBy) -> TrainConfig {
+        TrainConfig {
+            cond_drop: 0.05,
+            drop_by,
+            clip_text: 0.1,
+            clip_image: 0.1,
+            ..TrainConfig::default()
+        }
+    }
+
+    #[test]
+    fn batches_are_told_as_often_as_the_shares_say() {
+        let recipe = recipe(DropBy::Batch);
+        let all: Vec<Told> = (0..10_000).map(|step| Told::new(&recipe, (7, step))).collect();
+        let count = |which: fn(&Told) -> bool| all.iter().filter(|told| which(told)).count() as i64;
+        // 5 sigma of a share of 10 %: 5 x sqrt(10,000 x 0.1 x 0.9) = 150; of 5 %: 109
+        assert!((count(|told| !told.captions) - 500).abs() < 109);
+        assert!((count(|told| told.clip_text) - 1000).abs() < 150);
+        assert!((count(|told| told.clip_image) - 1000).abs() < 150);
+        // apart from each other: 1 % of 10,000, 5 sigma 50
+        assert!((count(|told| told.clip_text && told.clip_image) - 100).abs() < 50);
+        let none = TrainConfig::default();
+        assert!((0..1000).all(|step| {
+            let told = Told::new(&none, (7, step));
+            !told.clip_text && !told.clip_image
+        }));
+    }
+
+    #[test]
+    fn captions_go_together_or_one_by_one() {
+        let drops = |drop_by, step| {
+            let recipe = TrainConfig { global_batch: 64, cond_drop: 0.5, ..recipe(drop_by) };
+            let drop = Draws::new(&recipe, (3, step), (2, 2), 8, Device::Cpu).drop;
+            drop.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[])
+        };
+        let by_batch: Vec<i64> = (0..40).map(|step| drops(DropBy::Batch, step)).collect();
+        assert!(by_batch.iter().all(|n| [0, 64].contains(n)), "{by_batch:?}");
+        assert!(by_batch.contains(&0) && by_batch.contains(&64));
+        assert!((0..4).all(|step| (1..64).contains(&drops(DropBy::Caption, step))));
     }
 }

@@ -20,7 +20,7 @@ pub struct Gallery {
 /// What the denoiser makes of the pictures of a batch, noised anew at ratios spread over 0..=1.
 ///
 /// Rows:    originals, noised, guessed, sampled from the caption, and also from the picture's CLIP vector where the
-///          model takes one.
+///          model has a CLIP.
 /// Source:  dome272/Paella src_distributed/train.py, what it logs every 2,000 steps.
 /// Differs: the guess is the likeliest token, not the code nearest to a sharp mean.
 pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
@@ -36,12 +36,20 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
     let t = Tensor::linspace(1.0 / b as f64, 1.0, b as i64, (Kind::Float, nets.device));
     let noised = corrupt(&batch.tokens, t, nets.config.model.num_labels);
     let logits = nets.denoiser.logits(&noised.tokens, &noised.t, &text);
-    let rows = vec![
+    let mut rows = vec![
         ("original", batch.images.as_ref().map_or_else(|| show(&batch.tokens), pictures)),
         ("noised", show(&noised.tokens)),
         ("guessed", show(&logits.argmax(1, false))),
         ("sampled", sample(&text)),
     ];
+    if let Some(clip) = &nets.clip {
+        let decoded = || nets.decode(&batch.tokens);
+        let images = batch.images.as_ref().map_or_else(decoded, Tensor::shallow_clone);
+        // a picture that CLIP cannot read has no row
+        if let Ok(vectors) = clip.images(&images) {
+            rows.push(("with its picture", sample(&Cond { clip_image: vec![vectors], ..text })));
+        }
+    }
     Gallery { sheet: sheet(&rows, &batch.captions), captions: batch.captions.clone() }
 }
 

@@ -2,7 +2,7 @@
 //! named when one of them fails.
 
 use crate::ranks::{Ranks, child, world};
-use crate::train::{same_weights, smoke};
+use crate::train::{same_weights, small_clip, smoke};
 use paella::checkpoint::SaveConfig;
 use paella::config::{RunConfig, to_ron};
 use paella::dist::{Reducer, World};
@@ -68,6 +68,24 @@ fn two_and_four_ranks_train_as_one_process_does() {
         let apart = (weights(&out(ranks)) - &theta).abs().max().double_value(&[]);
         assert!(apart < 2e-6, "weights of {ranks} ranks: {apart:e}");
     }
+}
+
+#[test]
+fn two_ranks_are_given_the_same_clip_vectors_as_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), |config| {
+        shared_tokenizer(config);
+        small_clip(config);
+    });
+    let out = |ranks: usize| folder.path().join(format!("ranks-{ranks}"));
+    for ranks in [1, 2] {
+        Ranks::train(ranks, &config, &out(ranks), &[]).succeed();
+    }
+    let pairs = numbers(&out(1), "loss").into_iter().zip(numbers(&out(2), "loss"));
+    let apart = pairs.map(|(a, b)| (a - b).abs() / a.abs().max(1.0)).fold(0.0, f64::max);
+    assert!(apart < 2e-6, "loss: {apart:e}");
+    let apart = (weights(&out(2)) - weights(&out(1))).abs().max().double_value(&[]);
+    assert!(apart < 2e-6, "weights: {apart:e}");
 }
 
 #[test]

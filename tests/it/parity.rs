@@ -86,6 +86,9 @@ fn json_case(path: &Path) -> Option<Outcome> {
     if value["batches"].is_array() && value["source"].as_str().is_some_and(|s| s.contains("ByT5")) {
         return Some(text::byte_tokenizer(&value));
     }
+    if value["sot"].is_u64() {
+        return Some(clip::pieces(&value));
+    }
     if value["filters"].is_array() && value["records"].is_array() {
         return Some(laion::filter(&value));
     }

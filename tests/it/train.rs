@@ -1,7 +1,9 @@
 //! Training: it learns, and a run that was stopped goes on exactly.
 
 use paella::config::RunConfig;
+use paella::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use paella::networks::Networks;
+use paella::recipe::DropBy;
 use paella::train::{self, Options, Resume};
 use paella::weights;
 use std::path::Path;
@@ -24,6 +26,25 @@ pub fn smoke(tokenizer: u64, denoiser: u64) -> RunConfig {
     config.train.steps = denoiser;
     config.device = "cpu".parse().unwrap();
     config
+}
+
+/// Add a CLIP of a few weights, given often enough that ten steps see every case.
+pub fn small_clip(config: &mut RunConfig) {
+    config.clip = Some(ClipConfig {
+        embed_dim: 8,
+        text: ClipTextConfig { width: 8, heads: 2, layers: 1, ..ClipTextConfig::default() },
+        vision: ClipVisionConfig {
+            image_size: 28,
+            width: 16,
+            head_width: 8,
+            layers: 1,
+            ..ClipVisionConfig::default()
+        },
+        ..ClipConfig::default()
+    });
+    (config.model.clip_embd, config.model.clip_seq_len) = (8, 2);
+    let train = &mut config.train;
+    (train.clip_text, train.clip_image, train.drop_by) = (0.5, 0.3, DropBy::Batch);
 }
 
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
@@ -92,6 +113,53 @@ fn a_changed_config_or_an_occupied_folder_is_refused() {
     assert!(go(&smoke(2, 2), Resume::No).contains("--resume"));
     let other = RunConfig { seed: 9, ..smoke(2, 2) };
     assert!(go(&other, Resume::Auto).contains("`seed` was 1, is 9"));
+}
+
+#[test]
+fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
+    let _turn = alone();
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [whole, parts, deaf] = [0, 1, 2].map(|i| folders[i].path());
+    let mut config = smoke(2, 12);
+    small_clip(&mut config);
+    (config.train.global_batch, config.train.micro_batch) = (8, Some(4));
+    config.train.optim.warmup = 0;
+    config.train.log.samples_every = 6;
+    let losses = run(&config, whole, None);
+    run(&config, parts, Some(7));
+    run(&config, parts, None);
+    same_weights(whole, parts);
+    // without vectors the mapper of pictures' vectors stays as it was drawn
+    let with = |name: &str, folder: &Path| {
+        let read = weights::read(&folder.join("model/denoiser.safetensors")).unwrap();
+        read[name].shallow_clone()
+    };
+    let mut silent = config.clone();
+    (silent.train.clip_text, silent.train.clip_image) = (0.0, 0.0);
+    assert_ne!(run(&silent, deaf, None), losses);
+    let fresh = Networks::new(&silent, Device::Cpu).unwrap();
+    let name = "clip_image_mapper.weight";
+    let drawn = fresh.denoiser_vars.variables()[name].to_kind(tch::Kind::Half);
+    assert_eq!(with(name, deaf), drawn);
+    assert_ne!(with(name, whole), drawn);
+    // the model folder brings its CLIP along, and captions are given by both encoders
+    let model = Networks::load(&whole.join("model"), Device::Cpu).unwrap();
+    let cond = model.cond(&["a fox".into(), "pizza".into()]);
+    assert_eq!(cond.clip.unwrap().size(), [2, 8]);
+    assert!(model.parameters().iter().any(|(name, n)| *name == "clip" && *n > 395_264));
+}
+
+#[test]
+fn clip_shares_ask_for_a_clip_that_fits() {
+    let mut config = smoke(1, 1);
+    config.train.clip_image = 0.1;
+    assert!(config.check().iter().any(|(field, ..)| field == "clip"));
+    small_clip(&mut config);
+    assert_eq!(config.check(), []);
+    config.model.clip_embd = 0;
+    assert!(config.check().iter().any(|(field, ..)| field == "model.clip_embd"));
+    config.clip.as_mut().unwrap().text.heads = 3;
+    assert!(config.check().iter().any(|(field, ..)| field == "clip.text.heads"));
 }
 
 #[test]

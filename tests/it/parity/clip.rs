@@ -1,12 +1,13 @@
 //! CLIP: each tower by itself or both together, and what is done to pictures before.
 
-use super::int;
+use super::{int, ints};
 use crate::fixture::{Fixture, Outcome};
 use paella::model::clip::{
     Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, logit_scale,
 };
 use paella::model::init::Place;
 use paella::model::preprocess::ClipPixels;
+use paella::tokens::pieces;
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
@@ -51,8 +52,8 @@ fn towers_of(fixture: &Fixture, vars: &nn::VarStore) -> (Option<ClipText>, Optio
     let embed_dim = int(&init["embed_dim"]);
     let place = Place::skeleton(vars);
     if let (Some(text), Some(vision)) = (text, vision) {
-        let config =
-            ClipConfig { embed_dim, text: text_config(text), vision: vision_config(vision) };
+        let (text, vision) = (text_config(text), vision_config(vision));
+        let config = ClipConfig { embed_dim, text, vision, ..ClipConfig::default() };
         let clip = Clip::new(&place, &config);
         return (Some(clip.text), Some(clip.vision));
     }
@@ -108,6 +109,24 @@ pub fn preprocess(fixture: &Fixture) -> Outcome {
             outcome.faults.push(format!("`{name}` is {:?}", got.size()));
         }
         fixture.check(&mut outcome, &name, &got);
+    }
+    outcome
+}
+
+/// Texts that need ftfy are part of it.
+pub fn pieces(value: &Value) -> Outcome {
+    let mut outcome = Outcome::default();
+    let length = int(&value["context_length"]);
+    let cases = ["strings", "special"].iter().flat_map(|key| value[*key].as_array().unwrap());
+    for case in cases {
+        let text = case["text"].as_str().unwrap().to_string();
+        let mut expected = ints(&case["ids"]);
+        expected.resize(length as usize, 0);
+        let ids = pieces::batch(std::slice::from_ref(&text), length, Device::Cpu);
+        if Vec::<i64>::try_from(ids.view(-1)).unwrap() != expected {
+            outcome.faults.push(format!("{text:?}: got {ids:?}"));
+        }
+        outcome.compared.push(text);
     }
     outcome
 }

@@ -1,0 +1,120 @@
+//! The frozen CLIP of a model: captions and pictures as vectors that point the same way.
+//!
+//! Letters: B texts or pictures, e width of a vector.
+
+use super::pieces;
+use crate::error::Result;
+use crate::model::clip::{Clip, ClipConfig};
+use crate::model::init::Place;
+use crate::model::preprocess::ClipPixels;
+use crate::weights::{self, Named};
+use std::cell::OnceCell;
+use tch::{Device, Kind, Tensor, nn};
+
+/// Both towers, their weights and what they expect of a picture. Nothing here has a gradient.
+#[derive(Debug)]
+pub struct ClipEncoder {
+    config: ClipConfig,
+    clip: Clip,
+    pixels: ClipPixels,
+    vars: nn::VarStore,
+    /// The vector of the empty text (1, e) f32, once it was asked for.
+    empty: OnceCell<Tensor>,
+}
+
+impl ClipEncoder {
+    /// With `skeleton`, memory is left for weights that are read next.
+    pub fn new(config: &ClipConfig, device: Device, skeleton: bool) -> Self {
+        let mut vars = nn::VarStore::new(device);
+        let place = if skeleton { Place::skeleton(&vars) } else { Place::root(&vars) };
+        let clip = Clip::new(&place, config);
+        vars.freeze();
+        if config.bf16 {
+            vars.bfloat16();
+        }
+        let (size, antialias) = (config.vision.image_size, config.antialias);
+        let pixels = ClipPixels { size, antialias, ..ClipPixels::default() };
+        Self { config: config.clone(), clip, pixels, vars, empty: OnceCell::new() }
+    }
+
+    pub fn vars(&self) -> &nn::VarStore {
+        &self.vars
+    }
+
+    /// Take these weights, named as open_clip names them.
+    ///
+    /// Errors: names or shapes that are not of this network.
+    pub fn fill(&mut self, tensors: &Named, place: &str) -> Result<()> {
+        self.empty = OnceCell::new();
+        weights::fill(&self.vars, tensors, &["attn_mask"], place)
+    }
+
+    /// texts -> (B, e) f32.
+    pub fn texts(&self, texts: &[String]) -> Tensor {
+        let _no_grad = tch::no_grad_guard();
+        let s = self.config.text.context_length;
+        let ids = pieces::batch(texts, s, self.vars.device());
+        self.clip.text.encode(&ids).to_kind(Kind::Float)
+    }
+
+    /// The empty text `count` times (count, e) f32.
+    pub fn empty(&self, count: i64) -> Tensor {
+        let vector = self.empty.get_or_init(|| self.texts(&[String::new()]));
+        vector.expand([count, -1], false)
+    }
+
+    /// images (B, 3, S, S) f32 in 0..=1, on any device -> (B, e) f32.
+    ///
+    /// Errors: not three channels.
+    pub fn images(&self, images: &Tensor) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let kind = if self.config.bf16 { Kind::BFloat16 } else { Kind::Float };
+        let pixels = self.pixels.prepare(&images.to_device(self.vars.device()))?;
+        Ok(self.clip.vision.encode(&pixels.to_kind(kind)).to_kind(Kind::Float))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clip::{ClipTextConfig, ClipVisionConfig};
+
+    fn small(bf16: bool) -> ClipConfig {
+        ClipConfig {
+            embed_dim: 8,
+            text: ClipTextConfig { width: 8, heads: 2, layers: 1, ..ClipTextConfig::default() },
+            vision: ClipVisionConfig {
+                image_size: 28,
+                width: 16,
+                head_width: 8,
+                layers: 1,
+                ..ClipVisionConfig::default()
+            },
+            bf16,
+            ..ClipConfig::default()
+        }
+    }
+
+    #[test]
+    fn vectors_are_f32_without_a_gradient_and_almost_the_same_in_16_bits() {
+        let full = ClipEncoder::new(&small(false), Device::Cpu, false);
+        let mut half = ClipEncoder::new(&small(true), Device::Cpu, true);
+        half.fill(&weights::named(full.vars(), false), "the full one").expect("the same names");
+        let kinds = half.vars().variables().into_values().map(|xs| xs.kind());
+        assert!(kinds.into_iter().all(|kind| kind == Kind::BFloat16));
+        let images = Tensor::ones([2, 3, 40, 40], (Kind::Float, Device::Cpu)) * 0.3;
+        let texts = ["a fox".to_string(), String::new()];
+        let all = |clip: &ClipEncoder| {
+            [clip.texts(&texts), clip.empty(3), clip.images(&images).expect("three channels")]
+        };
+        for (a, b) in all(&full).into_iter().zip(all(&half)) {
+            assert_eq!((a.kind(), a.requires_grad(), &a.size()), (Kind::Float, false, &b.size()));
+            assert!(
+                (&a - b).abs().max().double_value(&[]) < 0.05 * a.abs().max().double_value(&[])
+            );
+        }
+        // the empty text is the empty text
+        let apart = full.texts(&texts).get(1) - full.empty(1).get(0);
+        assert!(apart.abs().max().double_value(&[]) < 1e-6);
+    }
+}

@@ -1,0 +1,95 @@
+//! Words as CLIP reads them: pieces of words out of a table of 49,408, after a cleaning of the text.
+//!
+//! Letters: B texts, S pieces of the longest one.
+
+use instant_clip_tokenizer::Tokenizer;
+use std::sync::LazyLock;
+use tch::{Device, Tensor};
+use unicode_normalization::UnicodeNormalization;
+
+/// Entries of the table, the marks for start and end of a text included.
+pub const VOCABULARY: i64 = 49_408;
+
+/// Stands behind the end of a text.
+const PAD: i64 = 0;
+
+/// texts -> pieces (B, S) i64: start mark, pieces, end mark, filled up with 0. Texts that are too long are cut, their end
+/// mark kept.
+///
+/// Source:  mlfoundations/open_clip `SimpleTokenizer`.
+/// Differs: where UTF-8 was once read as another encoding (`cafÃ©`), ftfy mends the text; here it stays as it is.
+pub fn batch(texts: &[String], s: i64, device: Device) -> Tensor {
+    let rows: Vec<i64> = texts.iter().flat_map(|text| row(text, s as usize)).collect();
+    Tensor::from_slice(&rows).view([texts.len() as i64, s]).to_device(device)
+}
+
+/// `s` numbers, at least 2.
+fn row(text: &str, s: usize) -> Vec<i64> {
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
+    let mut pieces = vec![TOKENIZER.start_of_text()];
+    TOKENIZER.encode(&clean(text), &mut pieces);
+    pieces.truncate(s - 1);
+    pieces.push(TOKENIZER.end_of_text());
+    let mut row: Vec<i64> = pieces.into_iter().map(|piece| i64::from(piece.to_u16())).collect();
+    row.resize(s, PAD);
+    row
+}
+
+/// Characters mended, HTML's entities resolved twice, every run of white space one space. The tokenizer itself turns
+/// capitals into small letters.
+fn clean(text: &str) -> String {
+    let mended = mend(text);
+    let once = htmlize::unescape(mended.as_str());
+    let twice = htmlize::unescape(once.as_ref());
+    twice.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What ftfy does to a text that was decoded rightly: straight quotes, narrow letters, no ligatures, composed accents.
+fn mend(text: &str) -> String {
+    text.chars().filter(|c| !is_control(*c)).flat_map(plain).nfc().collect()
+}
+
+/// Characters that ftfy takes out.
+fn is_control(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}')
+        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}')
+}
+
+/// A character in its plainest form.
+fn plain(c: char) -> Vec<char> {
+    match c {
+        '\u{2bc}' | '\u{2018}'..='\u{201b}' => vec!['\''],
+        '\u{201c}'..='\u{201f}' => vec!['"'],
+        '\u{149}' => vec!['\'', 'n'],
+        '\u{fb05}' => vec!['\u{17f}', 't'],
+        // ligatures, wide letters, narrow katakana and signs
+        '\u{132}' | '\u{133}' | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}' => compatible(c),
+        '\u{fb00}'..='\u{fb06}' | '\u{ff01}'..='\u{ffef}' | '\u{3000}' => compatible(c),
+        _ => vec![c],
+    }
+}
+
+fn compatible(c: char) -> Vec<char> {
+    std::iter::once(c).nfkc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cleaned() {
+        assert_eq!(
+            clean("  &amp;lt;b&amp;gt;\u{a0}\u{ff21}\u{fb03} \u{201c}e\u{301}\u{201d}\n"),
+            "<b> Affi \"\u{e9}\""
+        );
+        assert_eq!(clean("\u{7}a\u{feff}b"), "ab");
+    }
+
+    #[test]
+    fn a_row_has_its_length_and_ends() {
+        let rows = batch(&["a cat".into(), String::new()], 4, Device::Cpu);
+        let rows = Vec::<Vec<i64>>::try_from(rows).expect("rows");
+        assert_eq!(rows, [[49406, 320, 2368, 49407], [49406, 49407, 0, 0]]);
+    }
+}
