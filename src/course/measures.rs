@@ -160,7 +160,7 @@ pub const MEASURES: &[Measure] = &[
         Ok(byte_tokens(&lab.desk().picture()?.caption).len() as f64)
     }),
     row("parameters", "", Number("million"), "parameters of the model in hand", |lab, _| {
-        Ok(lab.networks(|nets| nets.parameters().iter().sum::<i64>())? as f64 / 1e6)
+        Ok(lab.networks(|nets| nets.parameters().iter().map(|(_, n)| n).sum::<i64>())? as f64 / 1e6)
     }),
     row("fits", "", Yes, "the settings fit together", |lab, _| {
         Ok(yes(lab.settings().check().is_empty()))
