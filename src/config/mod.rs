@@ -14,5 +14,5 @@ mod tests;
 
 pub use edit::{diff, get, minimal_ron, paths, set, to_ron};
 pub use read::{parse, read};
-pub use run::{RunConfig, TokenizerConfig, WeightsConfig};
+pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 pub use spans::Spans;

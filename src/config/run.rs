@@ -6,10 +6,11 @@ use crate::device::DeviceChoice;
 use crate::dist::DistConfig;
 use crate::error::Result;
 use crate::model::clip::ClipConfig;
+use crate::model::prior::{PriorConfig, PriorSampleConfig};
 use crate::model::{Block, PaellaConfig};
 use crate::optim::OptimConfig;
 use crate::plan::SampleConfig;
-use crate::recipe::{EvalConfig, NoiseRatio, TokenizerTrainConfig, TrainConfig};
+use crate::recipe::{EvalConfig, NoiseRatio, PriorTrainConfig, TokenizerTrainConfig, TrainConfig};
 use crate::tokens::pieces::VOCABULARY;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
@@ -33,6 +34,8 @@ pub struct RunConfig {
     pub text: TextConfig,
     /// A frozen CLIP, whose vectors the denoiser is given besides the text's; none: there is no CLIP.
     pub clip: Option<ClipConfig>,
+    /// Makes a picture's CLIP vector of the text's, for sampling; none: sampling goes without.
+    pub prior: Option<PriorStageConfig>,
     pub model: PaellaConfig,
     pub train: TrainConfig,
     pub dist: DistConfig,
@@ -41,7 +44,7 @@ pub struct RunConfig {
 }
 
 /// Weights to start from: `.safetensors` or `torch.save` files with the published names. A tokenizer that is
-/// given is not trained.
+/// given is not trained, nor is a prior.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightsConfig {
@@ -49,6 +52,7 @@ pub struct WeightsConfig {
     pub text: Option<PathBuf>,
     /// Random weights if none, which is of use for measuring speed.
     pub clip: Option<PathBuf>,
+    pub prior: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
 }
 
@@ -64,6 +68,7 @@ impl Default for RunConfig {
             tokenizer: TokenizerConfig::default(),
             text: TextConfig::default(),
             clip: None,
+            prior: None,
             model: PaellaConfig::default(),
             train: TrainConfig::default(),
             dist: DistConfig::default(),
@@ -81,6 +86,15 @@ pub struct TokenizerConfig {
     pub train: TokenizerTrainConfig,
 }
 
+/// The prior: its sizes, how it is trained, and how it is sampled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriorStageConfig {
+    pub model: PriorConfig,
+    pub train: PriorTrainConfig,
+    pub sample: PriorSampleConfig,
+}
+
 /// A fault of a value that is well formed: field, what is wrong, what to do.
 type Finding = (String, String, String);
 
@@ -92,6 +106,16 @@ impl RunConfig {
         super::read(path, Self::check)
     }
 
+    /// The stages, without those whose weights are given.
+    pub fn to_train(&self) -> Vec<Phase> {
+        let given = |phase: &Phase| match phase {
+            Phase::Tokenizer => self.weights.tokenizer.is_some(),
+            Phase::Prior => self.weights.prior.is_some(),
+            Phase::Denoiser => false,
+        };
+        self.stages.iter().copied().filter(|phase| !given(phase)).collect()
+    }
+
     /// Everything that is wrong though well formed. Empty for a config that can run.
     pub fn check(&self) -> Vec<Finding> {
         let mut found = Findings::default();
@@ -99,6 +123,7 @@ impl RunConfig {
         self.check_tokenizer(&mut found);
         self.check_text(&mut found);
         self.check_clip(&mut found);
+        self.check_prior(&mut found);
         self.check_model(&mut found);
         self.check_train(&mut found);
         self.check_sample(&mut found);
@@ -239,6 +264,35 @@ impl RunConfig {
         );
     }
 
+    fn check_prior(&self, found: &mut Findings) {
+        let trained = self.stages.contains(&Phase::Prior);
+        let given = self.weights.prior.is_some();
+        let Some(PriorStageConfig { model, train, sample }) = &self.prior else {
+            let what = "a prior is to be trained or given, but there is none".into();
+            found.unless(!trained && !given, "prior", what, "`prior: ()` is the published one");
+            return;
+        };
+        let what = "a prior that is neither trained nor given".into();
+        found.unless(trained || given, "stages", what, "add Prior, or set `weights.prior`");
+        let width = self.clip.as_ref().map_or(0, |clip| clip.embed_dim);
+        let what = format!("{} for CLIP vectors of width {width}", model.clip_r);
+        found.unless(model.clip_r == width, "prior.model.clip_r", what, "make it `clip.embed_dim`");
+        for (name, value, low, high) in [
+            ("model.c_hidden", model.c_hidden, 1, 1 << 16),
+            ("model.c_r", model.c_r, 4, 1 << 16),
+            ("model.num_blocks", model.num_blocks, 1, 1000),
+            ("train.steps", train.steps as i64, 1, i64::MAX),
+            ("train.batch", train.batch as i64, 1, 1 << 24),
+            ("sample.steps", sample.steps, 1, 1000),
+        ] {
+            found.within(&format!("prior.{name}"), value, low, high);
+        }
+        found.share("prior.train.cond_drop", train.cond_drop);
+        found.share("prior.sample.t_start", sample.t_start);
+        found.share("prior.sample.t_end", sample.t_end);
+        found.optim("prior.train.optim", &train.optim);
+    }
+
     fn check_model(&self, found: &mut Findings) {
         let m = &self.model;
         for (name, value, low, high) in [
@@ -332,7 +386,7 @@ impl RunConfig {
             !self.stages.is_empty() && rising,
             "stages",
             "nothing to train, or not in order".into(),
-            "such as [Tokenizer, Denoiser]",
+            "some of [Tokenizer, Prior, Denoiser], in this order",
         );
     }
 

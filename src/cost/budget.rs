@@ -55,10 +55,19 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
     let stage = work(&config, phase, text_bytes(&config, wish.text_bytes));
     let (gpus, steps, batch) = match phase {
         Phase::Tokenizer => (1, config.tokenizer.train.steps, config.tokenizer.train.batch),
+        Phase::Prior => {
+            let train = config.prior.clone().unwrap_or_default().train;
+            (wish.gpus, train.steps, train.batch)
+        }
         Phase::Denoiser => (wish.gpus, config.train.steps, config.train.global_batch),
     };
     let split = match phase {
         Phase::Tokenizer => Split { rows: batch, micro: batch, passes: 1 },
+        Phase::Prior => {
+            let train = config.prior.clone().unwrap_or_default().train;
+            let rows = train.share(gpus).map_err(|fault| Error::Config(vec![fault]))?;
+            Split { rows, micro: rows, passes: 1 }
+        }
         Phase::Denoiser => config.train.split(gpus).map_err(|fault| Error::Config(vec![fault]))?,
     };
     let memory = Memory::new(&stage, split.micro as i64);
@@ -138,6 +147,7 @@ fn too_large(config: &RunConfig, phase: Phase, wish: &Wish, memory: &Memory) -> 
     let ways = match phase {
         Phase::Denoiser => ways_out(config, wish),
         Phase::Tokenizer => tokenizer_batch(config, wish).into_iter().collect(),
+        Phase::Prior => Vec::new(),
     };
     let hint = match ways.is_empty() {
         false => ways.join("; or "),
