@@ -1,5 +1,6 @@
 //! Configs as RON: read with every fault listed, print, compare, set one field.
 
+mod check;
 mod edit;
 mod explain;
 mod lex;
