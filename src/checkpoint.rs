@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     Tokenizer,
+    /// CLIP's picture vector from its text vector; needs no tokenizer.
+    Prior,
     Denoiser,
 }
 
@@ -44,6 +46,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tokenizer => "tokenizer",
+            Self::Prior => "prior",
             Self::Denoiser => "denoiser",
         })
     }

@@ -19,7 +19,7 @@
 //! | [`plan`], [`sample`] | the table of passes, and the dozen lines that follow it | tokens |
 //! | [`recipe`], [`config`] | every number of a run, read from RON with all faults at once | `RunConfig` |
 //! | [`cost`] | parameters, work, memory, traffic and time of a run, before it is started | `Budget` |
-//! | [`networks`] | the three networks as one model folder | encode, decode, cond |
+//! | [`networks`] | the three networks, CLIP and prior as one model folder | encode, decode, cond |
 //! | [`precompute`] | tokens and text vectors of a stream, made before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and for looking on | tokens |
 //! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |

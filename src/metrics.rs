@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 /// One row of a training log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What is trained: `tokenizer` or `denoiser`.
+    /// What is trained: `tokenizer`, `prior` or `denoiser`.
     pub phase: String,
     /// Updates done so far.
     pub step: u64,
     /// Updates in all.
     pub steps: u64,
-    /// The loss of this step: nats per token, or for the tokenizer squared error and codebook terms.
+    /// The loss of this step: nats per token, for the tokenizer squared error and codebook terms, for the
+    /// prior weighted squared error.
     pub loss: f64,
-    /// Denoiser: share of tokens guessed right. Tokenizer: share of the codes in use.
+    /// Denoiser: share of tokens guessed right. Tokenizer: share of the codes in use. Prior: 0.
     pub accuracy: f64,
     /// Total 2-norm of the gradients before clipping.
     pub grad_norm: f64,

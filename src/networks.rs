@@ -1,4 +1,4 @@
-//! The three networks of a model, and its CLIP if it has one, as one thing that can be made, loaded, saved and asked.
+//! The three networks of a model, and CLIP and prior if it has them, as one thing that can be made, loaded, saved and asked.
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
@@ -6,6 +6,7 @@ use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::init::Place;
+use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
 use crate::model::{Cond, Paella};
 use crate::recipe::Precision;
 use crate::tokens::clip::ClipEncoder;
@@ -26,12 +27,30 @@ pub struct Networks {
     pub denoiser: Paella,
     /// Where the config has one.
     pub clip: Option<ClipEncoder>,
+    /// Where the config has one.
+    pub prior: Option<PriorNet>,
     pub tokenizer_vars: nn::VarStore,
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
 }
 
-/// The file a model folder holds for each network; beside them lies `config.ron`, and `clip` where there is one.
+/// The prior with its variables.
+#[derive(Debug)]
+pub struct PriorNet {
+    pub model: PriorModel,
+    pub vars: nn::VarStore,
+}
+
+impl PriorNet {
+    /// With `skeleton`, memory is left for weights that are read next.
+    fn new(config: &PriorConfig, device: Device, skeleton: bool) -> Self {
+        let vars = nn::VarStore::new(device);
+        let place = if skeleton { Place::skeleton(&vars) } else { Place::root(&vars) };
+        Self { model: PriorModel::new(&place, config), vars }
+    }
+}
+
+/// The file a model folder holds for each network; beside them lies `config.ron`, and `clip` and `prior` where there are.
 pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
 
 impl Networks {
@@ -54,6 +73,9 @@ impl Networks {
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
             clip.fill(&weights::read(path)?, &path.display().to_string())?;
+        }
+        if let (Some(path), Some(prior)) = (&config.weights.prior, &nets.prior) {
+            weights::fill(&prior.vars, &weights::read(path)?, &[], &path.display().to_string())?;
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -95,13 +117,16 @@ impl Networks {
             let path = folder.join("clip.safetensors");
             clip.fill(&weights::read(&path)?, &path.display().to_string())?;
         }
+        if let Some(prior) = &self.prior {
+            let path = folder.join("prior.safetensors");
+            weights::fill(&prior.vars, &weights::read(&path)?, &[], &path.display().to_string())?;
+        }
         Ok(())
     }
 
     /// Write a model folder; `half` stores 16 bits a weight. Each file is whole or not there.
     pub fn save(&self, folder: &Path, half: bool) -> Result<()> {
-        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
-        for (name, vars) in FILES.into_iter().zip(self.vars()).chain(clip) {
+        for (name, vars) in self.all_vars() {
             weights::write(
                 &folder.join(format!("{name}.safetensors")),
                 &weights::named(vars, half),
@@ -131,6 +156,7 @@ impl Networks {
             text: TextEncoder::new(&q, &config.text),
             denoiser: Paella::new(&r, &config.model),
             clip: config.clip.as_ref().map(|clip| ClipEncoder::new(clip, device, skeleton)),
+            prior: config.prior.as_ref().map(|prior| PriorNet::new(&prior.model, device, skeleton)),
             config: config.clone(),
             device,
             tokenizer_vars,
@@ -144,7 +170,14 @@ impl Networks {
         [&self.tokenizer_vars, &self.text_vars, &self.denoiser_vars]
     }
 
-    /// What training moves, with the prefix that tells the networks apart in a checkpoint.
+    /// The variables of every network there is, by the name of its file.
+    fn all_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
+        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
+        let prior = self.prior.as_ref().map(|prior| ("prior", &prior.vars));
+        FILES.into_iter().zip(self.vars()).chain(clip).chain(prior).collect()
+    }
+
+    /// What the denoiser's training moves, with the prefix that tells the networks apart in a checkpoint.
     pub fn trained_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
         let mut trained = vec![("denoiser", &self.denoiser_vars)];
         if self.config.train.train_text {
@@ -170,8 +203,30 @@ impl Networks {
         self.tokenizer.decode_indices(&tokens.to_device(self.device)).clamp(0.0, 1.0)
     }
 
-    /// B texts -> what the denoiser looks at: (B, L, D), and their CLIP vectors where there is a CLIP.
+    /// B texts -> what a picture is sampled from: their words, and where there is a prior what it makes of them.
     pub fn cond(&self, texts: &[String]) -> Cond {
+        let words = self.words(texts);
+        let clip_image = words.clip.iter().filter_map(|clip| self.imagine(clip)).collect();
+        Cond { clip_image, ..words }
+    }
+
+    /// CLIP vectors of texts (B, e) -> of pictures that might go with them (B, e), where there is a prior. The noise it
+    /// starts from follows from the config's seed alone.
+    fn imagine(&self, texts: &Tensor) -> Option<Tensor> {
+        let (net, config) = (self.prior.as_ref()?, self.config.prior.as_ref()?);
+        let (fresh, null) = (Seeded::new(self.config.seed), texts.zeros_like());
+        let sampler = PriorSampler {
+            model: &net.model,
+            schedule: Schedule::default(),
+            cond: texts,
+            null: &null,
+            fresh: &fresh,
+        };
+        sampler.run(&fresh.normal(texts), &config.sample).pop()
+    }
+
+    /// B texts -> what the denoiser looks at: (B, L, D), and their CLIP vectors where there is a CLIP.
+    pub fn words(&self, texts: &[String]) -> Cond {
         let _no_grad = tch::no_grad_guard();
         let clip = self.clip.as_ref().map(|clip| clip.texts(texts));
         Cond { clip, ..Cond::text(self.text.encode(texts, self.device)) }
@@ -179,22 +234,20 @@ impl Networks {
 
     /// The empty text, `count` times: guidance leads away from it.
     pub fn null(&self, count: usize) -> Cond {
-        self.cond(&vec![String::new(); count])
+        self.words(&vec![String::new(); count])
     }
 
     /// How many weights each network has, by name.
     pub fn parameters(&self) -> Vec<(&'static str, i64)> {
-        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
-        let all = FILES.into_iter().zip(self.vars()).chain(clip);
-        all.map(|(name, vars)| {
+        let count = |(name, vars): (&'static str, &nn::VarStore)| {
             let mut seen = std::collections::HashSet::new();
             let distinct = vars
                 .trainable_variables()
                 .into_iter()
                 .filter(|xs| seen.insert(xs.data_ptr() as usize));
             (name, distinct.map(|xs| xs.numel() as i64).sum())
-        })
-        .collect()
+        };
+        self.all_vars().into_iter().map(count).collect()
     }
 
     /// Tokens of many pictures, a few at a time: (N, 3, S, S) u8 on the CPU -> (N, h, w) i64.

@@ -48,16 +48,48 @@ impl TokenizerTrainConfig {
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
     pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
-        let (batch, ranks) = (self.batch, ranks.max(1));
-        if batch >= ranks && batch.is_multiple_of(ranks) {
-            return Ok(batch / ranks);
-        }
-        let fits = match batch / ranks * ranks {
-            0 => format!("{ranks}"),
-            below => format!("{below} or {}", below + ranks),
-        };
-        let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
-        Err(Fault::new(what, "`tokenizer.train.batch`", format!("`batch` {fits}")))
+        even_share(self.batch, ranks, "`tokenizer.train.batch`")
+    }
+}
+
+/// Pictures of each of `ranks` processes, or which batches come out even.
+fn even_share(batch: usize, ranks: usize, field: &str) -> Result<usize, Fault> {
+    let ranks = ranks.max(1);
+    if batch >= ranks && batch.is_multiple_of(ranks) {
+        return Ok(batch / ranks);
+    }
+    let fits = match batch / ranks * ranks {
+        0 => format!("{ranks}"),
+        below => format!("{below} or {}", below + ranks),
+    };
+    let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
+    Err(Fault::new(what, field, format!("`batch` {fits}")))
+}
+
+/// How the prior is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriorTrainConfig {
+    pub steps: u64,
+    /// Pictures per update over all processes.
+    pub batch: usize,
+    pub optim: OptimConfig,
+    /// Share of the captions whose vector is replaced by zeros, which guidance needs.
+    pub cond_drop: f64,
+}
+
+impl Default for PriorTrainConfig {
+    fn default() -> Self {
+        Self { steps: 300_000, batch: 2048, optim: OptimConfig::default(), cond_drop: 0.05 }
+    }
+}
+
+impl PriorTrainConfig {
+    /// Pictures of each of `ranks` processes.
+    ///
+    /// Errors: it does not come out even; the hint names numbers that do.
+    pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
+        even_share(self.batch, ranks, "`prior.train.batch`")
     }
 }
 

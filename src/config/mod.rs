@@ -1,5 +1,6 @@
 //! Configs as RON: read with every fault listed, print, compare, set one field.
 
+mod check;
 mod edit;
 mod explain;
 mod lex;
@@ -14,5 +15,5 @@ mod tests;
 
 pub use edit::{diff, get, minimal_ron, paths, set, to_ron};
 pub use read::{parse, read};
-pub use run::{RunConfig, TokenizerConfig, WeightsConfig};
+pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 pub use spans::Spans;

@@ -54,11 +54,17 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
     config.train.micro_batch = wish.micro_batch.or(config.train.micro_batch);
     let stage = work(&config, phase, text_bytes(&config, wish.text_bytes));
     let uneven = |fault| Error::Config(vec![fault]);
+    let whole = |rows: usize| Split { rows, micro: rows, passes: 1 };
     let (gpus, tokenizer) = (wish.gpus, &config.tokenizer.train);
     let (steps, batch, split) = match phase {
         Phase::Tokenizer => {
             let rows = tokenizer.share(gpus).map_err(uneven)?;
-            (tokenizer.steps, tokenizer.batch, Split { rows, micro: rows, passes: 1 })
+            (tokenizer.steps, tokenizer.batch, whole(rows))
+        }
+        Phase::Prior => {
+            let train = config.prior.clone().unwrap_or_default().train;
+            let rows = train.share(gpus).map_err(uneven)?;
+            (train.steps, train.batch, whole(rows))
         }
         Phase::Denoiser => {
             let split = config.train.split(gpus).map_err(uneven)?;
@@ -142,6 +148,7 @@ fn too_large(config: &RunConfig, phase: Phase, wish: &Wish, memory: &Memory) -> 
     let ways = match phase {
         Phase::Denoiser => ways_out(config, wish),
         Phase::Tokenizer => tokenizer_batch(config, wish).into_iter().collect(),
+        Phase::Prior => Vec::new(),
     };
     let hint = match ways.is_empty() {
         false => ways.join("; or "),

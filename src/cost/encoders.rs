@@ -1,10 +1,11 @@
-//! The tokenizer, the text encoder and CLIP, counted as `tokens` builds them.
+//! The tokenizer, the text encoder, CLIP and the prior, counted as `tokens` builds them.
 
 use super::Cost;
 use super::layers::{
     attention, conv, conv_transpose, layer_norm, linear, product, remember, weights,
 };
 use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+use crate::model::prior::PriorConfig;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 
@@ -148,4 +149,17 @@ fn clip_layer(c: i64, heads: i64, mlp_ratio: f64, s: i64) -> Cost {
         + linear(c, c, s)
         + linear(c, hidden, s)
         + linear(hidden, c, s)
+}
+
+/// Count the prior for one vector.
+pub fn prior(config: &PriorConfig) -> Cost {
+    let PriorConfig { clip_r: r, c_hidden: c, c_r, num_blocks } = *config;
+    let block = product(c + r + c_r, 4 * c, 1)
+        + weights(8 * c)
+        + layer_norm(4 * c, 1)
+        + remember(0, 4 * c)
+        + product(4 * c, c, 1)
+        + weights(2 * c)
+        + layer_norm(c, 1);
+    linear(r, c, 1) + block * num_blocks + linear(c, r, 1)
 }

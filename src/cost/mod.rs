@@ -17,7 +17,7 @@ mod work;
 
 pub use budget::{Budget, Wish, budget, largest, mfu};
 pub use denoiser::{Denoiser, Level, denoiser};
-pub use encoders::{Tokenizer, Towers, clip, text, tokenizer};
+pub use encoders::{Tokenizer, Towers, clip, prior, text, tokenizer};
 pub use exchange::{BUCKET, Exchange, exchange};
 pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
 pub use memory::{Memory, usable};

@@ -1,9 +1,11 @@
 //! One stage of a run: which networks take part, which of them are trained, and what they do for one picture.
 
+use super::Cost;
 use super::denoiser::{Denoiser, denoiser};
-use super::encoders::{Tokenizer, clip, text, tokenizer};
+use super::encoders::{Tokenizer, clip, prior, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
+use crate::model::clip::ClipConfig;
 use crate::recipe::Precision;
 
 /// Bytes of a caption where the config sets no length. A LAION caption has some 60, but a batch is as long as its
@@ -85,6 +87,7 @@ pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
     let images = tokenizer(&config.tokenizer.model, config.data.size);
     match phase {
         Phase::Tokenizer => train_tokenizer(config, &images),
+        Phase::Prior => train_prior(config, &images),
         Phase::Denoiser => train_denoiser(config, &images, s),
     }
 }
@@ -128,6 +131,42 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
         loss: images.widest,
         widest: 0,
     }
+}
+
+/// Both towers read every picture and caption; the other networks wait.
+fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
+    let net = prior(&config.prior.clone().unwrap_or_default().model);
+    let waiting =
+        images.total() + denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
+    let sizes = config.clip.clone().unwrap_or_default();
+    let all = clip(&sizes);
+    let tower = |name: &str, cost: Cost| Part {
+        bf16: sizes.bf16,
+        ..part(name, cost.params, cost.flops, false)
+    };
+    let encoding = all.text.flops + all.vision.flops;
+    Work {
+        phase: Phase::Prior,
+        parts: vec![
+            part("networks of other stages", waiting.params, 0, false),
+            tower("CLIP, captions", all.text),
+            tower("CLIP, pictures", all.vision),
+            part("prior", net.params, net.flops, true),
+        ],
+        recomputed: 0,
+        // CLIP runs outside autocast; stored in bf16 it computes so
+        outside: if sizes.bf16 { 0 } else { encoding },
+        kept: net.kept.bytes(config.train.precision.bf16),
+        loss: 0,
+        widest: 4 * widest(&sizes),
+        precision: config.train.precision.clone(),
+    }
+}
+
+/// Numbers of a picture inside CLIP where most are in use: a feed-forward layer, before and after its GELU.
+fn widest(sizes: &ClipConfig) -> i64 {
+    let side = sizes.vision.image_size / sizes.vision.patch_size;
+    (side * side + 1) * (2.0 * sizes.vision.mlp_ratio * sizes.vision.width as f64) as i64
 }
 
 fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {

@@ -118,7 +118,7 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
     let (mut cross_entropy, mut accuracy) = (0.0, 0.0);
     let everything: Vec<i64> = (0..val.len() as i64).collect();
     for indices in everything.chunks(nets.config.eval.batch) {
-        let cond = nets.cond(&val.captions(indices));
+        let cond = nets.words(&val.captions(indices));
         let picks = Tensor::from_slice(indices).to_device(nets.device);
         let tokens = tokens.index_select(0, &picks);
         let (ce, right) = probe(&nets.denoiser, &tokens, &cond, t, nets.config.model.num_labels);

@@ -3,7 +3,6 @@
 
 use super::cli::Common;
 use super::terminal::Terminal;
-use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::cost::{self, Budget, DEVICES, Gpu, Wish, usable};
 use crate::error::{Error, Result};
@@ -63,10 +62,9 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
         micro_batch: args.micro_batch,
         text_bytes: args.text_bytes,
     };
-    let given = config.weights.tokenizer.is_some();
-    let stages = config.stages.iter().filter(|phase| !(given && **phase == Phase::Tokenizer));
+    let stages = config.to_train().into_iter();
     let budgets: Vec<Budget> =
-        stages.map(|phase| cost::budget(&config, *phase, &wish)).collect::<Result<_>>()?;
+        stages.map(|phase| cost::budget(&config, phase, &wish)).collect::<Result<_>>()?;
     let mut view = View::new();
     for (i, budget) in budgets.iter().enumerate() {
         let days = args.days.filter(|_| i + 1 == budgets.len());

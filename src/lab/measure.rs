@@ -34,7 +34,7 @@ impl Lab {
         let nets = bench.nets();
         let t = Tensor::full([1], noised.t, (Kind::Float, nets.device));
         let logits = tch::no_grad(|| {
-            nets.denoiser.logits(&noised.tokens, &t, &nets.cond(std::slice::from_ref(&text)))
+            nets.denoiser.logits(&noised.tokens, &t, &nets.words(std::slice::from_ref(&text)))
         });
         let guess = logits.argmax(1, false); // (1, h, w)
         let loss = self.weighted(&logits, &tokens, &noised.mask, &t);
@@ -107,7 +107,7 @@ impl Lab {
         let bench = bench.borrow();
         let nets = bench.nets();
         let tokens = Rc::new(nets.encode(&images.to_device(nets.device)));
-        let cond = nets.cond(&captions);
+        let cond = nets.words(&captions);
         let level = |tenth: i32| {
             let t = Tensor::full(
                 [tokens.size()[0]],

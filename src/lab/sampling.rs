@@ -235,7 +235,7 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let null = if run.negative.is_empty() {
         nets.null(b as usize)
     } else {
-        nets.cond(&texts(&run.negative))
+        nets.words(&texts(&run.negative))
     };
     (nets.cond(&texts(&run.text)), null)
 }

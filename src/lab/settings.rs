@@ -143,7 +143,13 @@ fn runs_now(field: &str) -> bool {
 
 /// The part of the settings that decides what weights fit.
 fn shape(config: &RunConfig) -> impl PartialEq + '_ {
-    (&config.tokenizer.model, &config.text, &config.clip, &config.model)
+    (
+        &config.tokenizer.model,
+        &config.text,
+        &config.clip,
+        config.prior.as_ref().map(|p| &p.model),
+        &config.model,
+    )
 }
 
 /// `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.

@@ -38,9 +38,12 @@ pub fn find(
 /// Errors: batches that cannot be shared evenly among the ranks.
 pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     let tokenizer = config.stages.contains(&Phase::Tokenizer) && config.weights.tokenizer.is_none();
+    let prior = config.to_train().contains(&Phase::Prior);
+    let denoiser = config.stages.contains(&Phase::Denoiser);
     let faults = [
         tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
-        config.train.split(ranks).err(),
+        config.prior.as_ref().filter(|_| prior).and_then(|prior| prior.train.share(ranks).err()),
+        config.train.split(ranks).err().filter(|_| denoiser),
     ];
     let faults: Vec<_> = faults.into_iter().flatten().collect();
     if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults)) }
@@ -65,7 +68,8 @@ pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &P
 /// Errors: that is more than the disk has left.
 pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
-    let weights: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
+    let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
+    let weights = denoiser.max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
     let bytes = 4 * 4 * weights as u64 * (nets.config.train.save.keep as u64 + 1);
     match files::free_space(checkpoints) {
         Some(free) if free < bytes => {
@@ -87,9 +91,17 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let before = RunConfig::read(&checkpoint.join("config.ron"))?;
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
-        Phase::Denoiser => {
-            &["data.", "tokenizer.model", "seed", "weights.", "text.", "clip", "model."]
-        }
+        Phase::Prior => &["data.", "seed", "weights.", "clip", "prior.model"],
+        Phase::Denoiser => &[
+            "data.",
+            "tokenizer.model",
+            "seed",
+            "weights.",
+            "text.",
+            "clip",
+            "prior.model",
+            "model.",
+        ],
     };
     // how the stream is read, not what is in it
     let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));

@@ -27,7 +27,7 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
     let _no_grad = tch::no_grad_guard();
     let b = batch.captions.len();
     let show = |tokens: &Tensor| pictures(&nets.decode(tokens));
-    let (text, null) = (nets.cond(&batch.captions), nets.null(b));
+    let (text, null) = (nets.words(&batch.captions), nets.null(b));
     let sample = |cond: &Cond| {
         seed_step(seed, 1);
         show(&generate(nets, cond, &null, &nets.config.sample))

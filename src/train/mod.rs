@@ -7,6 +7,7 @@ pub mod events;
 pub mod feed;
 pub mod gallery;
 mod journal;
+pub mod prior;
 pub mod run;
 pub mod stage;
 mod streamed;
@@ -15,6 +16,7 @@ pub mod tokenizer;
 
 pub use denoiser::Trainer;
 pub use feed::Feed;
+pub use prior::PriorTrainer;
 pub use run::{Options, Outcome, Resume, run};
 pub use stage::Stage;
 pub use tokenizer::TokenizerTrainer;

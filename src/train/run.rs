@@ -3,7 +3,7 @@
 use super::begin::{agree, can_share, find, room_for_checkpoints};
 use super::journal::{Journal, unwritable};
 use super::stage::State;
-use super::{Feed, Stage, TokenizerTrainer, Trainer};
+use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
 use crate::config::{self, RunConfig};
 use crate::data::stream::Want;
@@ -132,9 +132,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self, saved: Option<(Progress, PathBuf)>) -> Result<Outcome> {
-        let given = self.nets.config.weights.tokenizer.is_some();
-        let phases = self.nets.config.stages.clone();
-        let phases = phases.into_iter().filter(|phase| !(given && *phase == Phase::Tokenizer));
+        let phases = self.nets.config.to_train();
         let (mut seconds, mut model) = (0.0, None);
         for phase in phases {
             let saved = saved.as_ref().filter(|(progress, _)| progress.phase >= phase);
@@ -169,6 +167,10 @@ impl Run<'_> {
             Phase::Tokenizer => {
                 let feed = self.feed(TokenizerTrainer::order_seed(&self.nets), Want::Pictures)?;
                 Box::new(TokenizerTrainer::new(&self.nets, feed, world)?)
+            }
+            Phase::Prior => {
+                let feed = self.feed(PriorTrainer::order_seed(&self.nets), Want::Pictures)?;
+                Box::new(PriorTrainer::new(&self.nets, feed, world)?)
             }
             Phase::Denoiser => {
                 let feed = self.feed(self.nets.config.seed, Want::Tokens)?;
@@ -290,20 +292,23 @@ impl Run<'_> {
     /// that follow from the seed.
     fn kept(&self, phase: Phase) -> Vec<(&'static str, &nn::VarStore)> {
         let config = &self.nets.config;
-        let tokenizer = config.weights.tokenizer.is_none() && phase <= Phase::Denoiser;
+        let tokenizer = config.weights.tokenizer.is_none();
+        let prior = phase >= Phase::Prior && config.to_train().contains(&Phase::Prior);
         let denoiser = phase == Phase::Denoiser;
         let [t, x, d] = self.nets.vars();
+        let trained = self.nets.prior.as_ref().filter(|_| prior);
         let all = [
             (tokenizer, ("tokenizer", t)),
             (denoiser && config.train.train_text, ("text", x)),
             (denoiser, ("denoiser", d)),
         ];
-        all.into_iter().filter(|(kept, _)| *kept).map(|(_, named)| named).collect()
+        let all = all.into_iter().filter(|(kept, _)| *kept).map(|(_, named)| named);
+        all.chain(trained.map(|prior| ("prior", &prior.vars))).collect()
     }
 
     /// Write the model folder, once there is something to sample with.
     fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
-        if phase == Phase::Tokenizer && self.nets.config.stages.contains(&Phase::Denoiser) {
+        if phase < Phase::Denoiser && self.nets.config.stages.contains(&Phase::Denoiser) {
             return Ok(None);
         }
         let model = self.folder.join("model");

@@ -6,6 +6,7 @@ use paella::config::RunConfig;
 use paella::cost::{self, Wish};
 use paella::model::clip::ClipConfig;
 use paella::model::init::Place;
+use paella::model::prior::PriorConfig;
 use paella::model::{Block, Paella, PaellaConfig};
 use paella::tokens::text::{TextConfig, TextEncoder};
 use paella::tokens::vqgan::{VqConfig, VqModel};
@@ -71,6 +72,7 @@ fn the_published_networks_have_their_published_sizes() {
     assert_eq!(net.total().params, 1_008_350_592);
     assert_eq!(cost::tokenizer(&VqConfig::default(), 256).total().params, 18_406_894);
     assert_eq!(cost::text(&TextConfig::default(), 128).params, 2_614_091_264);
+    assert_eq!(cost::prior(&PriorConfig::default()).params, 899_770_624);
     let clip = cost::clip(&ClipConfig::default());
     assert_eq!((clip.text + clip.vision).params, 986_109_441);
     // 24 layers: 12 x 1024^2 weights at 77 places, attention 4 x 1024 x 77^2; then the projection

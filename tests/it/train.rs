@@ -1,9 +1,12 @@
 //! Training: it learns, and a run that was stopped goes on exactly.
 
-use paella::config::RunConfig;
+use paella::checkpoint::Phase;
+use paella::config::{PriorStageConfig, RunConfig};
 use paella::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+use paella::model::prior::PriorConfig;
 use paella::networks::Networks;
-use paella::recipe::DropBy;
+use paella::optim::OptimConfig;
+use paella::recipe::{DropBy, PriorTrainConfig};
 use paella::train::{self, Options, Resume};
 use paella::weights;
 use std::path::Path;
@@ -45,6 +48,17 @@ pub fn small_clip(config: &mut RunConfig) {
     (config.model.clip_embd, config.model.clip_seq_len) = (8, 2);
     let train = &mut config.train;
     (train.clip_text, train.clip_image, train.drop_by) = (0.5, 0.3, DropBy::Batch);
+}
+
+/// And a prior of a few weights, trained for `steps` updates before the denoiser.
+pub fn small_prior(config: &mut RunConfig, steps: u64) {
+    let optim = OptimConfig { lr: 1e-3, warmup: 0, ..OptimConfig::default() };
+    config.prior = Some(PriorStageConfig {
+        model: PriorConfig { clip_r: 8, c_hidden: 16, c_r: 8, num_blocks: 2 },
+        train: PriorTrainConfig { steps, batch: 8, optim, cond_drop: 0.1 },
+        ..PriorStageConfig::default()
+    });
+    config.stages.insert(1, Phase::Prior);
 }
 
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
@@ -147,6 +161,57 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
     let cond = model.cond(&["a fox".into(), "pizza".into()]);
     assert_eq!(cond.clip.unwrap().size(), [2, 8]);
     assert!(model.parameters().iter().any(|(name, n)| *name == "clip" && *n > 395_264));
+}
+
+#[test]
+fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
+    let _turn = alone();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = smoke(2, 2);
+    small_clip(&mut config);
+    small_prior(&mut config, 120);
+    let losses: Vec<f64> =
+        run(&config, whole.path(), None).into_iter().map(|(_, loss)| loss).collect();
+    assert_eq!(losses.len(), 124);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let prior = &losses[2..122];
+    assert!(mean(&prior[80..]) < 0.8 * mean(&prior[..20]), "{prior:?}");
+    // stopped within the prior and within the denoiser
+    for steps in [50, 73, 50] {
+        run(&config, parts.path(), Some(steps));
+    }
+    same_weights(whole.path(), parts.path());
+    let file = |folder: &Path| weights::read(&folder.join("model/prior.safetensors")).unwrap();
+    assert_eq!(file(whole.path()), file(parts.path()));
+    // a caption is sampled with a picture's vector, always the same one; its absence and plain words have none
+    let model = Networks::load(&whole.path().join("model"), Device::Cpu).unwrap();
+    let texts = ["a fox".to_string(), "pizza".to_string()];
+    let imagined = || model.cond(&texts).clip_image.pop().unwrap();
+    assert_eq!(imagined().size(), [2, 8]);
+    assert_eq!(imagined(), imagined());
+    assert!(model.null(2).clip_image.is_empty() && model.words(&texts).clip_image.is_empty());
+    // a prior that is given is not trained
+    config.weights.prior = Some(whole.path().join("model/prior.safetensors"));
+    assert_eq!(config.to_train(), [Phase::Tokenizer, Phase::Denoiser]);
+    assert_eq!(config.check(), []);
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let given = weights::named(&nets.prior.unwrap().vars, true);
+    assert_eq!(given, file(whole.path()));
+}
+
+#[test]
+fn a_prior_asks_for_a_clip_and_for_weights() {
+    let mut config = smoke(1, 1);
+    small_prior(&mut config, 1);
+    assert!(config.check().iter().any(|(field, ..)| field == "prior.model.clip_r"));
+    small_clip(&mut config);
+    assert_eq!(config.check(), []);
+    config.stages.remove(1);
+    assert!(config.check().iter().any(|(field, ..)| field == "stages"));
+    config.prior = None;
+    assert_eq!(config.check(), []);
+    config.stages.insert(1, Phase::Prior);
+    assert!(config.check().iter().any(|(field, ..)| field == "prior"));
 }
 
 #[test]
