@@ -2,12 +2,15 @@
 
 use paella::checkpoint::Phase;
 use paella::config::{PriorStageConfig, RunConfig};
+use paella::data::{Dataset, Part};
 use paella::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use paella::model::prior::PriorConfig;
 use paella::networks::Networks;
 use paella::optim::OptimConfig;
 use paella::recipe::{DropBy, PriorTrainConfig};
-use paella::train::{self, Options, Resume};
+use paella::train::feed::Rows;
+use paella::train::gallery::gallery;
+use paella::train::{self, Feed, Options, Resume};
 use paella::weights;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -161,6 +164,22 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
     let cond = model.cond(&["a fox".into(), "pizza".into()]);
     assert_eq!(cond.clip.unwrap().size(), [2, 8]);
     assert!(model.parameters().iter().any(|(name, n)| *name == "clip" && *n > 395_264));
+}
+
+#[test]
+fn a_gallery_shows_what_a_pictures_vector_adds() {
+    let _turn = alone();
+    let mut config = smoke(1, 1);
+    let height = |config: &RunConfig| {
+        let nets = Networks::new(config, Device::Cpu).unwrap();
+        let data = Dataset::open(&config.data, Part::Train).unwrap();
+        let rows = Rows { first: 0, count: 2, of: 2 };
+        let batch = Feed::memory(data.into(), 1).unwrap().batch(&nets, rows, true).unwrap();
+        gallery(&nets, &batch, 1).sheet.height()
+    };
+    let four_rows = height(&config);
+    small_clip(&mut config);
+    assert!(height(&config) > four_rows + 32);
 }
 
 #[test]
