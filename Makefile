@@ -39,7 +39,7 @@ notebook: setup ## Open JupyterLab with the kernel, in an environment of its own
 	@cargo build -p paella-kernel
 	@test -x "$(TARGET)/notebook/bin/jupyter-lab" || { python3 -m venv "$(TARGET)/notebook" && "$(TARGET)/notebook/bin/pip" install -q jupyterlab; }
 	@"$(TARGET)/debug/paella-kernel" install --prefix "$(TARGET)/notebook"
-	@"$(TARGET)/notebook/bin/jupyter-lab" $(firstword $(wildcard notebooks/*.ipynb course/*.ipynb)) $(ARGS)
+	@"$(TARGET)/notebook/bin/jupyter-lab" $(firstword $(wildcard notebooks/*.ipynb)) $(ARGS)
 
 test-kernel: setup ## Test the Jupyter kernel with Jupyter's own clients
 	@cargo build -p paella-kernel && cargo test -p paella-kernel --quiet

@@ -17,10 +17,10 @@ use std::time::Instant;
 use tch::Device;
 
 const ROUNDS: usize = 5;
-const WARM_UP: usize = 3;
-const STEPS: usize = 8;
+const WARM_UP: usize = 2;
+const STEPS: usize = 6;
 /// Rows of one process.
-const ROWS: usize = 32;
+const ROWS: usize = 16;
 
 fn main() {
     match std::env::var("SCALING_CHILD") {
@@ -36,10 +36,10 @@ fn child() {
     let world = launch.as_ref().map_or_else(|| Ok(World::solo()), join).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = RunConfig::read(&root.join("configs/emoji-64.ron")).unwrap();
-    config.weights.tokenizer = None;
+    config.weights = Default::default();
     config.train.global_batch = ROWS * world.size();
     config.train.micro_batch = None;
-    config.data.limit = Some(512);
+    config.data.limit = Some(128);
     let nets = Networks::new(&config, Device::Cpu).unwrap();
     let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
     let feed = Feed::memory(data, config.seed).unwrap();
