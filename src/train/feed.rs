@@ -75,7 +75,8 @@ impl Feed {
                 "(shards: [\"x-{000..127}.tar\"])",
             )
         })?;
-        Ok(Self::Stream(Box::new(Streamed::open(config, seed, data.size, want)?)))
+        let stream = Streamed::open(config, seed, data.size, want, nets.device)?;
+        Ok(Self::Stream(Box::new(stream)))
     }
 
     /// The next pictures (b, 3, S, S) f32 in 0..=1 on the CPU, and their captions.

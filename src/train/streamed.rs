@@ -7,22 +7,30 @@ use crate::data::stream::{Counts, Decoded, Sample, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub struct Streamed {
     stream: Stream,
     config: StreamConfig,
     seed: u64,
     size: i64,
+    /// Where the pictures go.
+    device: Device,
 }
 
 /// Pictures to look at on the side come in an order of their own.
 const ASIDE: u64 = 0xa51d_e000;
 
 impl Streamed {
-    pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
+    pub fn open(
+        config: &StreamConfig,
+        seed: u64,
+        size: i64,
+        want: Want,
+        device: Device,
+    ) -> Result<Self> {
         let stream = Stream::open(config, seed, size, want)?;
-        Ok(Self { stream, config: config.clone(), seed, size })
+        Ok(Self { stream, config: config.clone(), seed, size, device })
     }
 
     /// (b, 3, S, S) f32 in 0..=1, captions.
@@ -35,7 +43,8 @@ impl Streamed {
     pub fn some(&self, count: usize) -> Result<Tensor> {
         let lanes = self.config.lanes.max(1);
         let count = count.div_ceil(lanes) * lanes;
-        let mut aside = Self::open(&self.config, self.seed ^ ASIDE, self.size, Want::Pictures)?;
+        let seed = self.seed ^ ASIDE;
+        let mut aside = Self::open(&self.config, seed, self.size, Want::Pictures, self.device)?;
         Ok(aside.images(Rows { first: 0, count, of: count })?.0)
     }
 
@@ -58,7 +67,7 @@ impl Streamed {
         })
     }
 
-    /// (n, 3, S, S) u8.
+    /// (n, 3, S, S) u8; on their way to a GPU in pinned memory, from which it takes them itself.
     fn pictures<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Result<Tensor> {
         let picture = |sample: &Sample| match &sample.content {
             Decoded::Pixels(pixels) => {
@@ -67,7 +76,8 @@ impl Streamed {
             Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
         };
         let all: Vec<Tensor> = samples.map(picture).collect::<Result<_>>()?;
-        Ok(Tensor::f_stack(&all, 0)?)
+        let all = Tensor::f_stack(&all, 0)?;
+        Ok(if self.device.is_cuda() { all.f_pin_memory(self.device)? } else { all })
     }
 
     pub fn position(&self) -> u64 {
