@@ -21,6 +21,8 @@ pub struct Live {
     picture: Slot,
     drawn: Option<Instant>,
     pictured: Option<Instant>,
+    /// What the losses below are of.
+    phase: String,
     losses: Vec<(f64, f64)>,
     start: Instant,
 }
@@ -28,8 +30,8 @@ pub struct Live {
 impl Live {
     pub fn new() -> Self {
         let (bar, picture) = (Slot::new(), Slot::new());
-        let (drawn, pictured, losses) = (None, None, Vec::new());
-        Self { bar, picture, drawn, pictured, losses, start: Instant::now() }
+        let (drawn, pictured, phase, losses) = (None, None, String::new(), Vec::new());
+        Self { bar, picture, drawn, pictured, phase, losses, start: Instant::now() }
     }
 
     fn bar(&mut self, done: u64, total: u64, text: &str) {
@@ -79,6 +81,9 @@ impl Watch for Live {
             r.lr,
             r.images_per_s
         );
+        if self.phase != r.phase {
+            (self.phase, self.losses) = (r.phase.clone(), Vec::new()); // its steps begin anew
+        }
         self.losses.push((r.step as f64, r.loss));
         self.bar(done, total, &text);
         if self.losses.len() > 1 && self.picture_is_due(done == total) {
