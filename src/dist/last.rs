@@ -59,7 +59,10 @@ impl Joined {
     /// An exchange failed: the ranks that have not said how they ended are to blame.
     fn lost(&self, size: usize, error: &Error, ends: &BTreeMap<usize, End>) -> Error {
         let silent: Vec<usize> = (0..size).filter(|rank| !ends.contains_key(rank)).collect();
-        let Some(first) = silent.first() else { return error.clone() };
+        let Some(first) = silent.first() else {
+            let hint = "if a rank is only slow, `dist.timeout_s` gives it longer; go on with `--resume auto`";
+            return error.clone().map(|fault| Fault { hint: hint.into(), ..fault });
+        };
         let late = |end: &End| match end {
             End::Lost(why) => why.contains("imed out") || why.contains("imeout"),
             End::Own => false,

@@ -143,7 +143,8 @@ fn numbers_so_far(out: &Path) -> usize {
 fn a_hung_rank_ends_the_job_within_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), |config| {
-        (config.train.steps, config.dist.timeout_s) = (100_000, 4);
+        (config.train.steps, config.dist.timeout_s) = (100_000, 12);
+        config.train.save.every = 1_000_000; // a slow disk would be a slow rank
     });
     let out = folder.path().join("out");
     let mut ranks = Ranks::train(4, &config, &out, &[]);
@@ -151,7 +152,7 @@ fn a_hung_rank_ends_the_job_within_the_timeout() {
     ranks.signal(1, "STOP");
     let said = ranks.fail(1);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("rank 1 did not answer for 4 s"), "{said:?}");
+    assert!(said[0].contains("rank 1 did not answer for 12 s"), "{said:?}");
     assert!(said[0].contains("last seen at step"), "{said:?}");
 }
 
