@@ -75,8 +75,7 @@ impl Reducer {
 fn alike(world: &World, params: &[(String, Tensor)]) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     params.iter().for_each(|(name, xs)| (name, xs.size(), xs.kind() as i32).hash(&mut hasher));
-    let all = world.gather(&format!("{} {:x}", params.len(), hasher.finish()))?;
-    let differ: Vec<usize> = (0..all.len()).filter(|&i| all[i] != all[0]).collect();
+    let differ = world.unlike_first(&format!("{} {:x}", params.len(), hasher.finish()))?;
     if differ.is_empty() {
         return Ok(());
     }

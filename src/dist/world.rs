@@ -152,6 +152,12 @@ impl World {
         all.iter().zip(&lengths).map(read).collect()
     }
 
+    /// The ranks that say something else than rank 0.
+    pub(super) fn unlike_first(&self, text: &str) -> Result<Vec<usize>> {
+        let all = self.gather(text)?;
+        Ok((0..all.len()).filter(|&rank| all[rank] != all[0]).collect())
+    }
+
     /// Compare tensors bit for bit over all ranks; `place` says what they are.
     ///
     /// Errors: ranks whose tensors differ from those of rank 0, by number.
@@ -159,8 +165,7 @@ impl World {
         if self.size() == 1 {
             return Ok(());
         }
-        let prints = self.gather(&format!("{:?}", fingerprint(tensors)))?;
-        let differ: Vec<usize> = (0..prints.len()).filter(|&i| prints[i] != prints[0]).collect();
+        let differ = self.unlike_first(&format!("{:?}", fingerprint(tensors)))?;
         if differ.is_empty() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //! named when one of them fails.
 
 use crate::ranks::{Ranks, child, world};
+use crate::survive::lines;
 use crate::train::{same_weights, small_clip, small_prior, smoke};
 use paella::checkpoint::SaveConfig;
 use paella::config::{RunConfig, to_ron};
@@ -123,7 +124,7 @@ fn a_killed_rank_ends_the_job_with_one_message_that_names_it() {
     let out = folder.path().join("out");
     for killed in [2, 0] {
         let mut ranks = Ranks::train(4, &config, &out, &["--resume", "auto"]);
-        ranks.wait_for(|| numbers_so_far(&out) > 3);
+        ranks.wait_for(|| lines(&out) > 3);
         ranks.kill(killed);
         let start = Instant::now();
         let said = ranks.fail(killed);
@@ -135,10 +136,6 @@ fn a_killed_rank_ends_the_job_with_one_message_that_names_it() {
     }
 }
 
-fn numbers_so_far(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
-}
-
 #[test]
 fn a_hung_rank_ends_the_job_within_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +145,7 @@ fn a_hung_rank_ends_the_job_within_the_timeout() {
     });
     let out = folder.path().join("out");
     let mut ranks = Ranks::train(4, &config, &out, &[]);
-    ranks.wait_for(|| numbers_so_far(&out) > 3);
+    ranks.wait_for(|| lines(&out) > 3);
     ranks.signal(1, "STOP");
     let said = ranks.fail(1);
     assert_eq!(said.len(), 1, "{said:?}");

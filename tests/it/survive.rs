@@ -8,17 +8,20 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// `paella train CONFIG --resume auto --out OUT` with one thread.
-fn start(config: &Path, out: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_paella"))
+/// `paella train CONFIG --resume auto --out OUT` with one thread; who starts it says what becomes of its output.
+pub fn command(config: &Path, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
+    command
         .args(["train", &config.display().to_string(), "--resume", "auto", "--json", "--out"])
         .arg(out)
         .env("OMP_NUM_THREADS", "1")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
+}
+
+fn start(config: &Path, out: &Path) -> Child {
+    command(config, out).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn finish(config: &Path, out: &Path) -> Output {
@@ -36,7 +39,8 @@ fn write_config(folder: &Path, tokenizer: u64, denoiser: u64) -> std::path::Path
     path
 }
 
-fn lines(out: &Path) -> usize {
+/// Steps in the log so far.
+pub fn lines(out: &Path) -> usize {
     std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
 }
 

@@ -1,5 +1,6 @@
 //! Whole trainings on a stream.
 
+use crate::survive::{command, lines};
 use crate::train::{alone, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
@@ -7,7 +8,7 @@ use paella::data::shards::ShardReader;
 use paella::data::stream::{Mode, StreamConfig};
 use paella::train::{self, Options, Resume};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
@@ -87,19 +88,7 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
 }
 
 fn start(config: &Path, out: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_paella"))
-        .args(["train", &config.display().to_string(), "--resume", "auto", "--json", "--out"])
-        .arg(out)
-        .env("OMP_NUM_THREADS", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn lines(out: &Path) -> usize {
-    std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
+    command(config, out).stdout(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
