@@ -37,6 +37,11 @@ pub fn rust(code: &str, found: Completions) -> CompleteReply {
     reply(matches, start, end, kinds)
 }
 
+/// The same, for a prompt: the byte where the word begins, and the words.
+pub fn words(found: Completions) -> (usize, Vec<String>) {
+    (found.start_offset, found.completions.into_iter().map(|c| c.code).collect())
+}
+
 /// What the session offers for the command whose line begins at byte `line`; `from` is counted behind the `%`.
 pub fn command(code: &str, line: usize, cursor: usize, event: &Value) -> CompleteReply {
     let from = event["start"].as_u64().unwrap_or(0) as usize;

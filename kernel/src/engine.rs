@@ -2,7 +2,7 @@
 
 use crate::place::Tools;
 use crate::prepare;
-use crate::publish::Publisher;
+use crate::trouble::Tell;
 use crate::workplace::Workplace;
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -44,15 +44,15 @@ pub enum Job {
     },
 }
 
-/// Start the thread. `started` hears how it went.
+/// Start the thread. `tell` hears what has to be prepared, `started` how it went.
 pub fn start(
     place: Workplace,
     tools: Tools,
-    publisher: Publisher,
+    tell: Tell,
     started: watch::Sender<Option<Result<(), String>>>,
 ) -> Sender<Job> {
     let (sender, jobs) = channel();
-    let run = move || match Engine::new(&place, &tools, &publisher) {
+    let run = move || match Engine::new(&place, &tools, &tell) {
         Ok(mut engine) => {
             let _ = started.send(Some(Ok(()))); // nobody may wait any more
             engine.work(&jobs);
@@ -75,10 +75,9 @@ struct Engine {
 
 impl Engine {
     /// Prepare what is not, and run the prelude.
-    fn new(place: &Workplace, tools: &Tools, publisher: &Publisher) -> Result<Self, String> {
+    fn new(place: &Workplace, tools: &Tools, tell: &Tell) -> Result<Self, String> {
         if prepare::find(tools).is_none() {
-            let mut tell = |line: &str| publisher.stderr(&format!("{line}\n"));
-            prepare::ensure(&mut tell).map_err(|e| e.to_string())?;
+            prepare::ensure(&mut |line| tell(&format!("{line}\n"))).map_err(|e| e.to_string())?;
         }
         place.fill().map_err(|e| e.to_string())?;
         let context = context(place, prepare::prelude(&place.prepared))?;

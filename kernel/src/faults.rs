@@ -24,6 +24,9 @@ pub fn interrupted() -> ReplyError {
     plain("Interrupted", "stopped; all variables and the model are kept")
 }
 
+/// The name of the error below.
+pub const DIED: &str = "EvaluatorDied";
+
 /// The evaluator is gone.
 pub fn died(how: &str, killed: bool) -> ReplyError {
     let cause = match killed {
@@ -32,7 +35,7 @@ pub fn died(how: &str, killed: bool) -> ReplyError {
     };
     let lost = "lost: all variables, and what `lab` held (model, training, settings, picture)";
     let kept = "kept: functions, types and imports of earlier cells; a new `lab` is ready";
-    plain("EvaluatorDied", &format!("{cause}\n  {lost}\n  {kept}"))
+    plain(DIED, &format!("{cause}\n  {lost}\n  {kept}"))
 }
 
 /// An error of evcxr that is none of the compiler's.
@@ -40,13 +43,18 @@ pub fn other(text: &str) -> ReplyError {
     plain("Error", text)
 }
 
-/// All errors of the compiler, each at its place in cell `number`.
-pub fn compilation(errors: &[CompilationError], code: &str, number: usize) -> ReplyError {
+/// All errors of the compiler, each at its place in cell `number`. `sign`: commands want a `%` in front.
+pub fn compilation(
+    errors: &[CompilationError],
+    code: &str,
+    number: usize,
+    sign: bool,
+) -> ReplyError {
     let mut lines: Vec<String> = Vec::new();
     for error in errors {
         lines.extend(report(error, code, number));
         let more = error.evcxr_extra_hint().map(String::from);
-        let hints = error.help().into_iter().chain(more).chain(own_hint(error, code));
+        let hints = error.help().into_iter().chain(more).chain(own_hint(error, code, sign));
         lines.extend(hints.flat_map(|hint| labelled(&hint)));
     }
     let first = errors.first();
@@ -103,12 +111,12 @@ fn by_hand(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
 }
 
 /// What this kernel knows beyond the compiler.
-fn own_hint(error: &CompilationError, code: &str) -> Option<String> {
+fn own_hint(error: &CompilationError, code: &str, sign: bool) -> Option<String> {
     let line = error.primary_spanned_message().and_then(|message| message.span.as_ref());
     let line = line.and_then(|span| code.lines().nth(span.start_line.saturating_sub(1)))?.trim();
     match error.code() {
         Some("E0382") => Some("a cell that moves a variable uses it up: borrow with `&`, or `.shallow_clone()` a tensor".into()),
-        None | Some("E0425") if looks_like_a_command(line) => Some(format!("a command begins with `%`: `%{line}`; `%help` lists them")),
+        None | Some("E0425") if sign && looks_like_a_command(line) => Some(format!("a command begins with `%`: `%{line}`; `%help` lists them")),
         _ => None,
     }
 }

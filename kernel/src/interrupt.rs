@@ -1,7 +1,7 @@
 //! The stop button: the first press asks, the second one ends.
 
 use crate::bus::Bus;
-use crate::publish::Publisher;
+use crate::trouble::Tell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,15 +57,15 @@ impl Interrupts {
         self.state().killed
     }
 
-    /// The button is pressed.
-    pub fn press(&self, bus: &Bus, publisher: &Publisher) {
+    /// The button is pressed; `tell` hears what a second press does, if nothing ends soon.
+    pub fn press(&self, bus: &Bus, tell: &Tell) {
         let mut state = self.state();
         match state.asked {
             _ if state.running == 0 => {}
             None => {
                 state.asked = Some(Instant::now());
                 bus.signal(libc::SIGINT);
-                self.advise(state.running, publisher.clone());
+                self.advise(state.running, tell.clone());
             }
             Some(at) if at.elapsed() < TOGETHER => {}
             Some(_) => {
@@ -75,12 +75,12 @@ impl Interrupts {
         }
     }
 
-    fn advise(&self, cell: u64, publisher: Publisher) {
+    fn advise(&self, cell: u64, tell: Tell) {
         let own = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
             if own.state().running == cell {
-                publisher.stderr(ADVICE);
+                tell(ADVICE);
             }
         });
     }

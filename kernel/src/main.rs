@@ -3,7 +3,7 @@
 //! Three processes: the kernel speaks Jupyter's protocol and compiles cells with evcxr; the guard stands between evcxr and
 //! the evaluator and sorts what comes out; the evaluator loads the compiled cells and runs the commands.
 //!
-//! Open these first: [`kernel`] (one request after the other), [`engine`] (evcxr), [`guard`], [`prepare`].
+//! Open these first: [`kernel`] (one request after the other), [`runner`] (one part of a cell), [`engine`] (evcxr), [`guard`], [`prepare`].
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 mod bus;
@@ -21,7 +21,9 @@ mod interrupt;
 mod kernel;
 mod place;
 mod prepare;
+mod prompt;
 mod publish;
+mod runner;
 mod sockets;
 mod split;
 mod trim;
@@ -32,13 +34,14 @@ mod workplace;
 use std::process::ExitCode;
 use trouble::Trouble;
 
-const USAGE: &str = "paella-kernel install [--user | --prefix DIR] | uninstall [..] | prepare | run CONNECTION_FILE";
+const USAGE: &str = "paella-kernel install [--user | --prefix DIR] | uninstall [..] | prepare | prompt | run CONNECTION_FILE";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["run", file] => sockets::run(file),
+        ["prompt"] => prompt::run(),
         ["prepare"] => prepare::ensure(&mut |line| eprintln!("{line}")).map(|_| ()),
         ["install", rest @ ..] => install::install(rest),
         ["uninstall", rest @ ..] => install::uninstall(rest),

@@ -10,7 +10,8 @@ use crate::kernel::{Kernel, Question};
 use crate::place::Tools;
 use crate::prepare::Prepared;
 use crate::publish::{Publisher, pump};
-use crate::trouble::{Result, Trouble};
+use crate::runner::Runner;
+use crate::trouble::{Result, Tell, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
 use jupyter_protocol::{
@@ -90,7 +91,9 @@ async fn serve(
     let bus = Bus::open(&place.socket(), said)?;
     let (started_at, started) = watch::channel(None);
     let rust = tools.version.split_whitespace().nth(1).unwrap_or_default().to_string();
-    let jobs = engine::start(place, tools, publisher.clone(), started_at);
+    let own = publisher.clone();
+    let tell: Tell = Arc::new(move |text: &str| own.stderr(text));
+    let jobs = engine::start(place, tools, tell.clone(), started_at);
     let (history, interrupts) = (Arc::<Mutex<History>>::default(), Interrupts::default());
     let desk = Desk {
         shell,
@@ -100,12 +103,9 @@ async fn serve(
         rust,
     };
     let kernel = Kernel {
-        bus: bus.clone(),
-        jobs,
+        runner: Runner { bus: bus.clone(), jobs, events, interrupts, sign: true },
         publisher,
-        events,
         questions,
-        interrupts,
         history,
         started,
         count: 0,
@@ -115,7 +115,7 @@ async fn serve(
     let (queue, queued) = mpsc::unbounded_channel();
     tokio::spawn(read_shell(shell_in, desk.clone(), queue));
     tokio::spawn(work(kernel, desk.clone(), queued));
-    steer(control, desk, bus).await
+    steer(control, desk, bus, tell).await
 }
 
 /// The next message with a right signature. Messages that cannot be read are refused in a line of the server's log.
@@ -329,6 +329,7 @@ async fn steer(
     mut control: zmq::KernelControlConnection,
     desk: Desk,
     bus: Bus,
+    tell: Tell,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     // SAFETY: asks for a number.
     let parent = unsafe { libc::getppid() };
@@ -351,7 +352,7 @@ async fn steer(
                 control.send(info::reply(&desk.rust).as_child_of(&message)).await?
             }
             Content::InterruptRequest(_) => {
-                desk.interrupts.press(&bus, &desk.publisher);
+                desk.interrupts.press(&bus, &tell);
                 control.send(InterruptReply::new().as_child_of(&message)).await?;
             }
             Content::ShutdownRequest(request) => {

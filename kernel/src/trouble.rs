@@ -1,8 +1,12 @@
 //! What went wrong, where, and what to do.
 
 use std::fmt;
+use std::sync::Arc;
 
 pub type Result<T> = std::result::Result<T, Trouble>;
+
+/// Hears what the person should know, with the ends of its lines.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub struct Trouble {

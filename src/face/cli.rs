@@ -9,10 +9,12 @@ use crate::error::{Error, Result};
 use crate::lab::watch::STOP;
 use crate::lab::{Lab, Origin, turn};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Paella: text to image by un-noising tokens, to touch and to train.
@@ -30,12 +32,15 @@ struct Cli {
     /// Run the commands in this file, one a line
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
+    /// A prompt that takes Rust beside the commands; needs what `make kernel` builds
+    #[arg(long, conflicts_with_all = ["script", "json"])]
+    rust: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 /// What every subcommand understands.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub struct Common {
     /// A shipped model, a model folder, or a config file for an untrained model
     #[arg(long, global = true, value_name = "NAME|DIR|CONFIG")]
@@ -95,6 +100,34 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+/// Where a session is begun by another program, it says in these variables what to begin with.
+const VARIABLES: [&str; 4] = ["PAELLA_MODEL", "PAELLA_DEVICE", "PAELLA_SEED", "PAELLA_RUNS"];
+
+impl Common {
+    /// From the environment of a process that has no arguments of its own.
+    ///
+    /// Errors: PAELLA_SEED is no number.
+    pub fn from_env() -> Result<Self> {
+        let [model, device, seed, runs] =
+            VARIABLES.map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        let number = |text: String| {
+            let fault =
+                || Error::command(format!("{text:?} is no seed"), VARIABLES[2], "a whole number");
+            text.parse().map_err(|_| fault())
+        };
+        let seed = seed.map(number).transpose()?;
+        Ok(Self { model, device, seed, runs: runs.map(PathBuf::from), json: false })
+    }
+
+    /// For `from_env` of the process that this one becomes.
+    pub(super) fn to_env(&self) -> Vec<(&'static str, String)> {
+        let runs = self.runs.as_ref().map(|folder| folder.display().to_string());
+        let values =
+            [self.model.clone(), self.device.clone(), self.seed.map(|n| n.to_string()), runs];
+        VARIABLES.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 /// Read the arguments, do it, and answer with the exit code: 0 done, 1 failed, 2 not understood.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
@@ -143,6 +176,7 @@ fn run(cli: Cli) -> Result<()> {
             Some(file) => {
                 script::run_file(&mut lab(&common)?, &file, &Terminal::detect(), common.json)
             }
+            None if cli.rust => kernel::prompt(&common),
             None if pipe => {
                 let lines = std::io::stdin().lock();
                 script::run(
@@ -153,10 +187,13 @@ fn run(cli: Cli) -> Result<()> {
                     common.json,
                 )
             }
-            None => repl::run(lab(&common)?, &Terminal::detect()),
+            None => repl::run(Rc::new(RefCell::new(lab(&common)?)), &Terminal::detect(), None),
         },
         Some(_) if cli.script.is_some() => {
             Err(Error::command("--script goes without a subcommand", "", "paella --script FILE"))
+        }
+        Some(_) if cli.rust => {
+            Err(Error::command("--rust goes without a subcommand", "", "paella --rust"))
         }
         Some(Command::Train(train)) => train::train(&train, &common),
         Some(Command::Plan(plan)) => plan::run(&plan, &common),

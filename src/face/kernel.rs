@@ -1,7 +1,9 @@
 //! `paella kernel`: hands over to the program `paella-kernel`, which is built apart.
 
+use super::cli::Common;
 use crate::error::{Error, Result};
 use clap::{Args, Subcommand};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -44,6 +46,15 @@ pub fn run(what: &KernelCommand) -> Result<()> {
         Ok(status) => Err(fault(format!("`paella-kernel` ended with {status}"))),
         Err(error) => Err(fault(format!("`paella-kernel` does not run: {error}"))),
     }
+}
+
+/// Become the prompt that takes Rust, too.
+///
+/// Errors: `paella-kernel` is not there.
+pub fn prompt(common: &Common) -> Result<()> {
+    let error = Command::new(program()).arg("prompt").envs(common.to_env()).exec();
+    let hint = "`make kernel` in the repository builds it; `paella` without --rust needs none";
+    Err(Error::command(format!("`paella-kernel` does not run: {error}"), "paella --rust", hint))
 }
 
 /// Beside this program, else somewhere in PATH.

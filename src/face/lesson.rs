@@ -119,7 +119,7 @@ enum Lines {
 impl Lines {
     fn open(lab: &Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<Self> {
         if std::io::stdin().is_terminal() {
-            return Ok(Self::Editor(Box::new(repl::editor(lab.clone(), terminal)?)));
+            return Ok(Self::Editor(Box::new(repl::editor(lab.clone(), terminal, None)?)));
         }
         Ok(Self::Pipe(std::io::stdin().lock().lines()))
     }

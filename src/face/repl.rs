@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::progress::Progress;
+use super::rust::{self, Rust};
 use super::terminal::Terminal;
 use crate::course;
 use crate::error::{Error, Result};
@@ -13,19 +14,19 @@ use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::history::DefaultHistory;
-use rustyline::validate::Validator;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Read, run and show until Ctrl-D or `quit`; a model that would be lost has to be left twice.
+/// Read, run and show until Ctrl-D or `quit`; a model that would be lost has to be left twice. With `rust`, lines that are
+/// no commands are Rust.
 ///
 /// Errors: the terminal cannot be read.
-pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
-    let lab = Rc::new(RefCell::new(lab));
-    let mut editor = editor(lab.clone(), terminal)?;
+pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>>) -> Result<()> {
+    let mut editor = editor(lab.clone(), terminal, rust.clone())?;
     let history = history_file();
     if let Some(file) = &history {
         let _ = editor.load_history(file); // the first session has none
@@ -34,6 +35,11 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
     println!(
         "`help` lists the commands, Tab completes, Ctrl-D leaves. Begin with: data, show 0, sample \"red apple\";\nor leave and take a course: `paella lesson`"
     );
+    if rust.is_some() {
+        println!(
+            "What is no command is Rust, on the same `lab`: `let xs = Tensor::arange(4, (Kind::Int64, Device::Cpu));`"
+        );
+    }
     let mut warned = false;
     loop {
         let (plain, painted) = prompt(&lab.borrow(), terminal);
@@ -42,7 +48,12 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
                 if !line.trim().is_empty() {
                     let _ = editor.add_history_entry(&line);
                 }
-                turn(&lab, &line, terminal);
+                match &rust {
+                    Some(rust) if !line.trim().is_empty() => {
+                        either(&lab, rust.as_ref(), &line, terminal)
+                    }
+                    _ => _ = turn(&lab, &line, terminal),
+                }
             }
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => lab.borrow_mut().quit(),
@@ -72,6 +83,21 @@ pub fn run(lab: Lab, terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
+/// Run a line as the command that it is, else as Rust.
+fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Terminal) {
+    match rust::command(line) {
+        Some(command) => _ = turn(lab, command, terminal),
+        None => {
+            clear_stop();
+            if !rust.run(line)
+                && let Some(hint) = rust::misspelt(line)
+            {
+                eprintln!("{hint}");
+            }
+        }
+    }
+}
+
 /// Run a line and show what comes of it; false for an error.
 pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
@@ -94,7 +120,11 @@ fn prompt(lab: &Lab, terminal: &Terminal) -> (String, String) {
 
 pub(super) type LineEditor = Editor<Assistant, DefaultHistory>;
 
-pub(super) fn editor(lab: Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<LineEditor> {
+pub(super) fn editor(
+    lab: Rc<RefCell<Lab>>,
+    terminal: &Terminal,
+    rust: Option<Rc<dyn Rust>>,
+) -> Result<LineEditor> {
     let config = Config::builder()
         .completion_type(CompletionType::List)
         .completion_prompt_limit(60)
@@ -105,7 +135,7 @@ pub(super) fn editor(lab: Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<LineE
     };
     let mut editor = Editor::with_config(config).map_err(unusable)?;
     let (files, history) = (FilenameCompleter::new(), HistoryHinter::new());
-    editor.set_helper(Some(Assistant { lab, files, history, color: terminal.color }));
+    editor.set_helper(Some(Assistant { lab, rust, files, history, color: terminal.color }));
     Ok(editor)
 }
 
@@ -119,6 +149,7 @@ fn history_file() -> Option<PathBuf> {
 /// Completion and hints.
 pub(super) struct Assistant {
     lab: Rc<RefCell<Lab>>,
+    rust: Option<Rc<dyn Rust>>,
     files: FilenameCompleter,
     history: HistoryHinter,
     color: bool,
@@ -133,15 +164,27 @@ impl Completer for Assistant {
         pos: usize,
         context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let pair = |w: String| Pair { display: w.trim_end().into(), replacement: w };
+        let first_word = !line[..pos].contains(char::is_whitespace);
+        if let Some(rust) =
+            self.rust.as_ref().filter(|_| !first_word && rust::command(line).is_none())
+        {
+            let (start, words) = rust.complete(line, pos);
+            return Ok((start, words.into_iter().map(pair).collect()));
+        }
         let Ok(mut lab) = self.lab.try_borrow_mut() else { return Ok((pos, Vec::new())) };
         let found = lab.complete(&line[..pos]);
-        let pair = |w: String| Pair { display: w.trim_end().into(), replacement: w };
+        drop(lab);
         let mut pairs: Vec<Pair> = found.words.into_iter().map(pair).collect();
         if found.files {
             let (start, files) = self.files.complete(line, pos, context)?;
             if start == found.start {
                 pairs.extend(files);
             }
+        }
+        if let Some(rust) = self.rust.as_ref().filter(|_| first_word && pairs.is_empty()) {
+            let (start, words) = rust.complete(line, pos);
+            return Ok((start, words.into_iter().map(pair).collect()));
         }
         Ok((found.start, pairs))
     }
@@ -176,5 +219,21 @@ impl Highlighter for Assistant {
     }
 }
 
-impl Validator for Assistant {}
+impl Validator for Assistant {
+    /// Enter ends a command; Rust goes on until its brackets are closed, or until a line is left empty.
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let text = context.input();
+        let ends = match &self.rust {
+            Some(rust) => {
+                text.trim().is_empty()
+                    || text.ends_with('\n')
+                    || rust::command(text).is_some()
+                    || rust.is_whole(text)
+            }
+            None => true,
+        };
+        Ok(if ends { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+    }
+}
+
 impl Helper for Assistant {}

@@ -35,6 +35,15 @@ impl Bundle {
         self
     }
 
+    /// The PNG in it, as pixels.
+    pub fn picture(&self) -> Option<RgbImage> {
+        let text = self.0.get("image/png")?.as_str()?;
+        let file = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        image::load_from_memory_with_format(&file, ImageFormat::Png)
+            .ok()
+            .map(|image| image.into_rgb8())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

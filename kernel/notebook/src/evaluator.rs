@@ -2,6 +2,7 @@
 
 use crate::cell::{Cells, flush_often, report_panics};
 use crate::live::Live;
+use crate::prompt;
 use crate::session::between_cells;
 use crate::show;
 use crate::wire::{ANSWERS, emit, result};
@@ -59,35 +60,50 @@ pub extern "C" fn paella_evaluate(cells: RawFd, bus: RawFd) {
     let mut evaluator = Evaluator { variables: Cells::new(), cells: Lines::of(cells) };
     ANSWERS.set(Some(Lines::of(bus)));
     emit(&json!({ "kind": "ready" }));
-    while evaluator.turn() {}
+    loop {
+        match evaluator.turn() {
+            Turn::Done => {}
+            Turn::Asked(request) if request["kind"] == "prompt" => return prompt::run(evaluator),
+            Turn::Asked(request) => answer(&request),
+            Turn::Over => return,
+        }
+    }
 }
 
-struct Evaluator {
+/// What came of one turn.
+pub(crate) enum Turn {
+    /// A cell was run, or nothing came.
+    Done,
+    /// The kernel wants this.
+    Asked(Value),
+    /// The kernel is gone.
+    Over,
+}
+
+pub(crate) struct Evaluator {
     variables: Cells,
     cells: Lines,
 }
 
 impl Evaluator {
-    /// Wait for one cell or command and run it; false when the kernel is gone.
-    fn turn(&mut self) -> bool {
+    /// Wait for one cell, and run it, or for one request.
+    pub(crate) fn turn(&mut self) -> Turn {
         let (cell, request) = self.wait();
         if request {
-            return ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::next)).is_some_and(
-                |line| {
-                    answer(&line);
-                    true
-                },
-            );
+            let line = ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::next));
+            return line.map_or(Turn::Over, |line| {
+                Turn::Asked(serde_json::from_str(&line).unwrap_or_default())
+            });
         }
-        let line = if cell { self.cells.next() } else { return true };
-        line.is_some_and(|line| {
-            if let Err(text) = self.variables.run(&line) {
-                emit(&json!({ "kind": "stderr", "text": format!("the cell cannot be loaded: {text}\n") }));
-                std::process::exit(97);
-            }
-            println!("EVCXR_EXECUTION_COMPLETE");
-            true
-        })
+        let line = if cell { self.cells.next() } else { return Turn::Done };
+        let Some(line) = line else { return Turn::Over };
+        if let Err(text) = self.variables.run(&line) {
+            let text = format!("the cell cannot be loaded: {text}\n");
+            emit(&json!({ "kind": "stderr", "text": text }));
+            std::process::exit(97);
+        }
+        println!("EVCXR_EXECUTION_COMPLETE");
+        Turn::Done
     }
 
     /// Which of the two has something to read; the kernel goes first.
@@ -121,9 +137,8 @@ fn stop_on_interrupt() {
     }
 }
 
-/// One request of the kernel.
-fn answer(line: &str) {
-    let request: Value = serde_json::from_str(line).unwrap_or_default();
+/// Do what the kernel wants.
+pub(crate) fn answer(request: &Value) {
     let text = |key: &str| request[key].as_str().unwrap_or_default();
     match text("kind") {
         // A cell or command begins: an interrupt from now on is meant for it.

@@ -10,6 +10,7 @@ pub mod evaluator;
 pub mod html;
 pub mod live;
 pub mod progress;
+mod prompt;
 pub mod session;
 pub mod show;
 pub mod tensor;

@@ -1,26 +1,28 @@
 //! The one session of a notebook: `lab` in the cells, the commands behind `%`.
 
-use paella::device::DeviceChoice;
-use paella::lab::{Lab, Origin};
-use std::cell::{Cell, OnceCell, UnsafeCell};
+use paella::face::cli::{self, Common};
+use paella::lab::Lab;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 thread_local! {
-    static LAB: OnceCell<&'static UnsafeCell<Lab>> = const { OnceCell::new() };
+    static LAB: OnceCell<Rc<RefCell<Lab>>> = const { OnceCell::new() };
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The session, made on first use: the first shipped model on the device that is there.
+/// The session, made on first use: on the model and device that PAELLA_MODEL and PAELLA_DEVICE name, else the first
+/// shipped model on the device that is there.
 ///
-/// Errors: as `Origin::first` and `Lab::new`.
-fn lab() -> paella::Result<&'static UnsafeCell<Lab>> {
+/// Errors: as `cli::lab`.
+pub(crate) fn lab() -> paella::Result<Rc<RefCell<Lab>>> {
     LAB.with(|slot| {
         if let Some(lab) = slot.get() {
-            return Ok(*lab);
+            return Ok(lab.clone());
         }
-        let lab = Lab::new(Origin::first()?, DeviceChoice::Auto.open()?)?;
-        Ok(*slot.get_or_init(|| Box::leak(Box::new(UnsafeCell::new(lab)))))
+        let lab = cli::lab(&Common::from_env()?)?;
+        Ok(slot.get_or_init(|| Rc::new(RefCell::new(lab))).clone())
     })
 }
 
@@ -52,8 +54,9 @@ impl Deref for Session {
 
     fn deref(&self) -> &Lab {
         let lab = lab().expect("`session` has made it");
-        // SAFETY: there is one `Session`, on this thread; commands run between cells, when nobody holds a borrow.
-        unsafe { &*lab.get() }
+        // SAFETY: the session lives as long as this thread; there is one `Session`, on this thread; commands run between
+        // cells, when nobody holds a borrow.
+        unsafe { &*lab.as_ptr() }
     }
 }
 
@@ -61,7 +64,7 @@ impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut Lab {
         let lab = lab().expect("`session` has made it");
         // SAFETY: as above, and `&mut self` keeps out other borrows of the same `Session`.
-        unsafe { &mut *lab.get() }
+        unsafe { &mut *lab.as_ptr() }
     }
 }
 
@@ -71,7 +74,5 @@ impl DerefMut for Session {
 pub(crate) fn between_cells<T>(
     work: impl FnOnce(&mut Lab) -> paella::Result<T>,
 ) -> paella::Result<T> {
-    let lab = lab()?;
-    // SAFETY: the evaluator calls this on the thread of the cells while no cell runs.
-    work(unsafe { &mut *lab.get() })
+    work(&mut lab()?.borrow_mut())
 }

@@ -1,6 +1,7 @@
 //! What goes to the kernel: lines of JSON between the lines that a cell prints, in the order of both.
 
 use crate::bundle::Bundle;
+use crate::prompt;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::Write;
@@ -18,19 +19,24 @@ pub fn emit(message: &Value) {
 
 /// The value of a cell, shown beside its number.
 pub fn result(bundle: &Bundle) {
-    if !bundle.is_empty() {
+    if !bundle.is_empty() && !prompt::keep(bundle) {
         emit(&json!({ "kind": "result", "data": bundle.data() }));
     }
 }
 
 /// Show something below the cell, at once.
 pub fn display(value: &impl crate::Show) {
-    emit(&json!({ "kind": "display", "data": value.bundle().data() }));
+    let bundle = value.bundle();
+    if !prompt::keep(&bundle) {
+        emit(&json!({ "kind": "display", "data": bundle.data() }));
+    }
 }
 
 /// Remove what the cell has shown; with `wait` only when something new is there.
 pub fn clear_output(wait: bool) {
-    emit(&json!({ "kind": "clear", "wait": wait }));
+    if !prompt::is_open() {
+        emit(&json!({ "kind": "clear", "wait": wait }));
+    }
 }
 
 /// A place below the cell whose content can be replaced while the cell runs.
@@ -49,6 +55,9 @@ impl Slot {
 
     /// Show this in the place of what was there.
     pub fn put(&mut self, bundle: &Bundle) {
+        if prompt::is_open() {
+            return prompt::line(bundle);
+        }
         let kind = if self.shown { "update" } else { "display" };
         self.shown = true;
         emit(&json!({ "kind": kind, "id": self.id, "data": bundle.data() }));
@@ -72,8 +81,11 @@ thread_local! {
 }
 
 /// Ask the person at the notebook for a line of text; empty where nobody can answer.
-pub fn input(prompt: &str) -> String {
-    emit(&json!({ "kind": "input", "prompt": prompt }));
+pub fn input(question: &str) -> String {
+    if prompt::is_open() {
+        return prompt::ask(question);
+    }
+    emit(&json!({ "kind": "input", "prompt": question }));
     ANSWERS.with_borrow_mut(|lines| {
         let line = lines.as_mut().and_then(|lines| lines.next());
         let answer = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());

@@ -1,0 +1,207 @@
+//! `paella --rust`: the prompt of `paella`, with this program's compiler behind it.
+//!
+//! The prompt itself runs in the evaluator, where `lab` is, at the terminal that it inherits. It sends here what is to be
+//! compiled; cells reach it as they do in a notebook.
+
+use crate::bus::Bus;
+use crate::complete;
+use crate::engine::{self, Job};
+use crate::faults;
+use crate::interrupt::Interrupts;
+use crate::place::Tools;
+use crate::prepare::Prepared;
+use crate::runner::{Runner, shown};
+use crate::trouble::{Result, Tell, Trouble};
+use crate::whole;
+use crate::workplace::Workplace;
+use jupyter_protocol::{IsCompleteReplyStatus, ReplyError};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Names the descriptors of the terminal for the evaluator: input, output, errors.
+const TERMINAL: &str = "PAELLA_TERMINAL";
+
+/// A session at the terminal, until the person leaves.
+///
+/// Errors: Rust is missing, the kernel cannot be prepared or started.
+pub fn run() -> Result<()> {
+    let tools = Tools::find()?;
+    let place = Workplace::claim(Prepared { folder: tools.prepared() })?;
+    place.announce(&tools);
+    let terminal = inherited().map_err(|e| Trouble::new(e.to_string(), "terminal", ""))?;
+    // SAFETY: before any thread is started.
+    unsafe { std::env::set_var(TERMINAL, terminal) };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Trouble::new(e.to_string(), "paella --rust", ""))?;
+    let outcome = runtime.block_on(serve(place.clone(), tools));
+    place.remove();
+    outcome?;
+    std::process::exit(0) // the guard dies with us, and the evaluator with the guard
+}
+
+/// Copies of the three standard descriptors that children keep.
+fn inherited() -> std::io::Result<String> {
+    let copy = |fd| {
+        // SAFETY: copies an open descriptor.
+        match unsafe { libc::fcntl(fd, libc::F_DUPFD, 10) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            copy => Ok(copy.to_string()),
+        }
+    };
+    Ok([0, 1, 2].into_iter().map(copy).collect::<std::io::Result<Vec<_>>>()?.join(","))
+}
+
+/// How the terminal was set before anybody changed it.
+struct Settings(Option<libc::termios>);
+
+impl Settings {
+    fn now() -> Self {
+        // SAFETY: fills a plain structure, or fails where no terminal is.
+        unsafe {
+            let mut settings = std::mem::zeroed();
+            Self((libc::tcgetattr(0, &mut settings) == 0).then_some(settings))
+        }
+    }
+
+    /// After a prompt that died while it read a line.
+    fn restore(&self) {
+        if let Some(settings) = &self.0 {
+            // SAFETY: sets what was read from the same terminal.
+            unsafe { libc::tcsetattr(0, libc::TCSANOW, settings) };
+        }
+    }
+}
+
+async fn serve(place: Workplace, tools: Tools) -> Result<()> {
+    let settings = Settings::now();
+    let tell: Tell = Arc::new(|text: &str| eprint!("{text}"));
+    let (said, heard) = mpsc::unbounded_channel();
+    let (rest, events) = mpsc::unbounded_channel();
+    tokio::spawn(print(heard, rest));
+    let bus = Bus::open(&place.socket(), said)?;
+    let (started_at, mut started) = watch::channel(None);
+    let jobs = engine::start(place, tools, tell.clone(), started_at);
+    let interrupts = Interrupts::default();
+    tokio::spawn(stop_on_interrupt(interrupts.clone(), bus.clone(), tell));
+    let ended = || Trouble::new("the compiler's thread has ended", "paella --rust", "");
+    let begun = started.wait_for(Option::is_some).await.map_err(|_| ended())?.clone();
+    if let Some(Err(text)) = begun {
+        return Err(Trouble::new(
+            text,
+            "paella --rust",
+            "`paella` without --rust needs no compiler",
+        ));
+    }
+    let runner = Runner { bus, jobs, events, interrupts, sign: false };
+    Prompt { runner, count: 0, settings }.serve().await;
+    Ok(())
+}
+
+/// The first Ctrl-C reaches the evaluator by itself; the second one ends it.
+async fn stop_on_interrupt(interrupts: Interrupts, bus: Bus, tell: Tell) {
+    let Ok(mut presses) = signal(SignalKind::interrupt()) else { return };
+    while presses.recv().await.is_some() {
+        interrupts.press(&bus, &tell);
+    }
+}
+
+/// Print what a cell prints, hand on the rest.
+async fn print(mut events: mpsc::UnboundedReceiver<Value>, rest: mpsc::UnboundedSender<Value>) {
+    while let Some(event) = events.recv().await {
+        match (event["kind"].as_str(), event["text"].as_str()) {
+            (Some("stdout"), Some(text)) => {
+                print!("{text}");
+                let _ = std::io::stdout().flush(); // a terminal that is gone ends the prompt
+            }
+            (Some("stderr"), Some(text)) => eprint!("{text}"),
+            _ => {
+                if rest.send(event).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+struct Prompt {
+    runner: Runner,
+    /// Pieces of Rust so far.
+    count: usize,
+    settings: Settings,
+}
+
+impl Prompt {
+    /// Answer what the prompt asks, until the person leaves.
+    async fn serve(&mut self) {
+        self.runner.bus.send(&json!({ "kind": "prompt" })).await;
+        while let Some(event) = self.runner.events.recv().await {
+            let code = event["code"].as_str().unwrap_or_default();
+            let reply = match event["kind"].as_str() {
+                Some("left") => return,
+                Some("rust") => self.rust(code).await,
+                Some("whole") => {
+                    let open =
+                        matches!(whole::reply(code).status, IsCompleteReplyStatus::Incomplete);
+                    Some(json!({ "kind": "whole", "whole": !open }))
+                }
+                Some("words") => self.words(code, event["at"].as_u64().unwrap_or(0)).await,
+                Some("exit") => {
+                    let how = event["text"].as_str().unwrap_or_default();
+                    self.runner.revive().await;
+                    self.again(&faults::died(how, false)).await;
+                    None
+                }
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                self.runner.bus.send(&reply).await;
+            }
+        }
+    }
+
+    /// Run a piece of Rust. No reply where the evaluator has died: its successor begins a prompt of its own.
+    async fn rust(&mut self, code: &str) -> Option<Value> {
+        self.count += 1;
+        self.runner.begin().await;
+        let nobody = |_| oneshot::channel().1; // the evaluator asks at the terminal itself
+        let outcome = self.runner.rust(code, code, self.count, &nobody).await;
+        let killed = self.runner.interrupts.has_killed();
+        let asked = self.runner.interrupts.end();
+        let error = match outcome {
+            Err(error) if error.ename == faults::DIED => {
+                self.again(&error).await;
+                return None;
+            }
+            _ if asked && !killed => Some(faults::interrupted()),
+            Err(error) => Some(error),
+            Ok(outputs) => {
+                let data = shown(outputs).unwrap_or_default();
+                data["text/plain"].as_str().iter().for_each(|text| println!("{text}"));
+                None
+            }
+        };
+        Some(json!({ "kind": "ran", "error": error.map(|error| error.traceback.join("\n")) }))
+    }
+
+    /// The evaluator has died: say so, and begin again with the next one.
+    async fn again(&mut self, error: &ReplyError) {
+        self.settings.restore();
+        eprintln!("\n{}", error.traceback.join("\n"));
+        self.words("", 0).await; // the engine has then made the next session
+        self.runner.forget();
+        self.runner.bus.send(&json!({ "kind": "prompt" })).await;
+    }
+
+    async fn words(&self, code: &str, at: u64) -> Option<Value> {
+        let (reply, answer) = oneshot::channel();
+        let at = at as usize;
+        let _ = self.runner.jobs.send(Job::Complete { code: code.into(), at, reply });
+        let found = answer.await.ok().flatten();
+        let (start, words) = found.map_or((at, Vec::new()), complete::words);
+        Some(json!({ "kind": "words", "start": start, "words": words }))
+    }
+}
