@@ -80,10 +80,8 @@ impl Engine {
             prepare::ensure(&mut |line| tell(&format!("{line}\n"))).map_err(|e| e.to_string())?;
         }
         place.fill().map_err(|e| e.to_string())?;
-        let context = context(place, prepare::prelude(&place.prepared))?;
-        let mut engine = Self { context };
-        engine.context.execute(LAB).map_err(|e| e.to_string())?;
-        Ok(engine)
+        let context = context(place, prepare::prelude(&place.prepared) + LAB)?;
+        Ok(Self { context })
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {

@@ -1,13 +1,39 @@
 //! Sources for analysis only: signatures stay, bodies and plain comments go. rust-analyzer reads a fifth of the text.
+//!
+//! Macros count most, since what they hold is read again for each use of them: the integers' macro is used twelve times.
 
 use crate::trouble::{Result, Trouble};
 use ra_ap_syntax::{
-    AstNode, AstToken, Edition, NodeOrToken, SourceFile, TextRange, ast, ast::HasName,
+    AstNode, AstToken, Edition, NodeOrToken, SourceFile, SyntaxKind, SyntaxNode, TextRange, ast,
+    ast::HasName,
 };
 use std::path::Path;
 
-/// Folders that no signature comes from.
-const SKIPPED: [&str; 4] = ["tests", "benches", "examples", "target"];
+/// Folders that no signature comes from: tests, and the standard library on other systems.
+const SKIPPED: [&str; 22] = [
+    "tests",
+    "benches",
+    "examples",
+    "target",
+    "windows",
+    "wasm",
+    "wasi",
+    "wasip2",
+    "hermit",
+    "sgx",
+    "fortanix_sgx",
+    "solid",
+    "uefi",
+    "xous",
+    "teeos",
+    "itron",
+    "zkvm",
+    "vexos",
+    "trusty",
+    "motor",
+    "android",
+    "macos",
+];
 
 /// Copy all Rust files below `from`, trimmed; other files stay behind.
 ///
@@ -30,7 +56,8 @@ pub fn folder(from: &Path, to: &Path, docs: bool) -> Result<()> {
     Ok(())
 }
 
-/// Rust text without function bodies, test modules, plain comments and, unless `docs`, doc comments.
+/// Rust text without function bodies, test modules, plain comments and doc comments; with `docs`, those outside of
+/// macros stay.
 pub fn trimmed(text: &str, docs: bool) -> String {
     let tree = SourceFile::parse(text, Edition::Edition2024).tree();
     let mut cuts: Vec<(TextRange, &str)> =
@@ -50,17 +77,21 @@ pub fn trimmed(text: &str, docs: bool) -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-type Part = NodeOrToken<ra_ap_syntax::SyntaxNode, ra_ap_syntax::SyntaxToken>;
+type Part = NodeOrToken<SyntaxNode, ra_ap_syntax::SyntaxToken>;
 
 /// What to leave out, and what stands in its place.
 fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
     match part {
         NodeOrToken::Token(token) => {
             let range = token.text_range();
+            let in_macro = token.parent().is_some_and(|node| is_tree(&node));
             let comment = ast::Comment::cast(token)?;
-            (!docs || !comment.is_doc()).then_some((range, " "))
+            (!docs || !comment.is_doc() || in_macro).then_some((range, " "))
         }
         NodeOrToken::Node(node) => {
+            if is_tree(&node) {
+                return is_body(&node).then_some((node.text_range(), "{loop{}}"));
+            }
             if let Some(function) = ast::Fn::cast(node.clone()) {
                 return function.body().map(|body| (body.syntax().text_range(), "{loop{}}"));
             }
@@ -72,6 +103,30 @@ fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
     }
 }
 
+/// Brackets with what is between them, in a macro.
+fn is_tree(node: &SyntaxNode) -> bool {
+    node.kind() == SyntaxKind::TOKEN_TREE
+}
+
+/// In a macro: braces that are the first ones behind an `fn` beside them.
+fn is_body(tree: &SyntaxNode) -> bool {
+    let is = |part: &Part, kind: SyntaxKind| part.kind() == kind;
+    let braces = |part: &Part| {
+        let tree = part.as_node().filter(|node| is_tree(node));
+        tree.and_then(|node| node.first_token()).is_some_and(|t| t.kind() == SyntaxKind::L_CURLY)
+    };
+    let own = NodeOrToken::Node(tree.clone());
+    if !braces(&own) {
+        return false;
+    }
+    let mut before =
+        std::iter::successors(own.prev_sibling_or_token(), Part::prev_sibling_or_token);
+    let stop = |part: &Part| {
+        is(part, SyntaxKind::FN_KW) || is(part, SyntaxKind::SEMICOLON) || braces(part)
+    };
+    before.find(stop).is_some_and(|part| is(&part, SyntaxKind::FN_KW))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -80,5 +135,15 @@ mod tests {
         let short = super::trimmed(text, true);
         assert_eq!(short, "//! head\n/// doc\npub fn f(x: i32) -> i32 {loop{}}\nstruct A;\n");
         assert!(!super::trimmed(text, false).contains("doc"));
+    }
+
+    #[test]
+    fn macros_keep_signatures_only() {
+        let text = "macro_rules! m { ($t:ty) => { /// doc\npub fn f(x: $t) -> $t { if x > 1 { x } else { 1 } } const A: $t = { 1 }; fn g(); struct S { a: $t } } }";
+        let short = super::trimmed(text, true);
+        assert_eq!(
+            short,
+            "macro_rules! m { ($t:ty) => {\npub fn f(x: $t) -> $t {loop{}} const A: $t = { 1 }; fn g(); struct S { a: $t } } }\n"
+        );
     }
 }

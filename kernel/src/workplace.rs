@@ -50,6 +50,13 @@ impl Workplace {
         set("RUST_SRC_PATH", &self.sources());
         set("RUSTC", &tools.rustc);
         set("CARGO", &tools.cargo);
+        // Through rustup or past it, cargo then sees the same compiler and need not ask it who it is each time.
+        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".rustup"));
+        let rustup = std::env::var_os("RUSTUP_HOME").map(PathBuf::from).or(home);
+        if let Some(rustup) = rustup.filter(|folder| tools.sysroot.starts_with(folder)) {
+            set("RUSTUP_HOME", &rustup);
+            set("RUSTUP_TOOLCHAIN", &tools.sysroot);
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let first = tools.rustc.parent().map(Path::to_path_buf);
         let all = first.into_iter().chain(std::env::split_paths(&path));
