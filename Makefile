@@ -3,11 +3,9 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build repl test lint kernel notebook test-kernel clean
+.PHONY: help setup build repl test test-core test-kernel lint kernel notebook clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Colours survive the pipe to the log when a terminal looks on.
-COLOUR := $(if $(MAKE_TERMOUT),always,auto)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,30 +21,39 @@ repl: build ## Start the REPL; arguments go in ARGS="..."
 	@"$(TARGET)/debug/paella" $(ARGS)
 
 test: setup ## Run all tests and sum them up
-	@mkdir -p "$(TARGET)"; start=$$SECONDS; code=0; \
-	cargo test --no-fail-fast --color $(COLOUR) 2>&1 | tee "$(TARGET)/test.log" || code=$$?; \
-	awk -v code=$$code -v seconds=$$((SECONDS - start)) -f scripts/summary.awk "$(TARGET)/test.log"; exit $$code
+	@scripts/test.sh core kernel
 
+test-core: setup ## The same without the notebook kernel's
+	@scripts/test.sh core
+
+test-kernel: setup ## Test the notebook kernel with Jupyter's own clients and a browser; ARGS="-k NAME"
+	@scripts/test.sh kernel
+
+# `cargo clippy -p paella-kernel` would go through the compiler front end's crates once more, besides building them for the
+# tests: clippy in place of the compiler looks at the kernel alone.
 lint: setup ## Check the format and clippy; a warning is an error
-	@cargo fmt --check
+	@cargo fmt --all --check
 	@cargo clippy --all-targets -- -D warnings
+	@cargo clippy -p paella-notebook -- -D warnings
+	@RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo rustc -p paella-kernel --bin paella-kernel --profile test -- -D warnings
 
 kernel: setup ## Build the Jupyter kernel and install it for this user
 	@cargo build -p paella-kernel
 	@"$(TARGET)/debug/paella-kernel" install $(ARGS)
 
+# JupyterLab refuses to run as root unless told to, and without a screen it would open a browser for the terminal.
+LAB = "$(TARGET)/notebook/bin/jupyter-lab" $(if $(filter 0,$(shell id -u)),--allow-root) \
+	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,--no-browser)
+LESSON = $(firstword $(wildcard notebooks/*.ipynb))
+
 notebook: setup ## Open JupyterLab with the kernel, in an environment of its own
 	@cargo build -p paella-kernel
-	@test -x "$(TARGET)/notebook/bin/jupyter-lab" || { python3 -m venv "$(TARGET)/notebook" && "$(TARGET)/notebook/bin/pip" install -q jupyterlab; }
+	@test -x "$(TARGET)/notebook/bin/jupyter-lab" || { echo "fetching JupyterLab, once"; \
+	    python3 -m venv "$(TARGET)/notebook" && "$(TARGET)/notebook/bin/pip" install -q jupyterlab; }
 	@"$(TARGET)/debug/paella-kernel" install --prefix "$(TARGET)/notebook"
-	@"$(TARGET)/notebook/bin/jupyter-lab" $(firstword $(wildcard notebooks/*.ipynb)) $(ARGS)
-
-test-kernel: setup ## Test the Jupyter kernel with Jupyter's own clients
-	@cargo build -p paella-kernel && cargo test -p paella-kernel --quiet
-	@test -x "$(TARGET)/kernel-test/bin/python" || python3 -m venv "$(TARGET)/kernel-test"
-	@"$(TARGET)/kernel-test/bin/pip" install -q -r tests/kernel/requirements.txt
-	@"$(TARGET)/debug/paella-kernel" install --prefix "$(TARGET)/kernel-test"
-	@"$(TARGET)/kernel-test/bin/python" -m pytest -q tests/kernel $(ARGS)
+	@printf '\n%s\n%s\n\n' "JupyterLab opens $(LESSON) with the kernel Paella (Rust): Shift-Enter runs a cell." \
+	    "If no browser comes up, open the address with the token below in one. Ctrl-C twice ends it."
+	@$(LAB) --LabApp.default_url=/lab/tree/$(LESSON) $(ARGS)
 
 clean: ## Remove what was built; libtorch stays in the cache
 	@cargo clean

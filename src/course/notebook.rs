@@ -72,7 +72,7 @@ pub fn notebook(lesson: &Lesson) -> Value {
     json!({
         "cells": all.iter().map(Cell::to_json).collect::<Vec<_>>(),
         "metadata": {
-            "kernelspec": { "display_name": "Paella", "language": "rust", "name": "paella" },
+            "kernelspec": { "display_name": "Paella (Rust)", "language": "rust", "name": "paella" },
             "language_info": { "file_extension": ".rs", "mimetype": "text/rust", "name": "rust" },
         },
         "nbformat": 4,

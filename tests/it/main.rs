@@ -17,5 +17,6 @@ mod precision;
 mod ranks;
 mod setup;
 mod stream;
+mod summary;
 mod survive;
 mod train;

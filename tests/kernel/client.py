@@ -62,8 +62,8 @@ def kinds_of(outputs):
 
 
 @contextlib.contextmanager
-def kernel(transport="tcp", **options):
-    manager = KernelManager(kernel_name="paella", transport=transport)
+def kernel(transport="tcp", name="paella", **options):
+    manager = KernelManager(kernel_name=name, transport=transport)
     manager.start_kernel(**options)
     client = manager.client()
     client.start_channels()

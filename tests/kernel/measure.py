@@ -1,14 +1,29 @@
-"""Measures what docs/kernel.md tells: start to first cell, cells, commands, an interrupt. Prints a table.
+"""Measures what docs/kernel.md tells, and prints it as tables in Markdown.
 
-  target/kernel-test/bin/python tests/kernel/measure.py
+  target/kernel-test/bin/python tests/kernel/measure.py [--stock PROGRAM] [--rounds 5] [--stock-rounds 1]
+
+after `make test-kernel`, on a quiet machine. PROGRAM is the stock kernel to compare with, which has to be there already:
+
+  cargo install evcxr_jupyter --version 0.22.0 --root DIR        (docs/kernel.md tells which versions it needs)
 """
 
+import argparse
 import os
+import pathlib
 import statistics
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import network
+import stock
 from client import kernel
 
+HERE = pathlib.Path(__file__).resolve()
+OURS = "paella"
+PATIENCE = 1800  # four stock kernels compile libtorch's bindings at once
+TENSOR = "Tensor::ones([2, 3], (Kind::Float, Device::Cpu)).sum(Kind::Float).double_value(&[])"
 CELLS = [
     "let a = 3;",
     "a + 1",
@@ -16,11 +31,16 @@ CELLS = [
     "twice(21)",
     "#[derive(Debug, Clone)] struct Point { x: f64, y: f64 }",
     "let p = Point { x: 1.0, y: 2.0 };\np.clone()",
-    "let xs = Tensor::arange(6, (Kind::Int64, Device::Cpu)).view([2, 3]);\nxs.shallow_clone()",
+    "let xs = Tensor::arange(6, (Kind::Int64, Device::Cpu)).view([2, 3]);\nxs.size()",
     'for i in 0..3 { println!("{i}"); }',
-    "lab.settings().sample.plan()",
+    "let ys = xs.to_kind(Kind::Float).softmax(1, Kind::Float);\nys.double_value(&[0, 1])",
     "let squares: Vec<i64> = (0..5).map(|i| i * i).collect();\nsquares.iter().sum::<i64>()",
 ]
+
+
+def cell(k, code):
+    reply, _ = k.finish_cell(k.start_cell(code), patience=PATIENCE)
+    assert reply["status"] == "ok", (code, reply)
 
 
 def seconds(work):
@@ -29,38 +49,155 @@ def seconds(work):
     return time.monotonic() - start
 
 
-def first_cell():
+def first(name, code):
+    """Start to the value of this cell."""
     start = time.monotonic()
-    with kernel() as k:
-        k.ok("lab.status()")
+    with kernel(name=name) as k:
+        if name == stock.NAME and code == TENSOR:
+            cell(k, stock.TCH)
+        cell(k, code)
         return time.monotonic() - start
 
 
-def interrupt(k):
-    cell = k.start_cell("%train 100000")
-    k.wait_for_output(cell, "update_display_data")
+def together(name, count):
+    """Several kernels started at once: seconds until the last one has its first tensor."""
+    with ThreadPoolExecutor(count) as pool:
+        return max(pool.map(lambda _: first(name, TENSOR), range(count)))
+
+
+def cells(name):
+    with kernel(name=name) as k:
+        if name == stock.NAME:
+            cell(k, stock.TCH)
+        time.sleep(5)  # what a kernel does in the background after its start
+        cell(k, "1")
+        return [seconds(lambda c=c: cell(k, c)) for c in CELLS]
+
+
+def commands():
+    with kernel() as k:
+        cell(k, "%show 0")
+        return [seconds(lambda: cell(k, "%config sample.steps")) for _ in range(20)]
+
+
+def training_interrupt():
+    with kernel() as k:
+        return [one_interrupt(k) for _ in range(5)]
+
+
+def one_interrupt(k):
+    running = k.start_cell("%train 100000")
+    k.wait_for_output(running, "update_display_data")
     start = time.monotonic()
     k.manager.interrupt_kernel()
-    k.finish_cell(cell)
+    k.finish_cell(running)
     return time.monotonic() - start
 
 
-def row(name, times):
-    print("| %s | %.3f | %.3f |" % (name, min(times), statistics.median(times)))
+def variables_after_interrupt(name):
+    """What is left of a variable when a loop of the next cell was interrupted."""
+    loop = "for _ in %s { std::thread::sleep(std::time::Duration::from_millis(10)); }"
+    with kernel(name=name) as k:
+        cell(k, "let kept = 41;")
+        running = k.start_cell(loop % ("progress(0..6000)" if name == OURS else "0..6000"))
+        time.sleep(4)
+        k.manager.interrupt_kernel()
+        reply, _ = k.finish_cell(running)
+        after, _ = k.run("kept")
+        kept = "kept" if after["status"] == "ok" else "lost (%s)" % after.get("ename")
+        return "%s; the cell ends as %s" % (kept, reply.get("ename", reply["status"]))
+
+
+def without_network():
+    """The same start where no network is, in a process of its own; and how that was had."""
+    command, environment, how = network.without([sys.executable, str(HERE), "--first"])
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    if run.returncode:
+        return "fails: " + run.stderr.strip()[-200:], how
+    return [float(run.stdout.split()[-1])], how
+
+
+def suite(module, classes, program=None):
+    """Jupyter's test suite, each test on a kernel of its own: name -> how it ended. One that hangs does not end the rest."""
+    environment = {**os.environ, "PAELLA_STOCK_KERNEL": program or ""}
+    results = {}
+    for case in classes:
+        listing = "import sys, unittest, %s as m; print(*unittest.TestLoader().getTestCaseNames(m.%s))" % (module, case)
+        names = subprocess.run([sys.executable, "-c", listing], cwd=HERE.parent, env=environment, capture_output=True, text=True)
+        for name in names.stdout.split():
+            command = [sys.executable, "-m", "unittest", "%s.%s.%s" % (module, case, name)]
+            try:
+                run = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=150)
+            except subprocess.TimeoutExpired:
+                results[name] = "hangs"
+                continue
+            results[name] = "skipped" if "skipped=1" in run.stderr else "fails" if run.returncode else "passes"
+    return results
+
+
+def told(value):
+    if not isinstance(value, list):
+        return value or "-"
+    digits = 3 if min(value) < 0.1 else 2
+    if len(value) == 1:
+        return "%.*f s" % (digits, value[0])
+    return "%.*f s (least %.*f)" % (digits, statistics.median(value), digits, min(value))
+
+
+def row(name, ours, other=None):
+    print("| %s | %s | %s |" % (name, told(ours), told(other)), flush=True)
+
+
+def times(args):
+    def both(name, work, rounds=None):
+        ours = [work(OURS) for _ in range(rounds or args.rounds)]
+        row(name, ours, args.stock and [work(stock.NAME) for _ in range(args.stock_rounds)])
+
+    print("| median of several | Paella (Rust) | evcxr_jupyter |\n| --- | --- | --- |")
+    both("start to the value of a first cell (`6 * 7`)", lambda name: first(name, "6 * 7"))
+    both("start to a first tensor (evcxr: with its `:dep tch`)", lambda name: first(name, TENSOR))
+    row("start to the session with its model (`lab.status()`)", [first(OURS, "lab.status()") for _ in range(args.rounds)])
+    both("two kernels started together, to the last first tensor", lambda name: together(name, 2), 3)
+    both("four kernels started together, to the last first tensor", lambda name: together(name, 4), 3)
+    value, how = without_network()
+    row("start to a first tensor without a network", value)
+    row("a Rust cell, ten kinds", cells(OURS), args.stock and cells(stock.NAME))
+    row("a command (`%config sample.steps`)", commands())
+    row("the stop button on `%train`", training_interrupt())
+    row("variables after the stop button", variables_after_interrupt(OURS), args.stock and variables_after_interrupt(stock.NAME))
+    print("\nWithout a network: %s.\n" % how)
+
+
+def suites(args):
+    ours = suite("test_protocol", ["PaellaKernelTests", "PaellaWelcomeTests"])
+    other = suite("stock", ["StockKernelTests", "StockWelcomeTests"], args.stock) if args.stock else {}
+    print("| jupyter_kernel_test | Paella (Rust) | evcxr_jupyter |\n| --- | --- | --- |")
+    for name in ours:
+        row("`%s`" % name.removeprefix("test_"), ours[name], other.get(name))
+    count = lambda results: "%d of %d pass" % (list(results.values()).count("passes"), len(results)) if results else None
+    row("all", count(ours), count(other))
 
 
 def main():
-    print("load %.1f before, %d processors" % (os.getloadavg()[0], os.cpu_count()))
-    print("| seconds | least | median |\n| --- | --- | --- |")
-    row("start to the value of the first cell (`lab`)", [first_cell() for _ in range(5)])
-    with kernel() as k:
-        time.sleep(5)
-        k.ok("1")
-        row("a Rust cell (10 kinds)", [seconds(lambda c=c: k.ok(c)) for c in CELLS])
-        k.ok("%show 0")
-        row("a command (`%config sample.steps`)", [seconds(lambda: k.ok("%config sample.steps")) for _ in range(20)])
-        row("an interrupt of `%train`", [interrupt(k) for _ in range(3)])
-    print("load %.1f after" % os.getloadavg()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stock", metavar="PROGRAM", help="the stock kernel; without it only ours is measured")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--stock-rounds", type=int, default=1, help="it compiles its dependencies in each")
+    parser.add_argument("--first", action="store_true", help="only print the seconds from a start to a first tensor")
+    args = parser.parse_args()
+    if args.first:
+        return print(first(OURS, TENSOR))
+    if args.stock and not os.access(args.stock, os.X_OK):
+        print("no program at %s: measuring ours only\n" % args.stock)
+        args.stock = None
+    if args.stock:
+        args.stock = os.path.abspath(args.stock)
+        stock.register(args.stock)
+    rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
+    print("%d processors, load %.1f, %s\n" % (os.cpu_count(), os.getloadavg()[0], rust))
+    times(args)
+    suites(args)
+    print("\nload %.1f at the end" % os.getloadavg()[0])
 
 
 if __name__ == "__main__":
