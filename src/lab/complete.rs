@@ -1,8 +1,9 @@
 //! What may come next on the line: commands, keys, captions, settings, models, files.
 
 use super::Lab;
-use super::command::{COMMANDS, Command, Takes};
+use super::command::{Command, Takes};
 use super::model::shipped_models;
+use super::table::COMMANDS;
 use crate::data::Part;
 
 /// The candidates for the word before the cursor.
