@@ -220,7 +220,7 @@ pub const COMMANDS: &[Command] = &[
         name: "plot",
         aliases: &[],
         synopsis: "plot loss|noise|tokens|schedule",
-        summary: "a plot into the run folder, and a sketch here",
+        summary: "draw a plot, and keep it in the run folder",
         help: "loss: all training steps of this session. noise: loss over T. tokens: how often each code is used. \
                schedule: noise ratio, temperature and guidance of each sampling step.",
         example: "plot schedule",

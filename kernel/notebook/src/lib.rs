@@ -6,13 +6,18 @@
 
 pub mod bundle;
 pub mod cell;
+mod debug;
 pub mod evaluator;
 pub mod html;
+mod known;
 pub mod live;
+mod looks;
 pub mod progress;
 pub mod session;
 pub mod show;
+mod tables;
 pub mod tensor;
+mod views;
 pub mod wire;
 
 /// The C functions of libtch. Only what is public is exported.
