@@ -55,9 +55,10 @@ impl Terminal {
                 Block::Table { headers, rows } => println!("{}", self.table(headers, rows)),
                 Block::Tokens(grid) => println!("{}", self.tokens(grid)),
                 Block::Picture { image, caption, file } => self.picture(image, caption, file),
-                Block::Chart { image, sketch, caption, file } => {
-                    match self.pictures {
-                        Pictures::Pixels => self.print(image, 100),
+                Block::Chart { plot, sketch, caption, file } => {
+                    let pixels = self.pictures == Pictures::Pixels;
+                    match pixels.then(|| plot.image("")) {
+                        Some(Ok(image)) => self.print(&image, 100),
                         _ => println!("{sketch}"),
                     }
                     self.caption(caption, file.as_deref());

@@ -1,8 +1,9 @@
 //! From words to calls: what each row of the command table runs. Checks arguments, then calls the Lab.
 
 use super::args::Args;
-use super::command::{Command, PLOTS};
+use super::command::Command;
 use super::picture::source_of;
+use super::table::PLOTS;
 use super::view::View;
 use super::watch::Watch;
 use super::{Lab, Pick, Wish};
@@ -102,7 +103,7 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.loss(args.word(0, "N", 1i64..=256)?)
 }
 
-/// The words as text and the keys of `SAMPLING`.
+/// The words as text, and the keys of `sample` and `start`.
 fn wish(args: &Args, name: &str) -> Result<Wish> {
     let text = args.joined();
     if text.is_empty() && args.words.is_empty() {

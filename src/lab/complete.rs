@@ -1,9 +1,11 @@
 //! What may come next on the line: commands, keys, captions, settings, models, files.
 
 use super::Lab;
-use super::command::{COMMANDS, Command, Takes};
+use super::command::{Command, Takes};
 use super::model::shipped_models;
-use crate::data::Part;
+use super::table::COMMANDS;
+use crate::data::{Part, Record};
+use std::collections::BTreeSet;
 
 /// The candidates for the word before the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +39,8 @@ impl Lab {
             Takes::Caption => {
                 let mut found = self.complete_caption(line, name);
                 if found.words.is_empty() {
-                    found = Completion { start, words: pick(keys), files: command.name == "show" };
+                    let words = [pick(keys), pick(self.values(command, before, word))].concat();
+                    found = Completion { start, words, files: command.name == "show" };
                 }
                 return found;
             }
@@ -52,11 +55,47 @@ impl Lab {
             _ => Vec::new(),
         };
         words.extend(pick(keys));
+        words.extend(pick(self.values(command, before, word)));
         Completion {
             start,
             words,
             files: first && matches!(command.takes, Takes::Model | Takes::File | Takes::Source),
         }
+    }
+
+    /// What may stand behind a `key=`, and the present value behind `set PATH `.
+    fn values(&mut self, command: &Command, before: &str, word: &str) -> Vec<String> {
+        if let Some((key, typed)) =
+            word.split_once('=').filter(|(key, _)| command.keys.contains(key))
+        {
+            let front = typed.rfind(',').map_or("", |comma| &typed[..=comma]); // lists have commas
+            return self
+                .values_of(key)
+                .into_iter()
+                .map(|name| format!("{key}={front}{name}"))
+                .collect();
+        }
+        let settings = &self.state.settings;
+        let path = before.strip_prefix("set ").filter(|_| command.name == "set");
+        match path.and_then(|path| crate::config::get(settings, path.trim()).ok()) {
+            Some(value) if value == "true" || value == "false" => {
+                ["true", "false"].map(String::from).to_vec()
+            }
+            Some(value) if !value.contains('\n') => vec![value],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Names that a key takes; empty where it takes numbers or text.
+    fn values_of(&mut self, key: &str) -> BTreeSet<String> {
+        let field = match key {
+            "greedy" => return ["true", "false"].map(String::from).into(),
+            "group" => |r: &Record| r.group.clone(),
+            "style" => |r: &Record| r.style.clone(),
+            _ => return BTreeSet::new(),
+        };
+        let Ok(data) = self.data(Part::Train) else { return BTreeSet::new() };
+        data.records.iter().map(field).filter(|name| !name.is_empty()).collect()
     }
 
     /// Captions that begin with everything behind the command, quote or not.

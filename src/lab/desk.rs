@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tch::Tensor;
 
 /// Everything that the commands hand on to each other. Nothing in it is ever changed in place.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Desk {
     pub picture: Option<Rc<Picture>>,
     /// Tokens of the picture, (1, h, w) i64.
@@ -17,6 +17,7 @@ pub struct Desk {
 }
 
 /// A picture with its caption, from the data set, a file or the sampler.
+#[derive(Debug)]
 pub struct Picture {
     /// (1, 3, S, S) f32 in 0..=1.
     pub images: Tensor,
@@ -26,6 +27,7 @@ pub struct Picture {
 }
 
 /// Tokens of which a share is replaced.
+#[derive(Debug)]
 pub struct Noised {
     /// (1, h, w) i64.
     pub tokens: Tensor,
@@ -36,6 +38,7 @@ pub struct Noised {
 }
 
 /// A sampling run that is walked through one step at a time.
+#[derive(Debug)]
 pub struct Sampling {
     pub text: String,
     pub negative: String,
@@ -89,7 +92,7 @@ impl Desk {
     }
 }
 
-/// tokens (1, h, w) i64, mask (1, h, w) bool or none, colours of the codes -> a grid to show.
+/// tokens (1, h, w) i64, mask (1, h, w) bool or none, colours of the codes or none of them -> a grid to show.
 pub fn token_grid(
     tokens: &Tensor,
     mask: Option<&Tensor>,
@@ -98,9 +101,10 @@ pub fn token_grid(
 ) -> TokenGrid {
     let numbers = ints(tokens);
     let color = |&token: &i64| colors.get(token as usize).copied().unwrap_or([128; 3]);
+    let known = if colors.is_empty() { &[][..] } else { &numbers[..] };
     TokenGrid {
         width: tokens.size().last().map_or(1, |&w| w as usize),
-        colors: numbers.iter().map(color).collect(),
+        colors: known.iter().map(color).collect(),
         marked: mask.map(|m| ints(m).iter().map(|&m| m != 0).collect()).unwrap_or_default(),
         tokens: numbers,
         caption: caption.into(),

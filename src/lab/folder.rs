@@ -3,6 +3,7 @@
 use super::view::{Block, View};
 use crate::error::Result;
 use crate::image;
+use ::image::RgbImage;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,23 +24,29 @@ impl RunFolder {
         self.path.as_deref()
     }
 
-    /// Save each picture of the view that has no file yet and write the file into it.
+    /// Save each picture and plot of the view that has no file yet and write the file into it.
     pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
         for block in &mut view.blocks {
-            let (Block::Picture { image, caption, file }
-            | Block::Chart { image, caption, file, .. }) = block
-            else {
-                continue;
-            };
-            if file.is_none() {
-                let path = self.next(command)?;
-                image::save(image, &path)?;
-                std::fs::write(path.with_extension("txt"), format!("{caption}\n"))
-                    .map_err(|e| image_error(&path, &e))?;
-                *file = Some(path);
+            match block {
+                Block::Picture { image, caption, file } if file.is_none() => {
+                    *file = Some(self.write(image, caption, command)?);
+                }
+                Block::Chart { plot, caption, file, .. } if file.is_none() => {
+                    *file = Some(self.write(&plot.image("")?, caption, command)?);
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A picture and its caption, in files of their own.
+    fn write(&mut self, image: &RgbImage, caption: &str, command: &str) -> Result<PathBuf> {
+        let path = self.next(command)?;
+        image::save(image, &path)?;
+        std::fs::write(path.with_extension("txt"), format!("{caption}\n"))
+            .map_err(|e| image_error(&path, &e))?;
+        Ok(path)
     }
 
     fn next(&mut self, command: &str) -> Result<PathBuf> {
@@ -121,7 +128,7 @@ mod tests {
         let parent = tempfile::tempdir().expect("a folder");
         let mut folder = RunFolder::new(parent.path());
         assert!(folder.path().is_none());
-        let mut view = View::new().picture(::image::RgbImage::new(2, 2), "a fox").text("x");
+        let mut view = View::new().picture(RgbImage::new(2, 2), "a fox").text("x");
         folder.keep(&mut view, "show").expect("kept");
         let Block::Picture { file: Some(file), .. } = &view.blocks[0] else { panic!("no file") };
         assert!(file.ends_with("001-show.png"));

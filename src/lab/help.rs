@@ -1,7 +1,8 @@
 //! The help, made from the command table.
 
 use super::Lab;
-use super::command::{COMMANDS, Command};
+use super::command::Command;
+use super::table::COMMANDS;
 use super::view::View;
 use crate::error::Result;
 

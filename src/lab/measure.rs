@@ -10,11 +10,12 @@ use crate::image;
 use crate::loss::{accuracy, cross_entropy, weighted_mean};
 use crate::model::Denoiser;
 use crate::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
+use serde::Serialize;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
 /// Loss in nats and accuracy at one noise ratio.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Level {
     pub t: f64,
     pub loss: f64,

@@ -6,6 +6,7 @@ pub mod command;
 pub mod complete;
 pub mod desk;
 pub mod explain;
+mod find;
 pub mod folder;
 mod help;
 mod measure;
@@ -13,19 +14,22 @@ pub mod model;
 mod picture;
 pub mod plot;
 mod plots;
+mod preview;
 pub mod quick;
 mod sampling;
 mod settings;
 pub mod sketch;
+pub mod table;
 mod training;
 pub mod turn;
 pub mod undo;
 pub mod view;
 pub mod watch;
 
-pub use measure::{entropy, hidden_accuracy};
+pub use measure::{Level, entropy, hidden_accuracy};
 pub use model::Origin;
 pub use picture::{Pick, psnr};
+pub use plots::loss_plot;
 pub use sampling::Wish;
 pub use turn::Reply;
 
@@ -40,7 +44,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::RefCell;
 use std::rc::Rc;
-use tch::Device;
+use tch::{Device, Tensor};
 
 /// A session. Its parts are small or shared, so that `undo` can keep earlier ones.
 pub struct Lab {
@@ -156,6 +160,19 @@ impl Lab {
     /// Errors: they cannot be read.
     pub fn networks<T>(&self, ask: impl FnOnce(&Networks) -> T) -> Result<T> {
         Ok(ask(self.bench()?.borrow().nets()))
+    }
+
+    /// The colours of the codes, where `tokens` (.., h, w) i64 on the CPU can be a grid of the model in hand: of its size,
+    /// and codes all of them. None where they cannot, and while the weights are not read or in use.
+    pub fn colors_of(&self, tokens: &Tensor) -> Option<Vec<[u8; 3]>> {
+        let mut bench = self.state.bench.try_borrow_mut().ok().filter(|bench| bench.is_ready())?;
+        let (nets, size) = (bench.nets(), tokens.size());
+        let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
+        let codes = 0..nets.config.model.num_labels;
+        let fits = size.ends_with(&[side, side]) && tokens.numel() > 0;
+        let inside =
+            || [tokens.min(), tokens.max()].iter().all(|t| codes.contains(&t.int64_value(&[])));
+        (fits && inside()).then(|| bench.code_colors())
     }
 
     /// The model, with its weights read.

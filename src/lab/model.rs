@@ -165,6 +165,11 @@ impl Bench {
         Ok(())
     }
 
+    /// Whether the weights are read.
+    pub fn is_ready(&self) -> bool {
+        self.nets.is_some()
+    }
+
     /// The networks; `ready` comes first. Outside of training they hold the averaged weights.
     pub fn nets(&self) -> &Networks {
         self.nets.as_ref().expect("`ready` was called")
@@ -209,6 +214,14 @@ impl Bench {
     /// After training steps: the averages, which sample better, in place of the weights themselves.
     pub fn end_training(&mut self) {
         self.swap();
+    }
+
+    /// Look at the networks between two training steps as sampling sees them: with the averages in place.
+    pub fn look<T>(&mut self, look: impl FnOnce(&Networks) -> T) -> T {
+        self.swap();
+        let seen = look(self.nets());
+        self.swap();
+        seen
     }
 
     fn swap(&mut self) {

@@ -1,7 +1,7 @@
 //! The plots of the session: numbers gathered here, drawn by `plot` and `sketch`.
 
 use super::Lab;
-use super::plot::{Axes, Series, histogram, lines};
+use super::plot::{Axes, Plot, Series};
 use super::sketch;
 use super::view::View;
 use crate::error::Result;
@@ -18,26 +18,16 @@ impl Lab {
         if log.is_empty() {
             return Err(Self::fault("there is nothing to plot yet", "`train 50` comes first"));
         }
-        let raw: Vec<(f64, f64)> =
+        let losses: Vec<(f64, f64)> =
             log.iter().enumerate().map(|(i, r)| (i as f64 + 1.0, r.loss)).collect();
-        let smooth = smoothed(&raw);
-        let ys: Vec<f64> = smooth.iter().map(|p| p.1).collect();
-        let faint = Series { faint: true, ..Series::new("", raw) };
-        let image = lines(
-            &Axes {
-                title: &format!("Loss of the {phase} while training"),
-                x: "step",
-                y: "loss (nats)",
-            },
-            &[faint, Series::new("running mean", smooth)],
-        )?;
+        let ys: Vec<f64> = smoothed(&losses).iter().map(|p| p.1).collect();
         let text = format!(
             "{}\n{}",
             sketch::curve(&ys, WIDTH, HEIGHT),
             sketch::x_axis("1", &log.len().to_string(), "step", WIDTH)
         );
         Ok(View::new().chart(
-            image,
+            loss_plot(&phase, losses),
             text,
             format!("loss over {} steps, the last {:.3}", log.len(), log[log.len() - 1].loss),
         ))
@@ -49,11 +39,11 @@ impl Lab {
         let points = levels.iter().map(|l| (l.t, l.loss)).collect();
         let axes =
             Axes { title: "Loss over the noise ratio", x: "noise ratio T", y: "loss (nats)" };
-        let image = lines(&axes, &[Series::new("loss", points)])?;
+        let plot = Plot::lines(&axes, vec![Series::new("loss", points)]);
         let rows: Vec<(String, f64)> =
             levels.iter().map(|l| (format!("T = {:.1}", l.t), l.loss)).collect();
         Ok(View::new().chart(
-            image,
+            plot,
             sketch::bars(&rows, WIDTH - 20),
             format!("loss over T for {what}"),
         ))
@@ -69,13 +59,13 @@ impl Lab {
             x: "code, the most used first",
             y: "uses",
         };
-        let image = histogram(&axes, &counts)?;
+        let plot = Plot::histogram(&axes, &counts);
         let text = format!(
             "{}\n{}",
             sketch::curve(&counts, WIDTH, HEIGHT),
             sketch::x_axis("0", &counts.len().to_string(), "codes, the most used first", WIDTH)
         );
-        Ok(View::new().chart(image, text, format!("{used} of {} codes in use", counts.len())))
+        Ok(View::new().chart(plot, text, format!("{used} of {} codes in use", counts.len())))
     }
 
     /// Noise ratio, temperature and guidance over the steps of a run.
@@ -88,22 +78,30 @@ impl Lab {
         let series = |name: String, y: &dyn Fn(usize) -> f64| {
             Series::new(name, (0..plan.len()).map(|i| (i as f64 + 1.0, y(i))).collect())
         };
-        let all = [
+        let all = vec![
             series("noise ratio before".into(), &|i| plan[i].t),
             series("noise ratio after".into(), &|i| plan[i].t_next),
             series("temperature".into(), &|i| plan[i].temperature),
             series(format!("guidance / {most}"), &|i| plan[i].cfg_scale / most),
         ];
-        let image =
-            lines(&Axes { title: "The plan of a sampling run", x: "step", y: "value" }, &all)?;
+        let axes = Axes { title: "The plan of a sampling run", x: "step", y: "value" };
+        let plot = Plot::lines(&axes, all);
         let rows: Vec<(String, f64)> =
             plan.iter().enumerate().map(|(i, s)| (format!("step {} T", i + 1), s.t)).collect();
         Ok(View::new().chart(
-            image,
+            plot,
             sketch::bars(&rows, WIDTH - 20),
             format!("the plan of {} steps", plan.len()),
         ))
     }
+}
+
+/// The losses of the steps of a phase (step, loss), thin, and their running mean.
+pub fn loss_plot(phase: &str, losses: Vec<(f64, f64)>) -> Plot {
+    let y = if phase == "denoiser" { "loss (nats)" } else { "loss" };
+    let title = format!("Loss of the {phase} while training");
+    let mean = Series::new("running mean", smoothed(&losses));
+    Plot::lines(&Axes { title: &title, x: "step", y }, vec![Series::faint(losses), mean])
 }
 
 /// Exponential running mean over about a twentieth of the points.

@@ -3,7 +3,7 @@
 use super::desk::{Picture, Sampling};
 use super::picture::first_image;
 use super::view::View;
-use super::watch::Watch;
+use super::watch::{Preview, Watch};
 use super::{Lab, seed_torch};
 use crate::error::Result;
 use crate::image;
@@ -87,9 +87,12 @@ impl Lab {
         while run.path.len() <= run.plan.len() && !watch.stop() {
             let (_, after) = one_step(bench.nets(), &run, &cond, &null);
             run.path.push(Rc::new(after));
-            watch.pass(run.path.len() - 1, run.plan.len());
-            let tokens = &run.path[run.path.len() - 1];
-            watch.preview(&|| first_image(&bench.nets().decode(&tokens.narrow(0, 0, 1))));
+            let (done, steps) = (run.path.len() - 1, run.plan.len());
+            watch.pass(done, steps);
+            if watch.wants_preview(done == steps) {
+                let image = first_image(&bench.nets().decode(&run.path[done].narrow(0, 0, 1)));
+                watch.preview(Preview { image, caption: format!("after step {done} of {steps}") });
+            }
         }
         Ok(run)
     }

@@ -1,11 +1,13 @@
 //! Optimiser steps: `step` with every number, `train` with one line of progress.
 
 use super::Lab;
+use super::preview::Subjects;
 use super::view::View;
 use super::watch::Watch;
 use crate::data::Part;
 use crate::error::Result;
 use crate::metrics::Record;
+use crate::networks::Networks;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -31,9 +33,11 @@ impl Lab {
     pub fn train(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
         let start = Instant::now();
         let records = self.advance(count, watch)?;
-        let Some((first, last)) = records.first().zip(records.last()) else {
+        let Some(last) = records.last() else {
             return Ok(View::new().note("stopped before the first step"));
         };
+        let own: Vec<&Record> = records.iter().filter(|r| r.phase == last.phase).collect();
+        let (first, before) = (own[0], records.len() - own.len());
         let text = format!(
             "{}, step {}: loss {:.3} -> {:.3}, accuracy {:.1}% -> {:.1}%, {:.1} s",
             last.phase,
@@ -45,6 +49,10 @@ impl Lab {
             start.elapsed().as_secs_f64()
         );
         let view = View::new().text(text);
+        let view = match before {
+            0 => view,
+            n => view.note(format!("the first {n} steps were the {}'s", records[0].phase)),
+        };
         let stopped = (records.len() as u64) < count;
         let view = if stopped {
             view.note(format!(
@@ -67,10 +75,18 @@ impl Lab {
         let mut bench = bench.borrow_mut();
         bench.begin_training(&self.state.settings)?;
         let end = bench.step + count;
+        let subjects = Subjects::new(&self.state.desk, &data);
         let mut records: Vec<Record> = Vec::new();
         while bench.step < end && !watch.stop() {
             let record = bench.train_step(&data)?;
             watch.record(&record, Some((count + bench.step - end, count)));
+            if watch.wants_preview(bench.step == end) {
+                let sample = &self.state.settings.sample;
+                let look =
+                    |nets: &Networks| subjects.preview(nets, sample, &record, &|| watch.stop());
+                let preview = bench.look(look)?;
+                preview.into_iter().for_each(|preview| watch.preview(preview));
+            }
             records.push(record);
         }
         bench.end_training();

@@ -1,5 +1,6 @@
 //! What a command answers: an ordered list of blocks. Plain data; a face decides how each one looks.
 
+use super::plot::Plot;
 use image::RgbImage;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -26,9 +27,9 @@ pub enum Block {
         file: Option<PathBuf>,
     },
     Tokens(TokenGrid),
-    /// A plot: the drawing for the file and for terminals that show pictures, the sketch for all others.
+    /// A plot, to be drawn as pixels or as SVG; the sketch is for terminals that show neither.
     Chart {
-        image: RgbImage,
+        plot: Plot,
         sketch: String,
         caption: String,
         file: Option<PathBuf>,
@@ -75,8 +76,8 @@ impl View {
         self
     }
 
-    pub fn chart(mut self, image: RgbImage, sketch: String, caption: impl Into<String>) -> Self {
-        self.blocks.push(Block::Chart { image, sketch, caption: caption.into(), file: None });
+    pub fn chart(mut self, plot: Plot, sketch: String, caption: impl Into<String>) -> Self {
+        self.blocks.push(Block::Chart { plot, sketch, caption: caption.into(), file: None });
         self
     }
 
@@ -114,8 +115,12 @@ impl Block {
             Self::Table { headers, rows } => {
                 json!({ "type": "table", "headers": headers, "rows": rows })
             }
-            Self::Picture { image, caption, file } => picture_json("picture", image, caption, file),
-            Self::Chart { image, caption, file, .. } => picture_json("chart", image, caption, file),
+            Self::Picture { image, caption, file } => {
+                picture_json("picture", image.dimensions(), caption, file)
+            }
+            Self::Chart { plot, caption, file, .. } => {
+                picture_json("chart", plot.size(), caption, file)
+            }
             Self::Tokens(grid) => json!({
                 "type": "tokens",
                 "caption": grid.caption,
@@ -125,8 +130,12 @@ impl Block {
     }
 }
 
-fn picture_json(kind: &str, image: &RgbImage, caption: &str, file: &Option<PathBuf>) -> Value {
-    let (width, height) = image.dimensions();
+fn picture_json(
+    kind: &str,
+    (width, height): (u32, u32),
+    caption: &str,
+    file: &Option<PathBuf>,
+) -> Value {
     json!({ "type": kind, "caption": caption, "file": file, "width": width, "height": height })
 }
 

@@ -4,14 +4,25 @@ use crate::metrics::Record;
 use image::RgbImage;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A picture of work under way.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    pub image: RgbImage,
+    pub caption: String,
+}
+
 /// A face that watches training and sampling.
 pub trait Watch {
     /// One optimiser step is done; `progress` is how many of how many, where known.
     fn record(&mut self, record: &Record, progress: Option<(u64, u64)>);
     /// Pass `done` of `total` passes of the sampler is done.
     fn pass(&mut self, _done: usize, _total: usize) {}
-    /// The first picture as it is after that pass; made only when asked for.
-    fn preview(&mut self, _picture: &dyn Fn() -> RgbImage) {}
+    /// Asked after each step: is a picture of the work so far worth the time it takes? `last`: no step comes after this.
+    fn wants_preview(&mut self, _last: bool) -> bool {
+        false
+    }
+    /// The picture that was wanted.
+    fn preview(&mut self, _preview: Preview) {}
     fn note(&mut self, text: &str);
     /// Asked between two steps; once true, the work ends there and keeps what it has.
     fn stop(&self) -> bool;

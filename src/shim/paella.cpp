@@ -1,6 +1,7 @@
 // What tch 0.24 lacks for optimisers and start-up, as thin calls into libtorch.
 #include "guard.h"
 #include <dlfcn.h>
+#include <mutex>
 #include <torch/torch.h>
 #include <torch/version.h>
 #include <vector>
@@ -43,6 +44,24 @@ char* paella_clip_grad_norm(at::Tensor** params, int64_t n, double max_norm, at:
 // Forget the gradients, so that a parameter without one is seen as such in the next update.
 char* paella_reset_grads(at::Tensor** params, int64_t n) {
   GUARD(for (int64_t i = 0; i < n; i++) params[i]->mutable_grad().reset())
+}
+
+// The state of the generator of a tensor's device.
+char* paella_generator_state(at::Tensor* on_device, at::Tensor** state) {
+  GUARD({
+    auto generator = at::globalContext().defaultGenerator(on_device->device());
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *state = new at::Tensor(generator.get_state());
+  })
+}
+
+// Put such a state back.
+char* paella_set_generator_state(at::Tensor* on_device, at::Tensor* state) {
+  GUARD({
+    auto generator = at::globalContext().defaultGenerator(on_device->device());
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(*state);
+  })
 }
 
 // averages = averages * decay + values * (1 - decay), all at once.

@@ -1,6 +1,8 @@
 //! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late;
-//! [`precision`]: autocast, TF32, memory; [`recompute`]: activations that are computed again instead of kept.
+//! [`precision`]: autocast, TF32, memory; [`recompute`]: activations that are computed again instead of kept; [`chance`]:
+//! generators put back as they were.
 
+pub mod chance;
 pub mod precision;
 mod recompute;
 

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 /// A batch of tokens under noise.
+#[derive(Debug)]
 pub struct Noised {
     /// Noise ratio of each picture (n,) f32.
     pub t: Tensor,

@@ -25,6 +25,7 @@ impl Rows {
 }
 
 /// One rank's rows, as the denoiser wants them.
+#[derive(Debug)]
 pub struct Batch {
     /// (b, h, w) i64.
     pub tokens: Tensor,

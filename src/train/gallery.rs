@@ -12,6 +12,7 @@ use ::image::RgbImage;
 use tch::{Kind, Tensor};
 
 /// A sheet of pictures and the captions they were made from.
+#[derive(Clone, Debug)]
 pub struct Gallery {
     pub sheet: RgbImage,
     pub captions: Vec<String>,

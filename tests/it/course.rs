@@ -236,6 +236,8 @@ fn lessons_are_built_and_checked_from_the_shell() {
 
 /// The cells of the research notebooks, as build.rs lines them up.
 mod research {
+    #![allow(clippy::print_stdout)] // cells tell their readers how far they are
+
     pub mod schedule {
         include!(concat!(env!("OUT_DIR"), "/research-schedule.rs"));
     }

@@ -5,10 +5,10 @@ use std::sync::MutexGuard;
 
 use paella::data::Part;
 use paella::lab::view::{Block, View};
-use paella::lab::watch::{Quiet, Watch};
+use paella::lab::watch::{Preview, Quiet, Watch};
 use paella::lab::{Lab, Origin, Pick, Wish};
 use paella::metrics::Record;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::train::alone;
 
@@ -128,6 +128,114 @@ fn a_stopped_training_keeps_its_steps() {
     );
 }
 
+/// Wants a picture after every step.
+#[derive(Default)]
+struct Curious(Vec<Preview>);
+
+impl Watch for Curious {
+    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {}
+    fn wants_preview(&mut self, _last: bool) -> bool {
+        true
+    }
+    fn preview(&mut self, preview: Preview) {
+        self.0.push(preview);
+    }
+    fn note(&mut self, _text: &str) {}
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// Weights by name, losses, and what libtorch would draw next.
+type Trained = (Vec<(String, Tensor)>, Vec<f64>, Tensor);
+
+fn trained(watch: &mut dyn Watch) -> Trained {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "set tokenizer.train.quantize_after 2");
+    run(&mut lab, "set tokenizer.train.steps 4");
+    run(&mut lab, "show 1");
+    lab.turn("train 8", watch).unwrap();
+    let drawn = Tensor::rand([4], (Kind::Float, Device::Cpu));
+    let named = |nets: &paella::networks::Networks| {
+        let mut all: Vec<(String, Tensor)> = nets
+            .vars()
+            .iter()
+            .zip(["tokenizer", "text", "denoiser"])
+            .flat_map(|(vars, network)| {
+                vars.variables()
+                    .into_iter()
+                    .map(move |(name, xs)| (format!("{network}.{name}"), xs.copy()))
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    };
+    let losses = lab.log().iter().map(|record| record.loss).collect();
+    (lab.networks(named).unwrap(), losses, drawn)
+}
+
+#[test]
+fn looking_on_changes_no_bit_of_what_is_trained() {
+    let mut curious = Curious::default();
+    let (with, without) = (trained(&mut curious), trained(&mut Quiet));
+    assert_eq!(curious.0.len(), 8, "a picture after each step");
+    assert!(curious.0[3].caption.contains("rebuilt after step 4"), "{}", curious.0[3].caption);
+    assert!(curious.0[7].caption.contains("sampled after step 4"), "{}", curious.0[7].caption);
+    let size = |i: usize| curious.0[i].image.dimensions();
+    assert_eq!((size(3), size(7)), ((134, 66), (134, 32)), "two rows of four pictures, then one");
+    assert_eq!(with.0.len(), without.0.len());
+    for ((name, a), (other, b)) in with.0.iter().zip(&without.0) {
+        assert!(name == other && a == b, "{name}");
+    }
+    assert_eq!((with.1, with.2), (without.1, without.2));
+}
+
+/// Wants a picture, and stops when it is asked for the second time: while that picture is made.
+#[derive(Default)]
+struct Hasty {
+    asked: std::cell::Cell<usize>,
+    seen: usize,
+}
+
+impl Watch for Hasty {
+    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {}
+    fn wants_preview(&mut self, _last: bool) -> bool {
+        true
+    }
+    fn preview(&mut self, _preview: Preview) {
+        self.seen += 1;
+    }
+    fn note(&mut self, _text: &str) {}
+    fn stop(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.asked.get() > 1
+    }
+}
+
+#[test]
+fn a_wish_to_stop_ends_a_picture_too() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "train 61"); // 60 steps of the tokenizer
+    let mut hasty = Hasty::default();
+    lab.turn("train 9", &mut hasty).unwrap();
+    assert_eq!((lab.log().len(), hasty.seen), (62, 0));
+}
+
+#[test]
+fn a_token_grid_has_the_colours_of_its_codebook() {
+    let (mut lab, _folder) = lab();
+    let tokens = Tensor::zeros([1, 8, 8], (Kind::Int64, Device::Cpu));
+    assert!(lab.colors_of(&tokens).is_none(), "no weights are read yet");
+    run(&mut lab, "show 0");
+    run(&mut lab, "encode");
+    let size = lab.desk().tokens.as_ref().unwrap().size();
+    let tokens = Tensor::zeros(&size, (Kind::Int64, Device::Cpu));
+    let codes = lab.settings().model.num_labels;
+    assert_eq!(lab.colors_of(&tokens).unwrap().len() as i64, codes);
+    assert!(lab.colors_of(&(&tokens + codes)).is_none() && lab.colors_of(&(&tokens - 1)).is_none());
+    assert!(lab.colors_of(&tokens.narrow(1, 0, 2)).is_none(), "half a grid");
+}
+
 #[test]
 fn a_failed_command_changes_nothing() {
     let (mut lab, _folder) = lab();
@@ -153,6 +261,12 @@ fn completion_knows_commands_keys_settings_and_captions() {
     assert_eq!(lab.complete("sample x st").words, ["steps="]);
     assert_eq!(lab.complete("plot sch").words, ["schedule"]);
     assert!(lab.complete("set sample.te").words.contains(&"sample.temperature".to_string()));
+    assert_eq!(lab.complete("set sample.steps ").words, ["12"]);
+    assert_eq!(lab.complete("set sample.greedy t").words, ["true"]);
+    assert_eq!(lab.complete("sample x greedy=f").words, ["greedy=false"]);
+    let style = lab.data(Part::Train).unwrap().records[0].style.clone();
+    let found = lab.complete(&format!("data emoji style=x,{}", &style[..1])).words;
+    assert!(found.contains(&format!("style=x,{style}")), "{found:?}");
     assert!(lab.complete("save x").files && !lab.complete("noise ").files);
     let caption = lab.data(Part::Train).unwrap().captions(&[0]).remove(0);
     let half = caption.char_indices().nth(caption.chars().count() / 2).unwrap().0;

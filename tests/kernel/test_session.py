@@ -46,6 +46,87 @@ def test_values_show_themselves(k):
     assert "error: " in shown(k.ok('lab.set("bogus", "1")'))["text/plain"]
 
 
+def test_a_plot_is_an_svg_with_text(k):
+    data = shown(k.ok("%plot schedule"))
+    assert data["image/svg+xml"].startswith("<svg") and ">\nThe plan of a sampling run\n<" in data["image/svg+xml"]
+    assert "text/html" not in data and "step 1 T" in data["text/plain"]
+    assert sum(len(part) for part in data.values()) < 60_000
+
+
+@pytest.mark.parametrize(
+    "code, text",
+    [
+        ("Tensor::from(3.5f32)", "3.5000  [] Float"),
+        ("Tensor::empty([0, 4], (Kind::Float, Device::Cpu))", "[0, 4] Float"),
+        ("Tensor::from_slice(&[true, false]).view([1, 2])", "[1, 2] Bool, 1 of 2 true\ntrue  false"),
+        ("Tensor::from_slice(&[1.5f32, f32::NAN]).to_kind(Kind::BFloat16)", "[2] BFloat16, 1.5000 to 1.5000, mean 1.5000, 1 not finite\n1.5000  NaN"),
+        ("Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true)", "[2] Float, 1 to 1, mean 1\n1  1"),
+        ("Tensor::arange(6, (Kind::Int64, Device::Cpu)).view([2, 3])", "0 1 2\n3 4 5\n[2, 3] Int64, 0 to 5, mean 2.5000"),
+        ("Some(Tensor::from(1i64))", "1  [] Int64"),
+        ("None::<Tensor>", "None"),
+        ("(Tensor::from(1i64), Tensor::from(2i64))", "1  [] Int64\n2  [] Int64"),
+        ("vec![0.5f64, 1.5]", "[0.5, 1.5]"),
+        ('"<b>&".to_string()', '"<b>&"'),
+        ('Err::<(), paella::Error>(paella::Error::command("x < y", "here", "why"))', "error: x < y\n  in: here\n  hint: why"),
+    ],
+)
+def test_small_values(k, code, text):
+    assert k.value(code) == text
+
+
+def test_values_are_escaped(k):
+    data = shown(k.ok('vec![lab.data(paella::data::Part::Train)?.records[0].clone()]'))
+    assert "<table" in data["text/html"]
+    k.ok('let mut odd = lab.data(paella::data::Part::Train)?.records[0].clone();\nodd.caption = "<script>1 & 2</script>".into();')
+    data = shown(k.ok("odd"))
+    assert "&lt;script&gt;1 &amp; 2&lt;/script&gt;" in data["text/html"] and "<script>" not in data["text/html"]
+
+
+@pytest.mark.parametrize(
+    "code, parts",
+    [
+        ("lab", ["session on the model"]),
+        ("lab.desk()", ["images", "tokens"]),
+        ("lab.settings().train.clone()", ["<td>steps</td>"]),
+        ("lab.settings().tokenizer.clone()", ["<td>model.codebook_size</td>"]),
+        ("lab.settings().data.clone()", ["<td>source</td>"]),
+        ("Some(lab.settings().sample.plan())", ["<th>temperature</th>"]),
+        ("lab.data(paella::data::Part::Train)", ["pictures of 32 x 32 pixels", "data:image/png"]),
+        ("lab.desk().picture.as_ref().unwrap().clone()", ["data:image/png"]),
+        ("lab.levels(None)?", ["<th>accuracy</th>"]),
+        ("vec![paella::image::grid(&[], 1, 0); 2]", ["2 pictures"]),
+    ],
+)
+def test_values_of_the_session(k, code, parts):
+    k.ok("%load emoji-32\n%show 0\n%encode")
+    data = shown(k.ok(code))
+    for part in parts:
+        assert part in data.get("text/html", "") + data["text/plain"], data
+
+
+def test_tokens_of_the_session_have_the_colours_of_the_codebook(k):
+    k.ok("%load emoji-32\n%show 0\n%encode")
+    own = shown(k.ok("lab.desk().tokens.as_ref().unwrap().shallow_clone()"))["text/html"]
+    assert own.count("background:#") == 64
+    other = shown(k.ok("Tensor::full([8, 8], 5000, (Kind::Int64, Device::Cpu))"))["text/html"]
+    assert "background" not in other
+
+
+def test_long_values_do_not_flood_the_notebook(k):
+    assert len(k.value("(0..100_000).collect::<Vec<i32>>()")) < 5000
+    assert "cut off" in k.value('"x".repeat(100_000)')
+    k.ok("let records: Vec<paella::metrics::Record> = (0..5000).map(|i| paella::metrics::Record { step: i, loss: 1.0 / (i + 1) as f64, ..Default::default() }).collect();")
+    data = shown(k.ok("records"))
+    assert data["text/html"].count("<tr>") == 22 and "data:image/svg+xml" in data["text/html"]
+    assert sum(len(part) for part in data.values()) < 60_000
+
+
+def test_a_type_without_debug_gets_a_hint(k):
+    k.ok("struct Plain { x: i32 }")
+    reply, _ = k.run("Plain { x: 1 }")
+    assert reply["status"] == "error" and "Debug" in "\n".join(reply["traceback"])
+
+
 def test_types_of_the_standard_library_are_known(k):
     k.ok("use std::collections::HashMap;\nlet mut ages: HashMap<String, i32> = HashMap::new();\nages.insert(\"Ada\".into(), 36);")
     k.ok("let age = ages.get(\"Ada\").copied();")

@@ -1,6 +1,6 @@
 //! Small pieces of HTML: tables, pictures, token grids, bars. No scripts, so that an untrusted notebook shows them.
 
-use crate::bundle::png;
+use crate::bundle::{base64, png};
 use image::RgbImage;
 use paella::lab::view::TokenGrid;
 
@@ -43,16 +43,22 @@ pub fn picture(image: &RgbImage, caption: &str) -> String {
     )
 }
 
-/// Each number on the colour its code decodes to; noise is framed.
+/// An SVG document among other content. As a picture, so that notebooks that are not trusted show it too.
+pub fn drawing(svg: &str) -> String {
+    format!("<img src=\"data:image/svg+xml;base64,{}\" alt=\"plot\"/>", base64(svg.as_bytes()))
+}
+
+/// Each number on the colour its code decodes to, where that is known; noise is framed.
 pub fn tokens(grid: &TokenGrid) -> String {
     let cell = |i: usize| -> String {
-        let [r, g, b] = grid.colors.get(i).copied().unwrap_or([238; 3]);
-        let dark = 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) < 140_000;
-        let ink = if dark { "white" } else { "black" };
-        let frame = if grid.marked.get(i) == Some(&true) { "outline:2px solid red;" } else { "" };
-        let style = format!(
-            "background:rgb({r},{g},{b});color:{ink};{frame}padding:2px 4px;text-align:right"
-        );
+        let color = grid.colors.get(i).map(|&[r, g, b]| {
+            let dark = 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) < 140_000;
+            let ink = if dark { "fff" } else { "000" };
+            format!("background:#{r:02x}{g:02x}{b:02x};color:#{ink};")
+        });
+        let marked = grid.marked.get(i) == Some(&true);
+        let frame = if marked { "outline:2px solid red;" } else { "" };
+        let style = format!("{}{frame}padding:2px 4px", color.unwrap_or_default());
         format!("<td style=\"{style}\">{}</td>", grid.tokens[i])
     };
     let width = grid.width.max(1);
@@ -62,7 +68,7 @@ pub fn tokens(grid: &TokenGrid) -> String {
     };
     let rows: String = (0..grid.tokens.len()).step_by(width).map(row).collect();
     format!(
-        "<table style=\"border-spacing:0\"><tbody>{rows}</tbody></table>{}",
+        "<table style=\"border-spacing:0;text-align:right\"><tbody>{rows}</tbody></table>{}",
         note(&grid.caption)
     )
 }

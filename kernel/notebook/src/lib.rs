@@ -6,14 +6,19 @@
 
 pub mod bundle;
 pub mod cell;
+mod debug;
 pub mod evaluator;
 pub mod html;
+mod known;
 pub mod live;
+mod looks;
 pub mod progress;
 mod prompt;
 pub mod session;
 pub mod show;
+mod tables;
 pub mod tensor;
+mod views;
 pub mod wire;
 
 /// The C functions of libtch. Only what is public is exported.

@@ -1,65 +1,90 @@
-//! A command at work, below its cell: a bar, the loss as it falls, the picture as it appears.
+//! A command at work, below its cell: a bar, the loss as it falls, pictures of the work so far.
 
 use crate::bundle::Bundle;
 use crate::html;
+use crate::views::picture;
 use crate::wire::{Slot, emit};
-use image::RgbImage;
-use paella::lab::plot::{Axes, Series, lines};
-use paella::lab::watch::{Watch, stop_asked};
+use paella::lab::loss_plot;
+use paella::lab::watch::{Preview, Watch, stop_asked};
 use paella::metrics::Record;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Time between two drawings of the bar.
-const PAUSE: Duration = Duration::from_millis(150);
-/// Time between two pictures, which cost more.
-const LONG_PAUSE: Duration = Duration::from_millis(1000);
+const BAR: Duration = Duration::from_millis(150);
+/// Time between two drawings of the losses, and between two pictures of a sampling run.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two pictures of a training, which take a sampling run each.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+/// What looking on may cost: one part in so many.
+const SHARE: u32 = 33;
+
+/// Something that is drawn now and then: when it was drawn last and how long that took.
+struct Pace {
+    drawn: Instant,
+    took: Duration,
+    /// Nothing has been drawn yet; `drawn` is when the command began.
+    fresh: bool,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { drawn: Instant::now(), took: Duration::ZERO, fresh: true }
+    }
+
+    /// After a pause, longer where drawing takes long; and at the end, once there is something to replace.
+    fn is_due(&self, pause: Duration, last: bool) -> bool {
+        (last && !self.fresh) || self.drawn.elapsed() > pause.max(self.took * SHARE)
+    }
+
+    /// Drawing began at `start` and is done.
+    fn done(&mut self, start: Instant) {
+        *self = Self { drawn: Instant::now(), took: start.elapsed(), fresh: false };
+    }
+}
 
 /// Watches one command.
 pub struct Live {
     bar: Slot,
-    picture: Slot,
-    drawn: Option<Instant>,
-    pictured: Option<Instant>,
+    chart: Slot,
+    preview: Slot,
+    barred: Pace,
+    charted: Pace,
+    looked: Pace,
+    /// When the picture that is being made was asked for.
+    asked: Instant,
     /// What the losses below are of.
     phase: String,
     losses: Vec<(f64, f64)>,
-    start: Instant,
 }
 
 impl Live {
     pub fn new() -> Self {
-        let (bar, picture) = (Slot::new(), Slot::new());
-        let (drawn, pictured, phase, losses) = (None, None, String::new(), Vec::new());
-        Self { bar, picture, drawn, pictured, phase, losses, start: Instant::now() }
+        let [bar, chart, preview] = [(); 3].map(|()| Slot::new());
+        let [barred, charted, looked] = [(); 3].map(|()| Pace::new());
+        let (asked, phase, losses) = (Instant::now(), String::new(), Vec::new());
+        Self { bar, chart, preview, barred, charted, looked, asked, phase, losses }
     }
 
     fn bar(&mut self, done: u64, total: u64, text: &str) {
-        if done == total || self.drawn.is_none_or(|at| at.elapsed() > PAUSE) {
-            self.drawn = Some(Instant::now());
-            let bar = html::bar(done, Some(total), text);
+        if done == total || self.barred.fresh || self.barred.is_due(BAR, false) {
+            let (start, bar) = (Instant::now(), html::bar(done, Some(total), text));
             self.bar.put(&Bundle::new().text(text).html(bar));
+            self.barred.done(start);
         }
     }
 
-    /// True when the next picture may be drawn.
-    fn picture_is_due(&mut self, last: bool) -> bool {
-        let since = self.pictured.unwrap_or(self.start);
-        let due = last && self.pictured.is_some() || since.elapsed() > LONG_PAUSE;
-        if due {
-            self.pictured = Some(Instant::now());
-        }
-        due
-    }
-
-    fn chart(&mut self, phase: &str) {
-        let title = format!("Loss of the {phase} while training");
-        let axes = Axes { title: &title, x: "step", y: "loss (nats)" };
-        if let Ok(image) = lines(&axes, &[Series::new("loss", self.losses.clone())]) {
-            let last = self.losses.last().map_or(0.0, |p| p.1);
-            let text = format!("loss {last:.3} after {} steps", self.losses.len());
-            self.picture.put(&Bundle::new().text(text).png(&image));
-        }
+    /// The last one stays in the notebook: it is a PNG too.
+    fn chart(&mut self, phase: &str, last: bool) {
+        let (start, plot) = (Instant::now(), loss_plot(phase, self.losses.clone()));
+        let loss = self.losses.last().map_or(0.0, |p| p.1);
+        let caption = format!("loss {loss:.3} after {} steps", self.losses.len());
+        let text = Bundle::new().text(&caption);
+        self.chart.put(&match plot.svg(&caption) {
+            Ok(svg) if !last => text.svg(svg),
+            _ => text.plot(&plot, &caption),
+        });
+        self.charted.done(start);
     }
 }
 
@@ -86,8 +111,9 @@ impl Watch for Live {
         }
         self.losses.push((r.step as f64, r.loss));
         self.bar(done, total, &text);
-        if self.losses.len() > 1 && self.picture_is_due(done == total) {
-            self.chart(&r.phase);
+        let last = done == total;
+        if self.losses.len() > 1 && self.charted.is_due(PAUSE, last) {
+            self.chart(&r.phase, last);
         }
     }
 
@@ -95,12 +121,17 @@ impl Watch for Live {
         self.bar(done as u64, total as u64, &format!("step {done} of {total}"));
     }
 
-    fn preview(&mut self, picture: &dyn Fn() -> RgbImage) {
-        if self.picture_is_due(false) {
-            let image = picture();
-            let html = html::picture(&image, "so far");
-            self.picture.put(&Bundle::new().text("the picture so far").html(html).png(&image));
+    fn wants_preview(&mut self, last: bool) -> bool {
+        self.asked = Instant::now();
+        match self.losses.is_empty() {
+            true => !last && self.looked.is_due(PAUSE, false), // the last one of a sampling run is its answer
+            false => self.looked.is_due(LONG_PAUSE, last),
         }
+    }
+
+    fn preview(&mut self, preview: Preview) {
+        self.preview.put(&picture(&preview.image, &preview.caption));
+        self.looked.done(self.asked);
     }
 
     fn note(&mut self, text: &str) {

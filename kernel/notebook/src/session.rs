@@ -68,6 +68,13 @@ impl DerefMut for Session {
     }
 }
 
+/// Within a cell: look at the session, once there is one.
+pub(crate) fn peek<T>(look: impl FnOnce(&Lab) -> T) -> Option<T> {
+    let lab = LAB.with(|slot| slot.get().cloned())?;
+    // SAFETY: on the thread of the cells, which is busy showing a value: nobody works on the session meanwhile.
+    Some(look(unsafe { &*lab.as_ptr() }))
+}
+
 /// Between two cells: work on the session.
 ///
 /// Errors: the session cannot be made, or as `work`.

@@ -1,0 +1,117 @@
+//! Pictures of a training under way: what the weights of the moment make of a few pictures or captions.
+//!
+//! Letters: n subjects, pictures of S x S pixels, h x w tokens.
+
+use super::desk::Desk;
+use super::seed_torch;
+use super::watch::Preview;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::image;
+use crate::metrics::Record;
+use crate::networks::Networks;
+use crate::noise::random_tokens;
+use crate::plan::SampleConfig;
+use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::torch::chance::KeptChance;
+use ::image::RgbImage;
+use tch::Tensor;
+
+/// Pictures and captions that are looked at.
+const COUNT: usize = 4;
+
+/// What is looked at, the same all along, so that one moment compares with another.
+pub struct Subjects {
+    /// (n, 3, S, S) f32 in 0..=1, CPU.
+    images: Tensor,
+    captions: Vec<String>,
+}
+
+impl Subjects {
+    /// The picture in hand (of one that was sampled only its text), then some from all over the data.
+    pub fn new(desk: &Desk, data: &Dataset) -> Self {
+        let size = data.images.size()[3];
+        let mut picks: Vec<i64> = (0..COUNT).map(|i| (i * data.len() / COUNT) as i64).collect();
+        picks.dedup();
+        let mut captions = data.captions(&picks);
+        let mut images = data.images(&picks);
+        if let Some(picture) = &desk.picture {
+            captions.retain(|caption| *caption != picture.caption);
+            captions.insert(0, picture.caption.clone());
+            if picture.index.is_some_and(|i| !picks.contains(&i))
+                && picture.images.size()[3] == size
+            {
+                images = Tensor::cat(&[&picture.images, &images], 0);
+            }
+        }
+        captions.truncate(COUNT);
+        Self { images: images.slice(0, 0, COUNT as i64, 1), captions }
+    }
+
+    /// What the networks make of them after the step of this record; none where `stop` says so before it is done.
+    /// Libtorch's generators are left as they were.
+    ///
+    /// Errors: libtorch's.
+    pub fn preview(
+        &self,
+        nets: &Networks,
+        sample: &SampleConfig,
+        record: &Record,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Preview>> {
+        let _no_grad = tch::no_grad_guard();
+        let _chance = KeptChance::new(nets.device)?;
+        let step = record.step;
+        if record.phase == "tokenizer" {
+            let quantized = step > nets.config.tokenizer.train.quantize_after;
+            let images = [self.images.shallow_clone(), self.rebuilt(nets, quantized)];
+            let (image, n) = (sheet(&Tensor::cat(&images, 0), self.images.size()[0]), step);
+            return Ok(Some(Preview {
+                image,
+                caption: format!("originals, and rebuilt after step {n}"),
+            }));
+        }
+        let Some(tokens) = self.sampled(nets, sample, stop) else { return Ok(None) };
+        let image = sheet(&nets.decode(&tokens), self.captions.len() as i64);
+        let texts: Vec<String> = self.captions.iter().map(|text| format!("\"{text}\"")).collect();
+        let caption = format!("sampled after step {step}: {}", texts.join(", "));
+        Ok(Some(Preview { image, caption }))
+    }
+
+    /// The pictures through the tokenizer and back (n, 3, S, S): without codes as long as training does so.
+    fn rebuilt(&self, nets: &Networks, quantized: bool) -> Tensor {
+        let images = self.images.to_device(nets.device);
+        let rebuilt = if quantized {
+            nets.decode(&nets.encode(&images))
+        } else {
+            nets.tokenizer.decode_unscaled(&nets.tokenizer.latents(&images, false))
+        };
+        rebuilt.clamp(0.0, 1.0).to_device(tch::Device::Cpu)
+    }
+
+    /// Tokens (n, h, w) for the captions, from the same noise every time.
+    fn sampled(
+        &self,
+        nets: &Networks,
+        sample: &SampleConfig,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Tensor> {
+        let chance: &dyn Chance = if sample.greedy { &Greedy } else { &Random };
+        let (cond, null) = (nets.cond(&self.captions), nets.null(self.captions.len()));
+        let size = [self.captions.len() as i64, nets.grid(), nets.grid()];
+        seed_torch(nets.config.seed);
+        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
+        let sampler =
+            Sampler { model: &nets.denoiser, cond: &cond, null: &null, noise: &noise, chance };
+        sample.plan().into_iter().try_fold(noise.shallow_clone(), |tokens, step| {
+            (!stop()).then(|| sampler.denoise(&tokens, step))
+        })
+    }
+}
+
+/// (n, 3, S, S) f32 in 0..=1 -> a picture with `columns` in a row.
+fn sheet(images: &Tensor, columns: i64) -> RgbImage {
+    let pictures: Vec<RgbImage> =
+        (0..images.size()[0]).map(|i| image::from_tensor(&images.get(i))).collect();
+    image::grid(&pictures, columns as usize, 2)
+}
