@@ -3,7 +3,7 @@
 use crate::place::Tools;
 use crate::prepare;
 use crate::trouble::Tell;
-use crate::workplace::Workplace;
+use crate::workplace::{LEVELS, Workplace};
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const STACK: usize = 64 << 20;
 /// The session as a variable of the cells.
 const LAB: &str =
     "let mut lab: paella::session::Session = paella::session().expect(\"the session begins\");";
-/// Analysed while nothing else is to do: the first inference of a tensor's type costs a second otherwise.
+/// Analysed first of all with the standard library: the first inference of a tensor's type costs a second otherwise.
 const WARM: &str = "let xs = Tensor::randn([2, 2], (Kind::Float, Device::Cpu)); let ys = xs.matmul(&xs); let view = lab.encode(); ys.";
 
 pub struct Ran {
@@ -69,8 +69,13 @@ pub fn start(
     sender
 }
 
+/// Until the first `let`, or until nothing else is to do, cells are compiled without knowing the standard library's types:
+/// that takes as long as all the rest of the start.
 struct Engine {
     context: CommandContext,
+    place: Workplace,
+    /// The standard library is known.
+    typed: bool,
 }
 
 impl Engine {
@@ -81,7 +86,22 @@ impl Engine {
         }
         place.fill().map_err(|e| e.to_string())?;
         let context = context(place, prepare::prelude(&place.prepared) + LAB)?;
-        Ok(Self { context })
+        Ok(Self { context, place: place.clone(), typed: false })
+    }
+
+    /// Let rust-analyzer read the standard library at its next look, if it has not.
+    fn know_types(&mut self) {
+        if !std::mem::replace(&mut self.typed, true) {
+            self.place.analyse_all();
+            let level = format!(":opt {}", LEVELS[1]); // what `analyse_all` has written is then evcxr's own
+            let _ = self.context.execute(&level); // compiles nothing
+        }
+    }
+
+    /// Look, so that the next cell need not wait.
+    fn warm(&mut self) {
+        self.know_types();
+        let _ = self.context.completions(WARM, WARM.len()); // only to have been there
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
@@ -92,7 +112,7 @@ impl Engine {
                 Ok(job) => self.job(job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.context.completions(WARM, WARM.len()); // only to have been there
+                    self.warm();
                     warm = true;
                 }
             }
@@ -103,6 +123,9 @@ impl Engine {
         // Whoever asked may have gone: then nobody waits for the answer.
         match job {
             Job::Run { code, reply } => {
+                if declares(&code) {
+                    self.know_types();
+                }
                 let outcome =
                     self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());
                 let source = self.context.last_source().unwrap_or_default();
@@ -113,9 +136,11 @@ impl Engine {
                 }
             }
             Job::Complete { code, at, reply } => {
+                self.know_types();
                 let _ = reply.send(self.context.completions(&code, at).ok());
             }
             Job::Inspect { code, at, reply } => {
+                self.know_types();
                 let found = self.context.hover_at(&code, at).ok();
                 let _ = reply.send(found.filter(|(text, _)| text != "No documentation found"));
             }
@@ -135,13 +160,28 @@ impl Engine {
     }
 }
 
-/// A context in which the prelude has run.
+/// Whether a cell may have variables, whose types have to be found out.
+fn declares(code: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "let")
+}
+
+/// A context in which the prelude has run, without the standard library's types.
 pub fn context(place: &Workplace, prelude: String) -> Result<CommandContext, String> {
     place.analyse_little();
     let (context, _outputs) =
         EvalContext::with_subprocess_command(place.guard()).map_err(|e| e.to_string())?;
-    place.analyse_all();
     let mut context = CommandContext::with_eval_context(context);
     context.execute(&prelude).map_err(|e| e.to_string())?;
     Ok(context)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn variables_are_seen() {
+        assert!(
+            super::declares("lab.show();\nlet a = 1;") && super::declares("if let Some(x) = y {}")
+        );
+        assert!(!super::declares("lab.outlet()") && !super::declares("1 + 1"));
+    }
 }

@@ -6,7 +6,7 @@ use crate::facade;
 use crate::place::{self, Tools};
 use crate::trim;
 use crate::trouble::{Result, Trouble};
-use crate::workplace::{Workplace, copy};
+use crate::workplace::{LEVELS, Workplace, copy};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -203,7 +203,7 @@ pub fn prelude(prepared: &Prepared) -> String {
     let facade = prepared.folder.join("facade");
     let dep =
         |name: &str| format!(":dep {name} = {{ path = \"{}\" }}\n", facade.join(name).display());
-    format!(":opt 0\n:build_env RUSTFLAGS={flags}\n{}{}{USES}", dep("paella"), dep("tch"))
+    format!(":build_env RUSTFLAGS={flags}\n{}{}{USES}", dep("paella"), dep("tch"))
 }
 
 const USES: &str = "use paella::lab::{Lab, Pick, Wish, watch::Quiet};
@@ -228,6 +228,7 @@ fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
     without_hashbrown(&rust.join("std/std/src"))?;
     let config = prepared.folder.join("evcxr");
     std::fs::create_dir_all(&config).map_err(|e| Trouble::file(&e, &config))?;
+    write(&config.join("evcxr.toml"), &format!("[evcxr]\nopt_level = \"{}\"\n", LEVELS[0]))?;
     facade::write(&prepared.folder.join("facade"), tch)
 }
 

@@ -9,6 +9,9 @@ use std::process::Command;
 /// Name of such folders, with the process number behind it.
 const NAME: &str = "paella-kernel-";
 
+/// The level of optimisation that evcxr begins with, and the same level in other letters.
+pub const LEVELS: [&str; 2] = ["0", "+0"];
+
 #[derive(Clone)]
 pub struct Workplace {
     pub folder: PathBuf,
@@ -94,14 +97,22 @@ impl Workplace {
         self.folder.join("rust-src")
     }
 
-    /// rust-analyzer is to read next to nothing: for evcxr's own first cell.
+    /// rust-analyzer is to read nothing of the standard library.
     pub fn analyse_little(&self) {
         self.point(&self.prepared.folder.join("rust-src/none"));
     }
 
-    /// rust-analyzer is to know the standard library.
+    /// rust-analyzer is to know the standard library, too: it reads anew what it finds when `Cargo.toml` has changed. To
+    /// cargo the change is none.
     pub fn analyse_all(&self) {
         self.point(&self.prepared.folder.join("rust-src/std"));
+        let file = self.workspace().join("Cargo.toml");
+        let [before, after] = LEVELS.map(|level| format!("opt-level = {level}\n"));
+        let changed = std::fs::read_to_string(&file)
+            .and_then(|text| std::fs::write(&file, text.replace(&before, &after)));
+        if let Err(error) = changed {
+            eprintln!("error: {}", Trouble::file(&error, &file));
+        }
     }
 
     fn point(&self, to: &Path) {

@@ -49,7 +49,7 @@ impl Bundle {
     pub fn picture(&self) -> Option<RgbImage> {
         let text = self.0.get("image/png")?.as_str()?;
         let file = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-        image::load_from_memory_with_format(&file, ImageFormat::Png)
+        image::load_from_memory_with_format(&file, image::ImageFormat::Png)
             .ok()
             .map(|image| image.into_rgb8())
     }
