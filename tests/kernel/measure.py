@@ -2,9 +2,9 @@
 
   target/kernel-test/bin/python tests/kernel/measure.py [--stock PROGRAM] [--rounds 5] [--stock-rounds 1]
 
-after `make test-kernel`, on a quiet machine. PROGRAM is the stock kernel to compare with, which has to be there already:
+after `make test-kernel`, on a quiet machine. PROGRAM is evcxr's own kernel to compare with, which has to be there already:
 
-  cargo install evcxr_jupyter --version 0.22.0 --root DIR        (docs/kernel.md tells which versions it needs)
+  cargo install evcxr_jupyter --version 0.22.0 --locked --root /tmp/stock        # then --stock /tmp/stock/bin/evcxr_jupyter
 """
 
 import argparse

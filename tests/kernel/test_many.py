@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 import network
-from client import kernel, kinds_of, text_of
+from client import kernel, text_of
 
 
 def shown(outputs):
@@ -84,8 +84,8 @@ def test_everything_goes_over(transport):
         cell = k.start_cell("%train 100000")
         k.wait_for_output(cell, "update_display_data")
         k.manager.interrupt_kernel()
-        reply, outputs = k.finish_cell(cell)
-        assert reply["ename"] == "Interrupted" and "update_display_data" in kinds_of(outputs)
+        reply, _ = k.finish_cell(cell)
+        assert reply["ename"] == "Interrupted"
         assert int(k.value("lab.log().len()")) > 0
         assert k.client.is_alive()
 
