@@ -12,6 +12,9 @@ use std::time::Duration;
 
 const GO_ON: &str = "look at its own log; all other ranks have ended too; go on from the last checkpoint with `--resume auto`";
 
+/// All that a rank's watch knows when another rank has failed.
+pub const ELSEWHERE: &str = "another rank has ended";
+
 /// What a rank that fails knows about it.
 #[derive(Debug)]
 pub struct LastWord {
@@ -90,6 +93,7 @@ impl Speaker {
     /// Errors: nobody listens where the store was. C10d would try again and again, and print each failure.
     fn reach(&self) -> Result<()> {
         let gone = |e: io::Error| Error::dist(e.to_string(), "", "");
+        std::thread::sleep(Duration::from_millis(300)); // a process that is killed closes one socket after the other
         let all = (self.launch.host.as_str(), self.launch.port).to_socket_addrs().map_err(gone)?;
         let mut last = io::ErrorKind::NotFound.into();
         for address in all {
@@ -106,8 +110,16 @@ impl Speaker {
         let late = ends.values().any(is_late);
         let blamed = blamed(self.launch.size, ends, late);
         let Some(first) = blamed.first() else {
-            let hint = "if a rank is only slow, `dist.timeout_s` gives it longer; go on with `--resume auto`";
-            return error.clone().map(|fault| Fault { hint: hint.into(), ..fault });
+            let hint = match late {
+                true => {
+                    "if a rank is only slow, `dist.timeout_s` gives it longer; go on with `--resume auto`"
+                }
+                false => GO_ON,
+            };
+            let Some((rank, why)) = telling(ends).filter(|_| !late) else {
+                return error.clone().map(|fault| Fault { hint: hint.into(), ..fault });
+            };
+            return Error::dist(why, format!("rank {rank}: {}", notes.seen(rank)), hint);
         };
         let verb = if blamed.len() == 1 { "is" } else { "are" };
         let what = match late {
@@ -148,6 +160,14 @@ fn speaker(ends: &BTreeMap<usize, End>) -> Option<usize> {
     let first =
         |kind: fn(&End) -> bool| ends.iter().find_map(|(rank, end)| kind(end).then_some(*rank));
     first(|end| *end == End::Own).or_else(|| first(|end| matches!(end, End::Lost { .. })))
+}
+
+/// The first rank that knows more than that another one has ended, and what it knows.
+fn telling(ends: &BTreeMap<usize, End>) -> Option<(usize, &str)> {
+    ends.iter().find_map(|(rank, end)| match end {
+        End::Lost { why, .. } if why != ELSEWHERE => Some((*rank, why.as_str())),
+        _ => None,
+    })
 }
 
 /// Those that have said nothing. Where the others waited in vain, also those that are still at work of their own, in
@@ -215,6 +235,9 @@ mod tests {
         assert_eq!(named(&with(&late, lost(8, "timed out"))), (vec![0], Some(0)));
         assert_eq!(named(&with(&cut, lost(8, "reset"))), (vec![], Some(0)));
         assert_eq!(named(&with(&late, late.clone())), (vec![], Some(0)));
+        // nobody is to blame, but one knows more than the others
+        let ends = [(0, lost(9, ELSEWHERE)), (1, lost(9, "NCCL error"))].into_iter().collect();
+        assert_eq!(telling(&ends), Some((1, "NCCL error")));
         // one failed by itself
         assert_eq!(named(&[(0, cut.clone()), (1, cut), (2, End::Own)]), (vec![3], Some(2)));
     }

@@ -6,7 +6,7 @@
 
 use super::beat::{Beat, Pulse};
 use super::engine::{about_to_end, hear_of_the_end};
-use super::last::{LastWord, Speaker};
+use super::last::{ELSEWHERE, LastWord, Speaker};
 use super::notes::{End, Notes};
 use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -153,7 +153,7 @@ fn reason(
 ) -> Option<String> {
     let past = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
     if news.failed.is_some_and(|since| past(since, MOMENT)) {
-        return Some("another rank has ended".into());
+        return Some(ELSEWHERE.into());
     }
     if pulse.alone.is_some() {
         return None;
