@@ -8,7 +8,9 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// What a run is training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -166,7 +168,11 @@ impl Saver {
     pub fn save(&mut self, snapshot: Snapshot) -> Result<()> {
         self.wait()?;
         let (root, policy) = (self.root.clone(), self.policy.clone());
-        self.writing = Some(std::thread::spawn(move || save(&root, &snapshot, &policy)));
+        let writing = Writing::new();
+        self.writing = Some(std::thread::spawn(move || {
+            let _writing = writing;
+            save(&root, &snapshot, &policy)
+        }));
         Ok(())
     }
 
@@ -181,6 +187,33 @@ impl Saver {
 impl Drop for Saver {
     fn drop(&mut self) {
         let _ = self.wait();
+    }
+}
+
+/// Checkpoints that are being written by this process.
+static WRITERS: AtomicUsize = AtomicUsize::new(0);
+
+struct Writing;
+
+impl Writing {
+    fn new() -> Self {
+        WRITERS.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITERS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Before a process is ended from aside: wait until no checkpoint is being written, but not longer than `limit`. One that
+/// is cut off is no checkpoint; the one before it is whole.
+pub fn settle(limit: Duration) {
+    let start = Instant::now();
+    while WRITERS.load(Ordering::SeqCst) > 0 && start.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

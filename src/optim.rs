@@ -110,9 +110,9 @@ impl AdamW {
         self.names.iter().cloned().zip(self.params.iter().map(Tensor::shallow_clone)).collect()
     }
 
-    /// The state by name, for a checkpoint.
+    /// The state by name, for a checkpoint: copies on the CPU.
     pub fn state(&self) -> Named {
-        self.slots().map(|(name, xs)| (name, xs.copy())).collect()
+        self.slots().map(|(name, xs)| (name, torch::copied(&xs))).collect()
     }
 
     /// Take the state of a checkpoint; the names are those of `state`.
@@ -181,8 +181,9 @@ impl Ema {
         });
     }
 
+    /// The averages by name, for a checkpoint: copies on the CPU.
     pub fn state(&self) -> Named {
-        self.names.iter().cloned().zip(self.averages.iter().map(Tensor::copy)).collect()
+        self.names.iter().cloned().zip(self.averages.iter().map(torch::copied)).collect()
     }
 
     /// Take the averages of a checkpoint; the names are those of `state`.

@@ -48,22 +48,17 @@ impl TokenizerTrainConfig {
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
     pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
-        even_share(self.batch, ranks, "`tokenizer.train.batch`")
+        let (batch, ranks) = (self.batch, ranks.max(1));
+        if batch >= ranks && batch.is_multiple_of(ranks) {
+            return Ok(batch / ranks);
+        }
+        let fits = match batch / ranks * ranks {
+            0 => format!("{ranks}"),
+            below => format!("{below} or {}", below + ranks),
+        };
+        let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
+        Err(Fault::new(what, "`tokenizer.train.batch`", format!("`batch` {fits}")))
     }
-}
-
-/// Pictures of each of `ranks` processes, or which batches come out even.
-fn even_share(batch: usize, ranks: usize, field: &str) -> Result<usize, Fault> {
-    let ranks = ranks.max(1);
-    if batch >= ranks && batch.is_multiple_of(ranks) {
-        return Ok(batch / ranks);
-    }
-    let fits = match batch / ranks * ranks {
-        0 => format!("{ranks}"),
-        below => format!("{below} or {}", below + ranks),
-    };
-    let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
-    Err(Fault::new(what, field, format!("`batch` {fits}")))
 }
 
 /// How the prior is trained.
@@ -73,23 +68,34 @@ pub struct PriorTrainConfig {
     pub steps: u64,
     /// Pictures per update over all processes.
     pub batch: usize,
+    /// Pictures that one process holds in memory at once; None: its whole share. Smaller ones are accumulated.
+    pub micro_batch: Option<usize>,
     pub optim: OptimConfig,
+    /// Decay of the moving average of the weights.
+    pub ema_decay: f64,
     /// Share of the captions whose vector is replaced by zeros, which guidance needs.
     pub cond_drop: f64,
 }
 
 impl Default for PriorTrainConfig {
     fn default() -> Self {
-        Self { steps: 300_000, batch: 2048, optim: OptimConfig::default(), cond_drop: 0.05 }
+        Self {
+            steps: 300_000,
+            batch: 2048,
+            micro_batch: None,
+            optim: OptimConfig::default(),
+            ema_decay: 0.999,
+            cond_drop: 0.05,
+        }
     }
 }
 
 impl PriorTrainConfig {
-    /// Pictures of each of `ranks` processes.
+    /// The share of each of `ranks` processes.
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
-    pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
-        even_share(self.batch, ranks, "`prior.train.batch`")
+    pub fn split(&self, ranks: usize) -> Result<Split, Fault> {
+        split("prior.train.", "batch", (self.batch, self.micro_batch), ranks)
     }
 }
 
@@ -215,35 +221,35 @@ impl TrainConfig {
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
     pub fn split(&self, ranks: usize) -> Result<Split, Fault> {
-        let (batch, ranks) = (self.global_batch.max(1), ranks.max(1));
-        let micro = self.micro_batch.unwrap_or(batch / ranks).max(1);
-        let unit = micro * ranks;
-        if self.micro_batch != Some(0) && batch.is_multiple_of(unit) {
-            let rows = batch / ranks;
-            return Ok(Split { rows, micro, passes: rows / micro });
-        }
-        let what = match self.micro_batch {
-            Some(micro) => {
-                format!(
-                    "`global_batch` {batch} is not a multiple of `micro_batch` {micro} x {ranks} ranks"
-                )
-            }
-            None => format!("`global_batch` {batch} is not a multiple of {ranks} ranks"),
-        };
-        let whole = |n: usize| (n > 0).then(|| (n * unit).to_string());
-        let batches = [whole(batch / unit), whole(batch / unit + 1)];
-        let batches = batches.into_iter().flatten().collect::<Vec<_>>().join(" or ");
-        let divides = |n: &usize| batch.is_multiple_of(n * ranks);
-        let smaller = (1..micro).rev().find(divides).map(|n| format!("; or `micro_batch` {n}"));
-        let fewer = (1..ranks).rev().find(|n| batch.is_multiple_of(n * micro));
-        let fewer = fewer.map(|n| format!("; or {n} ranks"));
-        let hint = format!(
-            "`global_batch` {batches}{}{}",
-            smaller.unwrap_or_default(),
-            fewer.unwrap_or_default()
-        );
-        Err(Fault::new(what, "`train.global_batch`", hint))
+        split("train.", "global_batch", (self.global_batch, self.micro_batch), ranks)
     }
+}
+
+/// A batch, in the field `name` below `path`, over `ranks` processes.
+fn split(
+    path: &str,
+    name: &str,
+    (batch, micro_batch): (usize, Option<usize>),
+    ranks: usize,
+) -> Result<Split, Fault> {
+    let (batch, ranks) = (batch.max(1), ranks.max(1));
+    let micro = micro_batch.unwrap_or(batch / ranks).max(1);
+    let unit = micro * ranks;
+    if micro_batch != Some(0) && batch.is_multiple_of(unit) {
+        let rows = batch / ranks;
+        return Ok(Split { rows, micro, passes: rows / micro });
+    }
+    let passes = micro_batch.map(|micro| format!("`micro_batch` {micro} x ")).unwrap_or_default();
+    let what = format!("`{name}` {batch} is not a multiple of {passes}{ranks} ranks");
+    let whole = |n: usize| (n > 0).then(|| (n * unit).to_string());
+    let batches = [whole(batch / unit), whole(batch / unit + 1)];
+    let batches = batches.into_iter().flatten().collect::<Vec<_>>().join(" or ");
+    let divides = |n: &usize| batch.is_multiple_of(n * ranks);
+    let smaller = (1..micro).rev().find(divides).map(|n| format!("; or `micro_batch` {n}"));
+    let fewer = (1..ranks).rev().find(|n| batch.is_multiple_of(n * micro));
+    let fewer = fewer.map(|n| format!("; or {n} ranks"));
+    let (smaller, fewer) = (smaller.unwrap_or_default(), fewer.unwrap_or_default());
+    Err(Fault::new(what, format!("`{path}{name}`"), format!("`{name}` {batches}{smaller}{fewer}")))
 }
 
 /// How a trained model is scored.
@@ -292,5 +298,9 @@ mod tests {
         let fault = split(6, Some(4), 1).unwrap_err();
         assert_eq!(fault.hint, "`global_batch` 4 or 8; or `micro_batch` 3");
         assert!(split(6, Some(0), 1).is_err() && split(3, None, 8).is_err());
+        let prior = PriorTrainConfig { batch: 6, micro_batch: Some(4), ..Default::default() };
+        let fault = prior.split(1).unwrap_err();
+        assert_eq!(fault.what, "`batch` 6 is not a multiple of `micro_batch` 4 x 1 ranks");
+        assert_eq!(fault.place, "`prior.train.batch`");
     }
 }

@@ -182,7 +182,11 @@ impl RunConfig {
         ] {
             found.within(&format!("prior.{name}"), value, low, high);
         }
+        if let Err(fault) = train.split(1) {
+            found.unless(false, "prior.train.micro_batch", fault.what, &fault.hint);
+        }
         found.share("prior.train.cond_drop", train.cond_drop);
+        found.share("prior.train.ema_decay", train.ema_decay);
         found.share("prior.sample.t_start", sample.t_start);
         found.share("prior.sample.t_end", sample.t_end);
         found.optim("prior.train.optim", &train.optim);

@@ -62,9 +62,9 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
             (tokenizer.steps, tokenizer.batch, whole(rows))
         }
         Phase::Prior => {
-            let train = config.prior.clone().unwrap_or_default().train;
-            let rows = train.share(gpus).map_err(uneven)?;
-            (train.steps, train.batch, whole(rows))
+            let mut train = config.prior.clone().unwrap_or_default().train;
+            train.micro_batch = wish.micro_batch.or(train.micro_batch);
+            (train.steps, train.batch, train.split(gpus).map_err(uneven)?)
         }
         Phase::Denoiser => {
             let split = config.train.split(gpus).map_err(uneven)?;
@@ -148,7 +148,7 @@ fn too_large(config: &RunConfig, phase: Phase, wish: &Wish, memory: &Memory) -> 
     let ways = match phase {
         Phase::Denoiser => ways_out(config, wish),
         Phase::Tokenizer => tokenizer_batch(config, wish).into_iter().collect(),
-        Phase::Prior => Vec::new(),
+        Phase::Prior => prior_batch(config, wish).into_iter().collect(),
     };
     let hint = match ways.is_empty() {
         false => ways.join("; or "),
@@ -185,13 +185,22 @@ fn ways_out(config: &RunConfig, wish: &Wish) -> Vec<String> {
     ways
 }
 
-/// The largest micro batch that divides a card's share and fits.
+/// The largest micro batch of the denoiser that divides a card's share and fits.
 pub fn largest(config: &RunConfig, wish: &Wish) -> Option<usize> {
     let stage = work(config, Phase::Denoiser, text_bytes(config, wish.text_bytes));
-    let rows = config.train.global_batch / wish.gpus.max(1);
-    let even = |micro: &usize| config.train.global_batch.is_multiple_of(micro * wish.gpus);
-    let fits = |micro: &usize| Memory::new(&stage, *micro as i64).fits(wish.gpu);
-    (1..=rows).rev().filter(even).find(fits)
+    largest_of(&stage, config.train.global_batch, wish)
+}
+
+fn largest_of(stage: &Work, batch: usize, wish: &Wish) -> Option<usize> {
+    let even = |micro: &usize| batch.is_multiple_of(micro * wish.gpus);
+    let fits = |micro: &usize| Memory::new(stage, *micro as i64).fits(wish.gpu);
+    (1..=batch / wish.gpus.max(1)).rev().filter(even).find(fits)
+}
+
+fn prior_batch(config: &RunConfig, wish: &Wish) -> Option<String> {
+    let stage = work(config, Phase::Prior, 1);
+    let batch = config.prior.clone().unwrap_or_default().train.batch;
+    largest_of(&stage, batch, wish).map(|micro| format!("`prior.train.micro_batch: {micro}`"))
 }
 
 fn tokenizer_batch(config: &RunConfig, wish: &Wish) -> Option<String> {

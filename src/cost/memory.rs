@@ -2,6 +2,7 @@
 
 use super::Gpu;
 use super::work::Work;
+use crate::checkpoint::Phase;
 
 /// Bytes by what they are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Memory {
     pub fn new(work: &Work, micro: i64) -> Self {
         let (trained, frozen, full) = (work.trained(), work.frozen(), work.frozen_full());
         let bf16 = work.precision.bf16;
-        let averaged = work.phase == crate::checkpoint::Phase::Denoiser;
+        let averaged = work.phase != Phase::Tokenizer;
         let copy = if bf16 { 2 } else { 0 };
         Self {
             weights: 4 * trained,

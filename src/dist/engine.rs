@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::torch::{pointers, taken};
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -26,6 +27,7 @@ struct RawReducer {
 }
 
 unsafe extern "C" {
+    fn paella_before_the_end(tell: extern "C" fn(*const c_char));
     fn paella_store(
         host: *const c_char,
         port: c_int,
@@ -98,6 +100,28 @@ fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What the exception said that is about to end the process, on some thread of libtorch's.
+static UNCAUGHT: OnceLock<String> = OnceLock::new();
+
+extern "C" fn uncaught(why: *const c_char) {
+    // SAFETY: the shim hands over a C string that lives through the call.
+    let why = unsafe { CStr::from_ptr(why) }.to_string_lossy().into_owned();
+    let _ = UNCAUGHT.set(why);
+}
+
+/// From now on `about_to_end` knows of exceptions that nobody catches, such as those of NCCL's watchdog, and the process
+/// goes on for two minutes.
+pub fn hear_of_the_end() {
+    static ONCE: Once = Once::new();
+    // SAFETY: sets a handler.
+    ONCE.call_once(|| unsafe { paella_before_the_end(uncaught) });
+}
+
+/// Why libtorch is about to end the process, if it is.
+pub fn about_to_end() -> Option<&'static str> {
+    UNCAUGHT.get().map(|why| why.lines().next().unwrap_or_default())
+}
+
 /// Where the store stands: host and port, whether this process serves it, and the corner of it that is ours.
 pub struct Meeting<'a> {
     pub host: &'a str,
@@ -109,6 +133,9 @@ pub struct Meeting<'a> {
 
 /// Small texts that all ranks can write and read.
 pub struct Store(*mut RawStore);
+
+// SAFETY: a shared pointer to c10d's TCPStore, which locks what it does.
+unsafe impl Send for Store {}
 
 impl Store {
     pub fn open(at: &Meeting, timeout: Duration) -> Result<Self> {
@@ -166,6 +193,7 @@ pub struct Group {
     raw: Cell<*mut RawGroup>,
     /// An exchange failed: there is nobody to say goodbye to.
     pub broken: Cell<bool>,
+    gpu: bool,
 }
 
 impl Group {
@@ -191,7 +219,7 @@ impl Group {
                 &mut out,
             )
         })?;
-        Ok(Self { raw: Cell::new(out), broken: Cell::new(false) })
+        Ok(Self { raw: Cell::new(out), broken: Cell::new(false), gpu: gpu.is_some() })
     }
 
     fn exchange(&self, act: impl FnOnce(*mut RawGroup) -> Message) -> Result<()> {
@@ -225,10 +253,11 @@ impl Group {
         Ok(outs)
     }
 
-    /// Hang up: the other ranks' exchanges fail at once, for they lose the connection.
+    /// Hang up: over Gloo the other ranks' exchanges fail at once, for they lose the connection. NCCL cannot hang up while
+    /// an exchange is stuck, and would wait for it: a broken group of GPUs goes with the process.
     pub fn leave(&self) {
         let raw = self.raw.replace(std::ptr::null_mut());
-        if !raw.is_null() {
+        if !raw.is_null() && !(self.gpu && self.broken.get()) {
             // SAFETY: owned, dropped once. What goes wrong while leaving changes nothing.
             let _ = checked(unsafe { paella_group_drop(raw, self.broken.get()) });
         }

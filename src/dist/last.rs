@@ -1,94 +1,244 @@
 //! The last word of a run that fails: one rank speaks, and names the one that is to blame.
 
-use super::notes::{End, ranks};
-use super::world::{Joined, World};
-use crate::error::{Error, Fault};
+use super::launch::Launch;
+use super::notes::{End, GRACE, Notes, ranks};
+use super::world::World;
+use crate::error::{Error, Fault, Result};
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 const GO_ON: &str = "look at its own log; all other ranks have ended too; go on from the last checkpoint with `--resume auto`";
 
+/// All that a rank's watch knows when another rank has failed.
+pub const ELSEWHERE: &str = "another rank has ended";
+
 /// What a rank that fails knows about it.
+#[derive(Debug)]
 pub struct LastWord {
     pub error: Error,
     /// Nobody else says it.
     pub aloud: bool,
 }
 
+/// Longest talk with a store that answers: to reach it, to hear the others, to let them hear.
+const TALK: Duration = Duration::from_secs(3 * GRACE.as_secs());
+
 impl World {
     /// Hang up, hear how the other ranks ended, and tell what happened: a failure of this rank's own as it is, the
-    /// failure of an exchange as the loss of the ranks that have said nothing.
+    /// failure of an exchange as the loss of the ranks that are to blame.
     ///
-    /// It takes a few seconds, for which a rank may be late.
+    /// It takes a few seconds, for which a rank may be late. Where the rank's watch speaks already, this waits for the end
+    /// of the process.
     pub fn last_word(&self, error: &Error) -> LastWord {
         let Some(world) = self.joined() else {
             return LastWord { error: error.clone(), aloud: true };
         };
-        world.group.broken.set(true);
-        world.group.leave();
+        while !world.beat.end() {
+            std::thread::park();
+        }
+        world.hang_up();
+        let marks = world.beat.now().marks;
         let end = match error {
-            Error::Dist(fault) => End::Lost(fault.what.replace('\n', " ")),
+            Error::Dist(fault) => End::Lost { marks, why: fault.what.replace('\n', " ") },
             _ => End::Own,
         };
-        let Ok(ends) = world.notes.ended(&end) else {
-            let first_here = world.launch.local_rank == Some(0) || self.rank() == 1;
-            return match end {
-                End::Own => LastWord { error: at_place(error.clone(), &self.place()), aloud: true },
-                End::Lost(_) => LastWord { error: world.store_gone(error), aloud: first_here },
-            };
-        };
-        let there: Vec<usize> = ends.keys().copied().collect();
-        let own = |rank: &&usize| ends.get(rank) == Some(&End::Own);
-        let speaker = there.iter().find(own).or(there.first()).copied().unwrap_or(self.rank());
-        let everybody =
-            there.len() == self.size() && there.iter().filter(own).count() == self.size();
-        let error = match end {
-            End::Own if everybody => error.clone(),
-            End::Own => at_place(error.clone(), &self.place()),
-            End::Lost(_) => world.lost(self.size(), error, &ends),
-        };
-        world.notes.leave(self.rank() == 0 && !world.launch.agent, &there);
-        LastWord { error, aloud: speaker == self.rank() }
-    }
-
-    fn place(&self) -> String {
-        format!("rank {} of {}", self.rank(), self.size())
+        world.speaker.say(&end, error)
     }
 }
 
-impl Joined {
-    /// An exchange failed: the ranks that have not said how they ended are to blame.
-    fn lost(&self, size: usize, error: &Error, ends: &BTreeMap<usize, End>) -> Error {
-        let silent: Vec<usize> = (0..size).filter(|rank| !ends.contains_key(rank)).collect();
-        let Some(first) = silent.first() else {
-            let hint = "if a rank is only slow, `dist.timeout_s` gives it longer; go on with `--resume auto`";
-            return error.clone().map(|fault| Fault { hint: hint.into(), ..fault });
-        };
-        let late = |end: &End| match end {
-            End::Lost(why) => why.contains("imed out") || why.contains("imeout"),
-            End::Own => false,
-        };
-        let verb = if silent.len() == 1 { "is" } else { "are" };
-        let what = match ends.values().any(late) {
-            true => format!("{} did not answer for {} s", ranks(&silent), self.timeout.as_secs()),
-            false => format!("{} {verb} gone", ranks(&silent)),
-        };
-        Error::dist(what, format!("rank {first}: {}", self.notes.seen(*first)), GO_ON)
+/// Whoever speaks for a rank: its main thread, or the one that watches it.
+#[derive(Clone)]
+pub struct Speaker {
+    pub launch: Launch,
+    pub timeout: Duration,
+}
+
+impl Speaker {
+    /// Say how this rank ended, hear how the others did, and make the last word of it. It waits for nobody longer than
+    /// `TALK`, not even for a store that hangs.
+    pub fn say(&self, end: &End, error: &Error) -> LastWord {
+        let (own, own_end, own_error) = (self.clone(), end.clone(), error.clone());
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || sender.send(own.talk(&own_end, &own_error)));
+        match (receiver.recv_timeout(TALK), end) {
+            (Ok(Ok(word)), _) => word,
+            (_, End::Own) => LastWord { error: self.at_place(error), aloud: true },
+            (heard, _) => {
+                let first_here = self.launch.local_rank == Some(0) || self.launch.rank == 1;
+                LastWord { error: self.storeless(error, heard.is_err()), aloud: first_here }
+            }
+        }
     }
 
-    /// The store cannot be reached any more.
-    pub(super) fn store_gone(&self, error: &Error) -> Error {
-        let who = if self.launch.agent { "torchrun's agent" } else { "rank 0" };
-        let why = error.faults().first().map_or("", |fault| fault.what.as_str());
-        let what = format!("{who} is gone, and with it the store that the ranks meet at");
-        Error::dist(what, format!("{}:{} ({why})", self.launch.host, self.launch.port), GO_ON)
+    /// Errors: the store is gone.
+    fn talk(&self, end: &End, error: &Error) -> Result<LastWord> {
+        let (rank, size) = (self.launch.rank, self.launch.size);
+        self.reach()?;
+        let notes = Notes::open(&self.launch, false, GRACE)?;
+        let ends = notes.ended(end)?;
+        let own = ends.values().filter(|end| **end == End::Own).count();
+        let error = match end {
+            End::Own if own == size => error.clone(),
+            End::Own => self.at_place(error),
+            _ => self.lost(error, &ends, &notes),
+        };
+        let there: Vec<usize> = ends.keys().copied().collect();
+        notes.leave(rank == 0 && !self.launch.agent, &there);
+        Ok(LastWord { error, aloud: speaker(&ends) == Some(rank) })
     }
+
+    /// Errors: nobody listens where the store was. C10d would try again and again, and print each failure.
+    fn reach(&self) -> Result<()> {
+        let gone = |e: io::Error| Error::dist(e.to_string(), "", "");
+        std::thread::sleep(Duration::from_millis(300)); // a process that is killed closes one socket after the other
+        let all = (self.launch.host.as_str(), self.launch.port).to_socket_addrs().map_err(gone)?;
+        let mut last = io::ErrorKind::NotFound.into();
+        for address in all {
+            match TcpStream::connect_timeout(&address, GRACE) {
+                Ok(_) => return Ok(()),
+                Err(e) => last = e,
+            }
+        }
+        Err(gone(last))
+    }
+
+    /// Others are to blame, who can be told by what was said and what was not.
+    fn lost(&self, error: &Error, ends: &BTreeMap<usize, End>, notes: &Notes) -> Error {
+        let late = ends.values().any(is_late);
+        let blamed = blamed(self.launch.size, ends, late);
+        let Some(first) = blamed.first() else {
+            let hint = match late {
+                true => {
+                    "if a rank is only slow, `dist.timeout_s` gives it longer; go on with `--resume auto`"
+                }
+                false => GO_ON,
+            };
+            let Some((rank, why)) = telling(ends).filter(|_| !late) else {
+                return error.clone().map(|fault| Fault { hint: hint.into(), ..fault });
+            };
+            return Error::dist(why, format!("rank {rank}: {}", notes.seen(rank)), hint);
+        };
+        let verb = if blamed.len() == 1 { "is" } else { "are" };
+        let what = match late {
+            true => format!("{} did not answer for {} s", ranks(&blamed), self.timeout.as_secs()),
+            false => format!("{} {verb} gone", ranks(&blamed)),
+        };
+        let busy = match ends.get(first) {
+            Some(End::Busy { what, .. }) => format!(", {what}"),
+            _ => String::new(),
+        };
+        Error::dist(what, format!("rank {first}: {}{busy}", notes.seen(*first)), GO_ON)
+    }
+
+    /// The store cannot be reached any more, or does not answer.
+    fn storeless(&self, error: &Error, hangs: bool) -> Error {
+        let Launch { host, port, agent, .. } = &self.launch;
+        let who = if *agent { "torchrun's agent" } else { "rank 0" };
+        let why = error.faults().first().map_or("", |fault| fault.what.as_str());
+        let what = match hangs {
+            true => format!("{who} does not answer, nor does the store that the ranks meet at"),
+            false => format!("{who} is gone, and with it the store that the ranks meet at"),
+        };
+        Error::dist(what, format!("{host}:{port} ({why})"), GO_ON)
+    }
+
+    fn at_place(&self, error: &Error) -> Error {
+        let Launch { rank, size, .. } = self.launch;
+        at_place(error.clone(), &format!("rank {rank} of {size}"))
+    }
+}
+
+fn is_late(end: &End) -> bool {
+    matches!(end, End::Lost { why, .. } if why.contains("imed out") || why.contains("imeout"))
+}
+
+/// The lowest rank that failed by itself, else the lowest of those that waited in vain.
+fn speaker(ends: &BTreeMap<usize, End>) -> Option<usize> {
+    let first =
+        |kind: fn(&End) -> bool| ends.iter().find_map(|(rank, end)| kind(end).then_some(*rank));
+    first(|end| *end == End::Own).or_else(|| first(|end| matches!(end, End::Lost { .. })))
+}
+
+/// The first rank that knows more than that another one has ended, and what it knows.
+fn telling(ends: &BTreeMap<usize, End>) -> Option<(usize, &str)> {
+    ends.iter().find_map(|(rank, end)| match end {
+        End::Lost { why, .. } if why != ELSEWHERE => Some((*rank, why.as_str())),
+        _ => None,
+    })
+}
+
+/// Those that have said nothing. Where the others waited in vain, also those that are still at work of their own, in
+/// front of the exchange that the others have begun; and if there are neither, whoever is behind all others.
+fn blamed(size: usize, ends: &BTreeMap<usize, End>, late: bool) -> Vec<usize> {
+    let marks = |end: &End| match end {
+        End::Own => None,
+        End::Lost { marks, .. } | End::Busy { marks, .. } => Some(*marks),
+    };
+    let all = || ends.values().filter_map(marks);
+    let (least, most) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
+    let is_busy = |end: &End| matches!(end, End::Busy { marks, .. } if *marks < most);
+    let silent_or_busy = |rank: &usize| ends.get(rank).is_none_or(|end| late && is_busy(end));
+    let found: Vec<usize> = (0..size).filter(silent_or_busy).collect();
+    if !found.is_empty() || !late || least == most {
+        return found;
+    }
+    let last = |(rank, end): (&usize, &End)| (marks(end) == Some(least)).then_some(*rank);
+    ends.iter().filter_map(last).collect()
 }
 
 /// The error, with one more place.
-pub(super) fn at_place(error: Error, place: &str) -> Error {
+pub fn at_place(error: Error, place: &str) -> Error {
     let with = |fault: Fault| match fault.place.is_empty() {
         true => Fault { place: place.into(), ..fault },
         false => Fault { place: format!("{}, {place}", fault.place), ..fault },
     };
     error.map(with)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(marks: u64, why: &str) -> End {
+        End::Lost { marks, why: why.into() }
+    }
+
+    fn busy(marks: u64) -> End {
+        End::Busy { marks, what: "waiting for data".into() }
+    }
+
+    #[test]
+    fn whoever_is_waited_for_is_to_blame() {
+        let named = |ends: &[(usize, End)]| {
+            let ends: BTreeMap<usize, End> = ends.iter().cloned().collect();
+            (blamed(4, &ends, ends.values().any(is_late)), speaker(&ends))
+        };
+        let (late, cut) = (lost(9, "timed out"), lost(9, "Connection closed"));
+        // one has said nothing
+        let others = |end: &End| [(0, end.clone()), (2, end.clone()), (3, end.clone())];
+        assert_eq!(named(&others(&late)), (vec![1], Some(0)));
+        assert_eq!(named(&others(&cut)), (vec![1], Some(0)));
+        // one is at its own work: before the exchange that the others wait in, or after it and by chance
+        let with =
+            |end: &End, one: End| [(0, one), (1, end.clone()), (2, end.clone()), (3, end.clone())];
+        assert_eq!(named(&with(&late, busy(8))), (vec![0], Some(1)));
+        assert_eq!(named(&with(&cut, busy(8))), (vec![], Some(1)));
+        assert_eq!(
+            named(&[(0, busy(9)), (1, late.clone()), (3, late.clone())]),
+            (vec![2], Some(1))
+        );
+        assert_eq!(named(&[(0, busy(8)), (1, late.clone())]), (vec![0, 2, 3], Some(1)));
+        // one has not come as far as the others, but nobody is silent
+        assert_eq!(named(&with(&late, lost(8, "timed out"))), (vec![0], Some(0)));
+        assert_eq!(named(&with(&cut, lost(8, "reset"))), (vec![], Some(0)));
+        assert_eq!(named(&with(&late, late.clone())), (vec![], Some(0)));
+        // nobody is to blame, but one knows more than the others
+        let ends = [(0, lost(9, ELSEWHERE)), (1, lost(9, "NCCL error"))].into_iter().collect();
+        assert_eq!(telling(&ends), Some((1, "NCCL error")));
+        // one failed by itself
+        assert_eq!(named(&[(0, cut.clone()), (1, cut), (2, End::Own)]), (vec![3], Some(2)));
+    }
 }

@@ -5,12 +5,14 @@
 //! `Reducer` of DistributedDataParallel); only this module knows it. Launchers are torchrun, Slurm's `srun`, or
 //! variables set by hand; without any, a run is [`World::solo`] and nothing here is called.
 
+mod beat;
 mod engine;
 mod last;
 mod launch;
 mod nodes;
 mod notes;
 mod reducer;
+mod watch;
 mod world;
 
 pub use last::LastWord;
@@ -25,7 +27,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct DistConfig {
     pub backend: Backend,
-    /// Seconds that a rank waits for the others, when they meet and in every exchange, before it gives up.
+    /// Seconds that a rank waits for the others, when they meet and in every exchange, before it gives up: longer than any
+    /// rank ever takes between two exchanges, for its data or for a sheet of pictures.
     pub timeout_s: u64,
     /// Megabytes (2^20 bytes) of gradients that are sent at once, while the rest is still computed.
     pub bucket_mb: u64,

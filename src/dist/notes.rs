@@ -1,12 +1,16 @@
 //! Notes that ranks leave for each other in the store: who came, how far they are, how they ended.
 
-use super::engine::Store;
+use super::engine::{Meeting, Store};
+use super::launch::Launch;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a rank that fails waits for what the others say, so that the one that says nothing can be named.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// There as soon as any rank has failed.
+const FAILED: &str = "failed";
 
 /// The store and this rank's place in it.
 pub struct Notes {
@@ -15,29 +19,48 @@ pub struct Notes {
     pub size: usize,
 }
 
-/// How a rank ended.
+/// How a rank ended; `marks` are those of its [`Pulse`](super::beat::Pulse).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// By a failure of its own.
     Own,
-    /// Because an exchange with others failed; what the engine said.
-    Lost(String),
+    /// Waiting for others; what it knows of the reason.
+    Lost { marks: u64, why: String },
+    /// At work of its own, when others had failed.
+    Busy { marks: u64, what: String },
 }
 
 impl End {
     fn to_text(&self) -> String {
         match self {
             Self::Own => "own".into(),
-            Self::Lost(why) => format!("lost {why}"),
+            Self::Lost { marks, why } => format!("lost {marks} {why}"),
+            Self::Busy { marks, what } => format!("busy {marks} {what}"),
         }
     }
 
     fn from_text(text: &str) -> Self {
-        text.strip_prefix("lost ").map_or(Self::Own, |why| Self::Lost(why.into()))
+        let parts = |kind| {
+            let (marks, rest) = text.strip_prefix(kind)?.split_once(' ')?;
+            Some((marks.parse().ok()?, rest.to_string()))
+        };
+        let lost = || parts("lost ").map(|(marks, why)| Self::Lost { marks, why });
+        let busy = || parts("busy ").map(|(marks, what)| Self::Busy { marks, what });
+        lost().or_else(busy).unwrap_or(Self::Own)
     }
 }
 
 impl Notes {
+    /// Notes over a connection of their own; `serve`: this process keeps the store, from now on.
+    ///
+    /// Errors: the store is not reached within `timeout`.
+    pub fn open(launch: &Launch, serve: bool, timeout: Duration) -> Result<Self> {
+        let Launch { rank, size, .. } = *launch;
+        let (host, port, prefix) = (launch.host.as_str(), launch.port, launch.prefix.as_str());
+        let store = Store::open(&Meeting { host, port, serve, size, prefix }, timeout)?;
+        Ok(Self { store, rank, size })
+    }
+
     /// Wait until all ranks have come.
     ///
     /// Errors: some did not within `timeout`; they are named.
@@ -91,11 +114,17 @@ impl Notes {
         note("at").map_or(place.clone(), |step| format!("{place}, last seen at step {step}"))
     }
 
+    /// Whether any rank has said how it ended.
+    pub fn somebody_failed(&self) -> Result<bool> {
+        self.store.get(FAILED).map(|note| note.is_some())
+    }
+
     /// Say how this rank ended, and hear how the others did. A rank that says nothing in time is not in the answer.
     ///
     /// Errors: the store is gone, and with it the process that keeps it.
     pub fn ended(&self, how: &End) -> Result<BTreeMap<usize, End>> {
         self.store.set(&format!("end/{}", self.rank), &how.to_text())?;
+        self.store.set(FAILED, "")?;
         self.wait("end", &(0..self.size).collect::<Vec<_>>(), GRACE)?;
         let mut all = BTreeMap::new();
         for rank in 0..self.size {
@@ -142,7 +171,8 @@ mod tests {
 
     #[test]
     fn an_end_is_read_as_it_was_written() {
-        for end in [End::Own, End::Lost("Connection closed".into())] {
+        let lost = End::Lost { marks: 31, why: "Connection closed".into() };
+        for end in [End::Own, lost, End::Busy { marks: 0, what: "waiting for data".into() }] {
             assert_eq!(End::from_text(&end.to_text()), end);
         }
     }

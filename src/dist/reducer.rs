@@ -1,6 +1,6 @@
 //! Gradients averaged over all ranks while backward still runs.
 
-use super::engine::{RawReduction, refused};
+use super::engine::{Group, RawReduction, refused};
 use super::notes::ranks;
 use super::world::World;
 use crate::error::{Error, Result};
@@ -24,9 +24,10 @@ impl Reducer {
     pub fn new(world: &World, params: &[(String, Tensor)]) -> Result<Self> {
         let make = |joined: &std::rc::Rc<super::world::Joined>| -> Result<RawReduction> {
             alike(world, params)?;
-            let raw = RawReduction::new(&joined.group, params, joined.bucket_bytes)?;
+            let make = |group: &Group| RawReduction::new(group, params, joined.bucket_bytes);
+            let raw = joined.exchange(make)?;
             let tensors: Vec<Tensor> = params.iter().map(|(_, xs)| xs.shallow_clone()).collect();
-            joined.group.broadcast(&tensors)?;
+            world.broadcast(&tensors)?;
             Ok(raw)
         };
         Ok(Self { raw: world.joined().map(make).transpose()?, world: world.clone() })
@@ -34,18 +35,30 @@ impl Reducer {
 
     /// Before the forward pass of a micro batch; `last`: the one whose backward pass exchanges gradients.
     pub fn forward(&self, last: bool) -> Result<()> {
-        self.raw.as_ref().map_or(Ok(()), |raw| raw.forward(last).inspect_err(|_| self.broken()))
+        self.marked(|raw| {
+            raw.map_or(Ok(()), |raw| raw.forward(last)).inspect_err(|_| self.broken())
+        })
     }
 
     /// The backward pass. Gradients add up over micro batches; after the last one they are means over all ranks.
     ///
     /// A parameter that a rank did not use counts as a gradient of zero; one that no rank used keeps none.
     pub fn backward(&self, loss: &Tensor, last: bool) -> Result<()> {
-        let Some(raw) = &self.raw else { return Ok(loss.f_backward()?) };
-        if last {
-            raw.backward(loss).inspect_err(|_| self.broken())?;
+        self.marked(|raw| {
+            let Some(raw) = raw else { return Ok(loss.f_backward()?) };
+            if last {
+                raw.backward(loss).inspect_err(|_| self.broken())?;
+            }
+            loss.f_backward().map_err(|e| self.told_apart(&e, last))
+        })
+    }
+
+    /// What all ranks do in common; its begin and end are marked.
+    fn marked(&self, act: impl FnOnce(Option<&RawReduction>) -> Result<()>) -> Result<()> {
+        match self.world.joined() {
+            Some(joined) => joined.exchange(|_| act(self.raw.as_ref())),
+            None => act(None),
         }
-        loss.f_backward().map_err(|e| self.told_apart(&e, last))
     }
 
     /// Bytes of each bucket of gradients; empty when alone.
@@ -66,7 +79,7 @@ impl Reducer {
 
     fn broken(&self) {
         if let Some(joined) = self.world.joined() {
-            joined.group.broken.set(true);
+            joined.broken();
         }
     }
 }

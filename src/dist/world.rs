@@ -1,30 +1,64 @@
 //! All processes of a run, seen from one of them: what they exchange besides gradients.
 
-use super::engine::{Group, Meeting, Store};
-use super::last::at_place;
+use super::beat::Beat;
+use super::engine::Group;
+use super::last::{LastWord, Speaker, at_place};
 use super::launch::Launch;
 use super::notes::{Notes, ranks};
+use super::watch::Watch;
 use super::{Backend, DistConfig};
 use crate::device::gpus;
 use crate::error::{Error, Result};
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 
 /// One rank's view of all ranks. Handles are cheap to clone. Alone, every exchange is nothing at all.
 #[derive(Clone, Default)]
 pub struct World(Option<Rc<Joined>>);
 
+/// In this order: the watch ends before the group is left, the group before the store.
 pub(super) struct Joined {
-    pub group: Group,
-    pub notes: Notes,
-    pub launch: Launch,
+    watch: OnceCell<Watch>,
+    group: Group,
+    /// Held for the group, and by rank 0 for all ranks.
+    _store: Notes,
+    pub speaker: Speaker,
+    pub beat: Arc<Beat>,
     device: Device,
-    pub timeout: Duration,
     pub bucket_bytes: u64,
-    /// When the last note on the step was left.
-    noted: Cell<Option<Instant>>,
+}
+
+/// The engine's own time limit is longer by this: it is for the case that the watch fails.
+const BACKSTOP: Duration = Duration::from_secs(60);
+
+impl Joined {
+    /// Begin an exchange and see it to its end, or, over NCCL, to where the GPU has been told.
+    pub fn exchange<T>(&self, act: impl FnOnce(&Group) -> Result<T>) -> Result<T> {
+        self.beat.mark();
+        let done = act(&self.group);
+        self.beat.mark();
+        done
+    }
+
+    /// There is nobody to say goodbye to.
+    pub fn broken(&self) {
+        self.group.broken.set(true);
+    }
+
+    pub fn hang_up(&self) {
+        self.broken();
+        self.group.leave();
+    }
+
+    /// A number of each rank.
+    fn numbers(&self, n: i64) -> Result<Vec<i64>> {
+        let own = Tensor::from_slice(&[n]).to_device(self.device);
+        let all = self.exchange(|group| group.all_gather(&own, self.speaker.launch.size))?;
+        Ok(all.iter().map(|xs| xs.int64_value(&[0])).collect())
+    }
 }
 
 impl std::fmt::Debug for World {
@@ -48,36 +82,59 @@ impl World {
         let gpu = nccl_gpu(config.backend, device)?;
         let timeout = Duration::from_secs(config.timeout_s.max(1));
         let place = format!("{}:{}", launch.host, launch.port);
-        let at = Meeting {
-            host: &launch.host,
-            port: launch.port,
-            serve: launch.rank == 0 && !launch.agent,
-            size: launch.size,
-            prefix: &launch.prefix,
-        };
+        let keeps_store = launch.rank == 0 && !launch.agent;
         let who = if launch.agent { "torchrun's agent" } else { "rank 0" };
         let no_store = |e: Error| {
-            let what = match at.serve {
+            let what = match keeps_store {
                 true => format!("rank 0 cannot open the meeting place: {}", e.faults()[0].what),
                 false => format!("{who} was not reached within {} s", timeout.as_secs()),
             };
             let hint = "is MASTER_ADDR the host of rank 0, and MASTER_PORT free there and open between the hosts?";
             Error::dist(what, &place, hint)
         };
-        let store = Store::open(&at, timeout).map_err(no_store)?;
-        let notes = Notes { store, rank: launch.rank, size: launch.size };
-        notes.meet(at.serve, timeout).map_err(|e| at_place(e, &place))?;
-        let group = Group::form(&notes.store, gpu, (launch.rank, launch.size), timeout)
+        let notes = Notes::open(launch, keeps_store, timeout).map_err(no_store)?;
+        notes.meet(keeps_store, timeout).map_err(|e| at_place(e, &place))?;
+        let ranks = (launch.rank, launch.size);
+        let group = Group::form(&notes.store, gpu, ranks, timeout + BACKSTOP)
             .map_err(|e| at_place(e, &place))?;
         Ok(Self(Some(Rc::new(Joined {
+            watch: OnceCell::new(),
             group,
-            notes,
-            launch: launch.clone(),
+            _store: notes,
+            speaker: Speaker { launch: launch.clone(), timeout },
+            beat: Arc::new(Beat::new("getting ready")),
             device,
-            timeout,
             bucket_bytes: config.bucket_mb.max(1) << 20,
-            noted: Cell::new(None),
         }))))
+    }
+
+    /// Watch over this rank from now on: when all ranks have stood still together for `dist.timeout_s`, or another one has
+    /// failed and this one does not notice, `end` is given the last word, on another thread, and must end the process;
+    /// the main thread cannot.
+    ///
+    /// Errors: the store is not reached.
+    pub fn watch(&self, end: impl FnOnce(LastWord) + Send + 'static) -> Result<()> {
+        let Some(world) = &self.0 else { return Ok(()) };
+        let notes = Notes::open(&world.speaker.launch, false, world.speaker.timeout)?;
+        world.watch.get_or_init(|| Watch::start(&world.beat, world.speaker.clone(), notes, end));
+        Ok(())
+    }
+
+    /// From here on this rank is at work of its own, named `what`, until the next exchange: it waits for nobody, however
+    /// long it takes, and if others wait for it, it is the one to blame.
+    ///
+    /// The results of all exchanges before have been read; over NCCL they may still be waited for otherwise.
+    pub fn alone(&self, what: &'static str) {
+        if let Some(world) = &self.0 {
+            world.beat.alone(what);
+        }
+    }
+
+    /// How far this rank is, for others to read if it is lost.
+    pub fn at_step(&self, step: u64) {
+        if let Some(world) = &self.0 {
+            world.beat.at_step(step);
+        }
     }
 
     pub(super) fn joined(&self) -> Option<&Rc<Joined>> {
@@ -85,12 +142,12 @@ impl World {
     }
 
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |world| world.launch.rank)
+        self.0.as_ref().map_or(0, |world| world.speaker.launch.rank)
     }
 
     /// Processes in all.
     pub fn size(&self) -> usize {
-        self.0.as_ref().map_or(1, |world| world.launch.size)
+        self.0.as_ref().map_or(1, |world| world.speaker.launch.size)
     }
 
     /// The one that writes files and talks.
@@ -105,7 +162,7 @@ impl World {
 
     /// `xs` becomes the sum over all ranks.
     pub fn sum(&self, xs: &Tensor) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |world| world.group.all_reduce(xs))
+        self.0.as_ref().map_or(Ok(()), |world| world.exchange(|group| group.all_reduce(xs)))
     }
 
     /// `xs`, floating, becomes the mean over all ranks.
@@ -121,15 +178,21 @@ impl World {
     pub fn any<const N: usize>(&self, flags: [bool; N]) -> Result<[bool; N]> {
         let Some(world) = &self.0 else { return Ok(flags) };
         let all = Tensor::from_slice(&flags.map(i64::from)).to_device(world.device);
-        world.group.all_reduce(&all)?;
+        world.exchange(|group| group.all_reduce(&all))?;
         let all = Vec::<i64>::try_from(all.to_device(Device::Cpu))?;
         Ok(std::array::from_fn(|i| all[i] > 0))
+    }
+
+    /// The largest of all ranks' numbers.
+    pub fn largest(&self, n: i64) -> Result<i64> {
+        let Some(world) = &self.0 else { return Ok(n) };
+        Ok(world.numbers(n)?.into_iter().max().unwrap_or(n))
     }
 
     /// `tensors` become those of rank 0.
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
         match &self.0 {
-            Some(world) if !tensors.is_empty() => world.group.broadcast(tensors),
+            Some(world) if !tensors.is_empty() => world.exchange(|group| group.broadcast(tensors)),
             _ => Ok(()),
         }
     }
@@ -137,14 +200,12 @@ impl World {
     /// What each rank says, in the order of ranks.
     pub fn gather(&self, text: &str) -> Result<Vec<String>> {
         let Some(world) = &self.0 else { return Ok(vec![text.to_string()]) };
-        let numbers =
-            |xs: &Tensor| world.group.all_gather(&xs.to_device(world.device), self.size());
-        let lengths = numbers(&Tensor::from_slice(&[text.len() as i64]))?;
-        let lengths: Vec<i64> = lengths.iter().map(|xs| xs.int64_value(&[0])).collect();
+        let lengths = world.numbers(text.len() as i64)?;
         let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
         let mut bytes = text.as_bytes().to_vec();
         bytes.resize(longest as usize, 0);
-        let all = numbers(&Tensor::from_slice(&bytes))?;
+        let bytes = Tensor::from_slice(&bytes).to_device(world.device);
+        let all = world.exchange(|group| group.all_gather(&bytes, self.size()))?;
         let read = |(xs, length): (&Tensor, &i64)| -> Result<String> {
             let bytes = Vec::<u8>::try_from(xs.narrow(0, 0, *length).to_device(Device::Cpu))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -173,16 +234,6 @@ impl World {
         let hint = "resume from the last checkpoint; if it happens again, check that machine's memory and GPU";
         Err(Error::model(what, place, hint))
     }
-
-    /// Leave a note on how far this rank is, once a second at most.
-    pub fn at_step(&self, step: u64) -> Result<()> {
-        let Some(world) = &self.0 else { return Ok(()) };
-        if world.noted.get().is_some_and(|noted| noted.elapsed() < Duration::from_secs(1)) {
-            return Ok(());
-        }
-        world.noted.set(Some(Instant::now()));
-        world.notes.at_step(step).map_err(|e| world.store_gone(&e))
-    }
 }
 
 /// GPU `local_rank` of the machine, or the CPU.
@@ -201,6 +252,7 @@ fn own_device(launch: &Launch, device: Device) -> Result<Device> {
     if (local as i64) < count {
         return Ok(Device::Cuda(local));
     }
+    let hint = format!("{hint}; each process must see all of them (Slurm: no `--gpus-per-task`)");
     Err(Error::dist(format!("no GPU {local}: libtorch sees {count}"), "LOCAL_RANK", hint))
 }
 
@@ -256,6 +308,7 @@ mod tests {
         world.mean(&mut xs).expect("mean");
         assert_eq!(xs.double_value(&[0]), 2.0);
         assert_eq!(world.any([true, false]), Ok([true, false]));
+        assert_eq!(world.largest(-3), Ok(-3));
         assert_eq!(world.gather("me"), Ok(vec!["me".to_string()]));
         assert_eq!((world.rank(), world.size(), world.is_first()), (0, 1, true));
     }

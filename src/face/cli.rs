@@ -158,7 +158,7 @@ fn leave_with_the_reader() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-fn report(error: &Error, json: bool) {
+pub fn report(error: &Error, json: bool) {
     if json {
         let fault = |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });
         let faults: Vec<_> = error.faults().iter().map(fault).collect();

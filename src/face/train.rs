@@ -1,18 +1,20 @@
 //! `paella train`: alone, or as one of the processes that a launcher starts.
 #![allow(clippy::print_stdout)]
 
-use super::cli::Common;
+use super::cli::{self, Common};
 use super::progress::Progress;
 use super::signals::stop_on_terminate;
+use crate::checkpoint;
 use crate::config::RunConfig;
-use crate::dist::{Launch, World};
+use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Options, Outcome, Resume};
 use clap::Args;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
 pub struct Train {
@@ -67,9 +69,12 @@ pub fn train(args: &Train, common: &Common) -> Result<()> {
         max_steps: args.steps,
         world: world.clone(),
     };
-    let outcome = run(&config, &options, common.json).map_err(|error| end(&world, &error))?;
+    let json = common.json;
+    let watched = world.watch(move |last| leave(&last, json));
+    let outcome = watched.and_then(|()| run(&config, &options, json));
+    let outcome = outcome.map_err(|error| end(&world, error, json))?;
     if world.is_first() {
-        report(&outcome, &args.config, common.json);
+        report(&outcome, &args.config, json);
     }
     Ok(())
 }
@@ -89,16 +94,28 @@ fn run(config: &RunConfig, options: &Options, json: bool) -> Result<Outcome> {
     })
 }
 
-/// The error to show; a rank for which another one speaks ends here, without a word.
-fn end(world: &World, error: &Error) -> Error {
-    let last = world.last_word(error);
+/// The error to show; one of several ranks ends here.
+fn end(world: &World, error: Error, json: bool) -> Error {
     if world.size() > 1 {
-        tell_launcher(&last.error);
+        leave(&world.last_word(&error), json);
     }
-    if !last.aloud {
-        std::process::exit(1);
+    error
+}
+
+/// A checkpoint that is being written is given so long.
+const WRITING: Duration = Duration::from_secs(60);
+
+/// The end of a rank that failed, from whichever thread: without a word where another rank speaks, and without taking
+/// anything apart, for its main thread may be stuck in the middle of it.
+fn leave(last: &LastWord, json: bool) -> ! {
+    tell_launcher(&last.error);
+    if last.aloud {
+        cli::report(&last.error, json);
     }
-    last.error
+    checkpoint::settle(WRITING);
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(1) }
 }
 
 /// Torchrun shows what a process wrote to this file.

@@ -4,6 +4,8 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <exception>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -47,6 +49,29 @@ struct Warnings : c10::WarningHandler {
   c10::WarningHandler usual;
 };
 
+// Told why, when an exception that nobody catches is about to end the process.
+using Ended = void (*)(const char* why);
+Ended told = nullptr;
+std::terminate_handler usual_end = nullptr;
+
+std::string uncaught() {
+  try {
+    if (auto exception = std::current_exception()) std::rethrow_exception(exception);
+  } catch (const c10::Error& e) {
+    return e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+  }
+  return "the process was ended by libtorch";
+}
+
+void tell_and_end() {
+  told(uncaught().c_str());
+  std::this_thread::sleep_for(std::chrono::minutes(2));  // who was told ends the process before
+  usual_end();
+}
+
 void finish(const c10::intrusive_ptr<c10d::Work>& work) {
   if (work) work->wait();
 }
@@ -60,6 +85,12 @@ std::vector<at::Tensor> list(at::Tensor** tensors, int64_t n) {
 }
 
 extern "C" {
+
+// NCCL's watchdog ends the process by throwing on its own thread: from now on `tell` hears of it first.
+void paella_before_the_end(Ended tell) {
+  told = tell;
+  usual_end = std::set_terminate(tell_and_end);
+}
 
 // The store that `host` serves (this process, if `serve`), seen under `prefix`.
 char* paella_store(const char* host, int port, bool serve, int size, int64_t ms, const char* prefix,

@@ -77,6 +77,9 @@ char* paella_lerp(at::Tensor** averages, at::Tensor** values, int64_t n, double 
   })
 }
 
+// A copy in memory that a GPU reads by itself.
+char* paella_pin_memory(at::Tensor* in, at::Tensor** out) { GUARD(*out = new at::Tensor(in->pin_memory())) }
+
 // The linker drops libtorch_cuda from the binary; it registers itself when it is opened.
 bool paella_load_cuda() { return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr; }
 

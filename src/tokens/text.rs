@@ -37,6 +37,12 @@ pub fn batch_tokens(texts: &[String], length: Option<i64>, device: Device) -> (T
     (ids, mask)
 }
 
+/// ids (B, S) -> (B, length), filled up with 0; those that are as long stay as they are.
+pub fn fill_up(ids: &Tensor, length: i64) -> Tensor {
+    let missing = (length - ids.size()[1]).max(0);
+    ids.constant_pad_nd([0, missing])
+}
+
 /// Sizes of the text encoder; the default is google/byt5-xl, 2,614,091,264 parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +55,7 @@ pub struct TextConfig {
     pub num_heads: i64,
     pub relative_attention_num_buckets: i64,
     pub relative_attention_max_distance: i64,
-    /// Texts are cut or filled up to so many bytes; none: as long as the longest of the batch.
+    /// Texts are cut or filled up to so many bytes; none: as long as the longest of the global batch.
     pub length: Option<i64>,
     /// Overlook the padding inside the encoder; the reference attends to it.
     pub mask_padding: bool,
@@ -265,6 +271,9 @@ mod tests {
         let (ids, mask) = batch_tokens(&["ab".into(), String::new()], Some(2), Device::Cpu);
         assert_eq!(Vec::<i64>::try_from(ids.view(-1)).expect("flat"), [100, 1, 1, 0]);
         assert_eq!(Vec::<i64>::try_from(mask.view(-1)).expect("flat"), [1, 1, 1, 0]);
+        let longer = Vec::<i64>::try_from(fill_up(&ids, 3).view(-1)).expect("flat");
+        assert_eq!(longer, [100, 1, 0, 1, 0, 0]);
+        assert_eq!(fill_up(&ids, 1), ids);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use recompute::recompute;
 
 use crate::error::{Error, Result};
 use std::ffi::{CStr, c_char, c_void};
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -39,6 +39,7 @@ unsafe extern "C" {
         n: i64,
         weight: f64,
     ) -> *mut c_char;
+    fn paella_pin_memory(xs: *mut C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
     fn paella_load_cuda() -> bool;
     fn paella_torch_version() -> *const c_char;
     fn free(pointer: *mut c_void);
@@ -113,6 +114,25 @@ pub fn lerp(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<()> {
         unsafe { paella_lerp(a.as_ptr(), b.as_ptr(), a.len() as i64, weight) },
         "moving average",
     )
+}
+
+/// A copy of a CPU tensor in memory that a GPU reads by itself.
+///
+/// Differs: tch names a device, of which libtorch 2.11 says that it is of no use any more, every time.
+pub fn pinned(xs: &Tensor) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: a live tensor; `out` receives an owned one when no message is returned.
+    checked(unsafe { paella_pin_memory(xs.as_ptr().cast_mut(), &mut out) }, "pinned memory")?;
+    // SAFETY: as above.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// A copy on the CPU, without a gradient: what is kept aside takes no memory of a GPU.
+pub fn copied(xs: &Tensor) -> Tensor {
+    match xs.device() {
+        Device::Cpu => xs.detach().copy(),
+        _ => xs.detach().to_device(Device::Cpu),
+    }
 }
 
 /// Version of libtorch, such as `2.11.0`.

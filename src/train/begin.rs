@@ -42,7 +42,7 @@ pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     let denoiser = config.stages.contains(&Phase::Denoiser);
     let faults = [
         tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
-        config.prior.as_ref().filter(|_| prior).and_then(|prior| prior.train.share(ranks).err()),
+        config.prior.as_ref().filter(|_| prior).and_then(|prior| prior.train.split(ranks).err()),
         config.train.split(ranks).err().filter(|_| denoiser),
     ];
     let faults: Vec<_> = faults.into_iter().flatten().collect();

@@ -75,8 +75,10 @@ impl Trainer {
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
         let (start, Split { micro, passes, .. }) = (Instant::now(), self.split);
         let pictures = self.look_due() || Told::new(&self.recipe, self.at()).clip_image;
+        self.world.alone("waiting for data");
         let batch = self.feed.batch(nets, self.rows, pictures)?;
         let wait = start.elapsed().as_secs_f64();
+        let batch = batch.fill_up(nets, &self.world)?;
         self.seen = Some(batch.rows(0, self.recipe.log.samples.min(self.rows.count)));
         let draws = self.draws(nets, &batch);
         let mut tally = Tally::new(nets.device);

@@ -10,7 +10,7 @@ use crate::data::{Dataset, order::Order};
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::networks::Networks;
-use crate::tokens::text::batch_tokens;
+use crate::tokens::text::{batch_tokens, fill_up};
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
@@ -39,6 +39,16 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Where the config sets no length of captions: as long as the longest of all ranks, so that the number of ranks
+    /// changes nothing.
+    pub fn fill_up(self, nets: &Networks, world: &World) -> Result<Self> {
+        if nets.config.text.length.is_some() {
+            return Ok(self);
+        }
+        let longest = world.largest(self.ids.size()[1])?;
+        Ok(Self { ids: fill_up(&self.ids, longest), ..self })
+    }
+
     /// `n` rows from row `first` on.
     pub fn rows(&self, first: usize, n: usize) -> Self {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);

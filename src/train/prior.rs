@@ -17,7 +17,8 @@ use crate::metrics::Record;
 use crate::model::prior::{PriorModel, Schedule};
 use crate::networks::{Networks, PriorNet};
 use crate::noise::uniform;
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Ema};
+use crate::recipe::Split;
 use crate::tokens::clip::ClipEncoder;
 use crate::torch::precision::Autocast;
 use std::time::Instant;
@@ -30,21 +31,31 @@ pub struct PriorTrainer {
     seed: u64,
     feed: Feed,
     rows: Rows,
+    split: Split,
     world: World,
     reducer: Reducer,
     optimizer: AdamW,
+    ema: Ema,
     progress: Progress,
     meter: Meter,
 }
 
 const STREAM: u64 = 0x9107;
 
-/// What one update draws, for the rows of one rank.
+/// What one update draws, for n rows.
 struct Draws {
-    t: Tensor,     // (b,) f32 in 0..=1
-    noise: Tensor, // (b, r) f32
-    /// Captions to leave out (b, 1) bool.
+    t: Tensor,     // (n,) f32 in 0..=1
+    noise: Tensor, // (n, r) f32
+    /// Captions to leave out (n, 1) bool.
     drop: Tensor,
+}
+
+impl Draws {
+    /// `n` of these rows, from row `first` on.
+    fn rows(&self, first: usize, n: usize) -> Self {
+        let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
+        Self { t: some(&self.t), noise: some(&self.noise), drop: some(&self.drop) }
+    }
 }
 
 impl PriorTrainer {
@@ -59,16 +70,20 @@ impl PriorTrainer {
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (prior, _) = both(nets)?;
         let recipe = nets.config.prior.clone().unwrap_or_default();
-        recipe.train.share(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
-        let optimizer = AdamW::new(&[("prior", &prior.vars)], &recipe.train.optim);
+        let split = recipe.train.split(world.size());
+        let split = split.map_err(|fault| Error::Config(vec![fault]))?;
+        let trained = [("prior", &prior.vars)];
+        let optimizer = AdamW::new(&trained, &recipe.train.optim);
         Ok(Self {
             bf16: nets.config.train.precision.bf16,
             seed: nets.config.seed,
             feed,
             rows: Rows::of_rank(world, recipe.train.batch),
+            split,
             reducer: Reducer::new(world, &optimizer.params())?,
             world: world.clone(),
             optimizer,
+            ema: Ema::new(&trained, recipe.train.ema_decay),
             progress: Progress::start(Phase::Prior),
             meter: Meter::new(&nets.config, Phase::Prior, nets.device, world.size()),
             recipe,
@@ -76,22 +91,27 @@ impl PriorTrainer {
     }
 
     /// This rank's rows of what the step draws; all ranks draw the whole batch.
-    fn draws(&self, r: i64, device: Device) -> Draws {
+    fn draws(&self, device: Device) -> Draws {
         seed_step(self.seed ^ STREAM, self.progress.step);
-        let b = self.recipe.train.batch as i64;
-        let own = |xs: Tensor| xs.narrow(0, self.rows.first as i64, self.rows.count as i64);
-        Draws {
-            t: own(uniform(&[b], device)),
-            noise: own(Tensor::randn([b, r], (Kind::Float, device))),
-            drop: own(uniform(&[b, 1], device).le(self.recipe.train.cond_drop)),
-        }
+        let (b, r) = (self.recipe.train.batch as i64, self.recipe.model.clip_r);
+        let all = Draws {
+            t: uniform(&[b], device),
+            noise: Tensor::randn([b, r], (Kind::Float, device)),
+            drop: uniform(&[b, 1], device).le(self.recipe.train.cond_drop),
+        };
+        all.rows(self.rows.first, self.rows.count)
     }
 
-    /// The loss of pictures' vectors (b, r), given their captions' (b, r): a number.
+    /// The loss of pictures' vectors (n, r), given their captions' (n, r): a number.
     ///
-    /// Formula: mean over b of p2(t) x mean over r of (noise - guess)^2.
-    fn loss(&self, model: &PriorModel, images: &Tensor, texts: &Tensor) -> Result<Tensor> {
-        let draws = self.draws(images.size()[1], images.device());
+    /// Formula: mean over n of p2(t) x mean over r of (noise - guess)^2.
+    fn loss(
+        &self,
+        model: &PriorModel,
+        images: &Tensor,
+        texts: &Tensor,
+        draws: &Draws,
+    ) -> Result<Tensor> {
         let cond = texts.zeros_like().where_self(&draws.drop, texts);
         let schedule = Schedule::default();
         let noised = schedule.diffuse(images, &draws.noise, &draws.t);
@@ -99,7 +119,7 @@ impl PriorTrainer {
             let _autocast = Autocast::bf16(self.bf16, images.device())?;
             model.forward(&noised, &draws.t, &cond).to_kind(Kind::Float)
         };
-        let error = (guess - draws.noise).square().mean_dim(&[1i64][..], false, Kind::Float); // (b,)
+        let error = (guess - &draws.noise).square().mean_dim(&[1i64][..], false, Kind::Float); // (n,)
         Ok((error * schedule.p2_weight(&draws.t, 1.0, 1.0)).mean(Kind::Float))
     }
 }
@@ -117,18 +137,27 @@ impl Stage for PriorTrainer {
     fn step(&mut self, nets: &Networks) -> Result<Record> {
         let start = Instant::now();
         let (prior, clip) = both(nets)?;
+        self.world.alone("waiting for data");
         let (pictures, captions) = self.feed.images(self.rows)?;
         let wait = start.elapsed().as_secs_f64();
-        let (images, texts) = (clip.images(&pictures)?, clip.texts(&captions));
-        self.reducer.forward(true)?;
-        let loss = self.loss(&prior.model, &images, &texts)?;
-        self.reducer.backward(&loss, true)?;
+        let (draws, Split { micro, passes, .. }) = (self.draws(nets.device), self.split);
+        let mut mean = Tensor::zeros([0i64; 0], (Kind::Float, nets.device));
+        for pass in 0..passes {
+            let (first, last) = (pass * micro, pass + 1 == passes);
+            let images = clip.images(&pictures.narrow(0, first as i64, micro as i64))?;
+            let texts = clip.texts(&captions[first..first + micro]);
+            self.reducer.forward(last)?;
+            let loss = self.loss(&prior.model, &images, &texts, &draws.rows(first, micro))?;
+            let loss = loss / passes as f64;
+            self.reducer.backward(&loss, last)?;
+            mean += loss.detach();
+        }
         let train = &self.recipe.train;
         let lr = train.optim.lr_at(self.progress.step, train.steps);
         let grad_norm = self.optimizer.update(lr)?;
-        let mut loss = loss.detach();
-        self.world.mean(&mut loss)?;
-        let loss = loss.double_value(&[]);
+        self.ema.update(self.progress.step)?;
+        self.world.mean(&mut mean)?;
+        let loss = mean.double_value(&[]);
         self.progress.position = self.feed.position();
         let skipped_samples = self.feed.skipped(&self.world)?;
         let measured = Record { loss, grad_norm, lr, wait, skipped_samples, ..Record::default() };
@@ -149,11 +178,11 @@ impl Stage for PriorTrainer {
     }
 
     fn files(&self) -> &'static [&'static str] {
-        &["optim"]
+        &["optim", "ema"]
     }
 
     fn state(&self) -> State {
-        vec![("optim", self.optimizer.state())]
+        vec![("optim", self.optimizer.state()), ("ema", self.ema.state())]
     }
 
     fn stream(&self) -> Option<String> {
@@ -168,8 +197,12 @@ impl Stage for PriorTrainer {
         place: &str,
     ) -> Result<()> {
         self.optimizer.restore(part(state, "optim", place)?, place)?;
+        self.ema.restore(part(state, "ema", place)?, place)?;
         self.feed.go_to(progress.position, stream)?;
         self.progress = progress.clone();
         Ok(())
+    }
+    fn swap(&mut self) {
+        self.ema.swap();
     }
 }

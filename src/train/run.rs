@@ -13,11 +13,12 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::Record;
 use crate::networks::Networks;
+use crate::torch;
 use crate::weights::{self, Named};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 /// What the caller of a run may choose.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +73,7 @@ pub fn run(
     can_share(config, world.size())?;
     let saved = find(config, options.resume, &folder, &checkpoints)?;
     agree(world, saved.as_ref(), &checkpoints)?;
+    world.alone("getting ready");
     if world.is_first() {
         let path = folder.join("config.ron");
         files::write(&path, config::to_ron(config).as_bytes())
@@ -139,12 +141,14 @@ impl Run<'_> {
             if self.stopped || saved.is_some_and(|(progress, _)| progress.phase > phase) {
                 continue;
             }
+            self.options.world.alone("getting ready");
             let mut stage = self.begin(phase, saved, seconds)?;
             self.train(stage.as_mut())?;
+            self.options.world.alone("writing the model");
             seconds = stage.progress().seconds;
+            // for good: later stages and the model have the averages of a stage that is over
             stage.swap();
             model = self.model(phase)?;
-            stage.swap();
         }
         self.saver.wait()?;
         Ok(Outcome {
@@ -205,8 +209,9 @@ impl Run<'_> {
         let (policy, world) = (self.nets.config.train.save.clone(), self.options.world.clone());
         let mut saved_at = Instant::now();
         while !self.stopped && stage.progress().step < stage.steps() {
-            world.at_step(stage.progress().step)?;
+            world.at_step(stage.progress().step);
             let record = stage.step(&self.nets)?;
+            world.alone("writing its log and pictures");
             self.after(&record)?;
             self.look(stage, record.step)?;
             let late =
@@ -231,6 +236,7 @@ impl Run<'_> {
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
         let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
+        world.alone("writing a checkpoint");
         match world.is_first() {
             true => self.saver.save(self.snapshot(stage, stream)),
             false => Ok(()),
@@ -279,9 +285,8 @@ impl Run<'_> {
         let progress = stage.progress();
         let networks = self.kept(progress.phase);
         let weights = networks.into_iter().map(|(name, vars)| (name, copied(vars)));
-        let tensors = weights.chain(stage.state()).map(|(name, named)| (name, on_cpu(named)));
         Snapshot {
-            tensors: tensors.collect(),
+            tensors: weights.chain(stage.state()).collect(),
             config: config::to_ron(&self.nets.config),
             texts: stream.map(|parts| (STREAM, parts.concat())).into_iter().collect(),
             progress,
@@ -319,11 +324,8 @@ impl Run<'_> {
     }
 }
 
-/// The weights as they are now.
+/// The weights as they are now, on the CPU.
 fn copied(vars: &nn::VarStore) -> Named {
-    weights::named(vars, false).into_iter().map(|(name, xs)| (name, xs.copy())).collect()
-}
-
-fn on_cpu(tensors: Named) -> Named {
-    tensors.into_iter().map(|(name, xs)| (name, xs.to_device(Device::Cpu))).collect()
+    let named = weights::named(vars, false);
+    named.into_iter().map(|(name, xs)| (name, torch::copied(&xs))).collect()
 }

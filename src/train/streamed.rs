@@ -7,6 +7,7 @@ use crate::data::stream::{Counts, Decoded, Sample, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
+use crate::torch;
 use tch::{Device, Kind, Tensor};
 
 pub struct Streamed {
@@ -77,7 +78,7 @@ impl Streamed {
         };
         let all: Vec<Tensor> = samples.map(picture).collect::<Result<_>>()?;
         let all = Tensor::f_stack(&all, 0)?;
-        Ok(if self.device.is_cuda() { all.f_pin_memory(self.device)? } else { all })
+        Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 
     pub fn position(&self) -> u64 {

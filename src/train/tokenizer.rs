@@ -13,6 +13,7 @@ use crate::metrics::Record;
 use crate::networks::Networks;
 use crate::optim::AdamW;
 use crate::recipe::TokenizerTrainConfig;
+use crate::torch;
 use crate::weights;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -74,6 +75,7 @@ impl TokenizerTrainer {
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
         let (start, step) = (Instant::now(), self.progress.step);
         seed_step(self.seed ^ STREAM, step);
+        self.world.alone("waiting for data");
         let images = self.feed.images(self.rows)?.0.to_device(nets.device);
         let wait = start.elapsed().as_secs_f64();
         if step == self.recipe.quantize_after {
@@ -82,7 +84,10 @@ impl TokenizerTrainer {
         self.reducer.forward(true)?;
         let (recon, vq_loss) = if step < self.recipe.quantize_after {
             let latents = nets.tokenizer.latents(&images, true);
-            (nets.tokenizer.decode_unscaled(&latents), Tensor::from(0f32))
+            (
+                nets.tokenizer.decode_unscaled(&latents),
+                Tensor::zeros([0i64; 0], (Kind::Float, nets.device)),
+            )
         } else {
             let encoded = nets.tokenizer.encode(&images, true);
             self.count(&encoded.tokens)?;
@@ -181,7 +186,7 @@ impl Stage for TokenizerTrainer {
     /// Optimiser state and code counts.
     fn state(&self) -> State {
         let mut state = self.optimizer.state();
-        state.insert("used".into(), self.used.copy());
+        state.insert("used".into(), torch::copied(&self.used));
         vec![("optim", state)]
     }
 

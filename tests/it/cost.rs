@@ -187,6 +187,28 @@ fn what_does_not_fit_names_the_knobs_that_make_it_fit() {
 }
 
 #[test]
+fn a_prior_is_planned_with_its_average_and_its_passes() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut config = RunConfig::read(&root.join("configs/prior-v1.ron")).unwrap();
+    let plan = |config: &RunConfig, micro| {
+        let wish = Wish { micro_batch: micro, ..wish("a100-80gb", 8) };
+        cost::budget(config, Phase::Prior, &wish)
+    };
+    let (whole, parts) = (plan(&config, None).unwrap(), plan(&config, Some(32)).unwrap());
+    assert_eq!(whole.memory.average, 4 * 899_770_624);
+    assert_eq!((parts.split.rows, parts.split.micro, parts.split.passes), (256, 32, 8));
+    assert!(parts.memory.activations < whole.memory.activations);
+    assert!(parts.memory.passing <= whole.memory.passing);
+    let train = &mut config.prior.as_mut().unwrap().train;
+    (train.batch, train.micro_batch) = (1 << 20, None);
+    let error = plan(&config, None).unwrap_err().to_string();
+    assert!(error.contains("the prior needs") && error.contains("`prior.train.micro_batch: "));
+    config.prior.as_mut().unwrap().train.micro_batch = Some(3);
+    let error = plan(&config, None).unwrap_err().to_string();
+    assert!(error.contains("`batch` 1048576 is not a multiple of `micro_batch` 3 x 8 ranks"));
+}
+
+#[test]
 fn a_ring_sends_nearly_twice_the_gradients_over_its_slowest_link() {
     let gpu = cost::find("a100-80gb").unwrap();
     let alone = cost::exchange(1_000_000_000, 1, 8, gpu, 1.0);

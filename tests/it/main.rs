@@ -11,6 +11,7 @@ mod events;
 mod fixture;
 mod house;
 mod lab;
+mod lost;
 mod method;
 mod parity;
 mod precision;

@@ -1,8 +1,12 @@
 //! Streams of shards: the same batches for any number of ranks and threads, gone on with exactly, whatever is broken.
 
 mod make;
+mod pipe;
 mod precompute;
-mod training;
+mod tls;
+pub mod training;
+
+pub use pipe::gone;
 
 use crate::parity::laion;
 use make::{Manners, Ranks, all, config, open, png, serve, shard, tar, write};

@@ -58,7 +58,14 @@ pub fn small_prior(config: &mut RunConfig, steps: u64) {
     let optim = OptimConfig { lr: 1e-3, warmup: 0, ..OptimConfig::default() };
     config.prior = Some(PriorStageConfig {
         model: PriorConfig { clip_r: 8, c_hidden: 16, c_r: 8, num_blocks: 2 },
-        train: PriorTrainConfig { steps, batch: 8, optim, cond_drop: 0.1 },
+        train: PriorTrainConfig {
+            steps,
+            batch: 8,
+            optim,
+            ema_decay: 0.9,
+            cond_drop: 0.1,
+            ..PriorTrainConfig::default()
+        },
         ..PriorStageConfig::default()
     });
     config.stages.insert(1, Phase::Prior);
@@ -216,6 +223,41 @@ fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
     let nets = Networks::new(&config, Device::Cpu).unwrap();
     let given = weights::named(&nets.prior.unwrap().vars, true);
     assert_eq!(given, file(whole.path()));
+}
+
+#[test]
+fn a_priors_passes_add_up_and_its_average_is_saved_and_given() {
+    let _turn = alone();
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [whole, parts, passes] = [0, 1, 2].map(|i| folders[i].path());
+    let mut config = smoke(1, 1);
+    small_clip(&mut config);
+    small_prior(&mut config, 10);
+    config.stages = vec![Phase::Prior];
+    let losses = run(&config, whole, None);
+    let mut in_parts = run(&config, parts, Some(4));
+    in_parts.extend(run(&config, parts, None));
+    assert_eq!(losses, in_parts, "every loss, bit for bit");
+    let read = |folder: &Path, file: &str| weights::read(&folder.join(file)).unwrap();
+    for file in ["prior", "optim", "ema"] {
+        let file = format!("checkpoints/prior-0000010/{file}.safetensors");
+        assert_eq!(read(whole, &file), read(parts, &file), "{file}");
+    }
+    // the model holds the averages, in 16 bits; the checkpoint both
+    let (model, ema) = (read(whole, "model/prior.safetensors"), "ema.safetensors");
+    let ema = read(whole, &format!("checkpoints/prior-0000010/{ema}"));
+    let last = read(whole, "checkpoints/prior-0000010/prior.safetensors");
+    for (name, given) in &model {
+        assert_eq!(*given, ema[&format!("prior.{name}")].to_kind(tch::Kind::Half), "{name}");
+    }
+    assert!(model.iter().any(|(name, xs)| *xs != last[name].to_kind(tch::Kind::Half)));
+    // the same batch in four passes
+    config.prior.as_mut().unwrap().train.micro_batch = Some(2);
+    let apart = run(&config, passes, None).into_iter().zip(&losses);
+    let apart = apart.map(|((_, a), (_, b))| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 1e-5, "{apart:e}");
+    config.prior.as_mut().unwrap().train.micro_batch = Some(3);
+    assert!(config.check().iter().any(|(field, ..)| field == "prior.train.micro_batch"));
 }
 
 #[test]

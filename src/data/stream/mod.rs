@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `braces`, `source`, `http` | patterns -> shards -> bytes, mended where a connection breaks |
+//! | `braces`, `source`, `http`, `pipe` | patterns -> shards -> bytes, mended where a connection breaks |
 //! | `members` | bytes -> files under one key |
 //! | `sample`, `known` | files -> judged, kept packed -> pixels, or tokens that were made before |
 //! | `deal` | which shard comes next in which lane; every draw |
@@ -21,6 +21,7 @@ mod known;
 mod lane;
 mod members;
 mod once;
+mod pipe;
 mod rows;
 mod sample;
 mod source;

@@ -4,13 +4,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
+use super::pipe::Pipe;
 use super::{braces, http};
 use crate::Result;
 use crate::data::paths;
@@ -94,7 +94,7 @@ impl Source {
                 }
                 Ok(Box::new(file))
             }
-            Self::Pipe(command) => skip(Box::new(Pipe::start(command)?), from),
+            Self::Pipe(command) => skip(Box::new(Pipe::start(command, &patience.stop)?), from),
             Self::Web(address) => match http::get(address, from, patience.silence)? {
                 (bytes, true) => Ok(bytes),
                 (bytes, false) => skip(bytes, from),
@@ -178,38 +178,6 @@ impl Read for Mended {
         })?;
         self.at += got as u64;
         Ok(got)
-    }
-}
-
-/// A command's standard output; an error at its end if the command failed.
-struct Pipe(Child);
-
-impl Pipe {
-    fn start(command: &str) -> io::Result<Self> {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped());
-        shell.spawn().map(Self)
-    }
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.0.stdout.as_mut().map_or(Ok(0), |out| out.read(buffer))?;
-        if got == 0 && !buffer.is_empty() {
-            let status = self.0.wait()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("the command failed: {status}")));
-            }
-        }
-        Ok(got)
-    }
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        drop(self.0.stdout.take());
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use image::{ImageFormat, Rgb, RgbImage};
 use paella::data::stream::{Rows, Sample, Stream, StreamConfig, Want};
-use std::io::{BufRead, BufReader, Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -99,29 +99,44 @@ pub struct Manners {
     pub no_ranges: bool,
 }
 
+/// What a server and a client talk through.
+pub trait Talk: Read + Write {}
+
+impl<T: Read + Write> Talk for T {}
+
 /// Serves `bytes` under `/x.tar`; anything else is 404. How often it was asked.
 pub fn serve(bytes: Vec<u8>, manners: Manners) -> (String, Arc<AtomicUsize>) {
+    let (port, asked) = serve_over(bytes, manners, |stream| Some(Box::new(stream)));
+    (format!("http://127.0.0.1:{port}/"), asked)
+}
+
+/// The same over whatever `wrap` makes of a connection; the port.
+pub fn serve_over(
+    bytes: Vec<u8>,
+    manners: Manners,
+    wrap: impl Fn(TcpStream) -> Option<Box<dyn Talk>> + Send + 'static,
+) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let port = listener.local_addr().unwrap().port();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for mut talk in listener.incoming().flatten().filter_map(wrap) {
             let number = count.fetch_add(1, Ordering::Relaxed);
-            let _ = answer(stream, &bytes, manners, number);
+            let _ = answer(&mut talk, &bytes, manners, number);
         }
     });
-    (address, asked)
+    (port, asked)
 }
 
 fn answer(
-    mut stream: TcpStream,
+    stream: &mut dyn Talk,
     bytes: &[u8],
     manners: Manners,
     number: usize,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().unwrap()?;
+    let mut lines = BufReader::new(&mut *stream).lines();
+    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
     let head: Vec<String> =
         lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
     let range = head.iter().find_map(|line| {

@@ -1,0 +1,224 @@
+//! The thread that watches a rank's main thread, and ends the process in its place when it waits for others in vain.
+//!
+//! The main thread may be inside libtorch for good: an exchange over NCCL is only begun by the call, and whatever asks
+//! for its result waits on the GPU, without a time limit. So nothing here needs it. One thread looks at the clock and
+//! never waits for anything; another one listens to the store, over a connection of its own, and may be stuck there.
+
+use super::beat::{Beat, Pulse};
+use super::engine::{about_to_end, hear_of_the_end};
+use super::last::{ELSEWHERE, LastWord, Speaker};
+use super::notes::{End, Notes};
+use crate::error::{Error, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(100);
+/// Between two questions to the store.
+const POLL: Duration = Duration::from_millis(500);
+/// Once another rank has failed: how long the main thread has to notice by itself, and to say more about it.
+const MOMENT: Duration = Duration::from_secs(2);
+/// Without a store nobody can go on; this long, for ranks that end at the end of a run end one after the other.
+const STORELESS: Duration = Duration::from_secs(30);
+
+/// What the store said.
+#[derive(Clone, Copy, Default)]
+struct News {
+    /// Since when another rank is known to have failed.
+    failed: Option<Instant>,
+    /// Since when the store does not answer any more.
+    storeless: Option<Instant>,
+}
+
+/// Both threads of a rank; dropped, they end.
+pub struct Watch {
+    beat: Arc<Beat>,
+    clock: Option<JoinHandle<()>>,
+    ear: JoinHandle<()>,
+}
+
+impl Watch {
+    /// `notes`: a connection of its own. `end`: shows the last word and ends the process.
+    pub fn start(
+        beat: &Arc<Beat>,
+        speaker: Speaker,
+        notes: Notes,
+        end: impl FnOnce(LastWord) + Send + 'static,
+    ) -> Self {
+        hear_of_the_end();
+        let news = Arc::new(Mutex::new(News::default()));
+        let (listening, heard) = (beat.clone(), news.clone());
+        let ear = std::thread::spawn(move || listen(&listening, &notes, &heard));
+        let watched = beat.clone();
+        let clock = std::thread::spawn(move || {
+            if let Some((pulse, why)) = look(&watched, &news, speaker.timeout) {
+                end(speaker.say(&last(&pulse, &why), &Error::dist(why, "", "")));
+            }
+        });
+        Self { beat: beat.clone(), clock: Some(clock), ear }
+    }
+}
+
+impl Drop for Watch {
+    /// If the clock has begun to speak, this waits until it has ended the process.
+    fn drop(&mut self) {
+        self.beat.end();
+        if let Some(clock) = self.clock.take() {
+            clock.thread().unpark();
+            let _ = clock.join();
+        }
+        self.ear.thread().unpark();
+        let start = Instant::now();
+        while !self.ear.is_finished() && start.elapsed() < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(1)); // it may be stuck with a store that hangs
+        }
+    }
+}
+
+fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
+    news.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leave notes on how far this rank is and hear whether another one has failed, until there is no more to hear.
+fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
+    let mut told = None;
+    let mut talk = |pulse: Pulse| -> Result<bool> {
+        if let Some(step) = pulse.step.filter(|_| pulse.step != told) {
+            notes.at_step(step)?;
+            told = pulse.step;
+        }
+        notes.somebody_failed()
+    };
+    loop {
+        let pulse = beat.now();
+        if pulse.over {
+            return;
+        }
+        match talk(pulse) {
+            Ok(false) => std::thread::park_timeout(POLL),
+            Ok(true) => return lock(news).failed = Some(Instant::now()),
+            Err(_) => return lock(news).storeless = Some(Instant::now()),
+        }
+    }
+}
+
+/// Look at the clock until there is a reason to end this rank, or the run is over.
+fn look(beat: &Beat, news: &Mutex<News>, timeout: Duration) -> Option<(Pulse, String)> {
+    let mut still = Still::new(&beat.now(), Instant::now());
+    while !beat.now().over {
+        let (news, now) = (*lock(news), Instant::now());
+        let found = beat.end_for(|pulse| {
+            let still = still.look(pulse, now);
+            about_to_end().map(String::from).or_else(|| reason(pulse, &news, still, timeout, now))
+        });
+        if found.is_some() {
+            return found;
+        }
+        std::thread::park_timeout(TICK);
+    }
+    None
+}
+
+/// How long a rank has stood still under its watch's eyes: while the whole process is suspended, nobody looks and
+/// nothing is counted.
+struct Still {
+    since: Instant,
+    looked: Instant,
+    time: Duration,
+}
+
+impl Still {
+    fn new(pulse: &Pulse, now: Instant) -> Self {
+        Self { since: pulse.since, looked: now, time: Duration::ZERO }
+    }
+
+    /// The time up to this look.
+    fn look(&mut self, pulse: &Pulse, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.looked).min(10 * TICK);
+        self.time = if pulse.since == self.since { self.time + passed } else { Duration::ZERO };
+        (self.since, self.looked) = (pulse.since, now);
+        self.time
+    }
+}
+
+/// Why a rank must end, if it must: another one has failed; or it is at what all have in common, and nothing has come of
+/// that for so long. A rank at its own work waits for nobody: whoever waits for it will say so.
+fn reason(
+    pulse: &Pulse,
+    news: &News,
+    still: Duration,
+    timeout: Duration,
+    now: Instant,
+) -> Option<String> {
+    let past = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+    if news.failed.is_some_and(|since| past(since, MOMENT)) {
+        return Some(ELSEWHERE.into());
+    }
+    if pulse.alone.is_some() {
+        return None;
+    }
+    if still >= timeout {
+        return Some(format!("timed out: no exchange has ended for {} s", timeout.as_secs()));
+    }
+    let storeless = news.storeless.is_some_and(|since| past(since, STORELESS));
+    (storeless && still >= STORELESS).then(|| "no answer".into())
+}
+
+/// What is said in the place of a main thread that cannot speak. An error of CUDA is the rank's own, whoever finds it.
+fn last(pulse: &Pulse, why: &str) -> End {
+    match pulse.alone {
+        _ if why.contains("CUDA error") => End::Own,
+        Some(what) => End::Busy { marks: pulse.marks, what: what.into() },
+        None => End::Lost { marks: pulse.marks, why: why.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_standing_still_together_counts() {
+        let (start, timeout) = (Instant::now(), Duration::from_secs(100));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let together = Pulse { step: Some(3), marks: 7, alone: None, since: start, over: false };
+        let alone = Pulse { alone: Some("waiting for data"), ..together };
+        let why = |pulse: &Pulse, news: &News, still, at| {
+            reason(pulse, news, Duration::from_secs(still), timeout, after(at))
+        };
+        let quiet = News::default();
+        assert_eq!(why(&together, &quiet, 99, 9_999), None);
+        let late = why(&together, &quiet, 100, 9_999).expect("a reason");
+        assert_eq!(late, "timed out: no exchange has ended for 100 s");
+        assert_eq!(why(&alone, &quiet, 9_999, 9_999), None);
+        // another rank has failed: the main thread is given a moment to say so itself
+        let failed = News { failed: Some(after(60)), ..quiet };
+        for pulse in [together, alone] {
+            assert_eq!(why(&pulse, &failed, 0, 61), None);
+            assert!(why(&pulse, &failed, 0, 62).is_some());
+        }
+        // the store has gone
+        let storeless = News { storeless: Some(after(10)), ..quiet };
+        assert_eq!(why(&together, &storeless, 29, 99), None);
+        assert_eq!(why(&together, &storeless, 99, 39), None);
+        assert!(why(&together, &storeless, 30, 40).is_some());
+        assert_eq!(why(&alone, &storeless, 99, 9_999), None);
+        assert_eq!(last(&alone, ""), End::Busy { marks: 7, what: "waiting for data".into() });
+        assert_eq!(last(&together, "CUDA error: out of range"), End::Own);
+        assert_eq!(last(&together, &late), End::Lost { marks: 7, why: late });
+    }
+
+    #[test]
+    fn time_in_which_nobody_looks_does_not_count() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let pulse = |since| Pulse { step: None, marks: 1, alone: None, since, over: false };
+        let mut still = Still::new(&pulse(start), start);
+        assert_eq!(still.look(&pulse(start), after(100)), Duration::from_millis(100));
+        assert_eq!(still.look(&pulse(start), after(300)), Duration::from_millis(300));
+        // suspended for an hour
+        assert_eq!(still.look(&pulse(start), after(3_600_300)), Duration::from_millis(1_300));
+        assert_eq!(still.look(&pulse(after(3_600_350)), after(3_600_400)), Duration::ZERO);
+    }
+}
