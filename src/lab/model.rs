@@ -107,6 +107,8 @@ pub struct Bench {
     nets: Option<Networks>,
     /// What is being trained, once there was a training step.
     pupil: Option<Box<dyn Stage>>,
+    /// Where the next training goes on, after an `undo` out of another phase.
+    earlier: Option<(Progress, State)>,
     /// An untrained model learns its codes before anything else.
     tokenizer_first: bool,
     code_images: Option<Rc<Tensor>>,
@@ -140,7 +142,7 @@ impl Bench {
         let config = RunConfig::read(&file)?;
         let name = named.map_or_else(|| config.name.clone(), |n| n.to_string_lossy().into_owned());
         let untrained = matches!(origin, Origin::Config(_)) && config.weights.tokenizer.is_none();
-        let (nets, pupil, code_images) = (None, None, None);
+        let (nets, pupil, earlier, code_images) = (None, None, None, None);
         Ok(Self {
             name,
             origin,
@@ -149,6 +151,7 @@ impl Bench {
             saved: 0,
             nets,
             pupil,
+            earlier,
             tokenizer_first: untrained,
             code_images,
         })
@@ -181,7 +184,7 @@ impl Bench {
         let part =
             |c: &RunConfig| (c.train.clone(), c.tokenizer.train.clone(), c.data.clone(), c.seed);
         if part(&nets.config) != part(settings) {
-            self.pupil = None; // a new optimiser goes on from the averages
+            (self.pupil, self.earlier) = (None, None); // a new optimiser goes on from the averages
             (nets.config.train, nets.config.tokenizer.train) =
                 (settings.train.clone(), settings.tokenizer.train.clone());
             (nets.config.data, nets.config.seed) = (settings.data.clone(), settings.seed);
@@ -196,18 +199,23 @@ impl Bench {
     /// Errors: as `Trainer::new` and `Trainer::step`.
     pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<Record> {
         let nets = self.nets.as_ref().expect("`ready` was called");
-        let done = |pupil: &dyn Stage| pupil.progress().step >= pupil.steps();
-        if self.tokenizer_first && self.pupil.as_deref().is_some_and(done) {
-            (self.tokenizer_first, self.pupil) = (false, None);
-        }
         if self.pupil.is_none() {
-            self.pupil = Some(pupil(nets, data, self.tokenizer_first)?);
+            let mut pupil = pupil(nets, data, self.tokenizer_first)?;
+            if let Some((at, state)) = self.earlier.take() {
+                pupil.restore(&state, &at, "", "undo")?;
+                pupil.swap(); // its averages were in place
+            }
+            self.pupil = Some(pupil);
         }
         if self.tokenizer_first {
             self.code_images = None;
         }
-        let record = self.pupil.as_mut().expect("just put there").step(nets)?;
+        let pupil = self.pupil.as_mut().expect("just put there");
+        let record = pupil.step(nets)?;
         self.step += 1;
+        if self.tokenizer_first && pupil.progress().step >= pupil.steps() {
+            (self.tokenizer_first, self.pupil) = (false, None);
+        }
         Ok(record)
     }
 
@@ -238,17 +246,23 @@ impl Bench {
     }
 
     /// Put back what `snapshot` gave. A training of other settings begins with a new optimiser.
-    pub fn restore(&mut self, old: &Snapshot) {
+    pub fn restore(&mut self, old: Snapshot) {
         tch::no_grad(|| {
             self.variables().iter_mut().zip(&old.weights).for_each(|(xs, old)| xs.copy_(old))
         });
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
-        let restored = match (&mut self.pupil, &old.optimizer) {
-            (Some(pupil), Some((at, state))) if same_phase => pupil.restore(state, at, "", "undo"),
-            _ => Err(Error::model("no optimiser state", "undo", "")),
+        self.earlier = None;
+        let restored = match (&mut self.pupil, old.optimizer) {
+            (Some(pupil), Some((at, state))) if same_phase => {
+                pupil.restore(&state, &at, "", "undo").is_ok()
+            }
+            (_, earlier) => {
+                self.earlier = earlier;
+                false
+            }
         };
-        if restored.is_err() {
+        if !restored {
             self.pupil = None;
         }
     }

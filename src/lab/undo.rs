@@ -59,7 +59,7 @@ impl Lab {
     /// After a failed command: the weights as they were.
     pub(super) fn roll_back(&mut self) {
         if let Some(old) = self.past.training.take() {
-            self.state.bench.borrow_mut().restore(&old);
+            self.state.bench.borrow_mut().restore(old);
         }
     }
 
@@ -71,7 +71,7 @@ impl Lab {
         let none = || Self::fault("there is nothing to undo", hint);
         let moment = self.past.moments.pop().ok_or_else(none)?;
         self.state = moment.state;
-        if let Some(old) = &moment.training {
+        if let Some(old) = moment.training {
             self.state.bench.borrow_mut().restore(old);
         }
         Ok(View::new().text(format!("undone: {}", moment.line)))

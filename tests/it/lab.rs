@@ -79,6 +79,24 @@ fn training_after_undo_repeats_itself() {
 }
 
 #[test]
+fn undo_finds_its_way_back_into_the_tokenizers_training() {
+    let (mut lab, _folder) = lab();
+    run(&mut lab, "set tokenizer.train.steps 5");
+    for before in ["train 3", "train 2"] {
+        run(&mut lab, before);
+        run(&mut lab, "train 6"); // the rest of the tokenizer, then the denoiser
+        let first = lab.log().to_vec();
+        run(&mut lab, "undo");
+        run(&mut lab, "train 6");
+        let same =
+            |a: &Record, b: &Record| (&a.phase, a.step, a.loss) == (&b.phase, b.step, b.loss);
+        assert!(first.iter().zip(lab.log()).all(|(a, b)| same(a, b)), "after {before}");
+        assert_eq!(first.len(), lab.log().len());
+        run(&mut lab, "undo");
+    }
+}
+
+#[test]
 fn steps_one_by_one_are_the_run_in_one_go() {
     let (mut lab, _folder) = lab();
     let wish = Wish { text: "apple".into(), steps: Some(4), seed: Some(3), ..Wish::default() };

@@ -18,7 +18,7 @@ const ADDRESS: &str = "PAELLA_TEST_ADDRESS";
 #[ignore = "the process that `https_is_read_if_the_certificate_can_be_checked` starts"]
 fn child_reads_from_a_server() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
-    let config = StreamConfig { retries: 3, shuffle: 0, ..config(&address, 1) };
+    let config = StreamConfig { retries: 1, shuffle: 0, ..config(&address, 1) };
     match open(&config).next(all(12)) {
         Ok(samples) => {
             let captions: Vec<String> = samples.into_iter().map(|s| s.caption).collect();
