@@ -257,7 +257,7 @@ impl Group {
     /// an exchange is stuck, and would wait for it: a broken group of GPUs goes with the process.
     pub fn leave(&self) {
         let raw = self.raw.replace(std::ptr::null_mut());
-        if !raw.is_null() && !(self.gpu && self.broken.get()) {
+        if !(raw.is_null() || self.gpu && self.broken.get()) {
             // SAFETY: owned, dropped once. What goes wrong while leaving changes nothing.
             let _ = checked(unsafe { paella_group_drop(raw, self.broken.get()) });
         }
