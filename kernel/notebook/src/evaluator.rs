@@ -1,4 +1,5 @@
 //! The evaluation process: cells from evcxr and commands from the kernel, one after the other on one thread.
+#![allow(clippy::print_stdout)] // evcxr reads it
 
 use crate::cell::{Cells, flush_often, report_panics};
 use crate::live::Live;
@@ -29,7 +30,7 @@ impl Lines {
     }
 
     /// The next line without its end; `None` when the other side is gone.
-    pub fn next(&mut self) -> Option<String> {
+    pub fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -90,12 +91,12 @@ impl Evaluator {
     pub(crate) fn turn(&mut self) -> Turn {
         let (cell, request) = self.wait();
         if request {
-            let line = ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::next));
+            let line = ANSWERS.with_borrow_mut(|bus| bus.as_mut().and_then(Lines::line));
             return line.map_or(Turn::Over, |line| {
                 Turn::Asked(serde_json::from_str(&line).unwrap_or_default())
             });
         }
-        let line = if cell { self.cells.next() } else { return Turn::Done };
+        let line = if cell { self.cells.line() } else { return Turn::Done };
         let Some(line) = line else { return Turn::Over };
         if let Err(text) = self.variables.run(&line) {
             let text = format!("the cell cannot be loaded: {text}\n");

@@ -2,6 +2,7 @@
 //! and runs the compiled cells.
 //!
 //! evcxr and the kernel hear this process through its standard output; at the prompt that is the terminal instead.
+#![allow(clippy::print_stderr)]
 
 use crate::bundle::Bundle;
 use crate::evaluator::{Evaluator, Turn, answer};

@@ -87,7 +87,7 @@ pub fn input(question: &str) -> String {
     }
     emit(&json!({ "kind": "input", "prompt": question }));
     ANSWERS.with_borrow_mut(|lines| {
-        let line = lines.as_mut().and_then(|lines| lines.next());
+        let line = lines.as_mut().and_then(|lines| lines.line());
         let answer = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
         answer.and_then(|a| a["text"].as_str().map(String::from)).unwrap_or_default()
     })
