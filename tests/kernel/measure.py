@@ -22,7 +22,7 @@ from client import kernel
 
 HERE = pathlib.Path(__file__).resolve()
 OURS = "paella"
-PATIENCE = 1800  # four stock kernels compile libtorch's bindings at once
+PATIENCE = 1800  # the stock kernel compiles libtorch's bindings in its first cell
 TENSOR = "Tensor::ones([2, 3], (Kind::Float, Device::Cpu)).sum(Kind::Float).double_value(&[])"
 CELLS = [
     "let a = 3;",
@@ -59,10 +59,10 @@ def first(name, code):
         return time.monotonic() - start
 
 
-def together(name, count):
-    """Several kernels started at once: seconds until the last one has its first tensor."""
+def together(count):
+    """Several of ours started at once: seconds until the last one has its first tensor."""
     with ThreadPoolExecutor(count) as pool:
-        return max(pool.map(lambda _: first(name, TENSOR), range(count)))
+        return max(pool.map(lambda _: first(OURS, TENSOR), range(count)))
 
 
 def cells(name):
@@ -149,16 +149,17 @@ def row(name, ours, other=None):
 
 
 def times(args):
-    def both(name, work, rounds=None):
-        ours = [work(OURS) for _ in range(rounds or args.rounds)]
+    def both(name, work):
+        ours = [work(OURS) for _ in range(args.rounds)]
         row(name, ours, args.stock and [work(stock.NAME) for _ in range(args.stock_rounds)])
 
     print("| median of several | Paella (Rust) | evcxr_jupyter |\n| --- | --- | --- |")
     both("start to the value of a first cell (`6 * 7`)", lambda name: first(name, "6 * 7"))
     both("start to a first tensor (evcxr: with its `:dep tch`)", lambda name: first(name, TENSOR))
     row("start to the session with its model (`lab.status()`)", [first(OURS, "lab.status()") for _ in range(args.rounds)])
-    both("two kernels started together, to the last first tensor", lambda name: together(name, 2), 3)
-    both("four kernels started together, to the last first tensor", lambda name: together(name, 4), 3)
+    row("start to a first variable (`let status = lab.status();`)", [first(OURS, "let status = lab.status();") for _ in range(args.rounds)])
+    for count, name in ((2, "two"), (4, "four")):
+        row(name + " kernels started together, to the last first tensor", [together(count) for _ in range(3)])
     value, how = without_network()
     row("start to a first tensor without a network", value)
     row("a Rust cell, ten kinds", cells(OURS), args.stock and cells(stock.NAME))
@@ -183,6 +184,7 @@ def main():
     parser.add_argument("--stock", metavar="PROGRAM", help="the stock kernel; without it only ours is measured")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stock-rounds", type=int, default=1, help="it compiles its dependencies in each")
+    parser.add_argument("--only", choices=["times", "suites"], help="one of the two tables")
     parser.add_argument("--first", action="store_true", help="only print the seconds from a start to a first tensor")
     args = parser.parse_args()
     if args.first:
@@ -195,8 +197,10 @@ def main():
         stock.register(args.stock)
     rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
     print("%d processors, load %.1f, %s\n" % (os.cpu_count(), os.getloadavg()[0], rust))
-    times(args)
-    suites(args)
+    if args.only != "suites":
+        times(args)
+    if args.only != "times":
+        suites(args)
     print("\nload %.1f at the end" % os.getloadavg()[0])
 
 
