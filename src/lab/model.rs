@@ -200,8 +200,10 @@ impl Bench {
     pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<Record> {
         let nets = self.nets.as_ref().expect("`ready` was called");
         if self.pupil.is_none() {
+            let kept = self.earlier.is_some().then(|| self.copies());
             let mut pupil = pupil(nets, data, self.tokenizer_first)?;
-            if let Some((at, state)) = self.earlier.take() {
+            if let (Some((at, state)), Some(kept)) = (self.earlier.take(), kept) {
+                self.put(&kept); // a new training may begin with weights of its own
                 pupil.restore(&state, &at, "", "undo")?;
                 pupil.swap(); // its averages were in place
             }
@@ -241,15 +243,13 @@ impl Bench {
     /// A copy of all that training changes.
     pub fn snapshot(&self) -> Snapshot {
         let optimizer = self.pupil.as_ref().map(|pupil| (pupil.progress(), pupil.state()));
-        let weights = self.variables().iter().map(|xs| xs.detach().copy()).collect();
+        let weights = self.copies();
         Snapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
     }
 
     /// Put back what `snapshot` gave. A training of other settings begins with a new optimiser.
     pub fn restore(&mut self, old: Snapshot) {
-        tch::no_grad(|| {
-            self.variables().iter_mut().zip(&old.weights).for_each(|(xs, old)| xs.copy_(old))
-        });
+        self.put(&old.weights);
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
         self.earlier = None;
@@ -265,6 +265,17 @@ impl Bench {
         if !restored {
             self.pupil = None;
         }
+    }
+
+    fn copies(&self) -> Vec<Tensor> {
+        self.variables().iter().map(|xs| xs.detach().copy()).collect()
+    }
+
+    /// What `copies` gave.
+    fn put(&self, weights: &[Tensor]) {
+        tch::no_grad(|| {
+            self.variables().iter_mut().zip(weights).for_each(|(xs, old)| xs.copy_(old))
+        });
     }
 
     /// Every variable of the three networks, always in the same order.
