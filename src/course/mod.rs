@@ -13,7 +13,7 @@ pub mod turn;
 pub mod walk;
 
 pub use source::{Block, Exercise, Lesson};
-pub use turn::turn;
+pub use turn::{complete, help, turn};
 
 use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};

@@ -173,7 +173,7 @@ impl Completer for Assistant {
             return Ok((start, words.into_iter().map(pair).collect()));
         }
         let Ok(mut lab) = self.lab.try_borrow_mut() else { return Ok((pos, Vec::new())) };
-        let found = lab.complete(&line[..pos]);
+        let found = course::complete(&mut lab, &line[..pos]);
         drop(lab);
         let mut pairs: Vec<Pair> = found.words.into_iter().map(pair).collect();
         if found.files {

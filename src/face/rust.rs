@@ -1,5 +1,6 @@
 //! Rust at the prompt, where a compiler stands behind it: what is no command is Rust.
 
+use crate::course::turn::CHECK;
 use crate::lab::command::Command;
 
 /// What runs Rust on the session of the prompt.
@@ -22,7 +23,7 @@ pub fn command(line: &str) -> Option<&str> {
         return Some(command);
     }
     let word = line.split(char::is_whitespace).next().unwrap_or_default();
-    let known = word == "check" || Command::find(word).is_ok();
+    let known = word == CHECK || Command::find(word).is_ok();
     let lower = !word.contains(char::is_uppercase);
     let rest = line[word.len()..].trim_start();
     let dash = rest.strip_prefix(['-', '.']).is_some_and(|rest| rest.starts_with(' '));

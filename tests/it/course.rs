@@ -115,6 +115,24 @@ fn looking_changes_nothing() {
 }
 
 #[test]
+fn check_is_completed_and_explained_as_commands_are() {
+    let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    let mut words = |line: &str| {
+        let found = course::complete(&mut lab, line);
+        (found.start, found.words)
+    };
+    assert_eq!(words("che"), (0, vec!["check ".to_string()]));
+    assert_eq!(words("check ha"), (6, vec!["half".to_string()]));
+    assert!(words("check ").1.len() > 20);
+    assert_eq!(words("nois"), (0, vec!["noise ".to_string()]));
+    for line in ["help check", "? check", "help"] {
+        let reply = course::turn(&mut lab, line, &mut Quiet).unwrap().unwrap();
+        assert!(format!("{:?}", reply.view).contains("check ID"), "{line}");
+    }
+    assert!(course::turn(&mut lab, "help chekc", &mut Quiet).is_err());
+}
+
+#[test]
 fn faults_of_a_source_are_listed_with_their_lines() {
     let head = "# T\n```lesson\nabout: a\ntime: b\n```\n";
     let exercise = "```exercise one\nTitle\n\nTask.\n```\n";

@@ -171,13 +171,34 @@ def test_questions_reach_the_person(k):
     assert shown(outputs)["text/plain"] == '"Ada"'
 
 
-def test_completion_knows_the_session(k):
-    k.client.complete("lab.enc")
+def completed(k, code):
+    k.client.complete(code)
     while True:
         reply = k.client.get_shell_msg(timeout=60)
         if reply["msg_type"] == "complete_reply":
-            break
-    assert any(m.startswith("encode") for m in reply["content"]["matches"]), reply["content"]
+            return reply["content"]["matches"]
+
+
+@pytest.mark.parametrize(
+    "code, match",
+    [("lab.enc", "encode"), ("%che", "check "), ("%check ha", "half"), ("%set sample.st", "sample.steps"), ("%load emo", "emoji-32")],
+)
+def test_completion_knows_the_session(k, code, match):
+    matches = completed(k, code)
+    assert any(m.startswith(match) for m in matches), matches
+
+
+def test_every_command_is_listed_explained_and_helped_with(k):
+    listed = shown(k.ok("%help"))["text/plain"]
+    names = [m.strip() for m in completed(k, "%")]
+    assert len(names) > 30 and "check" in names
+    for name in names:
+        assert name in listed, name
+        assert "example:" in shown(k.ok("%%help %s" % name))["text/plain"], name
+        page = k.run("%%%s?" % name)[0]["payload"][0]["data"]["text/plain"]
+        assert page.startswith(name), page
+        if name != "check":
+            assert shown(k.ok("%%explain %s" % name))["text/plain"].strip(), name
 
 
 NOTEBOOK = ["%help", "%show 0", "let xs = Tensor::arange(4, (Kind::Int64, Device::Cpu));\nxs.size()", 'println!("done");']
