@@ -27,37 +27,33 @@ fn a_killed_rank_ends_the_job_with_one_message_that_names_it() {
     }
 }
 
-#[test]
-fn a_hung_rank_ends_the_job_within_the_timeout() {
+/// Train on so many ranks and stop one of them; the one line that the others end with.
+fn stop_while_training(count: usize, stopped: usize, timeout_s: u64) -> String {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), |config| {
-        (config.train.steps, config.dist.timeout_s) = (100_000, 12);
+        (config.train.steps, config.dist.timeout_s) = (100_000, timeout_s);
         config.train.save.every = 1_000_000; // a slow disk would be a slow rank
     });
     let out = folder.path().join("out");
-    let mut ranks = Ranks::train(4, &config, &out, &[]);
+    let mut ranks = Ranks::train(count, &config, &out, &[]);
     ranks.wait_for(|| lines(&out) > 3);
-    ranks.signal(1, "STOP");
-    let said = ranks.fail(1);
+    ranks.signal(stopped, "STOP");
+    let said = ranks.fail(stopped);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("rank 1 did not answer for 12 s"), "{said:?}");
-    assert!(said[0].contains("last seen at step"), "{said:?}");
+    said[0].clone()
+}
+
+#[test]
+fn a_hung_rank_ends_the_job_within_the_timeout() {
+    let said = stop_while_training(4, 1, 12);
+    assert!(said.contains("rank 1 did not answer for 12 s"), "{said}");
+    assert!(said.contains("last seen at step"), "{said}");
 }
 
 #[test]
 fn a_hung_rank_that_keeps_the_store_is_named_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), |config| {
-        (config.train.steps, config.dist.timeout_s) = (100_000, 8);
-        config.train.save.every = 1_000_000;
-    });
-    let out = folder.path().join("out");
-    let mut ranks = Ranks::train(2, &config, &out, &[]);
-    ranks.wait_for(|| lines(&out) > 3);
-    ranks.signal(0, "STOP");
-    let said = ranks.fail(0);
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("rank 0 does not answer, nor does the store"), "{said:?}");
+    let said = stop_while_training(2, 0, 8);
+    assert!(said.contains("rank 0 does not answer, nor does the store"), "{said}");
 }
 
 /// Two ranks on shards that rank 1 reads through a command; what stands in `before` is done first.

@@ -14,6 +14,7 @@ import tempfile
 import unittest
 
 import jupyter_kernel_test
+import samples
 
 NAME = "evcxr-stock"
 TCH = ':dep tch = { version = "=0.24.0", default-features = false }\nuse tch::{Device, IndexOp, Kind, Tensor};'
@@ -46,32 +47,18 @@ def register(program):
 jupyter_kernel_test.TIMEOUT = 60
 
 
-class StockKernelTests(jupyter_kernel_test.KernelTests):
+class StockKernelTests(samples.Rust, jupyter_kernel_test.KernelTests):
     """What is asked of our kernel, with evcxr's ways to say it; it has none to open the pager or to clear outputs."""
 
     kernel_name = NAME
     language_name = "Rust"
-    file_extension = ".rs"
-    code_hello_world = 'println!("hello, world");'
-    code_stderr = 'eprintln!("oops");'
     completion_samples = [{"text": "String::from_utf8_lo"}]
-    complete_code_samples = ["1", 'println!("hello");', "let a = 2;"]
-    incomplete_code_samples = ["fn f() {", 'println!("hello', "let a ="]
-    invalid_code_samples = ["}", "fn f() ]"]
-    code_generate_error = 'panic!("no");'
-    code_execute_result = [
-        {"code": "6 * 7", "result": "42"},
-        {"code": "let a = 1;\na + 1", "result": "2"},
-        {"code": "let name = \"x\".to_string();\nname", "result": '"x"'},
-    ]
     code_display_data = [
         {
             "code": 'println!("EVCXR_BEGIN_CONTENT text/html\\n<b>x</b>\\nEVCXR_END_CONTENT");',
             "mime": "text/html",
         }
     ]
-    code_history_pattern = "6 ?*7"
-    supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "String::from_utf8"
 
 
