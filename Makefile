@@ -35,7 +35,9 @@ lint: setup ## Check the format and clippy; a warning is an error
 	@cargo fmt --all --check
 	@cargo clippy --all-targets -- -D warnings
 	@cargo clippy -p paella-notebook -- -D warnings
-	@RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo rustc -p paella-kernel --bin paella-kernel --profile test -- -D warnings
+	@for program in paella-kernel paella-recall; do \
+	    RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo rustc -p paella-kernel --bin $$program --profile test -- -D warnings; \
+	done
 
 kernel: setup ## Build the Jupyter kernel and install it for this user
 	@cargo build -p paella-kernel

@@ -44,6 +44,16 @@ pub enum Job {
     },
 }
 
+impl Job {
+    fn needs_types(&self) -> bool {
+        match self {
+            Self::Run { code, .. } => declares(code),
+            Self::Complete { .. } | Self::Inspect { .. } => true,
+            Self::Revive { .. } => false,
+        }
+    }
+}
+
 /// Start the thread. `tell` hears what has to be prepared, `started` how it went.
 pub fn start(
     place: Workplace,
@@ -52,9 +62,10 @@ pub fn start(
     started: watch::Sender<Option<Result<(), String>>>,
 ) -> Sender<Job> {
     let (sender, jobs) = channel();
-    let run = move || match Engine::new(&place, &tools, &tell) {
-        Ok(mut engine) => {
+    let run = move || match Engine::new(&place, &tools, &tell, &jobs) {
+        Ok((mut engine, first)) => {
             let _ = started.send(Some(Ok(()))); // nobody may wait any more
+            first.into_iter().for_each(|job| engine.job(job));
             engine.work(&jobs);
         }
         Err(text) => {
@@ -79,21 +90,45 @@ struct Engine {
 }
 
 impl Engine {
-    /// Prepare what is not, and run the prelude.
-    fn new(place: &Workplace, tools: &Tools, tell: &Tell) -> Result<Self, String> {
+    /// Prepare what is not, and run the prelude. The job that waits already comes back, to be done first.
+    fn new(
+        place: &Workplace,
+        tools: &Tools,
+        tell: &Tell,
+        jobs: &Receiver<Job>,
+    ) -> Result<(Self, Option<Job>), String> {
         if prepare::find(tools).is_none() {
             prepare::ensure(&mut |line| tell(&format!("{line}\n"))).map_err(|e| e.to_string())?;
         }
         place.fill().map_err(|e| e.to_string())?;
-        let context = context(place, prepare::prelude(&place.prepared) + LAB)?;
-        Ok(Self { context, place: place.clone(), typed: false })
+        Self::begin(place, || jobs.try_recv().ok())
+    }
+
+    /// Run the prelude, with the standard library's types only if the job that waits has need of them.
+    fn begin(
+        place: &Workplace,
+        waiting: impl FnOnce() -> Option<Job>,
+    ) -> Result<(Self, Option<Job>), String> {
+        place.analyse_little();
+        let (context, _outputs) =
+            EvalContext::with_subprocess_command(place.guard()).map_err(|e| e.to_string())?;
+        let mut context = CommandContext::with_eval_context(context);
+        let first = waiting();
+        let typed = first.as_ref().is_some_and(Job::needs_types);
+        if typed {
+            place.analyse_all(); // the prelude's dependencies have the workspace read anew
+        }
+        let prelude = prepare::prelude(&place.prepared) + LAB;
+        context.execute(&prelude).map_err(|e| e.to_string())?;
+        Ok((Self { context, place: place.clone(), typed }, first))
     }
 
     /// Let rust-analyzer read the standard library at its next look, if it has not.
     fn know_types(&mut self) {
         if !std::mem::replace(&mut self.typed, true) {
             self.place.analyse_all();
-            let level = format!(":opt {}", LEVELS[1]); // what `analyse_all` has written is then evcxr's own
+            self.place.read_anew();
+            let level = format!(":opt {}", LEVELS[1]); // what `read_anew` has written is then evcxr's own
             let _ = self.context.execute(&level); // compiles nothing
         }
     }
@@ -120,12 +155,12 @@ impl Engine {
     }
 
     fn job(&mut self, job: Job) {
+        if job.needs_types() {
+            self.know_types();
+        }
         // Whoever asked may have gone: then nobody waits for the answer.
         match job {
             Job::Run { code, reply } => {
-                if declares(&code) {
-                    self.know_types();
-                }
                 let outcome =
                     self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());
                 let source = self.context.last_source().unwrap_or_default();
@@ -136,11 +171,9 @@ impl Engine {
                 }
             }
             Job::Complete { code, at, reply } => {
-                self.know_types();
                 let _ = reply.send(self.context.completions(&code, at).ok());
             }
             Job::Inspect { code, at, reply } => {
-                self.know_types();
                 let found = self.context.hover_at(&code, at).ok();
                 let _ = reply.send(found.filter(|(text, _)| text != "No documentation found"));
             }
@@ -165,14 +198,14 @@ fn declares(code: &str) -> bool {
     code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "let")
 }
 
-/// A context in which the prelude has run, without the standard library's types.
-pub fn context(place: &Workplace, prelude: String) -> Result<CommandContext, String> {
-    place.analyse_little();
-    let (context, _outputs) =
-        EvalContext::with_subprocess_command(place.guard()).map_err(|e| e.to_string())?;
-    let mut context = CommandContext::with_eval_context(context);
-    context.execute(&prelude).map_err(|e| e.to_string())?;
-    Ok(context)
+/// What every kernel does at its start, up to a cell that is compiled with all types known.
+///
+/// Errors: the prelude or the cell does not compile.
+pub fn rehearse(place: &Workplace) -> Result<(), String> {
+    let (mut engine, _) = Engine::begin(place, || None)?;
+    engine.warm();
+    engine.context.execute("let rehearsed = 1;").map_err(|e| e.to_string())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,11 +1,23 @@
 //! Where things are: the sources of paella, the Rust tools, the folder of what is prepared.
 
 use crate::trouble::{Result, Trouble};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The version of evcxr that this kernel is built with; `Cargo.toml` holds it to exactly that.
 const EVCXR: &str = "0.22.0";
+
+/// What prepares a kernel: another text of it may prepare another one.
+const PREPARATION: [&str; 7] = [
+    include_str!("prepare.rs"),
+    include_str!("library.rs"),
+    include_str!("bin/paella-recall.rs"),
+    include_str!("trim.rs"),
+    include_str!("facade.rs"),
+    include_str!("hashbrown.stub"),
+    include_str!("engine.rs"),
+];
 
 /// The sources that the library of the cells is built from: `$PAELLA_SOURCE`, else where this program was built.
 pub fn source() -> PathBuf {
@@ -60,8 +72,10 @@ impl Tools {
 
     /// What a prepared kernel has to agree with, to the byte.
     pub fn stamp(&self) -> String {
-        let versions =
-            format!("{}\nevcxr {EVCXR}\npaella {}", self.version, env!("CARGO_PKG_VERSION"));
+        let mut hasher = DefaultHasher::new();
+        PREPARATION.hash(&mut hasher);
+        let by = format!("paella {} {:016x}", env!("CARGO_PKG_VERSION"), hasher.finish());
+        let versions = format!("{}\nevcxr {EVCXR}\n{by}", self.version);
         format!("{versions}\n{}\n{}\n", self.sysroot.display(), source().display())
     }
 }

@@ -3,19 +3,23 @@
 
 use crate::engine;
 use crate::facade;
+use crate::files::{remove, take, write};
+use crate::library;
 use crate::place::{self, Tools};
-use crate::trim;
+use crate::trim::{self, Docs};
 use crate::trouble::{Result, Trouble};
 use crate::workplace::{LEVELS, Workplace, copy};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Parts of the standard library that types come from.
 const STD: [&str; 3] = ["core", "alloc", "std"];
+
+/// Stands in for cargo and rustc; built beside this program.
+const RECALL: &str = "paella-recall";
 
 /// The one platform that libtorch is set up for here.
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
@@ -33,6 +37,11 @@ impl Prepared {
 
     pub fn template(&self) -> PathBuf {
         self.folder.join("template")
+    }
+
+    /// The tools that remember, laid out as a toolchain is.
+    pub fn tools(&self) -> PathBuf {
+        self.folder.join("tools")
     }
 
     /// For the evaluator: libtorch, what it needs in turn, Rust's own library. One folder a line.
@@ -63,7 +72,7 @@ pub fn ensure(tell: &mut dyn FnMut(&str)) -> Result<Prepared> {
     let folder = &prepared.folder;
     std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
     tell("building the library of the cells (a minute or two the first time)");
-    let built = build(&tools)?;
+    let built = library::build(&tools)?;
     if find(&tools).is_some() && same(&built.library, &prepared) {
         tell("the kernel is prepared");
         return Ok(prepared);
@@ -72,6 +81,7 @@ pub fn ensure(tell: &mut dyn FnMut(&str)) -> Result<Prepared> {
     built.keep(&prepared, &tools)?;
     tell("writing the sources that completion reads");
     sources(&tools, &prepared, &built.tch)?;
+    recall(&prepared)?;
     tell("compiling a first cell");
     template(&tools, &prepared)?;
     write(&folder.join("built"), &identity(&built.library))?;
@@ -91,110 +101,16 @@ fn identity(path: &Path) -> String {
     format!("{:?}", data.map(|data| (data.len(), data.modified().ok())))
 }
 
-/// What cargo made.
-struct Built {
-    library: PathBuf,
-    /// Metadata of every crate below the library: the compiler asks for it.
-    metadata: BTreeSet<PathBuf>,
-    /// Where libtorch lies.
-    native: BTreeSet<PathBuf>,
-    /// Source folder of the `tch` crate.
-    tch: PathBuf,
-}
-
-/// Compile the library and read from cargo's messages where everything is.
-fn build(tools: &Tools) -> Result<Built> {
-    let source = place::source();
-    let fault = |text: String| {
-        let hint = "`make setup` in that folder; PAELLA_SOURCE names another one";
-        Trouble::new(text, source.display().to_string(), hint)
-    };
-    let output = Command::new(&tools.cargo)
-        .args(["rustc", "-p", "paella-notebook", "--lib", "--locked"])
-        .args(["--message-format=json-render-diagnostics", "--", "-Cprefer-dynamic"])
-        .env("RUSTC", &tools.rustc)
-        .current_dir(&source)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| fault(format!("cargo does not run: {e}")))?;
-    if !output.status.success() {
-        return Err(fault("the library of the cells does not compile, see above".into()));
+/// The tools that remember, without any memory.
+fn recall(prepared: &Prepared) -> Result<()> {
+    let own = std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
+    let bin = prepared.tools().join("bin");
+    std::fs::create_dir_all(&bin).map_err(|e| Trouble::file(&e, &bin))?;
+    for tool in ["cargo", "rustc", "rustup"] {
+        take(&own.with_file_name(RECALL), &bin.join(tool))?;
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    read_messages(messages).ok_or_else(|| fault("cargo does not say where the library is".into()))
-}
-
-fn read_messages(messages: impl Iterator<Item = Value>) -> Option<Built> {
-    let (mut library, mut tch) = (None, None);
-    let (mut metadata, mut native) = (BTreeSet::new(), BTreeSet::new());
-    let paths = |value: &Value| -> Vec<PathBuf> {
-        let list = value.as_array().into_iter().flatten();
-        list.filter_map(|path| path.as_str().map(PathBuf::from)).collect()
-    };
-    for message in messages {
-        match message["reason"].as_str() {
-            Some("compiler-artifact") => {
-                let files = paths(&message["filenames"]);
-                let ends = |file: &PathBuf, end: &str| file.extension().is_some_and(|e| e == end);
-                let is_macro = message["target"]["kind"][0] == "proc-macro";
-                let end = if is_macro { "so" } else { "rmeta" };
-                metadata.extend(files.iter().filter(|file| ends(file, end)).cloned());
-                let source = message["target"]["src_path"].as_str().map(Path::new);
-                match message["target"]["name"].as_str() {
-                    Some("paella_notebook") => {
-                        library = files.into_iter().find(|file| ends(file, "so"))
-                    }
-                    Some("tch") => {
-                        tch = source.and_then(|path| path.ancestors().nth(2)).map(Path::to_path_buf)
-                    }
-                    _ => {}
-                }
-            }
-            Some("build-script-executed") => {
-                let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-                let searched = paths(&message["linked_paths"]);
-                let searched =
-                    searched.iter().map(text).map(|path| path.trim_start_matches("native=").into());
-                native.extend(
-                    searched.filter(|path: &PathBuf| path.join("libtorch_cpu.so").is_file()),
-                );
-            }
-            _ => {}
-        }
-    }
-    Some(Built { library: library?, metadata, native, tch: tch? })
-}
-
-impl Built {
-    /// Take over what cells are compiled against.
-    fn keep(&self, prepared: &Prepared, tools: &Tools) -> Result<()> {
-        let metadata = prepared.folder.join("metadata");
-        let _ = std::fs::remove_dir_all(&metadata); // there is none at first
-        std::fs::create_dir_all(&metadata).map_err(|e| Trouble::file(&e, &metadata))?;
-        for file in &self.metadata {
-            take(file, &metadata.join(file.file_name().unwrap_or_default()))?;
-        }
-        take(&self.library, &prepared.library())?;
-        // Cells link to it: without the debug information the linker reads a fifth.
-        let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only faster
-        let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
-        let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
-        let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());
-        let folders: Vec<PathBuf> =
-            self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
-        let lines: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
-        write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
-        let native: String =
-            self.native.iter().map(|path| format!(" -Lnative={}", path.display())).collect();
-        let flags = format!(
-            "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={}{native}",
-            prepared.library().display(),
-            prepared.folder.display(),
-            metadata.display()
-        );
-        write(&prepared.folder.join("flags"), &flags)
-    }
+    let _ = std::fs::remove_dir_all(prepared.folder.join("answers")); // there are none at first
+    Ok(())
 }
 
 /// What runs before the first cell.
@@ -214,6 +130,7 @@ use tch::{Device, IndexOp, Kind, Tensor, nn};
 /// Signatures of the standard library, and the packages `paella` and `tch`.
 fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
     let rust = prepared.folder.join("rust-src");
+    let _ = std::fs::remove_dir_all(&rust); // there is none at first
     let none = rust.join("none/core/src");
     std::fs::create_dir_all(&none).map_err(|e| Trouble::file(&e, &none))?;
     write(&none.join("lib.rs"), "")?;
@@ -222,7 +139,7 @@ fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
         trim::folder(
             &library.join(part).join("src"),
             &rust.join("std").join(part).join("src"),
-            true,
+            Docs::FirstParagraph,
         )?;
     }
     without_hashbrown(&rust.join("std/std/src"))?;
@@ -273,7 +190,12 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
     let program =
         std::env::current_exe().map_err(|e| Trouble::file(&e, Path::new("paella-kernel")))?;
     // In a process of its own: evcxr reads the environment.
-    let status = Command::new(program).arg("warm").arg(&place.folder).arg(&tools.sysroot).status();
+    let status = Command::new(program)
+        .arg("warm")
+        .arg(&place.folder)
+        .arg(&tools.sysroot)
+        .env("PAELLA_LEARN", "yes")
+        .status();
     let done = status.is_ok_and(|status| status.success());
     let workspace = place.folder.join("workspace");
     let kept = if done { copy(&workspace, &prepared.template()) } else { Ok(()) };
@@ -286,9 +208,9 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
     }
 }
 
-/// In the process that `template` starts: compile the prelude in the workspace of that folder.
+/// In the process that `template` starts: do in the workspace of that folder what every kernel does at its start.
 ///
-/// Errors: it does not compile, or the library cannot be loaded.
+/// Errors: the first cells do not compile, or the library cannot be loaded.
 pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
     let missing = || Trouble::new("rustc does not run", sysroot, "");
     let tools = Tools::at(Path::new(sysroot)).ok_or_else(missing)?;
@@ -298,8 +220,7 @@ pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
     let socket = place.socket();
     let listener = UnixListener::bind(&socket).map_err(|e| Trouble::file(&e, &socket))?;
     std::thread::spawn(move || listener.incoming().flatten().for_each(overhear));
-    let context = engine::context(&place, prelude(&place.prepared));
-    drop(context.map_err(|text| Trouble::new(text, "the prelude of the cells", ""))?);
+    engine::rehearse(&place).map_err(|text| Trouble::new(text, "the first cells", ""))?;
     for output in ["", "deps"].map(|part| place.outputs().join(part)) {
         for file in std::fs::read_dir(&output).into_iter().flatten().flatten() {
             if file.file_name().to_string_lossy().starts_with("libcode_") {
@@ -319,25 +240,5 @@ fn overhear(evaluator: UnixStream) {
         {
             eprint!("{text}");
         }
-    }
-}
-
-/// Copy a file under another name first, so that a kernel which reads it keeps the old one.
-fn take(from: &Path, to: &Path) -> Result<()> {
-    let fresh = to.with_extension("new");
-    let copied = std::fs::copy(from, &fresh).and_then(|_| std::fs::rename(&fresh, to));
-    copied.map_err(|e| Trouble::file(&e, to))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|e| Trouble::file(&e, path))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Trouble::file(&error, path))
-        }
-        _ => Ok(()),
     }
 }

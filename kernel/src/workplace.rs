@@ -51,19 +51,15 @@ impl Workplace {
         set("EVCXR_TMPDIR", &self.workspace());
         set("EVCXR_CONFIG_DIR", &self.prepared.folder.join("evcxr"));
         set("RUST_SRC_PATH", &self.sources());
-        set("RUSTC", &tools.rustc);
-        set("CARGO", &tools.cargo);
-        // Through rustup or past it, cargo then sees the same compiler and need not ask it who it is each time.
-        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".rustup"));
-        let rustup = std::env::var_os("RUSTUP_HOME").map(PathBuf::from).or(home);
-        if let Some(rustup) = rustup.filter(|folder| tools.sysroot.starts_with(folder)) {
-            set("RUSTUP_HOME", &rustup);
-            set("RUSTUP_TOOLCHAIN", &tools.sysroot);
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let first = tools.rustc.parent().map(Path::to_path_buf);
-        let all = first.into_iter().chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(all) {
+        // The tools that remember, for whatever way to look for one; the last is rustup's.
+        let remembering = self.prepared.tools();
+        set("PAELLA_RECALL", &self.prepared.folder);
+        set("PAELLA_SYSROOT", &tools.sysroot);
+        set("RUSTC", &remembering.join("bin/rustc"));
+        set("CARGO", &remembering.join("bin/cargo"));
+        set("RUSTUP_TOOLCHAIN", &remembering);
+        let first = [remembering.join("bin"), tools.sysroot.join("bin")];
+        if let Ok(path) = std::env::join_paths(first.into_iter().chain(path())) {
             set("PATH", Path::new(&path));
         }
     }
@@ -74,6 +70,14 @@ impl Workplace {
         let mut command = Command::new(program);
         command.arg("guard").arg(self.prepared.library()).arg(self.socket());
         command.env("LD_LIBRARY_PATH", self.prepared.library_path());
+        // What a cell starts meets the tools themselves.
+        let own = self.prepared.tools().join("bin");
+        if let Ok(others) = std::env::join_paths(path().filter(|part| *part != own)) {
+            command.env("PATH", others);
+        }
+        for name in ["PAELLA_RECALL", "RUSTC", "CARGO", "RUSTUP_TOOLCHAIN"] {
+            command.env_remove(name);
+        }
         if std::env::var_os("OMP_WAIT_POLICY").is_none() {
             command.env("OMP_WAIT_POLICY", "PASSIVE"); // as `paella` does: waiting threads sleep
         }
@@ -102,10 +106,14 @@ impl Workplace {
         self.point(&self.prepared.folder.join("rust-src/none"));
     }
 
-    /// rust-analyzer is to know the standard library, too: it reads anew what it finds when `Cargo.toml` has changed. To
-    /// cargo the change is none.
+    /// rust-analyzer is to know the standard library too, once it reads the workspace.
     pub fn analyse_all(&self) {
         self.point(&self.prepared.folder.join("rust-src/std"));
+    }
+
+    /// Have rust-analyzer read the workspace anew at its next look: it does when `Cargo.toml` has changed. To cargo the
+    /// change is none.
+    pub fn read_anew(&self) {
         let file = self.workspace().join("Cargo.toml");
         let [before, after] = LEVELS.map(|level| format!("opt-level = {level}\n"));
         let changed = std::fs::read_to_string(&file)
@@ -126,6 +134,12 @@ impl Workplace {
     pub fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.folder); // the next kernel sweeps what is left
     }
+}
+
+/// The folders in which programs are looked for.
+fn path() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
 }
 
 /// Remove the folders of kernels that are no more.
