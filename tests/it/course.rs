@@ -122,7 +122,7 @@ fn check_is_completed_and_explained_as_commands_are() {
         (found.start, found.words)
     };
     assert_eq!(words("che"), (0, vec!["check ".to_string()]));
-    assert_eq!(words("check ha"), (6, vec!["half".to_string()]));
+    assert_eq!(words("check hal"), (6, vec!["half".to_string()]));
     assert!(words("check ").1.len() > 20);
     assert_eq!(words("nois"), (0, vec!["noise ".to_string()]));
     for line in ["help check", "? check", "help"] {
