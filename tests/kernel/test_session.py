@@ -191,7 +191,7 @@ def test_completion_knows_the_session(k, code, match):
 def test_every_command_is_listed_explained_and_helped_with(k):
     listed = shown(k.ok("%help"))["text/plain"]
     names = [m.strip() for m in completed(k, "%")]
-    assert len(names) > 30 and "check" in names
+    assert len(names) > 25 and "check" in names
     for name in names:
         assert name in listed, name
         assert "example:" in shown(k.ok("%%help %s" % name))["text/plain"], name
