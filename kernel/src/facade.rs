@@ -1,7 +1,7 @@
 //! The packages that cells depend on: they hand on what the library has, and show rust-analyzer trimmed sources of it.
 
 use crate::place;
-use crate::trim::{self, Docs};
+use crate::trim;
 use crate::trouble::{Result, Trouble};
 use ra_ap_syntax::ast::HasModuleItem;
 use ra_ap_syntax::{AstNode, Edition, SourceFile};
@@ -13,7 +13,7 @@ use std::path::Path;
 pub fn write(folder: &Path, tch: &Path) -> Result<()> {
     paella(&folder.join("paella"))?;
     package(&folder.join("tch"), "tch", "")?;
-    trim::folder(&tch.join("src"), &folder.join("tch/src"), Docs::All)?;
+    trim::folder(&tch.join("src"), &folder.join("tch/src"), true)?;
     head(&folder.join("tch/src/lib.rs"), "pub use paella_notebook::tch::*;", "")
 }
 
@@ -22,10 +22,10 @@ fn paella(folder: &Path) -> Result<()> {
     let tch = "tch = { path = \"../tch\" }";
     package(folder, "paella", tch)?;
     let source = place::source();
-    trim::folder(&source.join("src"), &folder.join("src"), Docs::All)?;
+    trim::folder(&source.join("src"), &folder.join("src"), true)?;
     let own = source.join("kernel/notebook/src");
     let root = read(&own.join("lib.rs"))?;
-    trim::folder(&own, &folder.join("notebook"), Docs::All)?;
+    trim::folder(&own, &folder.join("notebook"), true)?;
     // The notebook's modules say `paella::` for what is `crate::` here, and lie in another folder.
     let mut extra = String::from("extern crate self as paella;\n");
     for item in root

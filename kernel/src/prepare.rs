@@ -6,7 +6,7 @@ use crate::facade;
 use crate::files::{remove, take, write};
 use crate::library;
 use crate::place::{self, Tools};
-use crate::trim::{self, Docs};
+use crate::trim;
 use crate::trouble::{Result, Trouble};
 use crate::workplace::{LEVELS, Workplace, copy};
 use serde_json::Value;
@@ -139,7 +139,7 @@ fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
         trim::folder(
             &library.join(part).join("src"),
             &rust.join("std").join(part).join("src"),
-            Docs::FirstParagraph,
+            true,
         )?;
     }
     without_hashbrown(&rust.join("std/std/src"))?;
