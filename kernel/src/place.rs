@@ -9,8 +9,9 @@ use std::process::Command;
 const EVCXR: &str = "0.22.0";
 
 /// What prepares a kernel: another text of it may prepare another one.
-const PREPARATION: [&str; 7] = [
+const PREPARATION: [&str; 8] = [
     include_str!("prepare.rs"),
+    include_str!("workplace.rs"),
     include_str!("library.rs"),
     include_str!("bin/paella-recall.rs"),
     include_str!("trim.rs"),

@@ -1,6 +1,6 @@
 //! Stands where evcxr and rust-analyzer look for `cargo`, `rustc` and `rustup`. They ask the same questions at every start
 //! of a kernel, and compile the same first cells: what the real tools answered while the kernel was prepared is said again
-//! without running them, which takes a second and a half off a start. Everything else goes to the real tools.
+//! without running them. Everything else goes to the real tools.
 //!
 //! The kernel tells by the environment where things are: PAELLA_RECALL names the folder of what is prepared (`answers` is
 //! in it, and this program as `tools/bin/cargo` and so on), PAELLA_SYSROOT the real tools, EVCXR_TMPDIR the workspace of the
@@ -56,24 +56,25 @@ impl Call {
             }
             _ => {}
         }
-        let learns = std::env::var_os("PAELLA_LEARN").is_some();
         if let (true, Some(place)) = (self.compiles_a_cell(), std::env::var_os(RECIPE)) {
             Recipe { args: self.args.clone(), vars: cargo_vars() }.keep(Path::new(&place))?;
         }
         if !self.is_a_question() {
             return Err(self.real().exec());
         }
-        let place = answers().join(self.key());
+        let state = state();
+        let recipe = answers().join(format!("recipe-{:016x}", state.finish()));
+        let place = answers().join(self.key(state));
         if let Some(answer) = Answer::kept(&place) {
             return answer.give(self.result());
         }
-        if learns {
-            let output = self.real().env(RECIPE, recipe_place()).output()?;
+        if std::env::var_os("PAELLA_LEARN").is_some() {
+            let output = self.real().env(RECIPE, &recipe).output()?;
             let answer = Answer::of(output, self.result());
             answer.keep(&place)?;
             return answer.give(self.result());
         }
-        match self.builds().then(|| Recipe::kept(&recipe_place())).flatten() {
+        match self.builds().then(|| Recipe::kept(&recipe)).flatten() {
             Some(recipe) => recipe.compile(),
             None => Err(self.real().exec()),
         }
@@ -110,8 +111,7 @@ impl Call {
     }
 
     /// All that the answer depends on.
-    fn key(&self) -> String {
-        let mut hasher = state();
+    fn key(&self, mut hasher: DefaultHasher) -> String {
         (&self.tool, self.args.iter().map(|arg| anywhere(arg)).collect::<Vec<_>>())
             .hash(&mut hasher);
         if self.builds() {
@@ -274,10 +274,6 @@ fn sorted(file: &Path, kind: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>
     let (mut some, others): (Vec<String>, Vec<String>) = lines.partition(|line| kind(line));
     some.sort();
     (some, others)
-}
-
-fn recipe_place() -> PathBuf {
-    answers().join(format!("recipe-{:016x}", state().finish()))
 }
 
 /// `part` of the folder that this program is in.
