@@ -11,14 +11,13 @@ use std::path::Path;
 
 /// Folders and files that no signature comes from: tests, the standard library's inner workings and its face on other
 /// systems, tables.
-const SKIPPED: [&str; 48] = [
+const SKIPPED: [&str; 47] = [
     "tests",
     "benches",
     "examples",
     "target",
     "sys",
     "bignum.rs",
-    "dec2flt",
     "diy_float.rs",
     "flt2dec",
     "printable.rs",
@@ -60,6 +59,19 @@ const SKIPPED: [&str; 48] = [
     "wasip2",
     "windows",
     "xous",
+];
+
+/// Attributes that say nothing of types.
+const IDLE: [&str; 9] = [
+    "inline",
+    "must_use",
+    "rustc_const_stable",
+    "rustc_const_unstable",
+    "rustc_diagnostic_item",
+    "rustc_inherit_overflow_checks",
+    "rustc_on_unimplemented",
+    "stable",
+    "track_caller",
 ];
 
 /// Copy all Rust files below `from`, trimmed; other files stay behind.
@@ -123,6 +135,10 @@ fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
             if let Some(function) = ast::Fn::cast(node.clone()) {
                 return function.body().map(|body| (body.syntax().text_range(), "{loop{}}"));
             }
+            if let Some(attr) = ast::Attr::cast(node.clone()) {
+                let name = attr.simple_name().unwrap_or_default();
+                return IDLE.contains(&name.as_str()).then(|| (attr.syntax().text_range(), ""));
+            }
             let module = ast::Module::cast(node)?;
             let is_test =
                 module.name().is_some_and(|name| name.text() == "tests" || name.text() == "test");
@@ -136,12 +152,15 @@ fn is_tree(node: &SyntaxNode) -> bool {
     node.kind() == SyntaxKind::TOKEN_TREE
 }
 
-/// In a macro: braces that are the first ones behind an `fn` beside them.
+/// In a macro: braces that are the first ones behind an `fn` beside them. Those of `${concat(..)}` are none.
 fn is_body(tree: &SyntaxNode) -> bool {
     let is = |part: &Part, kind: SyntaxKind| part.kind() == kind;
     let braces = |part: &Part| {
         let tree = part.as_node().filter(|node| is_tree(node));
-        tree.and_then(|node| node.first_token()).is_some_and(|t| t.kind() == SyntaxKind::L_CURLY)
+        let own = tree.and_then(|node| node.first_token());
+        let behind = part.prev_sibling_or_token();
+        own.is_some_and(|token| token.kind() == SyntaxKind::L_CURLY)
+            && !behind.is_some_and(|sign| is(&sign, SyntaxKind::DOLLAR))
     };
     let own = NodeOrToken::Node(tree.clone());
     if !braces(&own) {
@@ -172,6 +191,16 @@ mod tests {
         assert_eq!(
             short,
             "macro_rules! m { ($t:ty) => {\npub fn f(x: $t) -> $t {loop{}} const A: $t = { 1 }; fn g(); struct S { a: $t } } }\n"
+        );
+    }
+
+    #[test]
+    fn names_put_together_in_macros_stay() {
+        let text = "macro_rules! m { ($f:ident) => { fn ${concat($f, _small)}(n: u8) -> u8 { if n > 1 { n } else { 1 } } } }";
+        let short = super::trimmed(text, true);
+        assert_eq!(
+            short,
+            "macro_rules! m { ($f:ident) => { fn ${concat($f, _small)}(n: u8) -> u8 {loop{}} } }\n"
         );
     }
 }

@@ -133,28 +133,6 @@ def test_types_of_the_standard_library_are_known(k):
     assert k.value("age") == "Some(36)"
 
 
-STANDARD = """let os = std::env::consts::OS;
-let wrapped = std::num::Wrapping(3u8) + std::num::Wrapping(254u8);
-let full = std::num::Saturating(250u8) + std::num::Saturating(9u8);
-let some = std::num::NonZeroU32::new(3).map(|n| n.get());
-let narrow = u8::try_from(300i64).is_err();
-let ones = [1u8, 3].iter().map(|b| b.count_ones()).collect::<Vec<_>>();
-let since = std::time::Instant::now().elapsed();
-let file = std::fs::metadata("/").map(|data| data.is_dir());
-let ran = std::process::Command::new("true").output();
-let shared = std::sync::Arc::new(std::sync::Mutex::new(1));
-let joined = std::path::Path::new("a").join("b");
-let sorted = std::collections::BTreeMap::from([(2, "b"), (1, "a")]).into_values().collect::<Vec<_>>();
-let address = std::net::Ipv4Addr::new(1, 2, 3, 4);
-"""
-
-
-def test_variables_of_the_standard_library_need_no_types(k):
-    k.ok(STANDARD)
-    told = k.value("(wrapped.0, full.0, some, narrow, ones.clone(), sorted.clone(), joined.clone())")
-    assert told == '(1, 255, Some(3), true, [1, 2], ["a", "b"], "a/b")'
-
-
 def test_sampling_shows_a_picture(k):
     assert "image/png" in shown(k.ok('%sample "red apple" steps=2 seed=1'))
 
