@@ -11,6 +11,7 @@ mod cell;
 mod complete;
 mod engine;
 mod evaluate;
+mod expand;
 mod facade;
 mod faults;
 mod files;

@@ -9,12 +9,13 @@ use std::process::Command;
 const EVCXR: &str = "0.22.0";
 
 /// What prepares a kernel: another text of it may prepare another one.
-const PREPARATION: [&str; 8] = [
+const PREPARATION: [&str; 9] = [
     include_str!("prepare.rs"),
     include_str!("workplace.rs"),
     include_str!("library.rs"),
     include_str!("bin/paella-recall.rs"),
     include_str!("trim.rs"),
+    include_str!("expand.rs"),
     include_str!("facade.rs"),
     include_str!("hashbrown.stub"),
     include_str!("engine.rs"),

@@ -2,6 +2,7 @@
 //! library's signatures, and a workspace in which all of that is compiled.
 
 use crate::engine;
+use crate::expand;
 use crate::facade;
 use crate::files::{remove, take, write};
 use crate::library;
@@ -143,6 +144,7 @@ fn sources(tools: &Tools, prepared: &Prepared, tch: &Path) -> Result<()> {
         )?;
     }
     without_hashbrown(&rust.join("std/std/src"))?;
+    STD.iter().try_for_each(|part| expand::folder(&rust.join("std").join(part).join("src")))?;
     let config = prepared.folder.join("evcxr");
     std::fs::create_dir_all(&config).map_err(|e| Trouble::file(&e, &config))?;
     write(&config.join("evcxr.toml"), &format!("[evcxr]\nopt_level = \"{}\"\n", LEVELS[0]))?;

@@ -1,0 +1,238 @@
+//! The standard library's macros, expanded where they stand for items: rust-analyzer expands them anew in every kernel.
+//!
+//! Only a macro of `macro_rules!` that its name alone determines is expanded, and only where nothing is left to doubt;
+//! rust-analyzer does what is not done here. Macros among the methods of an `impl` stay: it reads them when it has need of
+//! them.
+
+use crate::files::write;
+use crate::trim::trimmed;
+use crate::trouble::{Result, Trouble};
+use ra_ap_mbe::{DeclarativeMacro, MacroCallStyle};
+use ra_ap_parser::TopEntryPoint;
+use ra_ap_span::{
+    EditionedFileId, FileId, ROOT_ERASED_FILE_AST_ID, Span, SpanAnchor, SyntaxContext,
+};
+use ra_ap_syntax::ast::{self, HasAttrs, HasName};
+use ra_ap_syntax::{AstNode, Edition, SourceFile, SyntaxKind, SyntaxNode, TextRange, TextSize};
+use ra_ap_syntax_bridge::{parse_to_token_tree_static_span, token_tree_to_syntax_node};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+const EDITION: Edition = Edition::Edition2024;
+
+/// Macros expand to macros: how often it is looked again.
+const ROUNDS: usize = 8;
+
+/// Expand the macros of one crate, whose files lie below `folder`.
+///
+/// Errors: a file cannot be read or written.
+pub fn folder(folder: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    read(folder, &mut files)?;
+    let mut changed = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let macros = Macros::of(files.iter().map(|(_, text)| text.as_str()));
+        let mut done = true;
+        for (number, (_, text)) in files.iter_mut().enumerate() {
+            if let Some(expanded) = macros.expanded(text) {
+                *text = expanded;
+                changed.insert(number);
+                done = false;
+            }
+        }
+        if done {
+            break;
+        }
+    }
+    let mut changed = changed.into_iter().filter_map(|number| files.get(number));
+    changed.try_for_each(|(path, text)| write(path, &trimmed(text, true)))
+}
+
+fn read(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Trouble::file(&e, folder))?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            read(&path, files)?;
+        } else {
+            let text = std::fs::read_to_string(&path).map_err(|e| Trouble::file(&e, &path))?;
+            files.push((path, text));
+        }
+    }
+    Ok(())
+}
+
+/// The macros of a crate, as far as a name is given once in it.
+struct Macros {
+    by_name: HashMap<String, DeclarativeMacro>,
+    salsa: salsa::DatabaseImpl,
+}
+
+impl Macros {
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let (mut by_name, mut given) = (HashMap::new(), HashMap::<String, usize>::new());
+        for text in texts {
+            names(text).for_each(|name| *given.entry(name).or_default() += 1);
+            by_name.extend(definitions(&SourceFile::parse(text, EDITION).syntax_node()));
+        }
+        by_name.retain(|name, _| given.get(name) == Some(&1));
+        Self { by_name, salsa: salsa::DatabaseImpl::default() }
+    }
+
+    /// The text with its macros expanded once; `None` where there are none.
+    fn expanded(&self, text: &str) -> Option<String> {
+        let tree = SourceFile::parse(text, EDITION).syntax_node();
+        let mut own: HashMap<_, _> = definitions(&tree).collect();
+        own.retain(|name, _| names(text).filter(|other| other == name).count() == 1);
+        let calls = tree.descendants().filter_map(ast::MacroCall::cast);
+        let (mut new, mut at) = (String::new(), 0);
+        for call in calls.filter(is_item) {
+            if let Some(items) = self.items(&call, &own) {
+                let range = call.syntax().text_range();
+                new += &text[at..range.start().into()];
+                new += &items;
+                at = range.end().into();
+            }
+        }
+        (at > 0).then(|| new + &text[at..])
+    }
+
+    /// What a call stands for.
+    fn items(
+        &self,
+        call: &ast::MacroCall,
+        own: &HashMap<String, DeclarativeMacro>,
+    ) -> Option<String> {
+        let name = call.path()?.as_single_name_ref()?;
+        let rules = own.get(&*name.text()).or_else(|| self.by_name.get(&*name.text()))?;
+        let conditions = conditions(call)?;
+        let argument = tokens(&inside(&call.token_tree()?)?)?;
+        let style = MacroCallStyle::FnLike;
+        let expansion = rules.expand(&self.salsa, &argument, |_| (), style, span());
+        if expansion.err.is_some() {
+            return None;
+        }
+        let (parsed, _) =
+            token_tree_to_syntax_node(&expansion.value.0, TopEntryPoint::MacroItems, &mut |_| {
+                EDITION
+            });
+        if !parsed.errors().is_empty() {
+            return None;
+        }
+        let items = parsed.syntax_node();
+        Some(items.children().map(|item| conditions.clone() + &spaced(&item) + "\n").collect())
+    }
+}
+
+/// The names that macros are given in a text, in macros too.
+fn names(text: &str) -> impl Iterator<Item = String> {
+    let behind = text.split("macro_rules!").skip(1).map(str::trim_start);
+    behind.map(|text| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+}
+
+/// The macros defined in a file, but those of the compiler itself.
+fn definitions(file: &SyntaxNode) -> impl Iterator<Item = (String, DeclarativeMacro)> {
+    let all = file.descendants().filter_map(ast::MacroRules::cast);
+    let plain = all.filter(|rules| {
+        let mut names = rules.attrs().filter_map(|attr| attr.simple_name());
+        !names.any(|name| name == "rustc_builtin_macro")
+    });
+    plain.filter_map(|rules| {
+        let text = tokens(&inside(&rules.token_tree()?)?)?;
+        let parsed = DeclarativeMacro::parse_macro_rules(&text, |_| EDITION);
+        parsed.err().is_none().then(|| Some((rules.name()?.text().into(), parsed)))?
+    })
+}
+
+/// Whether a call stands among the items of a module.
+fn is_item(call: &ast::MacroCall) -> bool {
+    call.syntax().parent().is_some_and(|parent| {
+        matches!(parent.kind(), SyntaxKind::SOURCE_FILE | SyntaxKind::ITEM_LIST)
+    })
+}
+
+/// The conditions before a call, for each of its items; `None` where they are more than conditions.
+fn conditions(call: &ast::MacroCall) -> Option<String> {
+    let mut text = String::new();
+    for attr in call.attrs() {
+        match attr.simple_name()?.as_str() {
+            "cfg" => text += &format!("{}\n", attr.syntax().text()),
+            "cfg_attr" | "macro_use" => return None,
+            _ => {} // for documentation or lints
+        }
+    }
+    Some(text)
+}
+
+/// The text between the brackets.
+fn inside(tree: &ast::TokenTree) -> Option<String> {
+    let text = tree.syntax().text().to_string();
+    Some(text.get(1..text.len().checked_sub(1)?)?.to_owned())
+}
+
+fn tokens(text: &str) -> Option<ra_ap_tt::TopSubtree> {
+    parse_to_token_tree_static_span(EDITION, span(), text)
+}
+
+/// The text of an item. In the tree of an expansion, space stands only between signs that would otherwise be one; `$crate`
+/// is the crate it stands in.
+fn spaced(item: &SyntaxNode) -> String {
+    let (mut text, mut after_sign) = (String::new(), true);
+    for token in item.descendants_with_tokens().filter_map(|part| part.into_token()) {
+        let is_sign = token.kind().is_punct() || token.kind().is_trivia();
+        if !(is_sign && after_sign) {
+            text.push(' ');
+        }
+        text += if token.text() == "$crate" { "crate" } else { token.text() };
+        after_sign = is_sign;
+    }
+    text
+}
+
+/// The one place that all tokens come from.
+fn span() -> Span {
+    let file_id = EditionedFileId::new(FileId::from_raw(0), EDITION);
+    Span {
+        range: TextRange::empty(TextSize::new(0)),
+        anchor: SpanAnchor { file_id, ast_id: ROOT_ERASED_FILE_AST_ID },
+        ctx: SyntaxContext::root(EDITION),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Macros;
+
+    fn expanded(text: &str) -> Option<String> {
+        Macros::of(std::iter::once(text)).expanded(text)
+    }
+
+    #[test]
+    fn a_call_becomes_its_items() {
+        let rules = "macro_rules! m { ($($t:ty => $f:ident),*) => { $(impl $crate::A for $t { const B: u8 = 1; fn $f(&self) -> Option<Vec<u8>>; })* } }\n";
+        let text = format!("{rules}#[cfg(unix)]\nm!(u8 => f, &'a [i8] => g);\n");
+        let items = " #[cfg(unix)] impl crate::A for u8 ".split_whitespace().collect::<String>();
+        let after = expanded(&text).unwrap_or_default();
+        let bare = after.replace(rules, "").split_whitespace().collect::<String>();
+        assert!(bare.starts_with(&items), "{after}");
+        assert_eq!(after.matches("#[cfg(unix)]").count(), 2);
+        assert_eq!(after.matches("Vec").count(), 3); // in the rules too
+        assert!(expanded(&after).is_none());
+    }
+
+    #[test]
+    fn signs_stay_together() {
+        let text = "macro_rules! outer { ($t:ty) => { inner!($t => u8); } }\nouter!(i8);\n";
+        let after = expanded(text).unwrap_or_default();
+        assert!(after.contains("=> u8") || after.contains("=>u8"), "{after}");
+    }
+
+    #[test]
+    fn what_is_not_sure_stays() {
+        let twice = "mod a { macro_rules! m { () => { struct A; } } }\nmod b { macro_rules! m { () => {} } }\nm!();\n";
+        assert!(expanded(twice).is_none());
+        let method = "macro_rules! m { () => { fn f() {} } }\nimpl A { m!(); }\n";
+        assert!(expanded(method).is_none());
+        let wrong = "macro_rules! m { (a) => { struct A; } }\nm!(b);\n";
+        assert!(expanded(wrong).is_none());
+    }
+}
