@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The empty library, among those that cells are linked with.
+const EMPTY: &str = "empty.so";
+
 /// What cargo made.
 pub struct Built {
     pub library: PathBuf,
@@ -111,22 +114,26 @@ impl Built {
         write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
         let stubs = prepared.folder.join("stubs");
         self.stubs(&stubs)?;
+        let face = stubs.join(self.library.file_name().unwrap_or_default());
+        if !only_metadata(&self.library, &stubs.join(EMPTY), &face, tools) {
+            take(&prepared.library(), &face)?; // as good, and slower
+        }
         let flags = format!(
             "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={} -Lnative={}",
-            prepared.library().display(),
-            prepared.folder.display(),
+            face.display(),
+            stubs.display(),
             metadata.display(),
             stubs.display()
         );
         write(&prepared.folder.join("flags"), &flags)
     }
 
-    /// Empty libraries of the names that libtorch's have. Cells are linked with all of them and need none, since the
-    /// library of the cells has what they call: the linker would read 78,000 symbols for nothing.
+    /// Empty libraries of the names that libtorch's have. Cells are linked with all of them and find in the evaluator what
+    /// they call: the linker would read 78,000 symbols for nothing.
     fn stubs(&self, folder: &Path) -> Result<()> {
         let _ = std::fs::remove_dir_all(folder); // there is none at first
         std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
-        let empty = folder.join("empty.so");
+        let empty = folder.join(EMPTY);
         let linked = Command::new("cc")
             .args(["-shared", "-nostdlib", "-x", "c", "/dev/null", "-o"])
             .arg(&empty)
@@ -145,4 +152,22 @@ impl Built {
         }
         Ok(())
     }
+}
+
+/// Write `face`, an empty library with the part of `library` that rustc reads. The linker would read 30,000 symbols of the
+/// library itself. Whether that is done.
+fn only_metadata(library: &Path, empty: &Path, face: &Path, tools: &Tools) -> bool {
+    let own = tools.sysroot.join("lib/rustlib").join(HOST).join("bin/rust-objcopy");
+    let (part, rest) = (face.with_extension("rustc"), face.with_extension("rest"));
+    let done = [own, PathBuf::from("objcopy")].into_iter().any(|program| {
+        let moved = |what: &str, from: &Path, to: &Path| {
+            let mut command = Command::new(&program);
+            command.env("LD_LIBRARY_PATH", tools.sysroot.join("lib")).stderr(Stdio::null());
+            command.arg(format!("{what}=.rustc={}", part.display())).args([from, to]);
+            command.status().is_ok_and(|status| status.success())
+        };
+        moved("--dump-section", library, &rest) && moved("--add-section", empty, face)
+    });
+    let _ = [part, rest].map(std::fs::remove_file); // there may be none
+    done
 }

@@ -15,6 +15,7 @@ mod looks;
 pub mod progress;
 mod prompt;
 pub mod session;
+mod shared;
 pub mod show;
 mod tables;
 pub mod tensor;

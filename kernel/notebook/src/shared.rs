@@ -1,0 +1,38 @@
+//! What every cell would compile anew. evcxr keeps a session's variables in a map, whose code is in each cell; a cell
+//! shows its last value. rustc takes generic code that is compiled here, without optimisation as in a cell, from here.
+
+use crate::session::Session;
+use crate::show::Show;
+use std::any::Any;
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tch::Tensor;
+
+/// As in evcxr's `VariableStore`.
+type Variables = HashMap<String, Box<dyn Any + 'static>>;
+
+/// All that cells share. To be compiled, not to be called.
+pub fn code(name: &str) {
+    let mut variables = Box::new(Variables::new());
+    macro_rules! of {
+        ($($variable:ty),*) => {
+            $(if let Some(value) = black_box(None::<$variable>) { keep(&mut variables, name, value) })*
+        };
+    }
+    of!(bool, char, u8, u32, u64, usize, i32, i64, f32, f64, &'static str, String, Tensor, Session);
+    of!(Vec<String>, Vec<Tensor>, Vec<u8>, Vec<usize>, Vec<i32>, Vec<i64>, Vec<f32>, Vec<f64>);
+    drop(catch_unwind(AssertUnwindSafe(|| black_box(()))));
+}
+
+/// What evcxr does with one variable, and its display.
+fn keep<T: Show + 'static>(variables: &mut Variables, name: &str, value: T) {
+    value.evcxr_display();
+    variables.insert(name.to_owned(), Box::new(value));
+    if variables.get(name).is_some_and(|value| value.downcast_ref::<T>().is_none()) {
+        eprintln!("{name}");
+    }
+    if let Some(Ok(value)) = variables.remove(name).map(|value| value.downcast::<T>()) {
+        black_box(*value);
+    }
+}
