@@ -119,7 +119,7 @@ impl Built {
             take(&prepared.library(), &face)?; // as good, and slower
         }
         let flags = format!(
-            "-Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={} -Lnative={}",
+            "-Ccodegen-units=1 -Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={} -Lnative={}",
             face.display(),
             stubs.display(),
             metadata.display(),

@@ -12,6 +12,9 @@ const NAME: &str = "paella-kernel-";
 /// The level of optimisation that evcxr begins with, and the same level in other letters.
 pub const LEVELS: [&str; 2] = ["0", "+0"];
 
+/// Of cargo.
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
 #[derive(Clone)]
 pub struct Workplace {
     pub folder: PathBuf,
@@ -53,6 +56,9 @@ impl Workplace {
         set("RUST_SRC_PATH", &self.sources());
         // The tools that remember, for whatever way to look for one; the last is rustup's.
         let remembering = self.prepared.tools();
+        if std::env::var_os(INCREMENTAL).is_none() {
+            set(INCREMENTAL, Path::new("0")); // a cell is small: what rustc saves costs more than it spares
+        }
         set("PAELLA_RECALL", &self.prepared.folder);
         set("PAELLA_SYSROOT", &tools.sysroot);
         set("RUSTC", &remembering.join("bin/rustc"));
@@ -75,7 +81,7 @@ impl Workplace {
         if let Ok(others) = std::env::join_paths(path().filter(|part| *part != own)) {
             command.env("PATH", others);
         }
-        for name in ["PAELLA_RECALL", "RUSTC", "CARGO", "RUSTUP_TOOLCHAIN"] {
+        for name in ["PAELLA_RECALL", "RUSTC", "CARGO", "RUSTUP_TOOLCHAIN", INCREMENTAL] {
             command.env_remove(name);
         }
         if std::env::var_os("OMP_WAIT_POLICY").is_none() {
