@@ -1,8 +1,7 @@
 //! The library of the cells: compiled by cargo, kept with all that a cell is compiled and linked against.
 
 use crate::files::{take, write};
-use crate::place::{self, Tools};
-use crate::prepare::{HOST, Prepared};
+use crate::place::{self, HOST, Prepared, Tools};
 use crate::trouble::{Result, Trouble};
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -31,6 +31,7 @@ mod sockets;
 mod split;
 mod trim;
 mod trouble;
+mod warm;
 mod whole;
 mod workplace;
 
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         ["prepare"] => prepare::ensure(&mut |line| eprintln!("{line}")).map(|_| ()),
         ["install", rest @ ..] => install::install(rest),
         ["uninstall", rest @ ..] => install::uninstall(rest),
-        ["warm", folder, sysroot] => prepare::warm(folder, sysroot),
+        ["warm", folder, sysroot] => warm::run(folder, sysroot),
         ["guard", library, bus] => guard::run(library, bus),
         ["evaluate", library, bus] => evaluate::run(library, bus),
         _ => Err(Trouble::new(

@@ -8,9 +8,13 @@ use std::process::Command;
 /// The version of evcxr that this kernel is built with; `Cargo.toml` holds it to exactly that.
 const EVCXR: &str = "0.22.0";
 
+/// The one platform that libtorch is set up for here.
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
+
 /// What prepares a kernel: another text of it may prepare another one.
-const PREPARATION: [&str; 9] = [
+const PREPARATION: [&str; 10] = [
     include_str!("prepare.rs"),
+    include_str!("warm.rs"),
     include_str!("workplace.rs"),
     include_str!("library.rs"),
     include_str!("bin/paella-recall.rs"),
@@ -67,9 +71,10 @@ impl Tools {
     }
 
     /// Folder of the prepared kernel that fits these tools, this evcxr and this paella.
-    pub fn prepared(&self) -> PathBuf {
+    pub fn prepared(&self) -> Prepared {
         let rust = self.version.split_whitespace().nth(1).unwrap_or("unknown");
-        cache().join(format!("kernel-{}-rust-{rust}-evcxr-{EVCXR}", env!("CARGO_PKG_VERSION")))
+        let name = format!("kernel-{}-rust-{rust}-evcxr-{EVCXR}", env!("CARGO_PKG_VERSION"));
+        Prepared { folder: cache().join(name) }
     }
 
     /// What a prepared kernel has to agree with, to the byte.
@@ -79,6 +84,39 @@ impl Tools {
         let by = format!("paella {} {:016x}", env!("CARGO_PKG_VERSION"), hasher.finish());
         let versions = format!("{}\nevcxr {EVCXR}\n{by}", self.version);
         format!("{versions}\n{}\n{}\n", self.sysroot.display(), source().display())
+    }
+}
+
+/// A folder with everything in it.
+#[derive(Clone)]
+pub struct Prepared {
+    pub folder: PathBuf,
+}
+
+impl Prepared {
+    pub fn library(&self) -> PathBuf {
+        self.folder.join("libpaella_notebook.so")
+    }
+
+    pub fn template(&self) -> PathBuf {
+        self.folder.join("template")
+    }
+
+    /// The tools that remember, laid out as a toolchain is.
+    pub fn tools(&self) -> PathBuf {
+        self.folder.join("tools")
+    }
+
+    /// For the evaluator: libtorch, what it needs in turn, Rust's own library. One folder a line.
+    pub fn library_path(&self) -> String {
+        let own = std::fs::read_to_string(self.folder.join("library-path")).unwrap_or_default();
+        let inherited = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let all = own.lines().chain(inherited.split(':')).filter(|folder| !folder.is_empty());
+        all.collect::<Vec<_>>().join(":")
+    }
+
+    pub fn stamp(&self) -> Option<String> {
+        std::fs::read_to_string(self.folder.join("stamp")).ok()
     }
 }
 

@@ -1,18 +1,14 @@
 //! What is built once and used by every kernel: the library of the cells, the packages that lead to it, the standard
 //! library's signatures, and a workspace in which all of that is compiled.
 
-use crate::engine;
 use crate::expand;
 use crate::facade;
 use crate::files::{remove, take, write};
 use crate::library;
-use crate::place::{self, Tools};
+use crate::place::{self, Prepared, Tools};
 use crate::trim;
 use crate::trouble::{Result, Trouble};
 use crate::workplace::{LEVELS, Workplace, copy};
-use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,45 +18,9 @@ const STD: [&str; 3] = ["core", "alloc", "std"];
 /// Stands in for cargo and rustc; built beside this program.
 const RECALL: &str = "paella-recall";
 
-/// The one platform that libtorch is set up for here.
-pub const HOST: &str = "x86_64-unknown-linux-gnu";
-
-/// A folder with everything in it.
-#[derive(Clone)]
-pub struct Prepared {
-    pub folder: PathBuf,
-}
-
-impl Prepared {
-    pub fn library(&self) -> PathBuf {
-        self.folder.join("libpaella_notebook.so")
-    }
-
-    pub fn template(&self) -> PathBuf {
-        self.folder.join("template")
-    }
-
-    /// The tools that remember, laid out as a toolchain is.
-    pub fn tools(&self) -> PathBuf {
-        self.folder.join("tools")
-    }
-
-    /// For the evaluator: libtorch, what it needs in turn, Rust's own library. One folder a line.
-    pub fn library_path(&self) -> String {
-        let own = std::fs::read_to_string(self.folder.join("library-path")).unwrap_or_default();
-        let inherited = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-        let all = own.lines().chain(inherited.split(':')).filter(|folder| !folder.is_empty());
-        all.collect::<Vec<_>>().join(":")
-    }
-
-    fn stamp(&self) -> Option<String> {
-        std::fs::read_to_string(self.folder.join("stamp")).ok()
-    }
-}
-
 /// What is prepared for the Rust of today; `None` where it is missing or made for another one.
 pub fn find(tools: &Tools) -> Option<Prepared> {
-    let prepared = Prepared { folder: tools.prepared() };
+    let prepared = tools.prepared();
     (prepared.stamp()? == tools.stamp()).then_some(prepared)
 }
 
@@ -69,7 +29,7 @@ pub fn find(tools: &Tools) -> Option<Prepared> {
 /// Errors: a tool is missing or fails.
 pub fn ensure(tell: &mut dyn FnMut(&str)) -> Result<Prepared> {
     let tools = Tools::find()?;
-    let prepared = Prepared { folder: tools.prepared() };
+    let prepared = tools.prepared();
     let folder = &prepared.folder;
     std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
     tell("building the library of the cells (a minute or two the first time)");
@@ -207,40 +167,5 @@ fn template(tools: &Tools, prepared: &Prepared) -> Result<()> {
         Ok(())
     } else {
         Err(Trouble::new("the first cell does not compile", "", "see above"))
-    }
-}
-
-/// In the process that `template` starts: do in the workspace of that folder what every kernel does at its start.
-///
-/// Errors: the first cells do not compile, or the library cannot be loaded.
-pub fn warm(folder: &str, sysroot: &str) -> Result<()> {
-    let missing = || Trouble::new("rustc does not run", sysroot, "");
-    let tools = Tools::at(Path::new(sysroot)).ok_or_else(missing)?;
-    let place =
-        Workplace { folder: folder.into(), prepared: Prepared { folder: tools.prepared() } };
-    place.announce(&tools);
-    let socket = place.socket();
-    let listener = UnixListener::bind(&socket).map_err(|e| Trouble::file(&e, &socket))?;
-    std::thread::spawn(move || listener.incoming().flatten().for_each(overhear));
-    engine::rehearse(&place).map_err(|text| Trouble::new(text, "the first cells", ""))?;
-    for output in ["", "deps"].map(|part| place.outputs().join(part)) {
-        for file in std::fs::read_dir(&output).into_iter().flatten().flatten() {
-            if file.file_name().to_string_lossy().starts_with("libcode_") {
-                remove(&file.path())?; // the cells that ran here
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Print what an evaluator says: nothing, if all is well.
-fn overhear(evaluator: UnixStream) {
-    for line in BufReader::new(evaluator).lines().map_while(std::io::Result::ok) {
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        if let ("stdout" | "stderr" | "panic", Some(text)) =
-            (event["kind"].as_str().unwrap_or(""), event["text"].as_str())
-        {
-            eprint!("{text}");
-        }
     }
 }

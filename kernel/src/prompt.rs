@@ -9,7 +9,6 @@ use crate::engine::{self, Job};
 use crate::faults;
 use crate::interrupt::Interrupts;
 use crate::place::Tools;
-use crate::prepare::Prepared;
 use crate::runner::{Runner, shown};
 use crate::trouble::{Result, Tell, Trouble};
 use crate::whole;
@@ -29,7 +28,7 @@ const TERMINAL: &str = "PAELLA_TERMINAL";
 /// Errors: Rust is missing, the kernel cannot be prepared or started.
 pub fn run() -> Result<()> {
     let tools = Tools::find()?;
-    let place = Workplace::claim(Prepared { folder: tools.prepared() })?;
+    let place = Workplace::claim(tools.prepared())?;
     place.announce(&tools);
     let terminal = inherited().map_err(|e| Trouble::new(e.to_string(), "terminal", ""))?;
     // SAFETY: before any thread is started.

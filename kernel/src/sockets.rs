@@ -8,7 +8,6 @@ use crate::info;
 use crate::interrupt::Interrupts;
 use crate::kernel::{Kernel, Question};
 use crate::place::Tools;
-use crate::prepare::Prepared;
 use crate::publish::{Publisher, pump};
 use crate::runner::Runner;
 use crate::trouble::{Result, Tell, Trouble};
@@ -41,7 +40,7 @@ pub fn run(file: &str) -> Result<()> {
         serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
     let own = std::env::var_os("PAELLA_SYSROOT").and_then(|sysroot| Tools::at(sysroot.as_ref()));
     let tools = own.map_or_else(Tools::find, Ok)?;
-    let place = Workplace::claim(Prepared { folder: tools.prepared() })?;
+    let place = Workplace::claim(tools.prepared())?;
     place.announce(&tools);
     // SAFETY: an interrupt comes as a message; Ctrl-C in the terminal of the server is not for us.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

@@ -1,7 +1,6 @@
 //! The folder of one running kernel: evcxr's workspace, the socket, a link to the standard library's sources.
 
-use crate::place::Tools;
-use crate::prepare::{HOST, Prepared};
+use crate::place::{HOST, Prepared, Tools};
 use crate::trouble::{Result, Trouble};
 use std::path::{Path, PathBuf};
 use std::process::Command;
