@@ -8,6 +8,11 @@ const RED: &str = "\x1b[1;31m";
 const BLUE: &str = "\x1b[34m";
 const PLAIN: &str = "\x1b[0m";
 
+/// evcxr writes down the type of each variable, and of the compiler's error only an advice is left.
+const UNNAMED: &str =
+    "the type of a variable has a trait in it, as `Box<dyn Debug>` has, that is not imported";
+const IMPORT: &str = "import it in a cell before, as with `use std::fmt::Debug;`; or put the code into braces, which keep no variable";
+
 pub fn error(name: &str, value: &str, traceback: Vec<String>) -> ReplyError {
     ReplyError { ename: name.into(), evalue: value.into(), traceback }
 }
@@ -50,6 +55,12 @@ pub fn compilation(
     number: usize,
     sign: bool,
 ) -> ReplyError {
+    if errors.iter().any(|error| error.message().starts_with("consider importing this trait")) {
+        return plain(
+            "E0405",
+            &format!("{UNNAMED}\n  in: cell {number}\n{BLUE}  hint: {PLAIN}{IMPORT}"),
+        );
+    }
     let mut lines: Vec<String> = Vec::new();
     for error in errors {
         lines.extend(report(error, code, number));

@@ -178,3 +178,10 @@ def test_types_are_the_true_ones(k):
     k.ok("let sum = 250u8 as u64 + 6; let text = 5i32.to_string(); let number = \"2.5\".parse::<f64>();")
     k.ok("let most = [1u8, 3].iter().map(|b| b.count_ones()).max(); let full = std::num::Saturating(250u8) + std::num::Saturating(9);")
     assert k.value("(sum, text.clone(), number.clone(), most, full.0)") == '(256, "5", Ok(2.5), Some(2), 255)'
+
+
+def test_a_trait_without_a_name_is_told(k):
+    cell = "let shown = Box::new(1) as Box<dyn std::fmt::Debug>;"
+    reply, _ = k.run(cell)
+    assert "not imported" in reply["evalue"] and "use std::fmt::Debug;" in "".join(reply["traceback"])
+    k.ok("use std::fmt::Debug;\n" + cell)
