@@ -103,7 +103,8 @@ impl Macros {
         own: &HashMap<String, DeclarativeMacro>,
     ) -> Option<String> {
         let name = call.path()?.as_single_name_ref()?;
-        let rules = own.get(&*name.text()).or_else(|| self.by_name.get(&*name.text()))?;
+        let name = name.text();
+        let rules = own.get(name).or_else(|| self.by_name.get(name))?;
         let conditions = conditions(call)?;
         let argument = tokens(&inside(&call.token_tree()?)?)?;
         let style = MacroCallStyle::FnLike;

@@ -29,9 +29,7 @@ pub fn code(name: &str) {
 fn keep<T: Show + 'static>(variables: &mut Variables, name: &str, value: T) {
     value.evcxr_display();
     variables.insert(name.to_owned(), Box::new(value));
-    if variables.get(name).is_some_and(|value| value.downcast_ref::<T>().is_none()) {
-        eprintln!("{name}");
-    }
+    black_box(variables.get(name).is_some_and(|value| value.downcast_ref::<T>().is_none()));
     if let Some(Ok(value)) = variables.remove(name).map(|value| value.downcast::<T>()) {
         black_box(*value);
     }
