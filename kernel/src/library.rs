@@ -114,13 +114,14 @@ impl Built {
         let stubs = prepared.folder.join("stubs");
         self.stubs(&stubs)?;
         let face = stubs.join(self.library.file_name().unwrap_or_default());
-        if !only_metadata(&self.library, &stubs.join(EMPTY), &face, tools) {
-            take(&prepared.library(), &face)?; // as good, and slower
-        }
+        let found = match only_metadata(&self.library, &stubs.join(EMPTY), &face, tools) {
+            true => face,
+            false => prepared.library(), // as good, and slower
+        };
         let flags = format!(
             "-Ccodegen-units=1 -Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={} -Lnative={}",
-            face.display(),
-            stubs.display(),
+            found.display(),
+            found.with_file_name("").display(),
             metadata.display(),
             stubs.display()
         );
