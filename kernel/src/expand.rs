@@ -31,21 +31,19 @@ pub fn folder(folder: &Path) -> Result<()> {
     read(folder, &mut files)?;
     let mut changed = BTreeSet::new();
     for _ in 0..ROUNDS {
-        let macros = Macros::of(files.iter().map(|(_, text)| text.as_str()));
-        let mut done = true;
-        for (number, (_, text)) in files.iter_mut().enumerate() {
-            if let Some(expanded) = macros.expanded(text) {
-                *text = expanded;
-                changed.insert(number);
-                done = false;
-            }
-        }
-        if done {
+        let new = Macros::of(files.iter().map(|(_, text)| text.as_str())).expanded();
+        if new.is_empty() {
             break;
         }
+        for (number, text) in new {
+            files[number].1 = text;
+            changed.insert(number);
+        }
     }
-    let mut changed = changed.into_iter().filter_map(|number| files.get(number));
-    changed.try_for_each(|(path, text)| write(path, &trimmed(text, true)))
+    changed.into_iter().try_for_each(|number| {
+        let (path, text) = &files[number];
+        write(path, &trimmed(text, true))
+    })
 }
 
 fn read(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
@@ -61,32 +59,49 @@ fn read(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
     Ok(())
 }
 
-/// The macros of a crate, as far as a name is given once in it.
+/// A file, and the macros whose names are given once in it.
+struct File {
+    tree: SyntaxNode,
+    own: HashMap<String, DeclarativeMacro>,
+}
+
+/// The files of a crate, and for each macro whose name is given once in all of them the file that has it.
 struct Macros {
-    by_name: HashMap<String, DeclarativeMacro>,
+    files: Vec<File>,
+    home: HashMap<String, usize>,
     salsa: salsa::DatabaseImpl,
 }
 
 impl Macros {
     fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
-        let (mut by_name, mut given) = (HashMap::new(), HashMap::<String, usize>::new());
+        let (mut files, mut home) = (Vec::new(), HashMap::new());
+        let mut given = HashMap::<String, usize>::new();
         for text in texts {
-            names(text).for_each(|name| *given.entry(name).or_default() += 1);
-            by_name.extend(definitions(&SourceFile::parse(text, EDITION).syntax_node()));
+            let mut here = HashMap::<String, usize>::new();
+            names(text).for_each(|name| *here.entry(name).or_default() += 1);
+            let tree = SourceFile::parse(text, EDITION).syntax_node();
+            let mut own: HashMap<_, _> = definitions(&tree).collect();
+            own.retain(|name, _| here.get(name) == Some(&1));
+            home.extend(own.keys().map(|name| (name.clone(), files.len())));
+            here.into_iter().for_each(|(name, times)| *given.entry(name).or_default() += times);
+            files.push(File { tree, own });
         }
-        by_name.retain(|name, _| given.get(name) == Some(&1));
-        Self { by_name, salsa: salsa::DatabaseImpl::default() }
+        home.retain(|name, _| given.get(name) == Some(&1));
+        Self { files, home, salsa: salsa::DatabaseImpl::default() }
     }
 
-    /// The text with its macros expanded once; `None` where there are none.
-    fn expanded(&self, text: &str) -> Option<String> {
-        let tree = SourceFile::parse(text, EDITION).syntax_node();
-        let mut own: HashMap<_, _> = definitions(&tree).collect();
-        own.retain(|name, _| names(text).filter(|other| other == name).count() == 1);
-        let calls = tree.descendants().filter_map(ast::MacroCall::cast);
+    /// The texts of the files that have macros to expand, with these expanded once.
+    fn expanded(&self) -> Vec<(usize, String)> {
+        let texts = self.files.iter().map(|file| self.text(file)).enumerate();
+        texts.filter_map(|(number, text)| Some((number, text?))).collect()
+    }
+
+    fn text(&self, file: &File) -> Option<String> {
+        let calls = file.tree.descendants().filter_map(ast::MacroCall::cast).filter(is_item);
+        let text = file.tree.text().to_string();
         let (mut new, mut at) = (String::new(), 0);
-        for call in calls.filter(is_item) {
-            if let Some(items) = self.items(&call, &own) {
+        for call in calls {
+            if let Some(items) = self.items(&call, file) {
                 let range = call.syntax().text_range();
                 new += &text[at..range.start().into()];
                 new += &items;
@@ -97,14 +112,11 @@ impl Macros {
     }
 
     /// What a call stands for.
-    fn items(
-        &self,
-        call: &ast::MacroCall,
-        own: &HashMap<String, DeclarativeMacro>,
-    ) -> Option<String> {
+    fn items(&self, call: &ast::MacroCall, file: &File) -> Option<String> {
         let name = call.path()?.as_single_name_ref()?;
         let name = name.text();
-        let rules = own.get(name).or_else(|| self.by_name.get(name))?;
+        let home = || self.files.get(*self.home.get(name)?)?.own.get(name);
+        let rules = file.own.get(name).or_else(home)?;
         let conditions = conditions(call)?;
         let argument = tokens(&inside(&call.token_tree()?)?)?;
         let style = MacroCallStyle::FnLike;
@@ -204,7 +216,7 @@ mod tests {
     use super::Macros;
 
     fn expanded(text: &str) -> Option<String> {
-        Macros::of(std::iter::once(text)).expanded(text)
+        Macros::of(std::iter::once(text)).expanded().into_iter().map(|(_, text)| text).next()
     }
 
     #[test]
