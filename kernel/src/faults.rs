@@ -55,7 +55,7 @@ pub fn compilation(
     number: usize,
     sign: bool,
 ) -> ReplyError {
-    if errors.iter().any(|error| error.message().starts_with("consider importing this trait")) {
+    if !errors.is_empty() && errors.iter().all(is_unnamed_trait) {
         return plain(
             "E0405",
             &format!("{UNNAMED}\n  in: cell {number}\n{BLUE}  hint: {PLAIN}{IMPORT}"),
@@ -72,6 +72,12 @@ pub fn compilation(
     let name = first.and_then(CompilationError::code).unwrap_or("CompileError");
     let value = first.map(CompilationError::message).unwrap_or_default();
     error(name, &value, lines)
+}
+
+/// Whether all that is left of an error is the advice to import a trait, or one of several.
+fn is_unnamed_trait(error: &CompilationError) -> bool {
+    let advice = ["consider importing this trait", "consider importing one of these traits"];
+    advice.iter().any(|text| error.message().starts_with(text))
 }
 
 /// `hint:` before the first line, the others below it.
