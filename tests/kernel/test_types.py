@@ -180,8 +180,32 @@ def test_types_are_the_true_ones(k):
     assert k.value("(sum, text.clone(), number.clone(), most, full.0)") == '(256, "5", Ok(2.5), Some(2), 255)'
 
 
+STANDARD = """let os = std::env::consts::OS;
+let wrapped = std::num::Wrapping(3u8) + std::num::Wrapping(254u8);
+let full = std::num::Saturating(250u8) + std::num::Saturating(9u8);
+let some = std::num::NonZeroU32::new(3).map(|n| n.get());
+let narrow = u8::try_from(300i64).is_err();
+let ones = [1u8, 3].iter().map(|b| b.count_ones()).collect::<Vec<_>>();
+let since = std::time::Instant::now().elapsed();
+let file = std::fs::metadata("/").map(|data| data.is_dir());
+let ran = std::process::Command::new("true").output();
+let shared = std::sync::Arc::new(std::sync::Mutex::new(1));
+let joined = std::path::Path::new("a").join("b");
+let sorted = std::collections::BTreeMap::from([(2, "b"), (1, "a")]).into_values().collect::<Vec<_>>();
+let address = std::net::Ipv4Addr::new(1, 2, 3, 4);
+"""
+
+
+def test_variables_of_the_standard_library_need_no_types(k):
+    k.ok(STANDARD)
+    told = k.value("(wrapped.0, full.0, some, narrow, ones.clone(), sorted.clone(), joined.clone())")
+    assert told == '(1, 255, Some(3), true, [1, 2], ["a", "b"], "a/b")'
+
+
 def test_a_trait_without_a_name_is_told(k):
     cell = "let shown = Box::new(1) as Box<dyn std::fmt::Debug>;"
     reply, _ = k.run(cell)
     assert "not imported" in reply["evalue"] and "use std::fmt::Debug;" in "".join(reply["traceback"])
     k.ok("use std::fmt::Debug;\n" + cell)
+    reply, _ = k.run("let sink = Box::new(Vec::<u8>::new()) as Box<dyn std::io::Write>;")  # two traits have this name
+    assert "not imported" in reply["evalue"]
