@@ -100,8 +100,8 @@ impl Built {
             take(file, &metadata.join(file.file_name().unwrap_or_default()))?;
         }
         take(&self.library, &prepared.library())?;
-        // Cells link to it: without the debug information the linker reads a fifth.
-        let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only faster
+        // Without its debug information it is half as long, should cells be linked with it.
+        let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only shorter
         let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
         let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
         let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());

@@ -12,7 +12,8 @@ const EVCXR: &str = "0.22.0";
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// What prepares a kernel: another text of it may prepare another one.
-const PREPARATION: [&str; 10] = [
+const PREPARATION: [&str; 11] = [
+    include_str!("place.rs"),
     include_str!("prepare.rs"),
     include_str!("warm.rs"),
     include_str!("workplace.rs"),
