@@ -1,17 +1,42 @@
-//! Whole batches of pictures from conditions, for scores and for looking on.
+//! Whole batches of pictures from conditions, for scores and previews.
 
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
-use crate::plan::SampleConfig;
-use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::sample::{Chance, Greedy, Pass, Random, SampleConfig, Sampler};
 use tch::Tensor;
 
 /// Tokens (B, h, w) i64 for `cond`, led away from `null`. Seed libtorch first: noise and draws follow from that.
 pub fn generate(nets: &Networks, cond: &Cond, null: &Cond, sample: &SampleConfig) -> Tensor {
-    let chance: &dyn Chance = if sample.greedy { &Greedy } else { &Random };
+    generate_with(nets, cond, null, sample, |noise, passes| {
+        passes.last().map_or(noise, |pass| pass.after)
+    })
+}
+
+/// As [`generate`], but `take` gets the noise and the passes and decides how far to go.
+pub fn generate_with<T>(
+    nets: &Networks,
+    cond: &Cond,
+    null: &Cond,
+    sample: &SampleConfig,
+    take: impl FnOnce(Tensor, &mut dyn Iterator<Item = Pass>) -> T,
+) -> T {
     let size = [cond.byt5.size()[0], nets.grid(), nets.grid()];
-    let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
-    let sampler = Sampler { model: &nets.denoiser, cond, null, noise: &noise, chance };
-    sampler.run(&noise, &sample.plan())
+    let noise = random_tokens(&size, nets.config.model.num_labels, nets.device); // (B, h, w)
+    let sampler = Sampler {
+        model: &nets.denoiser,
+        cond,
+        null,
+        noise: &noise,
+        chance: chance(sample.greedy),
+        region: None,
+    };
+    let plan = sample.plan();
+    let mut passes = sampler.passes(&noise, &plan);
+    take(noise.shallow_clone(), &mut passes)
+}
+
+/// Draws of libtorch's generator, or none at all.
+pub fn chance(greedy: bool) -> &'static dyn Chance {
+    if greedy { &Greedy } else { &Random }
 }

@@ -54,7 +54,6 @@ pub mod networks;
 pub mod noise;
 pub mod optim;
 pub mod pickle;
-pub mod plan;
 pub mod precompute;
 pub mod recipe;
 pub mod sample;

@@ -1,6 +1,28 @@
-//! The loss: how surprised the model is by the original tokens.
+//! The loss: how far the model's scores are from the original tokens.
+//!
+//! Letters: B pictures, K codes, h rows and w columns of tokens.
 
+use crate::noise::{Noised, loss_weight};
 use tch::{Kind, Reduction, Tensor};
+
+/// The two numbers of the objective; a run's config has them under `train`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossConfig {
+    /// Share of the target's weight that is spread over all codes, 0..=1.
+    pub label_smoothing: f64,
+    /// Weight of a clean token in a clean picture, 0..=1; a noised token has weight 1.
+    pub min_val: f64,
+}
+
+/// What training minimises: the weighted loss of guessing the original tokens under noise.
+///
+/// Shapes:  logits (B, K, h, w) f32, tokens (B, h, w) i64 -> scalar, in nats.
+/// Source:  dome272/Paella src/train.py, the body of its training loop.
+pub fn objective(logits: &Tensor, tokens: &Tensor, noised: &Noised, config: LossConfig) -> Tensor {
+    let token_loss = cross_entropy(logits, tokens, config.label_smoothing); // (B, h, w)
+    let weight = loss_weight(&noised.mask, &noised.t, config.min_val); // (B, h, w)
+    weighted_mean(&token_loss, &weight) // scalar
+}
 
 /// Label-smoothed cross entropy of each token.
 ///
@@ -13,9 +35,9 @@ pub fn cross_entropy(logits: &Tensor, tokens: &Tensor, label_smoothing: f64) -> 
 
 /// Each picture's weighted mean, then the mean over pictures: (B, h, w), (B, h, w) -> scalar.
 pub fn weighted_mean(loss: &Tensor, weight: &Tensor) -> Tensor {
-    let per_token = [1i64, 2];
-    let sum = |x: &Tensor| x.sum_dim_intlist(&per_token[..], false, Kind::Float);
-    (sum(&(loss * weight)) / sum(weight)).mean(Kind::Float)
+    let sum = |xs: &Tensor| xs.sum_dim_intlist(&[1i64, 2][..], false, Kind::Float); // (B,)
+    // Divided by its own weights, so that a picture with little noise counts as much as one with a lot.
+    (sum(&(loss * weight)) / sum(weight)).mean(Kind::Float) // scalar
 }
 
 /// Share of tokens whose best guess is right: logits (B, K, h, w), tokens (B, h, w) -> scalar in 0..=1.

@@ -203,16 +203,17 @@ impl Networks {
         self.tokenizer.decode_indices(&tokens.to_device(self.device)).clamp(0.0, 1.0)
     }
 
-    /// B texts -> what a picture is sampled from: their words, and where there is a prior what it makes of them.
-    pub fn cond(&self, texts: &[String]) -> Cond {
-        let words = self.words(texts);
-        let clip_image = words.clip.iter().filter_map(|clip| self.imagine(clip)).collect();
-        Cond { clip_image, ..words }
+    /// Conditions that a picture is guessed or sampled from: B texts -> their vectors, and the image embedding that the
+    /// prior makes of them if the model has a prior.
+    pub fn condition(&self, texts: &[String]) -> Cond {
+        let text = self.encode_text(texts);
+        let clip_image = text.clip.iter().filter_map(|clip| self.image_embedding(clip)).collect();
+        Cond { clip_image, ..text }
     }
 
-    /// CLIP vectors of texts (B, e) -> of pictures that might go with them (B, e), where there is a prior. The noise it
+    /// The prior's CLIP image embeddings (B, e) for CLIP text embeddings (B, e); None without a prior. The noise it
     /// starts from follows from the config's seed alone.
-    fn imagine(&self, texts: &Tensor) -> Option<Tensor> {
+    fn image_embedding(&self, texts: &Tensor) -> Option<Tensor> {
         let (net, config) = (self.prior.as_ref()?, self.config.prior.as_ref()?);
         let (fresh, null) = (Seeded::new(self.config.seed), texts.zeros_like());
         let sampler = PriorSampler {
@@ -225,8 +226,8 @@ impl Networks {
         sampler.run(&fresh.normal(texts), &config.sample).pop()
     }
 
-    /// B texts -> what the denoiser looks at: (B, L, D), and their CLIP vectors where there is a CLIP.
-    pub fn words(&self, texts: &[String]) -> Cond {
+    /// B texts -> their vectors (B, L, D), and their CLIP embeddings if the model has a CLIP.
+    pub fn encode_text(&self, texts: &[String]) -> Cond {
         let _no_grad = tch::no_grad_guard();
         let clip = self.clip.as_ref().map(|clip| clip.texts(texts));
         Cond { clip, ..Cond::text(self.text.encode(texts, self.device)) }
@@ -234,7 +235,7 @@ impl Networks {
 
     /// The empty text, `count` times: guidance leads away from it.
     pub fn null(&self, count: usize) -> Cond {
-        self.words(&vec![String::new(); count])
+        self.encode_text(&vec![String::new(); count])
     }
 
     /// How many weights each network has, by name.

@@ -20,12 +20,43 @@ pub fn random_tokens(size: &[i64], num_labels: i64, device: Device) -> Tensor {
 /// Shapes:  u (B, h, w) f32, t (B,) f32 -> mask (B, h, w) bool.
 /// Source:  dome272/Paella src/modules.py `add_noise`.
 pub fn draw_mask(u: &Tensor, t: &Tensor) -> Tensor {
-    u.le_tensor(&t.view([-1, 1, 1]))
+    // `<=`, since u is never 0: t = 0 marks nothing, t = 1 everything
+    u.le_tensor(&t.view([-1, 1, 1])) // (B, h, w)
 }
 
 /// tokens, noise (B, h, w) i64, mask (B, h, w) bool -> (B, h, w) i64.
 pub fn add_noise(tokens: &Tensor, noise: &Tensor, mask: &Tensor) -> Tensor {
     noise.where_self(mask, tokens)
+}
+
+/// A batch of tokens under noise: what the denoiser sees, and where it has to guess.
+#[derive(Debug)]
+pub struct Noised {
+    /// Noise ratio of each picture (B,) f32.
+    pub t: Tensor,
+    /// Where noise stands (B, h, w) bool.
+    pub mask: Tensor,
+    /// Tokens with noise (B, h, w) i64.
+    pub tokens: Tensor,
+}
+
+impl Noised {
+    /// Put `noise` (B, h, w) where `mask` (B, h, w) was drawn at the ratios `t` (B,).
+    pub fn new(tokens: &Tensor, noise: &Tensor, mask: Tensor, t: Tensor) -> Self {
+        Self { tokens: add_noise(tokens, noise, &mask), mask, t }
+    }
+
+    /// The noise ratio of the first picture; the f32 that the batch holds prints as it was typed.
+    pub fn ratio(&self) -> f32 {
+        self.t.double_value(&[0]) as f32
+    }
+}
+
+/// Noise a batch with fresh draws: tokens (B, h, w) i64 at ratios `t` (B,) f32.
+pub fn corrupt(tokens: &Tensor, t: Tensor, num_labels: i64) -> Noised {
+    let mask = draw_mask(&uniform(&tokens.size(), tokens.device()), &t); // (B, h, w)
+    let noise = random_tokens(&tokens.size(), num_labels, tokens.device()); // (B, h, w)
+    Noised::new(tokens, &noise, mask, t)
 }
 
 /// How much each token counts in the loss: 1 where noise stands, less on clean tokens, least in clean pictures.
@@ -34,7 +65,8 @@ pub fn add_noise(tokens: &Tensor, noise: &Tensor, mask: &Tensor) -> Tensor {
 /// Shapes:  mask (B, h, w) bool, t (B,) f32 -> (B, h, w) f32.
 /// Source:  dome272/Paella src/modules.py `get_loss_weight`, min_val 0.3.
 pub fn loss_weight(mask: &Tensor, t: &Tensor, min_val: f64) -> Tensor {
-    let clean = mask.logical_not().to_kind(Kind::Float);
+    let clean = mask.logical_not().to_kind(Kind::Float); // (B, h, w)
+    // A clean token is easy to copy, the more so the cleaner its picture: it would drown what is to be learned.
     1.0 - clean * (1f64 - t).view([-1, 1, 1]) * (1.0 - min_val)
 }
 

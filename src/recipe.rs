@@ -2,6 +2,7 @@
 
 use crate::checkpoint::SaveConfig;
 use crate::error::Fault;
+use crate::loss::LossConfig;
 use crate::optim::{Decay, OptimConfig};
 use serde::{Deserialize, Serialize};
 
@@ -217,6 +218,11 @@ pub struct Split {
 }
 
 impl TrainConfig {
+    /// The numbers of the objective.
+    pub fn loss(&self) -> LossConfig {
+        LossConfig { label_smoothing: self.label_smoothing, min_val: self.min_val }
+    }
+
     /// The share of each of `ranks` processes.
     ///
     /// Errors: it does not come out even; the hint names numbers that do.

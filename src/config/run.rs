@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::PaellaConfig;
 use crate::model::clip::ClipConfig;
 use crate::model::prior::{PriorConfig, PriorSampleConfig};
-use crate::plan::SampleConfig;
+use crate::sample::SampleConfig;
 use crate::recipe::{EvalConfig, PriorTrainConfig, TokenizerTrainConfig, TrainConfig};
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;

@@ -4,10 +4,9 @@ use super::measures::noised;
 use crate::data::{Part, Record};
 use crate::device::seed_step;
 use crate::error::Result;
-use crate::eval::Gallery;
+use crate::eval::{Gallery, probe};
 use crate::lab::{Lab, entropy, hidden_accuracy};
 use crate::model::Denoiser;
-use crate::train::denoiser::probe;
 use tch::{Kind, Tensor};
 
 const SEED: u64 = 0xc0de;
@@ -21,8 +20,7 @@ fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
         .map_or_else(|| lab.desk().picture().map(|p| p.caption.clone()), |t| Ok(t.into()))?;
     lab.networks(|nets| {
         let _no_grad = tch::no_grad_guard();
-        let t = Tensor::full([1], noised.t, (Kind::Float, nets.device));
-        nets.denoiser.logits(&noised.tokens, &t, &nets.cond(&[text]))
+        nets.denoiser.logits(&noised.tokens, &noised.t, &nets.condition(&[text]))
     })
 }
 
@@ -45,7 +43,7 @@ pub fn held_back_loss(lab: &mut Lab) -> Result<f64> {
     lab.networks(|nets| {
         seed_step(SEED, 0);
         let tokens = nets.encode(&data.images(&indices));
-        let cond = nets.cond(&data.captions(&indices));
+        let cond = nets.condition(&data.captions(&indices));
         probe(&nets.denoiser, &tokens, &cond, 0.5, nets.config.model.num_labels).0
     })
 }

@@ -3,9 +3,11 @@
 
 mod classifier;
 mod concept;
+mod probe;
 
 pub use classifier::Classifier;
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
+pub use probe::probe;
 
 use crate::config::RunConfig;
 use crate::data::{Dataset, Part, Record};
@@ -13,8 +15,7 @@ use crate::device::seed_step;
 use crate::error::Result;
 use crate::generate::generate;
 use crate::networks::Networks;
-use crate::plan::SampleConfig;
-use crate::train::denoiser::probe;
+use crate::sample::SampleConfig;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -118,7 +119,7 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
     let (mut cross_entropy, mut accuracy) = (0.0, 0.0);
     let everything: Vec<i64> = (0..val.len() as i64).collect();
     for indices in everything.chunks(nets.config.eval.batch) {
-        let cond = nets.words(&val.captions(indices));
+        let cond = nets.condition(&val.captions(indices));
         let picks = Tensor::from_slice(indices).to_device(nets.device);
         let tokens = tokens.index_select(0, &picks);
         let (ce, right) = probe(&nets.denoiser, &tokens, &cond, t, nets.config.model.num_labels);
@@ -133,7 +134,7 @@ fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u
     let mut images = Vec::new();
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
         seed_step(seed, i as u64);
-        let (cond, null) = (nets.cond(captions), nets.null(captions.len()));
+        let (cond, null) = (nets.condition(captions), nets.null(captions.len()));
         let tokens = generate(nets, &cond, &null, sample);
         images.push(nets.decode(&tokens).to_device(tch::Device::Cpu));
     }

@@ -2,7 +2,8 @@
 
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
-use crate::plan::Step;
+use crate::noise::Noised;
+use crate::sample::Step;
 use std::rc::Rc;
 use tch::Tensor;
 
@@ -12,6 +13,7 @@ pub struct Desk {
     pub picture: Option<Rc<Picture>>,
     /// Tokens of the picture, (1, h, w) i64.
     pub tokens: Option<Rc<Tensor>>,
+    /// The picture's tokens under noise, a batch of one.
     pub noised: Option<Rc<Noised>>,
     pub sampling: Option<Rc<Sampling>>,
 }
@@ -24,17 +26,6 @@ pub struct Picture {
     pub caption: String,
     /// Its place in the data set, where it comes from there.
     pub index: Option<i64>,
-}
-
-/// Tokens of which a share is replaced.
-#[derive(Debug)]
-pub struct Noised {
-    /// (1, h, w) i64.
-    pub tokens: Tensor,
-    /// (1, h, w) bool: true where noise stands.
-    pub mask: Tensor,
-    /// The noise ratio, 0..=1.
-    pub t: f64,
 }
 
 /// A sampling run that is walked through one step at a time.

@@ -13,8 +13,8 @@ macro_rules! sources {
 const SOURCES: &[(&str, &str)] = sources![
     "noise.rs",
     "loss.rs",
-    "plan.rs",
-    "sample.rs",
+    "sample/mod.rs",
+    "sample/steps.rs",
     "networks.rs",
     "train/denoiser.rs",
     "model/mod.rs",

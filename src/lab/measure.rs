@@ -7,9 +7,10 @@ use super::{Lab, seed_torch};
 use crate::data::Part;
 use crate::error::Result;
 use crate::image;
-use crate::loss::{accuracy, cross_entropy, weighted_mean};
-use crate::model::Denoiser;
-use crate::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
+use crate::loss::{accuracy, objective};
+use crate::model::{Cond, Denoiser};
+use crate::networks::Networks;
+use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use serde::Serialize;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
@@ -33,12 +34,9 @@ impl Lab {
         let bench = self.bench()?;
         let bench = bench.borrow();
         let nets = bench.nets();
-        let t = Tensor::full([1], noised.t, (Kind::Float, nets.device));
-        let logits = tch::no_grad(|| {
-            nets.denoiser.logits(&noised.tokens, &t, &nets.words(std::slice::from_ref(&text)))
-        });
+        let cond = nets.condition(std::slice::from_ref(&text));
+        let (logits, loss) = self.judge(nets, &tokens, &noised, &cond);
         let guess = logits.argmax(1, false); // (1, h, w)
-        let loss = self.weighted(&logits, &tokens, &noised.mask, &t);
         let pictures = [&noised.tokens, &guess, &*tokens].map(|xs| first_image(&nets.decode(xs)));
         let (all, share) = (
             accuracy(&logits, &tokens).double_value(&[]),
@@ -49,7 +47,7 @@ impl Lab {
         let view = View::new()
             .picture(
                 image::grid(&pictures, 3, 2),
-                format!("noised, best guess, original; T = {}, \"{text}\"", noised.t),
+                format!("noised, best guess, original; T = {}, \"{text}\"", noised.ratio()),
             )
             .text(format!(
                 "loss {loss:.3} nats, accuracy {:.1}% of all tokens, {} of the noised ones",
@@ -108,33 +106,31 @@ impl Lab {
         let bench = bench.borrow();
         let nets = bench.nets();
         let tokens = Rc::new(nets.encode(&images.to_device(nets.device)));
-        let cond = nets.words(&captions);
+        let cond = nets.condition(&captions);
         let level = |tenth: i32| {
-            let t = Tensor::full(
-                [tokens.size()[0]],
-                f64::from(tenth) / 10.0,
-                (Kind::Float, nets.device),
-            );
+            let t = f64::from(tenth) / 10.0;
+            let ratio = Tensor::full([tokens.size()[0]], t, (Kind::Float, nets.device)); // (B,)
             let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
-            let mask = draw_mask(&uniform(&tokens.size(), nets.device), &t);
-            let logits = tch::no_grad(|| {
-                nets.denoiser.logits(&add_noise(&tokens, &noise, &mask), &t, &cond)
-            });
-            let loss = self.weighted(&logits, &tokens, &mask, &t);
-            Level {
-                t: f64::from(tenth) / 10.0,
-                loss,
-                accuracy: accuracy(&logits, &tokens).double_value(&[]),
-            }
+            let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (B, h, w)
+            let noised = Noised::new(&tokens, &noise, mask, ratio);
+            let (logits, loss) = self.judge(nets, &tokens, &noised, &cond);
+            Level { t, loss, accuracy: accuracy(&logits, &tokens).double_value(&[]) }
         };
         Ok(((1..=9).map(level).collect(), what))
     }
 
-    /// The loss as training computes it.
-    fn weighted(&self, logits: &Tensor, tokens: &Tensor, mask: &Tensor, t: &Tensor) -> f64 {
-        let train = &self.state.settings.train;
-        let loss = cross_entropy(logits, tokens, train.label_smoothing);
-        weighted_mean(&loss, &loss_weight(mask, t, train.min_val)).double_value(&[])
+    /// Logits (B, K, h, w) for noised tokens, and the loss that training would see.
+    fn judge(
+        &self,
+        nets: &Networks,
+        tokens: &Tensor,
+        noised: &Noised,
+        cond: &Cond,
+    ) -> (Tensor, f64) {
+        let _no_grad = tch::no_grad_guard();
+        let logits = nets.denoiser.logits(&noised.tokens, &noised.t, cond);
+        let loss = objective(&logits, tokens, noised, self.state.settings.train.loss());
+        (logits, loss.double_value(&[]))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
-use super::desk::{Noised, Picture, floats, ints, token_grid};
+use super::desk::{Picture, floats, ints, token_grid};
 use super::view::View;
 use super::{Lab, seed_torch};
 use crate::data::{Dataset, Part, Source};
 use crate::error::Result;
 use crate::image;
-use crate::noise::{add_noise, draw_mask, random_tokens, uniform};
+use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -195,17 +195,16 @@ impl Lab {
         let mut bench = bench.borrow_mut();
         let nets = bench.nets();
         let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
-        let mask = draw_mask(
-            &uniform(&tokens.size(), nets.device),
-            &Tensor::from(t as f32).view([1]).to_device(nets.device),
-        );
-        let noised = add_noise(&tokens, &noise, &mask);
-        let image = first_image(&nets.decode(&noised));
-        let both = image::grid(&[image.clone(), mask_image(&mask, image.width())], 2, 2);
-        let (replaced, all) = (ints(&mask).iter().sum::<i64>(), tokens.numel());
+        let ratio = Tensor::from_slice(&[t as f32]).to_device(nets.device); // (1,)
+        let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (1, h, w)
+        let noised = Noised::new(&tokens, &noise, mask, ratio);
+        let image = first_image(&nets.decode(&noised.tokens));
+        let both = image::grid(&[image.clone(), mask_image(&noised.mask, image.width())], 2, 2);
+        let (replaced, all) = (ints(&noised.mask).iter().sum::<i64>(), tokens.numel());
         let caption = format!("T = {t}: {replaced} of {all} tokens are random, marked *");
-        let grid = token_grid(&noised, Some(&mask), &bench.code_colors(), caption.clone());
-        self.state.desk.noised = Some(Rc::new(Noised { tokens: noised, mask, t }));
+        let colors = bench.code_colors();
+        let grid = token_grid(&noised.tokens, Some(&noised.mask), &colors, caption.clone());
+        self.state.desk.noised = Some(Rc::new(noised));
         Ok(View::new()
             .tokens(grid)
             .picture(both, format!("noised tokens decoded, and the mask: {caption}")))

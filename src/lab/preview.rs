@@ -10,9 +10,8 @@ use crate::error::Result;
 use crate::image;
 use crate::metrics::Record;
 use crate::networks::Networks;
-use crate::noise::random_tokens;
-use crate::plan::SampleConfig;
-use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::generate::generate_with;
+use crate::sample::SampleConfig;
 use crate::torch::chance::KeptChance;
 use ::image::RgbImage;
 use tch::Tensor;
@@ -96,15 +95,16 @@ impl Subjects {
         sample: &SampleConfig,
         stop: &dyn Fn() -> bool,
     ) -> Option<Tensor> {
-        let chance: &dyn Chance = if sample.greedy { &Greedy } else { &Random };
-        let (cond, null) = (nets.cond(&self.captions), nets.null(self.captions.len()));
-        let size = [self.captions.len() as i64, nets.grid(), nets.grid()];
+        let (cond, null) = (nets.condition(&self.captions), nets.null(self.captions.len()));
         seed_torch(nets.config.seed);
-        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
-        let sampler =
-            Sampler { model: &nets.denoiser, cond: &cond, null: &null, noise: &noise, chance };
-        sample.plan().into_iter().try_fold(noise.shallow_clone(), |tokens, step| {
-            (!stop()).then(|| sampler.denoise(&tokens, step))
+        generate_with(nets, &cond, &null, sample, |mut tokens, passes| {
+            loop {
+                if stop() {
+                    return None;
+                }
+                let Some(pass) = passes.next() else { return Some(tokens) };
+                tokens = pass.after;
+            }
         })
     }
 }

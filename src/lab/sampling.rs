@@ -7,11 +7,11 @@ use super::watch::{Preview, Watch};
 use super::{Lab, seed_torch};
 use crate::error::Result;
 use crate::image;
+use crate::generate::chance;
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
-use crate::plan::{SampleConfig, Step};
-use crate::sample::{Chance, Greedy, Random, Sampler};
+use crate::sample::{Pass, SampleConfig, Sampler, Step};
 use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Tensor};
@@ -80,21 +80,25 @@ impl Lab {
 
     /// The run behind `sample`, with the tokens after every step.
     pub fn walk(&mut self, wish: &Wish, watch: &mut dyn Watch) -> Result<Sampling> {
-        let mut run = self.begin(wish)?;
+        let run = self.begin(wish)?;
         let bench = self.bench()?;
         let bench = bench.borrow();
-        let (cond, null) = conditions(bench.nets(), &run);
-        while run.path.len() <= run.plan.len() && !watch.stop() {
-            let (_, after) = one_step(bench.nets(), &run, &cond, &null);
-            run.path.push(Rc::new(after));
-            let (done, steps) = (run.path.len() - 1, run.plan.len());
+        let nets = bench.nets();
+        let both = conditions(nets, &run);
+        let sampler = sampler(nets, &run, &both);
+        let (mut path, steps) = (run.path.clone(), run.plan.len());
+        let mut passes = passes(&sampler, &run);
+        while !watch.stop() {
+            let Some(pass) = passes.next() else { break };
+            path.push(Rc::new(pass.after));
+            let done = path.len() - 1;
             watch.pass(done, steps);
             if watch.wants_preview(done == steps) {
-                let image = first_image(&bench.nets().decode(&run.path[done].narrow(0, 0, 1)));
+                let image = first_image(&nets.decode(&path[done].narrow(0, 0, 1)));
                 watch.preview(Preview { image, caption: format!("after step {done} of {steps}") });
             }
         }
-        Ok(run)
+        Ok(run.with_path(path))
     }
 
     /// The first picture of a run after each step, from noise to the end.
@@ -145,31 +149,32 @@ impl Lab {
                 "`back` goes back, `start TEXT` begins another",
             ));
         }
-        let mut run = run.again();
         let bench = self.bench()?;
         let bench = bench.borrow();
-        let (cond, null) = conditions(bench.nets(), &run);
+        let nets = bench.nets();
+        let both = conditions(nets, &run);
+        let sampler = sampler(nets, &run, &both);
+        let (mut path, steps) = (run.path.clone(), run.plan.len());
         let mut view = View::new();
-        for _ in 0..count.min(run.plan.len() + 1 - run.path.len()) {
-            let at = run.path.len() - 1;
-            let (drawn, after) = one_step(bench.nets(), &run, &cond, &null);
+        for pass in passes(&sampler, &run).take(count) {
+            let at = path.len() - 1;
             let pictures =
-                [&*run.path[at], &drawn, &after].map(|xs| first_image(&bench.nets().decode(xs)));
+                [&*path[at], &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
             let Step { t, t_next, temperature, cfg_scale } = run.plan[at];
             let caption = format!(
-                "step {} of {}: before (T = {t:.2}), drawn (temperature {temperature:.2}, cfg {cfg_scale:.1}), after (T = {t_next:.2})",
+                "step {} of {steps}: before (T = {t:.2}), drawn (temperature {temperature:.2}, cfg {cfg_scale:.1}), after (T = {t_next:.2})",
                 at + 1,
-                run.plan.len()
             );
             view = view.picture(image::grid(&pictures, 3, 2), caption);
-            run.path.push(Rc::new(after));
-            watch.pass(run.path.len() - 1, run.plan.len());
+            path.push(Rc::new(pass.after));
+            watch.pass(path.len() - 1, steps);
             if watch.stop() {
                 break;
             }
         }
+        let run = run.with_path(path);
         let tokens = run.path[run.path.len() - 1].clone();
-        let images = bench.nets().decode(&tokens).to_device(Device::Cpu);
+        let images = nets.decode(&tokens).to_device(Device::Cpu);
         if run.path.len() > run.plan.len() {
             view = view.note("that was the last step");
         }
@@ -183,11 +188,12 @@ impl Lab {
     ///
     /// Errors: no run, or it is at its beginning.
     pub fn back(&mut self, count: usize) -> Result<View> {
-        let mut run = self.state.desk.sampling()?.again();
+        let run = self.state.desk.sampling()?;
         if run.path.len() == 1 {
             return Err(Self::fault("the run is at its beginning", "`next` goes on"));
         }
-        run.path.truncate(run.path.len().saturating_sub(count).max(1));
+        let left = run.path.len().saturating_sub(count).max(1);
+        let run = run.with_path(run.path[..left].to_vec());
         let bench = self.bench()?;
         let picture = first_image(&bench.borrow().nets().decode(&run.path[run.path.len() - 1]));
         let caption = format!("back at step {} of {}", run.path.len() - 1, run.plan.len());
@@ -224,9 +230,10 @@ impl Lab {
 }
 
 impl Sampling {
-    fn again(&self) -> Self {
+    /// The same run at another place of its path.
+    fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
         let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
-        let (noise, path) = (self.noise.shallow_clone(), self.path.clone());
+        let noise = self.noise.shallow_clone();
         Self { text, negative, plan, noise, path, seed: self.seed, greedy: self.greedy }
     }
 }
@@ -238,22 +245,25 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let null = if run.negative.is_empty() {
         nets.null(b as usize)
     } else {
-        nets.words(&texts(&run.negative))
+        nets.encode_text(&texts(&run.negative))
     };
-    (nets.cond(&texts(&run.text)), null)
+    (nets.condition(&texts(&run.text)), null)
 }
 
-/// The next step: (tokens drawn from the guess, tokens after noise is put back). Seeded by run and step.
-fn one_step(nets: &Networks, run: &Sampling, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+fn sampler<'a>(nets: &'a Networks, run: &'a Sampling, (cond, null): &'a (Cond, Cond)) -> Sampler<'a> {
+    let (noise, chance) = (&run.noise, chance(run.greedy));
+    Sampler { model: &nets.denoiser, cond, null, noise, chance, region: None }
+}
+
+/// The passes that are left of a run.
+fn passes<'a>(sampler: &'a Sampler, run: &'a Sampling) -> impl Iterator<Item = Pass> + 'a {
     let at = run.path.len() - 1;
-    let step = run.plan[at];
-    seed_torch(run.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1));
-    let chance: &dyn Chance = if run.greedy { &Greedy } else { &Random };
-    let sampler = Sampler { model: &nets.denoiser, cond, null, noise: &run.noise, chance };
-    tch::no_grad(|| {
-        let drawn = chance.draw(&sampler.guess(&run.path[at], step), step.temperature);
-        let after = sampler.renoise(&drawn, step);
-        (drawn, after)
+    let mut passes = sampler.passes(&run.path[at], &run.plan[at..]);
+    (at..run.plan.len()).map_while(move |at| {
+        // A seed for each step, so that `back` and `next` draw the same again. Spread by a large factor: runs with
+        // neighbouring seeds share no step. Shifted by one: step 0 of seed 0 would repeat the draws of its noise.
+        seed_torch(run.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1));
+        passes.next()
     })
 }
 

@@ -3,29 +3,11 @@
 //! Letters: B pictures of the global batch, n rows of it, h x w tokens, K codes.
 
 use crate::device::seed_step;
-use crate::noise::{add_noise, draw_mask, random_tokens, uniform};
+use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use crate::recipe::{DropBy, NoiseRatio, TrainConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
-
-/// A batch of tokens under noise.
-#[derive(Debug)]
-pub struct Noised {
-    /// Noise ratio of each picture (n,) f32.
-    pub t: Tensor,
-    /// Where noise stands (n, h, w) bool.
-    pub mask: Tensor,
-    /// Tokens with noise (n, h, w) i64.
-    pub tokens: Tensor,
-}
-
-/// Noise tokens (B, h, w) at ratios t (B,).
-pub fn corrupt(tokens: &Tensor, t: Tensor, num_labels: i64) -> Noised {
-    let mask = draw_mask(&uniform(&tokens.size(), tokens.device()), &t);
-    let noise = random_tokens(&tokens.size(), num_labels, tokens.device());
-    Noised { tokens: add_noise(tokens, &noise, &mask), t, mask }
-}
 
 /// One batch of noise ratios (B,) in (0, 1].
 pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
@@ -121,11 +103,7 @@ impl Draws {
 
     /// Put the noise on tokens (n, h, w).
     pub fn corrupt(&self, tokens: &Tensor) -> Noised {
-        Noised {
-            t: self.t.shallow_clone(),
-            mask: self.mask.shallow_clone(),
-            tokens: add_noise(tokens, &self.noise, &self.mask),
-        }
+        Noised::new(tokens, &self.noise, self.mask.shallow_clone(), self.t.shallow_clone())
     }
 }
 

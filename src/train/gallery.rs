@@ -1,12 +1,12 @@
 //! Pictures of a training under way: what was asked, what was shown, what was guessed, what is sampled.
 
-use super::draws::corrupt;
 use super::feed::Batch;
 use crate::device::seed_step;
 use crate::generate::generate;
 use crate::image;
 use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
+use crate::noise::corrupt;
 use crate::sheet::sheet;
 use ::image::RgbImage;
 use tch::{Kind, Tensor};
@@ -28,7 +28,7 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
     let _no_grad = tch::no_grad_guard();
     let b = batch.captions.len();
     let show = |tokens: &Tensor| pictures(&nets.decode(tokens));
-    let (text, null) = (nets.words(&batch.captions), nets.null(b));
+    let (text, null) = (nets.condition(&batch.captions), nets.null(b));
     let sample = |cond: &Cond| {
         seed_step(seed, 1);
         show(&generate(nets, cond, &null, &nets.config.sample))

@@ -9,6 +9,7 @@ pub mod gallery;
 mod journal;
 pub mod prior;
 pub mod run;
+pub mod shell;
 pub mod stage;
 mod streamed;
 mod tally;

@@ -5,39 +5,28 @@
 //! Source: pabloppp/Arroz-Con-Cosas for network, schedule and weighting; no training script has been published, so the
 //! loop is the plainest that fits them.
 
-use super::feed::{Feed, Rows};
-use super::stage::{Stage, State, close, part};
-use crate::checkpoint::{Phase, Progress};
+use super::feed::Feed;
+use super::shell::{Job, Shell};
+use super::stage::Stage;
+use crate::checkpoint::Phase;
 use crate::config::PriorStageConfig;
-use crate::cost::Meter;
 use crate::device::seed_step;
-use crate::dist::{Reducer, World};
+use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::model::prior::{PriorModel, Schedule};
 use crate::networks::{Networks, PriorNet};
 use crate::noise::uniform;
-use crate::optim::{AdamW, Ema};
-use crate::recipe::Split;
 use crate::tokens::clip::ClipEncoder;
 use crate::torch::precision::Autocast;
-use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
-/// The state of a prior's training besides the weights.
+/// The prior's trainer.
 pub struct PriorTrainer {
     recipe: PriorStageConfig,
     bf16: bool,
     seed: u64,
-    feed: Feed,
-    rows: Rows,
-    split: Split,
-    world: World,
-    reducer: Reducer,
-    optimizer: AdamW,
-    ema: Ema,
-    progress: Progress,
-    meter: Meter,
+    shell: Shell,
 }
 
 const STREAM: u64 = 0x9107;
@@ -71,35 +60,32 @@ impl PriorTrainer {
         let (prior, _) = both(nets)?;
         let recipe = nets.config.prior.clone().unwrap_or_default();
         let split = recipe.train.split(world.size());
-        let split = split.map_err(|fault| Error::Config(vec![fault]))?;
-        let trained = [("prior", &prior.vars)];
-        let optimizer = AdamW::new(&trained, &recipe.train.optim);
+        let job = Job {
+            phase: Phase::Prior,
+            steps: recipe.train.steps,
+            split: split.map_err(|fault| Error::Config(vec![fault]))?,
+            optim: &recipe.train.optim,
+            trained: &[("prior", &prior.vars)],
+            ema_decay: Some(recipe.train.ema_decay),
+        };
         Ok(Self {
             bf16: nets.config.train.precision.bf16,
             seed: nets.config.seed,
-            feed,
-            rows: Rows::of_rank(world, recipe.train.batch),
-            split,
-            reducer: Reducer::new(world, &optimizer.params())?,
-            world: world.clone(),
-            optimizer,
-            ema: Ema::new(&trained, recipe.train.ema_decay),
-            progress: Progress::start(Phase::Prior),
-            meter: Meter::new(&nets.config, Phase::Prior, nets.device, world.size()),
+            shell: Shell::new(nets, feed, world, &job)?,
             recipe,
         })
     }
 
     /// This rank's rows of what the step draws; all ranks draw the whole batch.
     fn draws(&self, device: Device) -> Draws {
-        seed_step(self.seed ^ STREAM, self.progress.step);
+        seed_step(self.seed ^ STREAM, self.shell.progress.step);
         let (b, r) = (self.recipe.train.batch as i64, self.recipe.model.clip_r);
         let all = Draws {
             t: uniform(&[b], device),
             noise: Tensor::randn([b, r], (Kind::Float, device)),
             drop: uniform(&[b, 1], device).le(self.recipe.train.cond_drop),
         };
-        all.rows(self.rows.first, self.rows.count)
+        all.rows(self.shell.rows.first, self.shell.rows.count)
     }
 
     /// The loss of pictures' vectors (n, r), given their captions' (n, r): a number.
@@ -135,74 +121,29 @@ fn both(nets: &Networks) -> Result<(&PriorNet, &ClipEncoder)> {
 
 impl Stage for PriorTrainer {
     fn step(&mut self, nets: &Networks) -> Result<Record> {
-        let start = Instant::now();
         let (prior, clip) = both(nets)?;
-        self.world.alone("waiting for data");
-        let (pictures, captions) = self.feed.images(self.rows)?;
-        let wait = start.elapsed().as_secs_f64();
-        let (draws, Split { micro, passes, .. }) = (self.draws(nets.device), self.split);
+        let (pictures, captions) = self.shell.next(|feed, rows| feed.images(rows))?; // (b, 3, S, S)
+        let draws = self.draws(nets.device);
         let mut mean = Tensor::zeros([0i64; 0], (Kind::Float, nets.device));
-        for pass in 0..passes {
-            let (first, last) = (pass * micro, pass + 1 == passes);
-            let images = clip.images(&pictures.narrow(0, first as i64, micro as i64))?;
-            let texts = clip.texts(&captions[first..first + micro]);
-            self.reducer.forward(last)?;
-            let loss = self.loss(&prior.model, &images, &texts, &draws.rows(first, micro))?;
-            let loss = loss / passes as f64;
-            self.reducer.backward(&loss, last)?;
-            mean += loss.detach();
+        for micro in self.shell.micro_batches() {
+            let (first, count) = (micro.first, micro.count);
+            let images = clip.images(&pictures.narrow(0, first as i64, count as i64))?; // (n, r)
+            let texts = clip.texts(&captions[first..first + count]); // (n, r)
+            self.shell.forward(micro)?;
+            let loss = self.loss(&prior.model, &images, &texts, &draws.rows(first, count))?;
+            self.shell.backward(&loss, micro)?;
+            mean += loss.detach() / self.shell.split.passes as f64;
         }
-        let train = &self.recipe.train;
-        let lr = train.optim.lr_at(self.progress.step, train.steps);
-        let grad_norm = self.optimizer.update(lr)?;
-        self.ema.update(self.progress.step)?;
-        self.world.mean(&mut mean)?;
-        let loss = mean.double_value(&[]);
-        self.progress.position = self.feed.position();
-        let skipped_samples = self.feed.skipped(&self.world)?;
-        let measured = Record { loss, grad_norm, lr, wait, skipped_samples, ..Record::default() };
-        let (steps, batch) = (train.steps, train.batch);
-        Ok(close(&mut self.progress, steps, batch, &self.meter, start, measured))
+        let update = self.shell.update()?;
+        self.shell.world.mean(&mut mean)?;
+        self.shell.close(update, Record { loss: mean.double_value(&[]), ..Record::default() })
     }
 
-    fn steps(&self) -> u64 {
-        self.recipe.train.steps
+    fn shell(&self) -> &Shell {
+        &self.shell
     }
 
-    fn progress(&self) -> Progress {
-        self.progress.clone()
-    }
-
-    fn add_seconds(&mut self, seconds: f64) {
-        self.progress.seconds += seconds;
-    }
-
-    fn files(&self) -> &'static [&'static str] {
-        &["optim", "ema"]
-    }
-
-    fn state(&self) -> State {
-        vec![("optim", self.optimizer.state()), ("ema", self.ema.state())]
-    }
-
-    fn stream(&self) -> Option<String> {
-        self.feed.text()
-    }
-
-    fn restore(
-        &mut self,
-        state: &State,
-        progress: &Progress,
-        stream: &str,
-        place: &str,
-    ) -> Result<()> {
-        self.optimizer.restore(part(state, "optim", place)?, place)?;
-        self.ema.restore(part(state, "ema", place)?, place)?;
-        self.feed.go_to(progress.position, stream)?;
-        self.progress = progress.clone();
-        Ok(())
-    }
-    fn swap(&mut self) {
-        self.ema.swap();
+    fn shell_mut(&mut self) -> &mut Shell {
+        &mut self.shell
     }
 }

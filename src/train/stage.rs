@@ -1,40 +1,28 @@
 //! What the run loop and the session need of a trainer, whatever it trains.
 
 use super::gallery::Gallery;
+use super::shell::Shell;
 use crate::checkpoint::Progress;
-use crate::cost::Meter;
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
-use crate::torch::precision::peak_memory;
 use crate::weights::Named;
-use std::time::Instant;
 
 /// Optimiser state and the like, by the file of a checkpoint that holds it.
 pub type State = Vec<(&'static str, Named)>;
 
-/// A trainer: one thing that takes steps and can be stopped between any two of them.
+/// A trainer: it takes steps and can be stopped between any two of them.
 pub trait Stage {
     /// One update of the weights.
     fn step(&mut self, nets: &Networks) -> Result<Record>;
 
-    /// Updates in all.
-    fn steps(&self) -> u64;
+    fn shell(&self) -> &Shell;
 
-    fn progress(&self) -> Progress;
-
-    /// Seconds that an earlier stage took.
-    fn add_seconds(&mut self, seconds: f64);
-
-    /// The files that `state` fills.
-    fn files(&self) -> &'static [&'static str];
+    fn shell_mut(&mut self) -> &mut Shell;
 
     /// A copy of everything besides the networks' weights.
-    fn state(&self) -> State;
-
-    /// Where the stream of pictures stands; none for a data set in memory.
-    fn stream(&self) -> Option<String> {
-        None
+    fn state(&self) -> State {
+        self.shell().state()
     }
 
     /// Go on exactly where `state`, `progress` and `stream` (may be empty) were taken.
@@ -44,14 +32,42 @@ pub trait Stage {
         progress: &Progress,
         stream: &str,
         place: &str,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        self.shell_mut().restore(state, progress, stream, place)
+    }
 
-    /// Exchange the weights and their averages, where there are averages.
-    fn swap(&mut self) {}
-
-    /// The pictures of the last step, for somebody who looks on; none where there is nothing to see.
+    /// The pictures of the last step, for somebody who looks on; None if there is nothing to see.
     fn gallery(&self, _nets: &Networks) -> Option<Gallery> {
         None
+    }
+
+    /// Updates in all.
+    fn steps(&self) -> u64 {
+        self.shell().steps()
+    }
+
+    fn progress(&self) -> Progress {
+        self.shell().progress.clone()
+    }
+
+    /// Seconds that an earlier stage took.
+    fn add_seconds(&mut self, seconds: f64) {
+        self.shell_mut().progress.seconds += seconds;
+    }
+
+    /// The files that `state` fills.
+    fn files(&self) -> &'static [&'static str] {
+        self.shell().files()
+    }
+
+    /// Where the stream of pictures stands; None for a data set in memory.
+    fn stream(&self) -> Option<String> {
+        self.shell().feed.text()
+    }
+
+    /// Exchange the weights and their averages, if there are averages.
+    fn swap(&mut self) {
+        self.shell_mut().swap();
     }
 }
 
@@ -67,32 +83,4 @@ pub fn part<'a>(state: &'a State, name: &str, place: &str) -> Result<&'a Named> 
             "resume with the config of this run",
         )
     })
-}
-
-/// Close a step that began at `start`: count it in `progress` and fill what all trainers' records share.
-pub fn close(
-    progress: &mut Progress,
-    steps: u64,
-    images: usize,
-    meter: &Meter,
-    start: Instant,
-    measured: Record,
-) -> Record {
-    let seconds = start.elapsed().as_secs_f64();
-    progress.step += 1;
-    progress.seconds += seconds;
-    progress.skipped += u64::from(!measured.grad_norm.is_finite());
-    let images_per_s = images as f64 / seconds;
-    Record {
-        phase: progress.phase.to_string(),
-        step: progress.step,
-        steps,
-        images_per_s,
-        took: seconds,
-        seconds: progress.seconds,
-        skipped: progress.skipped,
-        memory: peak_memory(meter.device),
-        mfu: meter.mfu(images_per_s),
-        ..measured
-    }
 }

@@ -20,7 +20,6 @@ const ORDER: &[&str] = &[
     "loss",
     "optim",
     "checkpoint",
-    "plan",
     "sample",
     "metrics",
     "recipe",
@@ -89,14 +88,31 @@ fn imports_go_one_way() {
     }
 }
 
+/// Lines of a function of `src/`, from its signature to its closing brace.
+fn function(file: &str, signature: &str) -> usize {
+    let text = std::fs::read_to_string(root().join("src").join(file)).unwrap();
+    let start = text.find(signature).unwrap_or_else(|| panic!("{file} has no `{signature}`"));
+    let end = text[start..].find("\n    }\n").unwrap();
+    text[start..start + end].lines().count()
+}
+
 #[test]
 fn the_method_is_short() {
     let lines = |file: &str| code(&root().join("src").join(file)).len();
-    let denoiser = std::fs::read_to_string(root().join("src/train/denoiser.rs")).unwrap();
-    let start = denoiser.find("pub fn step(").unwrap();
-    let step = &denoiser[start..start + denoiser[start..].find("\n    }\n").unwrap()];
-    let total = lines("noise.rs") + lines("loss.rs") + lines("sample.rs") + step.lines().count();
-    assert!(total < 140, "{total} lines of noise, loss, sampler and train step");
+    let files = ["noise.rs", "loss.rs", "sample/mod.rs", "model/blocks.rs"];
+    let functions = [
+        ("train/denoiser.rs", "pub fn step("),
+        ("model/mod.rs", "pub fn forward("),
+        ("model/mod.rs", "pub fn forward_embedded("),
+        ("model/mod.rs", "fn embed_tokens("),
+        ("model/mod.rs", "fn read_out("),
+        ("model/mod.rs", "pub fn embed_cond("),
+    ];
+    let total = files.map(lines).iter().sum::<usize>()
+        + functions.map(|(file, signature)| function(file, signature)).iter().sum::<usize>();
+    assert!(total < 500, "{total} lines of noise, loss, sampler, step, forward and blocks");
+    let step = function("train/denoiser.rs", "pub fn step(");
+    assert!(step <= 25, "{step} lines of one training step");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod house;
 mod lab;
 mod lost;
 mod method;
+mod old_runs;
 mod parity;
 mod precision;
 mod ranks;

@@ -2,8 +2,7 @@
 
 use paella::model::{Cond, Denoiser};
 use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
-use paella::plan::SampleConfig;
-use paella::sample::{Chance, Greedy, Random, Sampler};
+use paella::sample::{Chance, Greedy, Pass, Random, Region, SampleConfig, Sampler};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -37,7 +36,7 @@ proptest! {
         let config = SampleConfig { cfg_scale: (cfg, 1.0), temperature: (warm, 0.1), ..SampleConfig::default() };
         let chance: &dyn Chance = if greedy { &Greedy } else { &Random };
         let (cond, null) = (cond(), cond());
-        let sampler = Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance };
+        let sampler = Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance, region: None };
         let made = sampler.run(&noise, &config.with_steps(steps).plan());
         prop_assert_eq!(made, model.answer);
     }
@@ -77,8 +76,9 @@ fn inpainting_keeps_what_is_outside_the_mask() {
     let noise = random_tokens(&size, 9, Device::Cpu);
     let mask = Tensor::rand(size, (Kind::Float, Device::Cpu)).lt(0.5);
     let (cond, null) = (cond(), cond());
+    let region = Some(Region { mask: &mask, original: &original });
     let sampler =
-        Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance: &Random };
-    let made = sampler.inpaint(&noise, &original, &mask, &SampleConfig::default().plan());
+        Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance: &Random, region };
+    let made = sampler.run(&noise, &SampleConfig::default().plan());
     assert_eq!(made, model.answer.where_self(&mask, &original));
 }

@@ -168,7 +168,7 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
     assert_ne!(with(name, whole), drawn);
     // the model folder brings its CLIP along, and captions are given by both encoders
     let model = Networks::load(&whole.join("model"), Device::Cpu).unwrap();
-    let cond = model.cond(&["a fox".into(), "pizza".into()]);
+    let cond = model.condition(&["a fox".into(), "pizza".into()]);
     assert_eq!(cond.clip.unwrap().size(), [2, 8]);
     assert!(model.parameters().iter().any(|(name, n)| *name == "clip" && *n > 395_264));
 }
@@ -212,10 +212,10 @@ fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
     // a caption is sampled with a picture's vector, always the same one; its absence and plain words have none
     let model = Networks::load(&whole.path().join("model"), Device::Cpu).unwrap();
     let texts = ["a fox".to_string(), "pizza".to_string()];
-    let imagined = || model.cond(&texts).clip_image.pop().unwrap();
+    let imagined = || model.condition(&texts).clip_image.pop().unwrap();
     assert_eq!(imagined().size(), [2, 8]);
     assert_eq!(imagined(), imagined());
-    assert!(model.null(2).clip_image.is_empty() && model.words(&texts).clip_image.is_empty());
+    assert!(model.null(2).clip_image.is_empty() && model.encode_text(&texts).clip_image.is_empty());
     // a prior that is given is not trained
     config.weights.prior = Some(whole.path().join("model/prior.safetensors"));
     assert_eq!(config.to_train(), [Phase::Tokenizer, Phase::Denoiser]);

@@ -13,7 +13,7 @@ use paella::lab::{Level, Reply};
 use paella::metrics::Record;
 use paella::model::{self, PaellaConfig};
 use paella::networks::Networks;
-use paella::plan::{SampleConfig, Step};
+use paella::sample::{SampleConfig, Step};
 use paella::recipe::{self, TrainConfig};
 use paella::tokens::{text::TextConfig, vqgan::VqConfig};
 use paella::train::{feed::Batch, gallery::Gallery};

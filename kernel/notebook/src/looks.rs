@@ -12,7 +12,7 @@ use paella::lab::view::{TokenGrid, View};
 use paella::lab::{Level, Reply, loss_plot};
 use paella::metrics::Record;
 use paella::networks::Networks;
-use paella::plan::Step;
+use paella::sample::Step;
 use paella::train::{feed::Batch, gallery::Gallery};
 use std::fmt::{Debug, Display};
 use std::rc::Rc;
@@ -100,7 +100,7 @@ settings!(
     paella::model::prior::PriorConfig,
     paella::model::prior::PriorSampleConfig,
     paella::optim::OptimConfig,
-    paella::plan::SampleConfig,
+    paella::sample::SampleConfig,
     paella::recipe::EvalConfig,
     paella::recipe::LogConfig,
     paella::recipe::Precision,

@@ -5,8 +5,7 @@ use super::paella::{cond, paella};
 use crate::fixture::{Fixture, Outcome};
 use paella::model::Cond;
 use paella::noise::{add_noise, draw_mask};
-use paella::plan::SampleConfig;
-use paella::sample::{Chance, Greedy, Sampler};
+use paella::sample::{Chance, Greedy, Region, SampleConfig, Sampler};
 use std::cell::Cell;
 use tch::{Device, Kind, Tensor};
 
@@ -57,7 +56,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
         fixture.check(
             &mut outcome,
             name,
-            &Tensor::from_slice(&paella::plan::linspace(start, end, count)),
+            &Tensor::from_slice(&paella::sample::linspace(start, end, count)),
         );
     }
     let noise = fixture.input("init_noise");
@@ -71,10 +70,17 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
         drawn: Cell::new(0),
         renoised: Cell::new(0),
     };
-    let sampler =
-        Sampler { model: &model, cond: &with_text, null: &null, noise: &noise, chance: &chance };
     let original = fixture.get("in.init_x");
-    let region = fixture.get("in.mask").map(|mask| mask.to_kind(Kind::Bool));
+    let mask = fixture.get("in.mask").map(|mask| mask.to_kind(Kind::Bool));
+    let region = mask.as_ref().zip(original.as_ref());
+    let sampler = Sampler {
+        model: &model,
+        cond: &with_text,
+        null: &null,
+        noise: &noise,
+        chance: &chance,
+        region: region.map(|(mask, original)| Region { mask, original }),
+    };
     let start = match (&original, fixture.get("in.u_start")) {
         (Some(original), Some(u)) => {
             let t = Tensor::full([noise.size()[0]], config.t_start, (Kind::Float, Device::Cpu));
@@ -84,20 +90,18 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     };
     let plan = config.plan();
     let (mut logits, mut sampled, mut after) = (Vec::new(), Vec::new(), Vec::new());
-    let keep = |tokens: &Tensor| match (&region, &original) {
-        (Some(region), Some(original)) => tokens.where_self(region, original),
-        _ => tokens.shallow_clone(),
+    let mut tokens = match region {
+        Some((mask, original)) => start.where_self(mask, original),
+        None => start.shallow_clone(),
     };
-    let mut tokens = keep(&start);
     if let Some(x_start) = fixture.get("in.x_start") {
         assert_eq!(tokens, x_start, "{}: the start differs", fixture.path.display());
     }
-    for &step in &plan {
-        let guess = sampler.guess(&tokens, step);
-        let drawn = chance.draw(&guess, step.temperature);
-        tokens = keep(&sampler.renoise(&drawn, step));
-        logits.push(guess);
-        sampled.push(drawn);
+    // the passes themselves, each with the guess that it drew from
+    for (pass, &step) in sampler.passes(&start, &plan).zip(&plan) {
+        logits.push(sampler.guess(&tokens, step));
+        tokens = pass.after;
+        sampled.push(pass.drawn);
         after.push(tokens.shallow_clone());
     }
     fixture.check(&mut outcome, "logits", &Tensor::stack(&logits, 0));
@@ -105,10 +109,6 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     fixture.check(&mut outcome, "tokens_after_step", &Tensor::stack(&after, 0));
     chance.drawn.set(0);
     chance.renoised.set(0);
-    let finished = match (&region, &original) {
-        (Some(region), Some(original)) => sampler.inpaint(&start, original, region, &plan),
-        _ => sampler.run(&start, &plan),
-    };
-    fixture.check(&mut outcome, "final", &finished);
+    fixture.check(&mut outcome, "final", &sampler.run(&start, &plan));
     outcome
 }

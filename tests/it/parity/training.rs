@@ -3,9 +3,9 @@
 use super::int;
 use super::paella::{cond, paella};
 use crate::fixture::{Fixture, Outcome};
-use paella::loss::{accuracy, cross_entropy, weighted_mean};
+use paella::loss::{LossConfig, accuracy, objective};
 use paella::model::{Cond, Paella};
-use paella::noise::loss_weight;
+use paella::noise::{Noised, loss_weight};
 use paella::optim::{AdamW, OptimConfig};
 use tch::{Kind, Tensor, nn};
 
@@ -16,11 +16,15 @@ fn judge(
     batch: &dyn Fn(&str) -> Tensor,
     cond: &Cond,
 ) -> [Tensor; 4] {
-    let (x, t, mask) = (batch("x"), batch("t"), batch("mask").to_kind(Kind::Bool));
-    let logits = model.forward(&batch("noised"), &t, cond, true);
-    let weight = loss_weight(&mask, &t, fixture.call["min_val"].as_f64().unwrap());
-    let smoothing = fixture.call["label_smoothing"].as_f64().unwrap();
-    let loss = weighted_mean(&cross_entropy(&logits, &x, smoothing), &weight);
+    let x = batch("x");
+    let mask = batch("mask").to_kind(Kind::Bool);
+    let noised = Noised { t: batch("t"), mask, tokens: batch("noised") };
+    let logits = model.forward(&noised.tokens, &noised.t, cond, true);
+    let number = |key: &str| fixture.call[key].as_f64().unwrap();
+    let config =
+        LossConfig { label_smoothing: number("label_smoothing"), min_val: number("min_val") };
+    let weight = loss_weight(&noised.mask, &noised.t, config.min_val);
+    let loss = objective(&logits, &x, &noised, config);
     [logits.shallow_clone(), accuracy(&logits, &x), weight, loss]
 }
 

@@ -1,4 +1,4 @@
-//! The plan of a sampling run: one row per pass, plain data that can be printed, edited and replayed.
+//! The table of a sampling run: one row per pass, plain data that can be printed, edited and replayed.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -22,13 +22,13 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleConfig {
-    /// Passes of the model.
+    /// Number of passes.
     pub steps: i64,
-    /// The first so many passes put noise back; the reference leaves out only the last.
+    /// Number of leading passes that put noise back. Reference: all but the last.
     pub renoise_steps: i64,
     pub temperature: (f64, f64),
     pub cfg_scale: (f64, f64),
-    /// The first so many passes are guided; later ones use the text alone.
+    /// Number of leading passes with guidance; later ones use the text alone.
     pub guided_steps: i64,
     pub t_start: f64,
     pub t_end: f64,
@@ -59,6 +59,7 @@ impl SampleConfig {
 
     /// The table of passes.
     pub fn plan(&self) -> Vec<Step> {
+        // One more than there are passes: a pass goes from t[i] to t[i + 1].
         let t = linspace(self.t_start, self.t_end, self.steps + 1);
         let temperature = linspace(self.temperature.0, self.temperature.1, self.steps);
         let cfg_scale = linspace(self.cfg_scale.0, self.cfg_scale.1, self.steps);
@@ -72,7 +73,7 @@ impl SampleConfig {
     }
 }
 
-/// `torch.linspace` in float32, as the reference draws its schedules.
+/// `torch.linspace` in float32, as the reference makes its schedules: f64 would differ in the last digits.
 pub fn linspace(start: f64, end: f64, count: i64) -> Vec<f64> {
     let values = Tensor::linspace(start, end, count, (Kind::Float, Device::Cpu));
     values.iter::<f64>().expect("a float tensor").collect()

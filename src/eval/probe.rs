@@ -1,0 +1,29 @@
+//! How well a denoiser guesses at one noise ratio.
+//!
+//! Letters: B pictures, K codes, h x w tokens.
+
+use crate::loss::cross_entropy;
+use crate::model::{Cond, Denoiser};
+use crate::noise::corrupt;
+use tch::{Kind, Tensor};
+
+/// Cross entropy in nats and accuracy at noise ratio `t`, over the noised tokens of (B, h, w) alone.
+///
+/// Unlike the training objective it has no smoothing and no weights: figures of models with other recipes compare.
+pub fn probe(
+    model: &dyn Denoiser,
+    tokens: &Tensor,
+    cond: &Cond,
+    t: f64,
+    num_labels: i64,
+) -> (f64, f64) {
+    let _no_grad = tch::no_grad_guard();
+    let ratio = Tensor::full([tokens.size()[0]], t, (Kind::Float, tokens.device())); // (B,)
+    let noised = corrupt(tokens, ratio, num_labels);
+    let logits = model.logits(&noised.tokens, &noised.t, cond); // (B, K, h, w)
+    let hidden = noised.mask.to_kind(Kind::Float); // (B, h, w)
+    let right = logits.argmax(1, false).eq_tensor(tokens).to_kind(Kind::Float); // (B, h, w)
+    let count = hidden.sum(Kind::Float).double_value(&[]).max(1.0);
+    let over = |xs: Tensor| (xs * &hidden).sum(Kind::Float).double_value(&[]) / count;
+    (over(cross_entropy(&logits, tokens, 0.0)), over(right))
+}

@@ -1,0 +1,201 @@
+//! What every trainer has around its loss: pictures come in, gradients are exchanged, weights move, progress is counted.
+
+use super::feed::{Feed, Rows};
+use super::stage::{State, part};
+use crate::checkpoint::{Phase, Progress};
+use crate::cost::Meter;
+use crate::dist::{Reducer, World};
+use crate::error::Result;
+use crate::metrics::Record;
+use crate::networks::Networks;
+use crate::optim::{AdamW, Ema, OptimConfig};
+use crate::recipe::Split;
+use crate::torch::precision::peak_memory;
+use std::time::Instant;
+use tch::{Tensor, nn};
+
+/// What a trainer asks of its shell.
+pub struct Job<'a> {
+    pub phase: Phase,
+    /// Updates in all.
+    pub steps: u64,
+    /// How the global batch is shared out.
+    pub split: Split,
+    pub optim: &'a OptimConfig,
+    /// The variables that training moves, with the prefix that tells the networks apart in a checkpoint.
+    pub trained: &'a [(&'static str, &'a nn::VarStore)],
+    /// Decay of the moving average of the weights; None: no average.
+    pub ema_decay: Option<f64>,
+}
+
+/// The state of a training run besides the weights and what belongs to one network alone.
+pub struct Shell {
+    pub world: World,
+    pub progress: Progress,
+    pub split: Split,
+    /// This rank's rows of the global batch.
+    pub rows: Rows,
+    pub meter: Meter,
+    pub feed: Feed,
+    steps: u64,
+    optim: OptimConfig,
+    reducer: Reducer,
+    optimizer: AdamW,
+    ema: Option<Ema>,
+    /// When the step under way began, and how many seconds it waited for data.
+    begun: Instant,
+    wait: f64,
+}
+
+/// Rows of one pass of an update.
+#[derive(Clone, Copy, Debug)]
+pub struct MicroBatch {
+    pub first: usize,
+    pub count: usize,
+    /// Its backward pass exchanges the gradients.
+    pub last: bool,
+}
+
+/// What an update of the weights did.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    pub grad_norm: f64,
+    pub lr: f64,
+}
+
+impl Shell {
+    /// The shell of one of the ranks of `world`; all of them make one at the same time.
+    ///
+    /// Errors: exchanges that fail.
+    pub fn new(nets: &Networks, feed: Feed, world: &World, job: &Job) -> Result<Self> {
+        let optimizer = AdamW::new(job.trained, job.optim);
+        Ok(Self {
+            rows: Rows::of_rank(world, job.split.rows * world.size()),
+            meter: Meter::new(&nets.config, job.phase, nets.device, world.size()),
+            progress: Progress::start(job.phase),
+            reducer: Reducer::new(world, &optimizer.params())?,
+            ema: job.ema_decay.map(|decay| Ema::new(job.trained, decay)),
+            world: world.clone(),
+            optim: job.optim.clone(),
+            split: job.split,
+            steps: job.steps,
+            begun: Instant::now(),
+            wait: 0.0,
+            optimizer,
+            feed,
+        })
+    }
+
+    /// Begin a step: what `ask` takes from the feed, for this rank's rows.
+    pub fn next<T>(&mut self, ask: impl FnOnce(&mut Feed, Rows) -> Result<T>) -> Result<T> {
+        self.begun = Instant::now();
+        self.world.alone("waiting for data");
+        let batch = ask(&mut self.feed, self.rows)?;
+        self.wait = self.begun.elapsed().as_secs_f64();
+        Ok(batch)
+    }
+
+    /// The passes of an update: what does not fit into memory at once goes through in parts.
+    pub fn micro_batches(&self) -> impl Iterator<Item = MicroBatch> + use<> {
+        let Split { micro, passes, .. } = self.split;
+        (0..passes).map(move |i| MicroBatch {
+            first: i * micro,
+            count: micro,
+            last: i + 1 == passes,
+        })
+    }
+
+    /// Before the forward pass of a micro batch.
+    pub fn forward(&self, micro: MicroBatch) -> Result<()> {
+        self.reducer.forward(micro.last)
+    }
+
+    /// Add the gradient of a micro batch's loss to those of the passes before it.
+    pub fn backward(&self, loss: &Tensor, micro: MicroBatch) -> Result<()> {
+        // Gradients of passes add up, the loss is a mean over the batch: each pass is a share of that mean.
+        self.reducer.backward(&(loss / self.split.passes as f64), micro.last)
+    }
+
+    /// Move the weights, then their averages. A gradient that is not finite moves nothing.
+    pub fn update(&mut self) -> Result<Update> {
+        let lr = self.optim.lr_at(self.progress.step, self.steps);
+        let grad_norm = self.optimizer.update(lr)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.progress.step)?;
+        }
+        Ok(Update { grad_norm, lr })
+    }
+
+    /// Close the step: count it, and fill what the records of all trainers share.
+    pub fn close(&mut self, update: Update, measured: Record) -> Result<Record> {
+        let skipped_samples = self.feed.skipped(&self.world)?;
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let images_per_s = self.rows.of as f64 / seconds;
+        let progress = &mut self.progress;
+        progress.position = self.feed.position();
+        progress.step += 1;
+        progress.seconds += seconds;
+        progress.skipped += u64::from(!update.grad_norm.is_finite());
+        Ok(Record {
+            phase: progress.phase.to_string(),
+            step: progress.step,
+            steps: self.steps,
+            images_per_s,
+            took: seconds,
+            wait: self.wait,
+            seconds: progress.seconds,
+            skipped: progress.skipped,
+            skipped_samples,
+            grad_norm: update.grad_norm,
+            lr: update.lr,
+            memory: peak_memory(self.meter.device),
+            mfu: self.meter.mfu(images_per_s),
+            ..measured
+        })
+    }
+
+    /// Updates in all.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Bytes of each bucket in which gradients are exchanged; empty when alone.
+    pub fn buckets(&self) -> Result<Vec<u64>> {
+        self.reducer.buckets()
+    }
+
+    /// Exchange the weights and their averages, if there are averages.
+    pub fn swap(&mut self) {
+        if let Some(ema) = &mut self.ema {
+            ema.swap();
+        }
+    }
+
+    /// The files that `state` fills.
+    pub fn files(&self) -> &'static [&'static str] {
+        if self.ema.is_some() { &["optim", "ema"] } else { &["optim"] }
+    }
+
+    /// A copy of optimiser and averages.
+    pub fn state(&self) -> State {
+        let ema = self.ema.as_ref().map(|ema| ("ema", ema.state()));
+        std::iter::once(("optim", self.optimizer.state())).chain(ema).collect()
+    }
+
+    /// Go on exactly where `state`, `progress` and `stream` (may be empty) were taken.
+    pub fn restore(
+        &mut self,
+        state: &State,
+        progress: &Progress,
+        stream: &str,
+        place: &str,
+    ) -> Result<()> {
+        self.optimizer.restore(part(state, "optim", place)?, place)?;
+        if let Some(ema) = &mut self.ema {
+            ema.restore(part(state, "ema", place)?, place)?;
+        }
+        self.feed.go_to(progress.position, stream)?;
+        self.progress = progress.clone();
+        Ok(())
+    }
+}

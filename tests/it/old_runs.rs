@@ -1,0 +1,73 @@
+//! What earlier programs wrote is still read: `tests/fixtures/run-0.1` is a run of version 0.1.0.
+//!
+//! Made by `paella train tiny.ron`, one thread, with the config that lies in each of its checkpoints. `log.jsonl` holds
+//! the records of the whole run, the checkpoints are those after two updates of either stage.
+
+use crate::train::alone;
+use paella::config::RunConfig;
+use paella::metrics::Record;
+use paella::train::{self, Options, Resume};
+use std::path::{Path, PathBuf};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-0.1")
+}
+
+/// The records that the run of this program adds when it goes on from `checkpoint`.
+fn resumed(checkpoint: &str) -> Vec<Record> {
+    let out = tempfile::tempdir().unwrap();
+    let (from, to) = (fixture().join("checkpoints").join(checkpoint), out.path().join("checkpoints"));
+    std::fs::create_dir_all(to.join(checkpoint)).unwrap();
+    for file in std::fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().path()) {
+        std::fs::copy(&file, to.join(checkpoint).join(file.file_name().unwrap())).unwrap();
+    }
+    let config = RunConfig::read(&from.join("config.ron")).unwrap();
+    let options = Options {
+        out: Some(out.path().to_path_buf()),
+        resume: Resume::Must,
+        ..Options::default()
+    };
+    let mut records = Vec::new();
+    let mut watch = |record: &Record| {
+        records.push(record.clone());
+        true
+    };
+    train::run(&config, &options, &mut watch).unwrap();
+    records
+}
+
+/// (phase, step, loss, norm of the gradient) as the earlier program logged them.
+fn logged() -> Vec<(String, u64, f64, f64)> {
+    let text = std::fs::read_to_string(fixture().join("log.jsonl")).unwrap();
+    let row = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let number = |key: &str| record[key].as_f64().unwrap();
+        (
+            record["phase"].as_str().unwrap().to_string(),
+            record["step"].as_u64().unwrap(),
+            number("loss"),
+            number("grad_norm"),
+        )
+    };
+    text.lines().map(row).collect()
+}
+
+#[test]
+fn a_run_of_an_earlier_version_goes_on_as_it_would_have() {
+    let _turn = alone();
+    // Two further updates of each stage. Where the tokenizer's run goes on into the denoiser, a sum that is rounded
+    // otherwise (by another number of threads) may choose another code: those losses are not compared.
+    for (checkpoint, updates, expected) in
+        [("tokenizer-0000002", 6, 2..4), ("denoiser-0000002", 2, 6..8)]
+    {
+        let (records, logged) = (resumed(checkpoint), logged());
+        assert_eq!(records.len(), updates, "{checkpoint}");
+        for (record, (phase, step, loss, norm)) in records.iter().zip(&logged[expected]) {
+            assert_eq!((&record.phase, record.step), (phase, *step));
+            // another processor may round its sums otherwise: 1e-3 of the value
+            let near = |got: f64, was: f64| (got - was).abs() < 1e-3 * was.abs();
+            assert!(near(record.loss, *loss), "{phase} {step}: {} for {loss}", record.loss);
+            assert!(near(record.grad_norm, *norm), "{phase} {step}: {} for {norm}", record.grad_norm);
+        }
+    }
+}
