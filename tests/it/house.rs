@@ -115,6 +115,28 @@ fn the_method_is_short() {
     assert!(step <= 25, "{step} lines of one training step");
 }
 
+/// What `explain sample` prints is what runs: nobody else draws tokens or puts noise back.
+#[test]
+fn only_the_sampler_samples() {
+    let src = root().join("src");
+    let mut users = Vec::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).unwrap();
+        let text = code(&path).join("\n");
+        if inside.starts_with("sample") {
+            continue;
+        }
+        for own in [".renoise(", ".draw(&", ".guess(tokens", ".denoise("] {
+            assert!(!text.contains(own), "{}: `{own}` outside of the sampler", inside.display());
+        }
+        if text.contains("sampler.passes(") {
+            users.push(inside.display().to_string());
+        }
+    }
+    users.sort();
+    assert_eq!(users, ["generate.rs", "lab/sampling.rs"]);
+}
+
 #[test]
 fn tracked_files_stay_small() {
     let output = std::process::Command::new("git")

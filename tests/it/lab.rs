@@ -1,5 +1,6 @@
 //! The session as a library: values in, views out, undo, and the same numbers from the same seed.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::MutexGuard;
 
@@ -8,6 +9,8 @@ use paella::lab::view::{Block, View};
 use paella::lab::watch::{Preview, Quiet, Watch};
 use paella::lab::{Lab, Origin, Pick, Wish};
 use paella::metrics::Record;
+use paella::model::{Cond, Denoiser};
+use paella::sample::{Greedy, Sampler};
 use tch::{Device, Kind, Tensor};
 
 use crate::train::alone;
@@ -370,4 +373,66 @@ fn a_panic_is_an_error_and_the_session_goes_on() {
     assert_eq!(lab.desk().picture().unwrap().index, Some(1));
     run(&mut lab, "train 2");
     assert_eq!(lab.status().1, 2);
+}
+
+/// A denoiser that notes what it is asked.
+struct Recorder<'a> {
+    model: &'a dyn Denoiser,
+    asked: RefCell<Vec<(f64, usize)>>,
+}
+
+impl Denoiser for Recorder<'_> {
+    fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
+        self.asked.borrow_mut().push((t.double_value(&[0]), tokens.size()[0] as usize));
+        self.model.logits(tokens, t, cond)
+    }
+}
+
+#[test]
+fn sample_and_next_run_the_sampler_that_explain_shows() {
+    let (mut lab, _folder) = lab();
+    // no draw is left to chance: the likeliest token, and no noise put back
+    lab.set("sample.renoise_steps", "0").unwrap();
+    let request = Wish {
+        text: "a fox".into(),
+        greedy: Some(true),
+        cfg_scale: Some((2.0, 1.0)),
+        seed: Some(3),
+        count: 2,
+        ..Wish::default()
+    };
+    let run = lab.walk(&request, &mut Quiet).unwrap();
+    let (asked, path) = lab
+        .networks(|nets| {
+            let texts = vec!["a fox".to_string(); 2];
+            let (cond, null) = (nets.condition(&texts), nets.null(2));
+            let model = Recorder { model: &nets.denoiser, asked: RefCell::default() };
+            let sampler = Sampler {
+                model: &model,
+                cond: &cond,
+                null: &null,
+                noise: &run.noise,
+                chance: &Greedy,
+                region: None,
+            };
+            let path: Vec<Tensor> =
+                sampler.passes(&run.noise, &run.plan).map(|pass| pass.after).collect();
+            (model.asked.take(), path)
+        })
+        .unwrap();
+    assert_eq!(run.path.len(), path.len() + 1);
+    assert!(run.path[1..].iter().zip(&path).all(|(lab, own)| **lab == *own));
+    // two questions a pass, text and no text; one where guidance is 1, in the last pass
+    assert_eq!(asked.len(), 2 * run.plan.len() - 1);
+    assert!(asked.iter().all(|(_, pictures)| *pictures == 2));
+    lab.start(&request).unwrap();
+    lab.next(100, &mut Quiet).unwrap();
+    let walked = lab.desk().sampling().unwrap();
+    assert!(walked.path.iter().zip(&run.path).all(|(a, b)| **a == **b));
+    let shown = run_explain(&lab);
+    assert!(["fn passes", "fn denoise", "fn guess", "fn renoise"].iter().all(|f| shown.contains(f)));
+}
+
+fn run_explain(lab: &Lab) -> String {
+    format!("{:?}", lab.explain("sample").unwrap())
 }
