@@ -2,7 +2,7 @@
 //!
 //! Letters: B pictures of a step, N of the data set, h x w tokens, L bytes of text, K codes.
 
-use super::draws::{Draws, Told};
+use super::draws::{Draws, Conditioning};
 use super::feed::{Batch, Feed};
 use super::gallery::{Gallery, gallery};
 use super::shell::{Job, Shell, Update};
@@ -81,7 +81,7 @@ impl Trainer {
 
     /// This rank's rows of the next global batch.
     fn next_batch(&mut self, nets: &Networks) -> Result<Batch> {
-        let pictures = self.look_due() || Told::new(&self.recipe, self.at()).clip_image;
+        let pictures = self.look_due() || Conditioning::new(&self.recipe, self.at()).clip_image;
         let batch = self.shell.next(|feed, rows| feed.batch(nets, rows, pictures))?;
         let batch = batch.fill_up(nets, &self.shell.world)?;
         let count = self.recipe.log.samples.min(self.shell.rows.count);
@@ -120,7 +120,7 @@ impl Trainer {
         // Dropout differs by step and row. The step is shifted past all rows, so that no two of them share a seed.
         seed_step(self.seed ^ DROPOUT, (self.shell.progress.step << 32) + draws.first as u64);
         let _autocast = Autocast::bf16(self.recipe.precision.bf16, nets.device)?;
-        let cond = with_clip(nets, batch, draws.told, self.text(nets, batch, draws))?;
+        let cond = with_clip(nets, batch, draws.conditioning, self.text(nets, batch, draws))?;
         let logits = nets.denoiser.forward(&noised.tokens, &noised.t, &cond, true);
         Ok(logits.to_kind(Kind::Float)) // the softmax of the loss over thousands of codes needs f32
     }
@@ -165,17 +165,17 @@ impl Stage for Trainer {
     }
 }
 
-/// The conditions with the CLIP vectors that this batch is told, where there is a CLIP: a caption that is not told is the
-/// empty text, a picture that is not told is none.
+/// Adds this batch's CLIP vectors to the conditions if the model has a CLIP. Dropped captions become the empty text;
+/// dropped pictures are omitted.
 ///
 /// Errors: pictures that shards do not hold.
-fn with_clip(nets: &Networks, batch: &Batch, told: Told, cond: Cond) -> Result<Cond> {
+fn with_clip(nets: &Networks, batch: &Batch, conditioning: Conditioning, cond: Cond) -> Result<Cond> {
     let Some(clip) = &nets.clip else { return Ok(cond) };
-    let text = match told.clip_text {
+    let text = match conditioning.clip_text {
         true => clip.texts(&batch.captions),
         false => clip.empty(batch.captions.len() as i64),
     };
-    let clip_image = match (told.clip_image, &batch.images) {
+    let clip_image = match (conditioning.clip_image, &batch.images) {
         (false, _) => Vec::new(),
         (true, Some(images)) => vec![clip.images(images)?],
         (true, None) => {

@@ -17,18 +17,18 @@ pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
     }
 }
 
-/// What a whole global batch is told about its pictures.
+/// Which conditions the model receives for this batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Its captions, where captions are dropped by batch.
+pub struct Conditioning {
+    /// Captions; only read if captions are dropped by batch.
     pub captions: bool,
-    /// Their CLIP vectors.
+    /// CLIP vectors of the captions.
     pub clip_text: bool,
-    /// The pictures' CLIP vectors.
+    /// CLIP vectors of the pictures.
     pub clip_image: bool,
 }
 
-impl Told {
+impl Conditioning {
     /// Of step `step`, with a generator of its own: nothing else that is drawn changes.
     ///
     /// Source:  dome272/Paella src_distributed/train.py: 95 %, 10 % and 10 % of the batches.
@@ -51,7 +51,7 @@ impl Told {
 pub struct Draws {
     /// The row of the global batch that these begin with.
     pub first: usize,
-    pub told: Told,
+    pub conditioning: Conditioning,
     t: Tensor,     // (B,) f32
     mask: Tensor,  // (B, h, w) bool
     noise: Tensor, // (B, h, w) i64
@@ -72,16 +72,16 @@ impl Draws {
         let b = recipe.global_batch as i64;
         let size = [b, grid.0, grid.1];
         let t = draw_t(b, recipe.noise_ratio, device);
-        let told = Told::new(recipe, (seed, step));
+        let conditioning = Conditioning::new(recipe, (seed, step));
         Self {
             first: 0,
-            told,
+            conditioning,
             mask: draw_mask(&uniform(&size, device), &t),
             noise: random_tokens(&size, num_labels, device),
             drop: match recipe.drop_by {
                 DropBy::Caption => uniform(&[b, 1], device).le(recipe.cond_drop),
                 DropBy::Batch => {
-                    Tensor::full([b, 1], i64::from(!told.captions), (Kind::Bool, device))
+                    Tensor::full([b, 1], i64::from(!conditioning.captions), (Kind::Bool, device))
                 }
             },
             t,
@@ -93,7 +93,7 @@ impl Draws {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
         Self {
             first: self.first + first,
-            told: self.told,
+            conditioning: self.conditioning,
             t: some(&self.t),
             mask: some(&self.mask),
             noise: some(&self.noise),
@@ -122,20 +122,20 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_told_as_often_as_the_shares_say() {
+    fn batches_get_conditions_as_often_as_the_shares_say() {
         let recipe = recipe(DropBy::Batch);
-        let all: Vec<Told> = (0..10_000).map(|step| Told::new(&recipe, (7, step))).collect();
-        let count = |which: fn(&Told) -> bool| all.iter().filter(|told| which(told)).count() as i64;
+        let all: Vec<Conditioning> = (0..10_000).map(|step| Conditioning::new(&recipe, (7, step))).collect();
+        let count = |which: fn(&Conditioning) -> bool| all.iter().filter(|given| which(given)).count() as i64;
         // 5 sigma of a share of 10 %: 5 x sqrt(10,000 x 0.1 x 0.9) = 150; of 5 %: 109
-        assert!((count(|told| !told.captions) - 500).abs() < 109);
-        assert!((count(|told| told.clip_text) - 1000).abs() < 150);
-        assert!((count(|told| told.clip_image) - 1000).abs() < 150);
+        assert!((count(|given| !given.captions) - 500).abs() < 109);
+        assert!((count(|given| given.clip_text) - 1000).abs() < 150);
+        assert!((count(|given| given.clip_image) - 1000).abs() < 150);
         // apart from each other: 1 % of 10,000, 5 sigma 50
-        assert!((count(|told| told.clip_text && told.clip_image) - 100).abs() < 50);
+        assert!((count(|given| given.clip_text && conditioning.clip_image) - 100).abs() < 50);
         let none = TrainConfig::default();
         assert!((0..1000).all(|step| {
-            let told = Told::new(&none, (7, step));
-            !told.clip_text && !told.clip_image
+            let conditioning = Conditioning::new(&none, (7, step));
+            !conditioning.clip_text && !conditioning.clip_image
         }));
     }
 
