@@ -7,7 +7,7 @@ use super::feed::{Batch, Feed};
 use super::gallery::{Gallery, gallery};
 use super::shell::{Job, Shell, Update};
 use super::stage::Stage;
-use super::tally::Tally;
+use super::step_stats::StepStats;
 use crate::checkpoint::Phase;
 use crate::device::seed_step;
 use crate::dist::World;
@@ -58,7 +58,7 @@ impl Trainer {
     pub fn step(&mut self, nets: &Networks) -> Result<Record> {
         let batch = self.next_batch(nets)?; // tokens (b, h, w), captions
         let draws = self.draws(nets, &batch);
-        let mut tally = Tally::new(nets.device);
+        let mut stats = StepStats::new(nets.device);
         for micro in self.shell.micro_batches() {
             let batch = batch.rows(micro.first, micro.count);
             let draws = draws.rows(micro.first, micro.count);
@@ -68,10 +68,10 @@ impl Trainer {
             let loss = objective(&logits, &batch.tokens, &noised, self.recipe.loss()); // scalar
             self.shell.backward(&loss, micro)?;
             let right = logits.argmax(1, false).eq_tensor(&batch.tokens); // (n, h, w)
-            tally.add(&loss, &right, &noised.t, self.shell.split.passes);
+            stats.add(&loss, &right, &noised.t, self.shell.split.passes);
         }
         let update = self.shell.update()?;
-        self.close(nets, tally, update)
+        self.close(nets, stats, update)
     }
 
     /// Bytes of each bucket in which gradients are exchanged; empty when alone.
@@ -138,8 +138,8 @@ impl Trainer {
     }
 
     /// Numbers of the step, over all ranks.
-    fn close(&mut self, nets: &Networks, mut tally: Tally, update: Update) -> Result<Record> {
-        let (loss, accuracy, accuracy_by_t) = tally.over(&self.shell.world)?;
+    fn close(&mut self, nets: &Networks, mut stats: StepStats, update: Update) -> Result<Record> {
+        let (loss, accuracy, accuracy_by_t) = stats.over(&self.shell.world)?;
         if let Some(seen) = &self.seen {
             self.shell.meter.read_texts(&nets.config, seen.ids.size()[1]);
         }

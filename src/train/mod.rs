@@ -12,7 +12,7 @@ pub mod run;
 pub mod shell;
 pub mod stage;
 mod streamed;
-mod tally;
+mod step_stats;
 pub mod tokenizer;
 
 pub use denoiser::Trainer;

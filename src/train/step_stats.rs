@@ -1,4 +1,4 @@
-//! What the passes of an update add up to, over all ranks: one small tensor, one exchange.
+//! Statistics of an update, summed over its passes and over all ranks: one small tensor, one exchange.
 //!
 //! Letters: n pictures of a pass, h x w tokens.
 
@@ -10,9 +10,9 @@ use tch::{Device, Kind, Tensor};
 pub const BINS: i64 = 5;
 
 /// loss, accuracy, then accuracy and pictures of each part: (2 + 2 BINS) f32.
-pub struct Tally(pub Tensor);
+pub struct StepStats(pub Tensor);
 
-impl Tally {
+impl StepStats {
     pub fn new(device: Device) -> Self {
         Self(Tensor::zeros([2 + 2 * BINS], (Kind::Float, device)))
     }
@@ -54,11 +54,11 @@ mod tests {
 
     #[test]
     fn passes_add_up_and_ratios_are_sorted() {
-        let mut tally = Tally::new(Device::Cpu);
+        let mut stats = StepStats::new(Device::Cpu);
         let right = Tensor::from_slice(&[1i64, 1, 0, 0, 1, 0, 0, 0]).view([2, 2, 2]);
-        tally.add(&Tensor::from(1f32), &right, &Tensor::from_slice(&[0.2f32, 1.0]), 2);
-        tally.add(&Tensor::from(3f32), &right, &Tensor::from_slice(&[0.21f32, 0.0]), 2);
-        let (loss, accuracy, by_t) = tally.read();
+        stats.add(&Tensor::from(1f32), &right, &Tensor::from_slice(&[0.2f32, 1.0]), 2);
+        stats.add(&Tensor::from(3f32), &right, &Tensor::from_slice(&[0.21f32, 0.0]), 2);
+        let (loss, accuracy, by_t) = stats.read();
         assert_eq!((loss, accuracy), (2.0, 0.375));
         assert_eq!(by_t, [Some(0.375), Some(0.5), None, None, Some(0.25)]);
     }
