@@ -83,7 +83,7 @@ pub fn prelude(prepared: &Prepared) -> String {
     format!(":build_env RUSTFLAGS={flags}\n{}{}{USES}", dep("paella"), dep("tch"))
 }
 
-const USES: &str = "use paella::lab::{Lab, Pick, Wish, watch::Quiet};
+const USES: &str = "use paella::lab::{Lab, Pick, SampleRequest, watch::Quiet};
 use paella::{Show, Slot, display, input, progress};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 ";

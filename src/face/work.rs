@@ -8,7 +8,7 @@ use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::lab::folder::replaceable;
 use crate::lab::view::{Block, View};
-use crate::lab::{Origin, Wish};
+use crate::lab::{Origin, SampleRequest};
 use crate::networks::Networks;
 use crate::{eval, image};
 use ::image::codecs::gif::{GifEncoder, Repeat};
@@ -75,7 +75,7 @@ pub fn sample(args: &Sample, common: &Common) -> Result<()> {
         replaceable(file)?;
     }
     let mut lab = lab(common)?;
-    let wish = Wish {
+    let request = SampleRequest {
         text: args.text.clone(),
         negative: args.negative.clone(),
         steps: args.steps,
@@ -86,7 +86,7 @@ pub fn sample(args: &Sample, common: &Common) -> Result<()> {
         count: args.count,
     };
     let mut progress = Progress::new(common.json);
-    let run = lab.walk(&wish, &mut progress)?;
+    let run = lab.walk(&request, &mut progress)?;
     drop(progress);
     if let Some(file) = &args.gif {
         film(&lab.frames(&run)?, file)?;

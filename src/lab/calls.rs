@@ -6,7 +6,7 @@ use super::picture::source_of;
 use super::table::PLOTS;
 use super::view::View;
 use super::watch::Watch;
-use super::{Lab, Pick, Wish};
+use super::{Lab, Pick, SampleRequest};
 use crate::error::Result;
 use std::path::Path;
 
@@ -104,7 +104,7 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 /// The words as text, and the keys of `sample` and `start`.
-fn wish(args: &Args, name: &str) -> Result<Wish> {
+fn request(args: &Args, name: &str) -> Result<SampleRequest> {
     let text = args.joined();
     if text.is_empty() && args.words.is_empty() {
         let hint = format!("usage: {}; the empty text is \"\"", usage(name));
@@ -118,7 +118,7 @@ fn wish(args: &Args, name: &str) -> Result<Wish> {
             return Err(args.fault(format!("`{other}` is neither true nor false"), "greedy=true"));
         }
     };
-    Ok(Wish {
+    Ok(SampleRequest {
         text,
         negative: args.get("negative").unwrap_or_default().into(),
         steps: args.key("steps", 1i64..=1000)?,
@@ -131,11 +131,11 @@ fn wish(args: &Args, name: &str) -> Result<Wish> {
 }
 
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&wish(args, "sample")?, watch)
+    lab.sample(&request(args, "sample")?, watch)
 }
 
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.start(&wish(args, "start")?)
+    lab.start(&request(args, "start")?)
 }
 
 pub fn next(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

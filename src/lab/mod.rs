@@ -30,7 +30,7 @@ pub use measure::{Level, entropy, hidden_accuracy};
 pub use model::Origin;
 pub use picture::{Pick, psnr};
 pub use plots::loss_plot;
-pub use sampling::Wish;
+pub use sampling::SampleRequest;
 pub use turn::Reply;
 
 use crate::config::RunConfig;

@@ -16,9 +16,9 @@ use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
-/// What is to be drawn, and how; `None` leaves it to the settings.
+/// A text to sample from, and how; `None` leaves it to the settings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wish {
+pub struct SampleRequest {
     pub text: String,
     /// What the picture should not show; takes the place of the empty text.
     pub negative: String,
@@ -31,8 +31,8 @@ pub struct Wish {
     pub count: i64,
 }
 
-impl Wish {
-    /// These settings with the wishes in them.
+impl SampleRequest {
+    /// These settings, with what the request says in their place.
     pub fn config(&self, settings: &SampleConfig) -> SampleConfig {
         let mut config = match self.steps {
             Some(steps) => settings.with_steps(steps),
@@ -47,8 +47,8 @@ impl Wish {
 
 impl Lab {
     /// Pictures from a text; the first becomes the picture in hand.
-    pub fn sample(&mut self, wish: &Wish, watch: &mut dyn Watch) -> Result<View> {
-        let run = self.walk(wish, watch)?;
+    pub fn sample(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<View> {
+        let run = self.walk(request, watch)?;
         self.finish(&run)
     }
 
@@ -79,8 +79,8 @@ impl Lab {
     }
 
     /// The run behind `sample`, with the tokens after every step.
-    pub fn walk(&mut self, wish: &Wish, watch: &mut dyn Watch) -> Result<Sampling> {
-        let run = self.begin(wish)?;
+    pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
+        let run = self.begin(request)?;
         let bench = self.bench()?;
         let bench = bench.borrow();
         let nets = bench.nets();
@@ -113,8 +113,8 @@ impl Lab {
     }
 
     /// Begin a run that goes one step at a time.
-    pub fn start(&mut self, wish: &Wish) -> Result<View> {
-        let run = self.begin(wish)?;
+    pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
+        let run = self.begin(request)?;
         let bench = self.bench()?;
         let picture = first_image(&bench.borrow().nets().decode(&run.noise));
         let caption =
@@ -202,21 +202,21 @@ impl Lab {
     }
 
     /// A run before its first step.
-    fn begin(&mut self, wish: &Wish) -> Result<Sampling> {
-        let config = wish.config(&self.state.settings.sample);
+    fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
+        let config = request.config(&self.state.settings.sample);
         if config.steps < 1 {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
         }
-        let seed = wish.seed.unwrap_or_else(|| self.draw_seed());
+        let seed = request.seed.unwrap_or_else(|| self.draw_seed());
         let bench = self.bench()?;
         let bench = bench.borrow();
         let nets = bench.nets();
         let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
         seed_torch(seed);
-        let size = [wish.count.max(1), side, side];
+        let size = [request.count.max(1), side, side];
         let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
         let path = vec![Rc::new(noise.shallow_clone())];
-        let (text, negative) = (wish.text.clone(), wish.negative.clone());
+        let (text, negative) = (request.text.clone(), request.negative.clone());
         Ok(Sampling {
             text,
             negative,
@@ -284,9 +284,9 @@ mod tests {
     #[test]
     fn wishes_go_over_settings() {
         let settings = SampleConfig::default();
-        assert_eq!(Wish::default().config(&settings), settings);
-        let wish = Wish { steps: Some(4), cfg_scale: Some((2.0, 1.0)), ..Wish::default() };
-        let config = wish.config(&settings);
+        assert_eq!(SampleRequest::default().config(&settings), settings);
+        let request = SampleRequest { steps: Some(4), cfg_scale: Some((2.0, 1.0)), ..SampleRequest::default() };
+        let config = request.config(&settings);
         assert_eq!((config.steps, config.renoise_steps, config.cfg_scale), (4, 3, (2.0, 1.0)));
         assert_eq!(config.temperature, settings.temperature);
     }

@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 use paella::data::Part;
 use paella::lab::view::{Block, View};
 use paella::lab::watch::{Preview, Quiet, Watch};
-use paella::lab::{Lab, Origin, Pick, Wish};
+use paella::lab::{Lab, Origin, Pick, SampleRequest};
 use paella::metrics::Record;
 use paella::model::{Cond, Denoiser};
 use paella::sample::{Greedy, Sampler};
@@ -102,10 +102,10 @@ fn undo_finds_its_way_back_into_the_tokenizers_training() {
 #[test]
 fn steps_one_by_one_are_the_run_in_one_go() {
     let (mut lab, _folder) = lab();
-    let wish = Wish { text: "apple".into(), steps: Some(4), seed: Some(3), ..Wish::default() };
-    lab.sample(&wish, &mut Quiet).unwrap();
+    let request = SampleRequest { text: "apple".into(), steps: Some(4), seed: Some(3), ..SampleRequest::default() };
+    lab.sample(&request, &mut Quiet).unwrap();
     let at_once = tokens(&lab);
-    lab.start(&wish).unwrap();
+    lab.start(&request).unwrap();
     lab.next(3, &mut Quiet).unwrap();
     lab.back(2).unwrap();
     lab.next(3, &mut Quiet).unwrap();
@@ -393,13 +393,13 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
     let (mut lab, _folder) = lab();
     // no draw is left to chance: the likeliest token, and no noise put back
     lab.set("sample.renoise_steps", "0").unwrap();
-    let request = Wish {
+    let request = SampleRequest {
         text: "a fox".into(),
         greedy: Some(true),
         cfg_scale: Some((2.0, 1.0)),
         seed: Some(3),
         count: 2,
-        ..Wish::default()
+        ..SampleRequest::default()
     };
     let run = lab.walk(&request, &mut Quiet).unwrap();
     let (asked, path) = lab
