@@ -11,7 +11,7 @@ use crate::recipe::Split;
 
 /// Which cards, and what is assumed of them.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct EstimateRequest {
     pub gpu: &'static Gpu,
     pub gpus: usize,
     /// Cards in a node; None: as the kind usually comes.
@@ -49,13 +49,13 @@ const DAY: f64 = 86_400.0;
 /// Plan a stage.
 ///
 /// Errors: shares that do not come out even; a micro batch that does not fit, with the settings that do.
-pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
+pub fn budget(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> Result<Budget> {
     let mut config = config.clone();
-    config.train.micro_batch = wish.micro_batch.or(config.train.micro_batch);
-    let stage = work(&config, phase, text_bytes(&config, wish.text_bytes));
+    config.train.micro_batch = request.micro_batch.or(config.train.micro_batch);
+    let stage = work(&config, phase, text_bytes(&config, request.text_bytes));
     let uneven = |fault| Error::Config(vec![fault]);
     let whole = |rows: usize| Split { rows, micro: rows, passes: 1 };
-    let (gpus, tokenizer) = (wish.gpus, &config.tokenizer.train);
+    let (gpus, tokenizer) = (request.gpus, &config.tokenizer.train);
     let (steps, batch, split) = match phase {
         Phase::Tokenizer => {
             let rows = tokenizer.share(gpus).map_err(uneven)?;
@@ -63,7 +63,7 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
         }
         Phase::Prior => {
             let mut train = config.prior.clone().unwrap_or_default().train;
-            train.micro_batch = wish.micro_batch.or(train.micro_batch);
+            train.micro_batch = request.micro_batch.or(train.micro_batch);
             (train.steps, train.batch, train.split(gpus).map_err(uneven)?)
         }
         Phase::Denoiser => {
@@ -72,25 +72,25 @@ pub fn budget(config: &RunConfig, phase: Phase, wish: &Wish) -> Result<Budget> {
         }
     };
     let memory = Memory::new(&stage, split.micro as i64);
-    if !memory.fits(wish.gpu) {
-        return Err(too_large(&config, phase, wish, &memory));
+    if !memory.fits(request.gpu) {
+        return Err(too_large(&config, phase, request, &memory));
     }
-    Ok(timed(stage, wish, gpus, steps, (batch, split, memory)))
+    Ok(timed(stage, request, gpus, steps, (batch, split, memory)))
 }
 
 fn timed(
     work: Work,
-    wish: &Wish,
+    request: &EstimateRequest,
     gpus: usize,
     steps: u64,
     (batch, split, memory): (usize, Split, Memory),
 ) -> Budget {
-    let (gpu, precision) = (wish.gpu, &work.precision);
-    let rate = |bf16: bool| gpu.peak(bf16, precision.tf32) * wish.utilisation;
+    let (gpu, precision) = (request.gpu, &work.precision);
+    let rate = |bf16: bool| gpu.peak(bf16, precision.tf32) * request.utilisation;
     let seconds = |flops: i64, bf16: bool| split.rows as f64 * flops as f64 / rate(bf16);
     let inside = work.useful() + work.recomputed - work.outside;
     let backward = seconds(work.backward() + work.recomputed, precision.bf16) / split.passes as f64;
-    let per_node = wish.per_node.unwrap_or(gpu.of_node);
+    let per_node = request.per_node.unwrap_or(gpu.of_node);
     Budget {
         exchange: exchange(work.trained(), gpus, per_node, gpu, backward),
         compute: seconds(inside, precision.bf16) + seconds(work.outside, false),
@@ -137,32 +137,32 @@ pub fn mfu(flops: i64, images_per_s: f64, peak: f64) -> f64 {
 }
 
 /// The error of a stage that does not fit: what is needed, and what to set instead.
-fn too_large(config: &RunConfig, phase: Phase, wish: &Wish, memory: &Memory) -> Error {
+fn too_large(config: &RunConfig, phase: Phase, request: &EstimateRequest, memory: &Memory) -> Error {
     let gib = |bytes: i64| bytes as f64 / (1u64 << 30) as f64;
     let what = format!(
         "the {phase} needs {:.1} GiB a card, {} has {:.1} GiB for it",
         gib(memory.total()),
-        wish.gpu.name,
-        gib(usable(wish.gpu)),
+        request.gpu.name,
+        gib(usable(request.gpu)),
     );
     let ways = match phase {
-        Phase::Denoiser => ways_out(config, wish),
-        Phase::Tokenizer => tokenizer_batch(config, wish).into_iter().collect(),
-        Phase::Prior => prior_batch(config, wish).into_iter().collect(),
+        Phase::Denoiser => ways_out(config, request),
+        Phase::Tokenizer => tokenizer_batch(config, request).into_iter().collect(),
+        Phase::Prior => prior_batch(config, request).into_iter().collect(),
     };
     let hint = match ways.is_empty() {
         false => ways.join("; or "),
         true => format!(
             "weights and their state alone take {:.1} GiB; {}",
             gib(memory.fixed()),
-            others(config, phase, wish)
+            others(config, phase, request)
         ),
     };
     Error::device(what, config.name.clone(), hint)
 }
 
 /// Settings under which the denoiser fits, the least intrusive first, each with its largest micro batch.
-fn ways_out(config: &RunConfig, wish: &Wish) -> Vec<String> {
+fn ways_out(config: &RunConfig, request: &EstimateRequest) -> Vec<String> {
     let all: Vec<usize> = (0..config.model.levels.len()).collect();
     let precision = &config.train.precision;
     let mut ways = Vec::new();
@@ -175,7 +175,7 @@ fn ways_out(config: &RunConfig, wish: &Wish) -> Vec<String> {
         if recompute {
             other.train.precision.recompute.clone_from(&all);
         }
-        if let Some(micro) = largest(&other, wish) {
+        if let Some(micro) = largest(&other, request) {
             let mut settings = vec![format!("`train.micro_batch: {micro}`")];
             settings.extend(bf16.then(|| "`train.precision.bf16: true`".into()));
             settings.extend(recompute.then(|| format!("`train.precision.recompute: {all:?}`")));
@@ -186,35 +186,35 @@ fn ways_out(config: &RunConfig, wish: &Wish) -> Vec<String> {
 }
 
 /// The largest micro batch of the denoiser that divides a card's share and fits.
-pub fn largest(config: &RunConfig, wish: &Wish) -> Option<usize> {
-    let stage = work(config, Phase::Denoiser, text_bytes(config, wish.text_bytes));
-    largest_of(&stage, config.train.global_batch, wish)
+pub fn largest(config: &RunConfig, request: &EstimateRequest) -> Option<usize> {
+    let stage = work(config, Phase::Denoiser, text_bytes(config, request.text_bytes));
+    largest_of(&stage, config.train.global_batch, request)
 }
 
-fn largest_of(stage: &Work, batch: usize, wish: &Wish) -> Option<usize> {
-    let even = |micro: &usize| batch.is_multiple_of(micro * wish.gpus);
-    let fits = |micro: &usize| Memory::new(stage, *micro as i64).fits(wish.gpu);
-    (1..=batch / wish.gpus.max(1)).rev().filter(even).find(fits)
+fn largest_of(stage: &Work, batch: usize, request: &EstimateRequest) -> Option<usize> {
+    let even = |micro: &usize| batch.is_multiple_of(micro * request.gpus);
+    let fits = |micro: &usize| Memory::new(stage, *micro as i64).fits(request.gpu);
+    (1..=batch / request.gpus.max(1)).rev().filter(even).find(fits)
 }
 
-fn prior_batch(config: &RunConfig, wish: &Wish) -> Option<String> {
+fn prior_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> {
     let stage = work(config, Phase::Prior, 1);
     let batch = config.prior.clone().unwrap_or_default().train.batch;
-    largest_of(&stage, batch, wish).map(|micro| format!("`prior.train.micro_batch: {micro}`"))
+    largest_of(&stage, batch, request).map(|micro| format!("`prior.train.micro_batch: {micro}`"))
 }
 
-fn tokenizer_batch(config: &RunConfig, wish: &Wish) -> Option<String> {
+fn tokenizer_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> {
     let stage = work(config, Phase::Tokenizer, 1);
-    let fits = |batch: &usize| Memory::new(&stage, *batch as i64).fits(wish.gpu);
-    let rows = (1..config.tokenizer.train.batch / wish.gpus.max(1)).rev().find(fits)?;
-    Some(format!("`tokenizer.train.batch: {}`", (rows * wish.gpus).max(2)))
+    let fits = |batch: &usize| Memory::new(&stage, *batch as i64).fits(request.gpu);
+    let rows = (1..config.tokenizer.train.batch / request.gpus.max(1)).rev().find(fits)?;
+    Some(format!("`tokenizer.train.batch: {}`", (rows * request.gpus).max(2)))
 }
 
 /// Kinds of cards with more memory, on which a stage fits as it is.
-fn others(config: &RunConfig, phase: Phase, wish: &Wish) -> String {
+fn others(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> String {
     let fits = |gpu: &&'static Gpu| {
-        let stage = work(config, phase, text_bytes(config, wish.text_bytes));
-        gpu.memory > wish.gpu.memory && Memory::new(&stage, 1).fits(gpu)
+        let stage = work(config, phase, text_bytes(config, request.text_bytes));
+        gpu.memory > request.gpu.memory && Memory::new(&stage, 1).fits(gpu)
     };
     let names: Vec<&str> = DEVICES.iter().filter(fits).map(|gpu| gpu.name).collect();
     match names.is_empty() {

@@ -15,7 +15,7 @@ mod memory;
 mod meter;
 mod work;
 
-pub use budget::{Budget, Wish, budget, largest, mfu};
+pub use budget::{Budget, EstimateRequest, budget, largest, mfu};
 pub use denoiser::{Denoiser, Level, denoiser};
 pub use encoders::{Tokenizer, Towers, clip, prior, text, tokenizer};
 pub use exchange::{BUCKET, Exchange, exchange};

@@ -4,7 +4,7 @@
 use super::cli::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::cost::{self, Budget, DEVICES, Gpu, Wish, usable};
+use crate::cost::{self, Budget, DEVICES, Gpu, EstimateRequest, usable};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use clap::Args;
@@ -54,7 +54,7 @@ fn days(text: &str) -> std::result::Result<f64, String> {
 /// Errors: an unknown kind of card; a config that is not sound, does not divide or does not fit.
 pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let config = RunConfig::read(&args.config)?;
-    let wish = Wish {
+    let request = EstimateRequest {
         gpu: kind(common.device.as_deref())?,
         gpus: args.gpus,
         per_node: args.nodes_of,
@@ -64,11 +64,11 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
     };
     let stages = config.to_train().into_iter();
     let budgets: Vec<Budget> =
-        stages.map(|phase| cost::budget(&config, phase, &wish)).collect::<Result<_>>()?;
+        stages.map(|phase| cost::budget(&config, phase, &request)).collect::<Result<_>>()?;
     let mut view = View::new();
     for (i, budget) in budgets.iter().enumerate() {
         let days = args.days.filter(|_| i + 1 == budgets.len());
-        view = tell(view, &config, budget, &wish, days);
+        view = tell(view, &config, budget, &request, days);
     }
     match common.json {
         true => println!("{}", view.to_json()),
@@ -92,7 +92,7 @@ fn kind(name: Option<&str>) -> Result<&'static Gpu> {
     }
 }
 
-fn tell(view: View, config: &RunConfig, b: &Budget, wish: &Wish, days: Option<f64>) -> View {
+fn tell(view: View, config: &RunConfig, b: &Budget, request: &EstimateRequest, days: Option<f64>) -> View {
     let split = &b.split;
     let head = format!(
         "{}: {} on {} x {}, {} steps of {} pictures ({} a card, in {} of {})",
@@ -114,11 +114,11 @@ fn tell(view: View, config: &RunConfig, b: &Budget, wish: &Wish, days: Option<f6
         .text("")
         .table(&["memory of a card", "GiB"], memory(b))
         .text("")
-        .table(&["time", ""], time(b, wish.utilisation));
-    let text = cost::text_bytes(config, wish.text_bytes);
+        .table(&["time", ""], time(b, request.utilisation));
+    let text = cost::text_bytes(config, request.text_bytes);
     let mut view = view.note(format!(
         "assumed: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
-        100.0 * wish.utilisation,
+        100.0 * request.utilisation,
         b.gpu.peak_of(&b.work.precision) / 1e12
     ));
     if let Some(days) = days {

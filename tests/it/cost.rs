@@ -3,7 +3,7 @@
 use crate::configs::shipped;
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
-use paella::cost::{self, Wish};
+use paella::cost::{self, EstimateRequest};
 use paella::model::clip::ClipConfig;
 use paella::model::init::Place;
 use paella::model::prior::PriorConfig;
@@ -136,8 +136,8 @@ fn the_tokenizers_work_grows_with_the_pictures_area() {
     assert!(at(256).encode.flops > first && at(256).encode.flops < 4 * first);
 }
 
-fn wish(device: &str, gpus: usize) -> Wish {
-    Wish {
+fn request(device: &str, gpus: usize) -> EstimateRequest {
+    EstimateRequest {
         gpu: cost::find(device).unwrap(),
         gpus,
         per_node: None,
@@ -154,7 +154,7 @@ fn published() -> RunConfig {
 
 #[test]
 fn the_published_run_reached_a_twelfth_of_the_peak() {
-    let plan = cost::budget(&published(), Phase::Denoiser, &wish("a100-80gb", 128)).unwrap();
+    let plan = cost::budget(&published(), Phase::Denoiser, &request("a100-80gb", 128)).unwrap();
     let rate = plan.images_per_s_in(21.0);
     assert!((rate - 11.46).abs() < 0.01, "{rate} pictures a second and card");
     let share = plan.mfu(rate);
@@ -168,17 +168,17 @@ fn what_does_not_fit_names_the_knobs_that_make_it_fit() {
     config.train.micro_batch = None;
     config.train.precision.bf16 = false;
     let text = |config: &RunConfig, device, gpus| {
-        cost::budget(config, Phase::Denoiser, &wish(device, gpus)).unwrap_err().to_string()
+        cost::budget(config, Phase::Denoiser, &request(device, gpus)).unwrap_err().to_string()
     };
     let error = text(&config, "a100-80gb", 8);
     for knob in ["`train.micro_batch: ", "`train.precision.bf16: true`", "recompute: [0, 1, 2]`"] {
         assert!(error.contains(knob), "{knob} is not in\n{error}");
     }
     // the values named are the largest that fit
-    let micro = cost::largest(&config, &wish("a100-80gb", 8)).unwrap();
+    let micro = cost::largest(&config, &request("a100-80gb", 8)).unwrap();
     for (micro, fits) in [(micro, true), (2 * micro, false)] {
         config.train.micro_batch = Some(micro);
-        assert_eq!(cost::budget(&config, Phase::Denoiser, &wish("a100-80gb", 8)).is_ok(), fits);
+        assert_eq!(cost::budget(&config, Phase::Denoiser, &request("a100-80gb", 8)).is_ok(), fits);
     }
     let error = text(&config, "l4", 8);
     assert!(error.contains("larger cards: ") && error.contains("h200"), "{error}");
@@ -191,8 +191,8 @@ fn a_prior_is_planned_with_its_average_and_its_passes() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = RunConfig::read(&root.join("configs/prior-v1.ron")).unwrap();
     let plan = |config: &RunConfig, micro| {
-        let wish = Wish { micro_batch: micro, ..wish("a100-80gb", 8) };
-        cost::budget(config, Phase::Prior, &wish)
+        let request = EstimateRequest { micro_batch: micro, ..request("a100-80gb", 8) };
+        cost::budget(config, Phase::Prior, &request)
     };
     let (whole, parts) = (plan(&config, None).unwrap(), plan(&config, Some(32)).unwrap());
     assert_eq!(whole.memory.average, 4 * 899_770_624);
