@@ -190,7 +190,7 @@ impl Bench {
             (nets.config.data, nets.config.seed) = (settings.data.clone(), settings.seed);
             nets.set_precision(&settings.train.precision)?;
         }
-        self.swap();
+        self.swap_ema();
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Bench {
             if let (Some((at, state)), Some(kept)) = (self.earlier.take(), kept) {
                 self.put(&kept); // a new training may begin with weights of its own
                 pupil.restore(&state, &at, "", "undo")?;
-                pupil.swap(); // its averages were in place
+                pupil.swap_ema(); // its averages were in place
             }
             self.pupil = Some(pupil);
         }
@@ -223,20 +223,20 @@ impl Bench {
 
     /// After training steps: the averages, which sample better, in place of the weights themselves.
     pub fn end_training(&mut self) {
-        self.swap();
+        self.swap_ema();
     }
 
     /// Look at the networks between two training steps as sampling sees them: with the averages in place.
     pub fn look<T>(&mut self, look: impl FnOnce(&Networks) -> T) -> T {
-        self.swap();
+        self.swap_ema();
         let seen = look(self.nets());
-        self.swap();
+        self.swap_ema();
         seen
     }
 
-    fn swap(&mut self) {
+    fn swap_ema(&mut self) {
         if let Some(pupil) = &mut self.pupil {
-            pupil.swap();
+            pupil.swap_ema();
         }
     }
 

@@ -147,7 +147,7 @@ impl Run<'_> {
             self.options.world.alone("writing the model");
             seconds = stage.progress().seconds;
             // for good: later stages and the model have the averages of a stage that is over
-            stage.swap();
+            stage.swap_ema();
             model = self.model(phase)?;
         }
         self.saver.wait()?;
@@ -250,9 +250,9 @@ impl Run<'_> {
         if every == 0 || !step.is_multiple_of(every) {
             return Ok(());
         }
-        stage.swap();
+        stage.swap_ema();
         let gallery = stage.gallery(&self.nets);
-        stage.swap();
+        stage.swap_ema();
         gallery.map_or(Ok(()), |gallery| journal.gallery(&gallery, step))
     }
 

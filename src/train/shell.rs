@@ -165,7 +165,7 @@ impl Shell {
     }
 
     /// Exchange the weights and their averages, if there are averages.
-    pub fn swap(&mut self) {
+    pub fn swap_ema(&mut self) {
         if let Some(ema) = &mut self.ema {
             ema.swap();
         }

@@ -66,8 +66,8 @@ pub trait Stage {
     }
 
     /// Exchange the weights and their averages, if there are averages.
-    fn swap(&mut self) {
-        self.shell_mut().swap();
+    fn swap_ema(&mut self) {
+        self.shell_mut().swap_ema();
     }
 }
 
