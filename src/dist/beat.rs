@@ -49,7 +49,7 @@ impl Beat {
     }
 
     /// Work of its own begins.
-    pub fn alone(&self, what: &'static str) {
+    pub fn local_work(&self, what: &'static str) {
         let mut pulse = self.lock();
         (pulse.alone, pulse.since) = (Some(what), Instant::now());
     }

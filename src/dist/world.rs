@@ -120,13 +120,13 @@ impl World {
         Ok(())
     }
 
-    /// From here on this rank is at work of its own, named `what`, until the next exchange: it waits for nobody, however
-    /// long it takes, and if others wait for it, it is the one to blame.
+    /// Begin local work, named `what`: until the next exchange this rank waits for nobody, however long it takes. If others
+    /// wait for it, it is the one to blame.
     ///
     /// The results of all exchanges before have been read; over NCCL they may still be waited for otherwise.
-    pub fn alone(&self, what: &'static str) {
+    pub fn local_work(&self, what: &'static str) {
         if let Some(world) = &self.0 {
-            world.beat.alone(what);
+            world.beat.local_work(what);
         }
     }
 

@@ -73,7 +73,7 @@ pub fn run(
     can_share(config, world.size())?;
     let saved = find(config, options.resume, &folder, &checkpoints)?;
     agree(world, saved.as_ref(), &checkpoints)?;
-    world.alone("getting ready");
+    world.local_work("getting ready");
     if world.is_first() {
         let path = folder.join("config.ron");
         files::write(&path, config::to_ron(config).as_bytes())
@@ -141,10 +141,10 @@ impl Run<'_> {
             if self.stopped || saved.is_some_and(|(progress, _)| progress.phase > phase) {
                 continue;
             }
-            self.options.world.alone("getting ready");
+            self.options.world.local_work("getting ready");
             let mut stage = self.begin(phase, saved, seconds)?;
             self.train(stage.as_mut())?;
-            self.options.world.alone("writing the model");
+            self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
             // for good: later stages and the model have the averages of a stage that is over
             stage.swap_ema();
@@ -211,7 +211,7 @@ impl Run<'_> {
         while !self.stopped && stage.progress().step < stage.steps() {
             world.at_step(stage.progress().step);
             let record = stage.step(&self.nets)?;
-            world.alone("writing its log and pictures");
+            world.local_work("writing its log and pictures");
             self.after(&record)?;
             self.look(stage, record.step)?;
             let late =
@@ -236,7 +236,7 @@ impl Run<'_> {
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
         let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
-        world.alone("writing a checkpoint");
+        world.local_work("writing a checkpoint");
         match world.is_first() {
             true => self.saver.save(self.snapshot(stage, stream)),
             false => Ok(()),

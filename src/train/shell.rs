@@ -89,7 +89,7 @@ impl Shell {
     /// Begin a step: what `ask` takes from the feed, for this rank's rows.
     pub fn next<T>(&mut self, ask: impl FnOnce(&mut Feed, Rows) -> Result<T>) -> Result<T> {
         self.begun = Instant::now();
-        self.world.alone("waiting for data");
+        self.world.local_work("waiting for data");
         let batch = ask(&mut self.feed, self.rows)?;
         self.wait = self.begun.elapsed().as_secs_f64();
         Ok(batch)
