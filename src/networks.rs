@@ -5,7 +5,7 @@
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::init::Place;
+use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
 use crate::model::{Cond, Paella};
 use crate::recipe::Precision;
@@ -45,8 +45,8 @@ impl PriorNet {
     /// With `skeleton`, memory is left for weights that are read next.
     fn new(config: &PriorConfig, device: Device, skeleton: bool) -> Self {
         let vars = nn::VarStore::new(device);
-        let place = if skeleton { Place::skeleton(&vars) } else { Place::root(&vars) };
-        Self { model: PriorModel::new(&place, config), vars }
+        let p = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
+        Self { model: PriorModel::new(&p, config), vars }
     }
 }
 
@@ -150,7 +150,7 @@ impl Networks {
         let [tokenizer_vars, text_vars, denoiser_vars] =
             [(); 3].map(|()| nn::VarStore::new(device));
         let [p, q, r] = [&tokenizer_vars, &text_vars, &denoiser_vars]
-            .map(|vars| if skeleton { Place::skeleton(vars) } else { Place::root(vars) });
+            .map(|vars| if skeleton { VarBuilder::skeleton(vars) } else { VarBuilder::root(vars) });
         Ok(Self {
             tokenizer: VqModel::new(&p, &config.tokenizer.model),
             text: TextEncoder::new(&q, &config.text),

@@ -12,7 +12,7 @@ pub struct Pulse {
     /// for has the fewest.
     pub marks: u64,
     /// Its own work, for which it waits for nobody; None: it computes and exchanges with the others.
-    pub alone: Option<&'static str>,
+    pub local_work: Option<&'static str>,
     /// The last mark, or the begin of its own work.
     pub since: Instant,
     /// The run has ended, or somebody has begun to say why it fails.
@@ -24,9 +24,9 @@ pub struct Beat(Mutex<Pulse>);
 
 impl Beat {
     /// A rank that is at work of its own.
-    pub fn new(alone: &'static str) -> Self {
+    pub fn new(what: &'static str) -> Self {
         let (step, marks, since, over) = (None, 0, Instant::now(), false);
-        Self(Mutex::new(Pulse { step, marks, alone: Some(alone), since, over }))
+        Self(Mutex::new(Pulse { step, marks, local_work: Some(what), since, over }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Pulse> {
@@ -45,13 +45,13 @@ impl Beat {
     pub fn mark(&self) {
         let mut pulse = self.lock();
         pulse.marks += 1;
-        (pulse.alone, pulse.since) = (None, Instant::now());
+        (pulse.local_work, pulse.since) = (None, Instant::now());
     }
 
     /// Work of its own begins.
     pub fn local_work(&self, what: &'static str) {
         let mut pulse = self.lock();
-        (pulse.alone, pulse.since) = (Some(what), Instant::now());
+        (pulse.local_work, pulse.since) = (Some(what), Instant::now());
     }
 
     /// Nothing is watched any more; false if that was so before.
@@ -75,9 +75,9 @@ mod tests {
     #[test]
     fn it_ends_once() {
         let beat = Beat::new("getting ready");
-        assert_eq!(beat.now().alone, Some("getting ready"));
+        assert_eq!(beat.now().local_work, Some("getting ready"));
         beat.mark();
-        assert!(beat.end_for(|pulse| pulse.alone).is_none() && !beat.now().over);
+        assert!(beat.end_for(|pulse| pulse.local_work).is_none() && !beat.now().over);
         let (pulse, marks) = beat.end_for(|pulse| Some(pulse.marks)).expect("the first");
         assert!(pulse.over && marks == 1);
         assert!(!beat.end() && beat.end_for(|_| Some(())).is_none());

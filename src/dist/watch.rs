@@ -155,7 +155,7 @@ fn reason(
     if news.failed.is_some_and(|since| past(since, MOMENT)) {
         return Some(ELSEWHERE.into());
     }
-    if pulse.alone.is_some() {
+    if pulse.local_work.is_some() {
         return None;
     }
     if still >= timeout {
@@ -167,7 +167,7 @@ fn reason(
 
 /// What is said in the place of a main thread that cannot speak. An error of CUDA is the rank's own, whoever finds it.
 fn last(pulse: &Pulse, why: &str) -> End {
-    match pulse.alone {
+    match pulse.local_work {
         _ if why.contains("CUDA error") => End::Own,
         Some(what) => End::Busy { marks: pulse.marks, what: what.into() },
         None => End::Lost { marks: pulse.marks, why: why.into() },
@@ -182,8 +182,8 @@ mod tests {
     fn only_standing_still_together_counts() {
         let (start, timeout) = (Instant::now(), Duration::from_secs(100));
         let after = |seconds| start + Duration::from_secs(seconds);
-        let together = Pulse { step: Some(3), marks: 7, alone: None, since: start, over: false };
-        let alone = Pulse { alone: Some("waiting for data"), ..together };
+        let together = Pulse { step: Some(3), marks: 7, local_work: None, since: start, over: false };
+        let busy = Pulse { local_work: Some("waiting for data"), ..together };
         let why = |pulse: &Pulse, news: &News, still, at| {
             reason(pulse, news, Duration::from_secs(still), timeout, after(at))
         };
@@ -191,10 +191,10 @@ mod tests {
         assert_eq!(why(&together, &quiet, 99, 9_999), None);
         let late = why(&together, &quiet, 100, 9_999).expect("a reason");
         assert_eq!(late, "timed out: no exchange has ended for 100 s");
-        assert_eq!(why(&alone, &quiet, 9_999, 9_999), None);
+        assert_eq!(why(&busy, &quiet, 9_999, 9_999), None);
         // another rank has failed: the main thread is given a moment to say so itself
         let failed = News { failed: Some(after(60)), ..quiet };
-        for pulse in [together, alone] {
+        for pulse in [together, busy] {
             assert_eq!(why(&pulse, &failed, 0, 61), None);
             assert!(why(&pulse, &failed, 0, 62).is_some());
         }
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(why(&together, &storeless, 29, 99), None);
         assert_eq!(why(&together, &storeless, 99, 39), None);
         assert!(why(&together, &storeless, 30, 40).is_some());
-        assert_eq!(why(&alone, &storeless, 99, 9_999), None);
-        assert_eq!(last(&alone, ""), End::Busy { marks: 7, what: "waiting for data".into() });
+        assert_eq!(why(&busy, &storeless, 99, 9_999), None);
+        assert_eq!(last(&busy, ""), End::Busy { marks: 7, what: "waiting for data".into() });
         assert_eq!(last(&together, "CUDA error: out of range"), End::Own);
         assert_eq!(last(&together, &late), End::Lost { marks: 7, why: late });
     }
@@ -213,7 +213,7 @@ mod tests {
     fn time_in_which_nobody_looks_does_not_count() {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        let pulse = |since| Pulse { step: None, marks: 1, alone: None, since, over: false };
+        let pulse = |since| Pulse { step: None, marks: 1, local_work: None, since, over: false };
         let mut still = Still::new(&pulse(start), start);
         assert_eq!(still.look(&pulse(start), after(100)), Duration::from_millis(100));
         assert_eq!(still.look(&pulse(start), after(300)), Duration::from_millis(300));

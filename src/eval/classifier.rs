@@ -2,7 +2,7 @@
 
 use crate::data::{Dataset, Record, order::Order};
 use crate::error::{Error, Result};
-use crate::model::init::{Fill, Place};
+use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::{Conv2d, Linear, Window};
 use crate::optim::{AdamW, OptimConfig};
 use tch::{Device, Kind, Reduction, Tensor, nn};
@@ -40,19 +40,19 @@ impl Classifier {
         }
         tch::manual_seed(seed as i64);
         let vars = nn::VarStore::new(device);
-        let p = Place::root(&vars);
+        let p = VarBuilder::root(&vars);
         let conv = |name, i, o| {
             Conv2d::new(
                 &(&p / name),
                 i,
                 o,
                 Window { padding: 1, ..Window::strided(3, 1, 1) },
-                Fill::Xavier(1.4),
+                Init::Xavier(1.4),
             )
         };
         let model = Self {
             convs: [conv("conv1", 3, 32), conv("conv2", 32, 64)],
-            out: Linear::new(&(&p / "out"), 64 * 16, classes.len() as i64, Fill::Xavier(1.0)),
+            out: Linear::new(&(&p / "out"), 64 * 16, classes.len() as i64, Init::Xavier(1.0)),
             classes,
             device,
             _vars: vars,

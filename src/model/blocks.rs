@@ -3,12 +3,12 @@
 //! Letters: B pictures, c channels, H x W positions, S condition vectors of width d.
 
 use super::LevelConfig;
-use super::init::{Fill, Place};
+use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
 use super::layers::{channels_first, channels_last, layer_norm2d};
 use tch::{Kind, Tensor};
 
-const XAVIER: Fill = Fill::Xavier(1.0);
+const XAVIER: Init = Init::Xavier(1.0);
 
 /// Linear c -> 4c, GELU, response norm, dropout, Linear 4c -> c, over (B, H, W, c).
 #[derive(Debug)]
@@ -21,11 +21,11 @@ struct Channelwise {
 
 impl Channelwise {
     /// `depth` blocks in all: the last layer starts smaller by sqrt(1 / depth), as the reference does.
-    fn new(p: &Place, c: i64, dropout: f64, depth: i64) -> Self {
+    fn new(p: &VarBuilder, c: i64, dropout: f64, depth: i64) -> Self {
         Self {
             widen: Linear::new(&(p / 0), c, 4 * c, XAVIER),
             norm: GlobalResponseNorm::new(&(p / 2), 4 * c),
-            narrow: Linear::new(&(p / 4), 4 * c, c, Fill::Xavier((1.0 / depth as f64).sqrt())),
+            narrow: Linear::new(&(p / 4), 4 * c, c, Init::Xavier((1.0 / depth as f64).sqrt())),
             dropout,
         }
     }
@@ -50,7 +50,7 @@ pub struct ResBlock {
 }
 
 impl ResBlock {
-    pub fn new(p: &Place, c: i64, takes_skip: bool, kernel: i64, dropout: f64, depth: i64) -> Self {
+    pub fn new(p: &VarBuilder, c: i64, takes_skip: bool, kernel: i64, dropout: f64, depth: i64) -> Self {
         let i = if takes_skip { 2 * c } else { c };
         let window = Window::depthwise(kernel, kernel / 2, c);
         let depthwise = Conv2d::new(&(p / "depthwise"), i, c, window, XAVIER);
@@ -107,11 +107,11 @@ pub struct AttnBlock {
 }
 
 impl AttnBlock {
-    pub fn new(p: &Place, c: i64, c_cond: i64, level: &LevelConfig, self_attn: bool) -> Self {
+    pub fn new(p: &VarBuilder, c: i64, c_cond: i64, level: &LevelConfig, self_attn: bool) -> Self {
         let attn = p / "attention" / "attn";
         Self {
             in_proj_weight: attn.var("in_proj_weight", &[3 * c, c], XAVIER),
-            in_proj_bias: attn.var("in_proj_bias", &[3 * c], Fill::Zeros),
+            in_proj_bias: attn.var("in_proj_bias", &[3 * c], Init::Zeros),
             out_proj: Linear::new(&(attn / "out_proj"), c, c, XAVIER),
             kv_mapper: Linear::new(&(p / "kv_mapper" / 1), c_cond, c, XAVIER),
             heads: level.nhead,
@@ -185,14 +185,14 @@ pub enum AnyBlock {
 }
 
 impl AnyBlock {
-    pub fn feed_forward(p: &Place, c: i64, dropout: f64, depth: i64) -> Self {
+    pub fn feed_forward(p: &VarBuilder, c: i64, dropout: f64, depth: i64) -> Self {
         Self::F(FeedForwardBlock {
             channelwise: Channelwise::new(&(p / "channelwise"), c, dropout, depth),
         })
     }
 
-    pub fn timestep(p: &Place, c: i64, c_r: i64) -> Self {
-        Self::T(TimestepBlock { mapper: Linear::new(&(p / "mapper"), c_r, 2 * c, Fill::Zeros) })
+    pub fn timestep(p: &VarBuilder, c: i64, c_r: i64) -> Self {
+        Self::T(TimestepBlock { mapper: Linear::new(&(p / "mapper"), c_r, 2 * c, Init::Zeros) })
     }
 
     /// xs (B, c, H, W) -> (B, c, H, W); only a C block that was built for it reads the skip.

@@ -5,7 +5,7 @@
 //! Source: mlfoundations/open_clip, ViT-H-14 layout; weights carry the names of its state dict, the text tower at the
 //! top level, the picture tower under `visual`. Features are not normalised.
 
-use super::init::{Fill, Place};
+use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, LayerNorm, Linear, Window};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -102,7 +102,7 @@ pub struct Clip {
 }
 
 impl Clip {
-    pub fn new(p: &Place, config: &ClipConfig) -> Self {
+    pub fn new(p: &VarBuilder, config: &ClipConfig) -> Self {
         Self {
             text: ClipText::new(p, &config.text, config.embed_dim),
             vision: ClipVision::new(&(p / "visual"), &config.vision, config.embed_dim),
@@ -112,8 +112,8 @@ impl Clip {
 }
 
 /// The sharpness that stands beside the text tower, fresh at ln(1 / 0.07).
-pub fn logit_scale(p: &Place) -> Tensor {
-    let mut scale = p.var("logit_scale", &[], Fill::Zeros);
+pub fn logit_scale(p: &VarBuilder) -> Tensor {
+    let mut scale = p.var("logit_scale", &[], Init::Zeros);
     tch::no_grad(|| scale.fill_((1.0 / 0.07f64).ln()))
 }
 
@@ -129,15 +129,15 @@ pub struct ClipText {
 
 impl ClipText {
     /// `p` is the root of the whole model.
-    pub fn new(p: &Place, config: &ClipTextConfig, embed_dim: i64) -> Self {
+    pub fn new(p: &VarBuilder, config: &ClipTextConfig, embed_dim: i64) -> Self {
         let ClipTextConfig { context_length, vocab_size, width: c, .. } = *config;
         let table = p / "token_embedding";
         Self {
-            token_embedding: table.var("weight", &[vocab_size, c], Fill::Normal(0.02)),
+            token_embedding: table.var("weight", &[vocab_size, c], Init::Normal(0.02)),
             positional_embedding: p.var(
                 "positional_embedding",
                 &[context_length, c],
-                Fill::Normal(0.01),
+                Init::Normal(0.01),
             ),
             blocks: transformer(p, c, config.heads, config.mlp_ratio, config.layers),
             ln_final: LayerNorm::new(&(p / "ln_final"), c),
@@ -173,7 +173,7 @@ pub struct ClipVision {
 
 impl ClipVision {
     /// `p` is the root of the whole model / "visual".
-    pub fn new(p: &Place, config: &ClipVisionConfig, embed_dim: i64) -> Self {
+    pub fn new(p: &VarBuilder, config: &ClipVisionConfig, embed_dim: i64) -> Self {
         let ClipVisionConfig { patch_size, width: c, .. } = *config;
         let side = config.image_size / patch_size;
         let window = Window::strided(patch_size, patch_size, 0);
@@ -202,13 +202,13 @@ impl ClipVision {
 }
 
 /// A normal filling that keeps the size of what it multiplies.
-fn scaled(fan_in: i64) -> Fill {
-    Fill::Normal((fan_in as f64).powf(-0.5))
+fn scaled(fan_in: i64) -> Init {
+    Init::Normal((fan_in as f64).powf(-0.5))
 }
 
 /// The blocks under `transformer.resblocks`.
 fn transformer(
-    p: &Place,
+    p: &VarBuilder,
     c: i64,
     heads: i64,
     mlp_ratio: f64,
@@ -235,13 +235,13 @@ struct ResidualAttentionBlock {
 }
 
 impl ResidualAttentionBlock {
-    fn new(p: &Place, c: i64, heads: i64, hidden: i64) -> Self {
+    fn new(p: &VarBuilder, c: i64, heads: i64, hidden: i64) -> Self {
         let (attn, mlp) = (p / "attn", p / "mlp");
         Self {
             ln_1: LayerNorm::new(&(p / "ln_1"), c),
             in_proj: Linear {
                 weight: attn.var("in_proj_weight", &[3 * c, c], scaled(c)),
-                bias: Some(attn.var("in_proj_bias", &[3 * c], Fill::Zeros)),
+                bias: Some(attn.var("in_proj_bias", &[3 * c], Init::Zeros)),
             },
             out_proj: Linear::new(&(&attn / "out_proj"), c, c, scaled(c)),
             heads,

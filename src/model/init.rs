@@ -1,11 +1,11 @@
-//! Where variables live and how they start.
+//! The variable builder: names, shapes and initial values of a network's weights.
 
 use std::ops::Div;
 use tch::{Kind, Tensor, nn};
 
-/// How a fresh variable is filled.
+/// Initial values of a fresh variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fill {
+pub enum Init {
     Zeros,
     Ones,
     Normal(f64),
@@ -14,16 +14,16 @@ pub enum Fill {
     Xavier(f64),
 }
 
-/// A place in a `VarStore`: a path that also knows whether variables are filled or only listed.
+/// Path in a `VarStore` that also knows whether variables are initialised or only listed.
 ///
 /// Names join with dots, as in the published weights: `p / "down_blocks" / 1 / 0`.
 #[derive(Clone)]
-pub struct Place<'a> {
+pub struct VarBuilder<'a> {
     path: nn::Path<'a>,
     skeleton: bool,
 }
 
-impl<'a> Place<'a> {
+impl<'a> VarBuilder<'a> {
     /// Variables are filled at once.
     pub fn root(vars: &'a nn::VarStore) -> Self {
         Self { path: vars.root(), skeleton: false }
@@ -36,13 +36,13 @@ impl<'a> Place<'a> {
     }
 
     /// A trained variable.
-    pub fn var(&self, name: &str, dims: &[i64], fill: Fill) -> Tensor {
-        self.path.add(name, self.filled(dims, fill), true)
+    pub fn var(&self, name: &str, dims: &[i64], init: Init) -> Tensor {
+        self.path.add(name, self.filled(dims, init), true)
     }
 
     /// A variable that is saved but not trained, such as a running mean.
-    pub fn buffer(&self, name: &str, dims: &[i64], fill: Fill) -> Tensor {
-        self.path.add(name, self.filled(dims, fill), false)
+    pub fn buffer(&self, name: &str, dims: &[i64], init: Init) -> Tensor {
+        self.path.add(name, self.filled(dims, init), false)
     }
 
     /// An integer counter that is saved with the weights.
@@ -55,34 +55,34 @@ impl<'a> Place<'a> {
         let _ = self.path.add(name, tensor.shallow_clone(), false);
     }
 
-    fn filled(&self, dims: &[i64], fill: Fill) -> Tensor {
+    fn filled(&self, dims: &[i64], init: Init) -> Tensor {
         let empty = Tensor::empty(dims, (Kind::Float, self.path.device()));
-        if self.skeleton { empty } else { refill(empty, fill) }
+        if self.skeleton { empty } else { refill(empty, init) }
     }
 }
 
-impl<'a, T: ToString> Div<T> for &Place<'a> {
-    type Output = Place<'a>;
-    fn div(self, rhs: T) -> Place<'a> {
-        Place { path: &self.path / rhs.to_string(), skeleton: self.skeleton }
+impl<'a, T: ToString> Div<T> for &VarBuilder<'a> {
+    type Output = VarBuilder<'a>;
+    fn div(self, rhs: T) -> VarBuilder<'a> {
+        VarBuilder { path: &self.path / rhs.to_string(), skeleton: self.skeleton }
     }
 }
 
-impl<'a, T: ToString> Div<T> for Place<'a> {
-    type Output = Place<'a>;
-    fn div(self, rhs: T) -> Place<'a> {
+impl<'a, T: ToString> Div<T> for VarBuilder<'a> {
+    type Output = VarBuilder<'a>;
+    fn div(self, rhs: T) -> VarBuilder<'a> {
         &self / rhs
     }
 }
 
-fn refill(mut xs: Tensor, fill: Fill) -> Tensor {
+fn refill(mut xs: Tensor, init: Init) -> Tensor {
     let _no_grad = tch::no_grad_guard();
-    match fill {
-        Fill::Zeros => xs.fill_(0.0),
-        Fill::Ones => xs.fill_(1.0),
-        Fill::Normal(std) => xs.normal_(0.0, std),
-        Fill::Uniform(bound) => xs.uniform_(-bound, bound),
-        Fill::Xavier(gain) => {
+    match init {
+        Init::Zeros => xs.fill_(0.0),
+        Init::Ones => xs.fill_(1.0),
+        Init::Normal(std) => xs.normal_(0.0, std),
+        Init::Uniform(bound) => xs.uniform_(-bound, bound),
+        Init::Xavier(gain) => {
             let dims = xs.size();
             let field: i64 = dims[2..].iter().product();
             let bound = gain * (6.0 / ((dims[0] + dims[1]) * field) as f64).sqrt();

@@ -1,6 +1,6 @@
 //! The plain layers all networks share: linear, convolution, norms. Weights are named as PyTorch names them.
 
-use super::init::{Fill, Place};
+use super::init::{Init, VarBuilder};
 use tch::{Kind, Tensor};
 
 /// Epsilon of every layer norm in Paella and its VQGAN.
@@ -14,14 +14,14 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn new(p: &Place, i: i64, o: i64, fill: Fill) -> Self {
+    pub fn new(p: &VarBuilder, i: i64, o: i64, fill: Init) -> Self {
         Self {
             weight: p.var("weight", &[o, i], fill),
-            bias: Some(p.var("bias", &[o], Fill::Zeros)),
+            bias: Some(p.var("bias", &[o], Init::Zeros)),
         }
     }
 
-    pub fn without_bias(p: &Place, i: i64, o: i64, fill: Fill) -> Self {
+    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, fill: Init) -> Self {
         Self { weight: p.var("weight", &[o, i], fill), bias: None }
     }
 
@@ -61,12 +61,12 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    pub fn new(p: &Place, i: i64, o: i64, window: Window, fill: Fill) -> Self {
-        let bias = Some(p.var("bias", &[o], Fill::Zeros));
+    pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window, fill: Init) -> Self {
+        let bias = Some(p.var("bias", &[o], Init::Zeros));
         Self { bias, ..Self::without_bias(p, i, o, window, fill) }
     }
 
-    pub fn without_bias(p: &Place, i: i64, o: i64, window: Window, fill: Fill) -> Self {
+    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, window: Window, fill: Init) -> Self {
         let dims = [o, i / window.groups, window.kernel, window.kernel];
         Self { weight: p.var("weight", &dims, fill), bias: None, window }
     }
@@ -88,10 +88,10 @@ pub struct ConvTranspose2d {
 
 impl ConvTranspose2d {
     /// PyTorch's default filling, which the reference leaves as it is: uniform within 1 / sqrt(o kernel^2).
-    pub fn new(p: &Place, i: i64, o: i64, window: Window) -> Self {
+    pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window) -> Self {
         let bound = 1.0 / ((o * window.kernel * window.kernel) as f64).sqrt();
-        let weight = p.var("weight", &[i, o, window.kernel, window.kernel], Fill::Uniform(bound));
-        Self { weight, bias: p.var("bias", &[o], Fill::Uniform(bound)), window }
+        let weight = p.var("weight", &[i, o, window.kernel, window.kernel], Init::Uniform(bound));
+        Self { weight, bias: p.var("bias", &[o], Init::Uniform(bound)), window }
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
@@ -115,8 +115,8 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    pub fn new(p: &Place, c: i64) -> Self {
-        Self { weight: p.var("weight", &[c], Fill::Ones), bias: p.var("bias", &[c], Fill::Zeros) }
+    pub fn new(p: &VarBuilder, c: i64) -> Self {
+        Self { weight: p.var("weight", &[c], Init::Ones), bias: p.var("bias", &[c], Init::Zeros) }
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
@@ -151,10 +151,10 @@ pub struct GlobalResponseNorm {
 }
 
 impl GlobalResponseNorm {
-    pub fn new(p: &Place, c: i64) -> Self {
+    pub fn new(p: &VarBuilder, c: i64) -> Self {
         Self {
-            gamma: p.var("gamma", &[1, 1, 1, c], Fill::Zeros),
-            beta: p.var("beta", &[1, 1, 1, c], Fill::Zeros),
+            gamma: p.var("gamma", &[1, 1, 1, c], Init::Zeros),
+            beta: p.var("beta", &[1, 1, 1, c], Init::Zeros),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One resolution of the U-Net: blocks, with the step down before them or the step up after them.
 
 use super::blocks::{AnyBlock, AttnBlock, Context, ResBlock};
-use super::init::{Fill, Place};
+use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, ConvTranspose2d, Window, layer_norm2d};
 use super::{Block, LevelConfig, PaellaConfig};
 use crate::torch;
@@ -36,18 +36,18 @@ unsafe impl Send for Blocks {}
 unsafe impl Sync for Blocks {}
 
 impl Level {
-    pub fn on_the_way_down(p: &Place, config: &PaellaConfig, i: usize) -> Self {
+    pub fn on_the_way_down(p: &VarBuilder, config: &PaellaConfig, i: usize) -> Self {
         let p = p / "down_blocks" / i;
         let c = config.levels[i].c_hidden;
         let half = Window::strided(2, 2, 0);
         let down = (i > 0).then(|| {
-            Conv2d::new(&(&p / 0 / 1), config.levels[i - 1].c_hidden, c, half, Fill::Xavier(1.0))
+            Conv2d::new(&(&p / 0 / 1), config.levels[i - 1].c_hidden, c, half, Init::Xavier(1.0))
         });
         let groups = build_groups(&p, config, i, usize::from(i > 0), false);
         Self { path: format!("down_blocks.{i}"), down, groups, up: None }
     }
 
-    pub fn on_the_way_up(p: &Place, config: &PaellaConfig, i: usize) -> Self {
+    pub fn on_the_way_up(p: &VarBuilder, config: &PaellaConfig, i: usize) -> Self {
         let deepest = config.levels.len() - 1;
         let p = p / "up_blocks" / (deepest - i);
         let LevelConfig { c_hidden: c, blocks, layout, .. } = &config.levels[i];
@@ -137,7 +137,7 @@ impl Blocks {
 
 /// The layout of level `i`, repeated; names count from `first`. The first C block takes the skip, if there is one.
 fn build_groups(
-    p: &Place,
+    p: &VarBuilder,
     config: &PaellaConfig,
     i: usize,
     first: usize,

@@ -13,7 +13,7 @@ pub mod preprocess;
 pub mod prior;
 
 use blocks::Context;
-use init::{Fill, Place};
+use init::{Init, VarBuilder};
 use layers::{Conv2d, Linear, Window};
 use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
 use level::Level;
@@ -152,25 +152,25 @@ pub struct Paella {
 }
 
 impl Paella {
-    pub fn new(p: &Place, config: &PaellaConfig) -> Self {
+    pub fn new(p: &VarBuilder, config: &PaellaConfig) -> Self {
         let PaellaConfig { c_in, num_labels, patch_size, c_cond, clip_embd, .. } = *config;
         let c_first = config.levels[0].c_hidden;
         let patch = c_in * patch_size * patch_size;
         let clip = |name: &str| {
             let width = c_cond * config.clip_seq_len;
-            (clip_embd > 0).then(|| Linear::new(&(p / name), clip_embd, width, Fill::Normal(0.02)))
+            (clip_embd > 0).then(|| Linear::new(&(p / name), clip_embd, width, Init::Normal(0.02)))
         };
         let in_mapper = (p / "in_mapper" / 0).var(
             "weight",
             &[num_labels, c_in],
-            Fill::Normal((1.0 / num_labels as f64).sqrt()),
+            Init::Normal((1.0 / num_labels as f64).sqrt()),
         );
         let out_mapper = Conv2d::without_bias(
             &(p / "out_mapper" / 1),
             c_in,
             num_labels,
             Window::POINT,
-            Fill::Zeros,
+            Init::Zeros,
         );
         tch::no_grad(|| {
             out_mapper.weight.shallow_clone().copy_(&in_mapper.view([num_labels, c_in, 1, 1]))
@@ -180,7 +180,7 @@ impl Paella {
                 &(p / "byt5_mapper"),
                 config.byt5_embd,
                 c_cond,
-                Fill::Normal(0.02),
+                Init::Normal(0.02),
             ),
             clip_mapper: clip("clip_mapper"),
             clip_image_mapper: clip("clip_image_mapper"),
@@ -189,14 +189,14 @@ impl Paella {
                 patch,
                 c_first,
                 Window::POINT,
-                Fill::Xavier(0.02),
+                Init::Xavier(0.02),
             ),
             down: (0..config.levels.len()).map(|i| Level::on_the_way_down(p, config, i)).collect(),
             up: (0..config.levels.len())
                 .rev()
                 .map(|i| Level::on_the_way_up(p, config, i))
                 .collect(),
-            clf: Conv2d::new(&(p / "clf" / 1), c_first, patch, Window::POINT, Fill::Zeros),
+            clf: Conv2d::new(&(p / "clf" / 1), c_first, patch, Window::POINT, Init::Zeros),
             in_mapper,
             out_mapper,
             config: config.clone(),

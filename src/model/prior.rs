@@ -6,7 +6,7 @@
 //!
 //! Source: pabloppp/Arroz-Con-Cosas, `PriorModel` and `Diffuzz`; weights carry the names of its state dict.
 
-use super::init::{Fill, Place};
+use super::init::{Init, VarBuilder};
 use super::layers::{LayerNorm, Linear, embed_ratio};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,7 +43,7 @@ pub struct PriorModel {
 }
 
 impl PriorModel {
-    pub fn new(p: &Place, config: &PriorConfig) -> Self {
+    pub fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
         let PriorConfig { clip_r, c_hidden, num_blocks, .. } = *config;
         let p = p / "blocks";
         let last = &p / (num_blocks + 1);
@@ -73,8 +73,8 @@ impl PriorModel {
 }
 
 /// PyTorch's filling of a linear layer, times a gain.
-fn uniform(fan_in: i64, gain: f64) -> Fill {
-    Fill::Uniform(gain * (fan_in as f64).powf(-0.5))
+fn uniform(fan_in: i64, gain: f64) -> Init {
+    Init::Uniform(gain * (fan_in as f64).powf(-0.5))
 }
 
 /// Linear, norm, GELU, linear, norm, around which the input is added back.
@@ -87,7 +87,7 @@ struct PriorBlock {
 }
 
 impl PriorBlock {
-    fn new(p: &Place, config: &PriorConfig) -> Self {
+    fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
         let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks } = *config;
         let (i, gain) = (c + clip_r + c_r, (1.0 / num_blocks as f64).sqrt());
         Self {

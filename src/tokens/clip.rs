@@ -5,7 +5,7 @@
 use super::pieces;
 use crate::error::Result;
 use crate::model::clip::{Clip, ClipConfig};
-use crate::model::init::Place;
+use crate::model::init::VarBuilder;
 use crate::model::preprocess::ClipPixels;
 use crate::weights::{self, Named};
 use std::cell::OnceCell;
@@ -26,7 +26,7 @@ impl ClipEncoder {
     /// With `skeleton`, memory is left for weights that are read next.
     pub fn new(config: &ClipConfig, device: Device, skeleton: bool) -> Self {
         let mut vars = nn::VarStore::new(device);
-        let place = if skeleton { Place::skeleton(&vars) } else { Place::root(&vars) };
+        let place = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
         let clip = Clip::new(&place, config);
         vars.freeze();
         if config.bf16 {

@@ -2,7 +2,7 @@
 //!
 //! Letters: K codes of width c, B pictures, h x w places.
 
-use crate::model::init::{Fill, Place};
+use crate::model::init::{Init, VarBuilder};
 use tch::{Kind, Tensor};
 
 /// K code vectors.
@@ -26,8 +26,8 @@ pub struct Quantized {
 }
 
 impl Codebook {
-    pub fn new(p: &Place, codebook_size: i64, c_latent: i64) -> Self {
-        let fill = Fill::Uniform(1.0 / codebook_size as f64);
+    pub fn new(p: &VarBuilder, codebook_size: i64, c_latent: i64) -> Self {
+        let fill = Init::Uniform(1.0 / codebook_size as f64);
         Self { weight: (p / "codebook").var("weight", &[codebook_size, c_latent], fill) }
     }
 
@@ -97,7 +97,7 @@ mod tests {
     fn a_codes_own_vector_is_its_index() {
         tch::manual_seed(0);
         let vars = nn::VarStore::new(Device::Cpu);
-        let codebook = Codebook::new(&Place::root(&vars), 50, 4);
+        let codebook = Codebook::new(&VarBuilder::root(&vars), 50, 4);
         let tokens = Tensor::randint(50, [2, 3, 4], (Kind::Int64, Device::Cpu));
         let again = codebook.quantize(&codebook.lookup(&tokens)).tokens;
         assert_eq!(again, tokens);

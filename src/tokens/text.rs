@@ -2,7 +2,7 @@
 //!
 //! Letters: B texts, S bytes, d_model width of a vector, n heads of width d_kv.
 
-use crate::model::init::{Fill, Place};
+use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::Linear;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -94,9 +94,9 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    pub fn new(p: &Place, config: &TextConfig) -> Self {
+    pub fn new(p: &VarBuilder, config: &TextConfig) -> Self {
         let shared =
-            (p / "shared").var("weight", &[config.vocab_size, config.d_model], Fill::Normal(1.0));
+            (p / "shared").var("weight", &[config.vocab_size, config.d_model], Init::Normal(1.0));
         (p / "encoder" / "embed_tokens").alias("weight", &shared);
         let block = |i: i64| p / "encoder" / "block" / i / "layer";
         let bias = block(0) / 0 / "SelfAttention" / "relative_attention_bias";
@@ -106,7 +106,7 @@ impl TextEncoder {
             relative_attention_bias: bias.var(
                 "weight",
                 &dims,
-                Fill::Normal((config.d_model as f64).powf(-0.5)),
+                Init::Normal((config.d_model as f64).powf(-0.5)),
             ),
             final_layer_norm: RmsNorm::new(&(p / "encoder" / "final_layer_norm"), config.d_model),
             config: config.clone(),
@@ -196,8 +196,8 @@ struct RmsNorm {
 }
 
 impl RmsNorm {
-    fn new(p: &Place, d: i64) -> Self {
-        Self { weight: p.var("weight", &[d], Fill::Ones) }
+    fn new(p: &VarBuilder, d: i64) -> Self {
+        Self { weight: p.var("weight", &[d], Init::Ones) }
     }
 
     fn forward(&self, xs: &Tensor) -> Tensor {
@@ -222,11 +222,11 @@ struct EncoderBlock {
 }
 
 impl EncoderBlock {
-    fn new(p: &Place, config: &TextConfig) -> Self {
+    fn new(p: &VarBuilder, config: &TextConfig) -> Self {
         let TextConfig { d_model, d_kv, d_ff, num_heads, .. } = *config;
         let inner = num_heads * d_kv;
-        let linear = |p: Place, i: i64, o: i64, power: i64| {
-            Linear::without_bias(&p, i, o, Fill::Normal((power as f64).powf(-0.5)))
+        let linear = |p: VarBuilder, i: i64, o: i64, power: i64| {
+            Linear::without_bias(&p, i, o, Init::Normal((power as f64).powf(-0.5)))
         };
         let attention = |name: &str| p / 0 / "SelfAttention" / name;
         let feed = |name: &str| p / 1 / "DenseReluDense" / name;

@@ -3,7 +3,7 @@
 //! Letters: B pictures of H x W pixels, h x w tokens (H = f h, f = 2^levels), c channels, K codes.
 
 use super::codebook::Codebook;
-use crate::model::init::{Fill, Place};
+use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::{
     Conv2d, ConvTranspose2d, Linear, Window, channels_first, channels_last, layer_norm,
 };
@@ -78,10 +78,10 @@ pub struct VqModel {
 }
 
 impl VqModel {
-    pub fn new(p: &Place, config: &VqConfig) -> Self {
+    pub fn new(p: &VarBuilder, config: &VqConfig) -> Self {
         let c_hidden = config.c_hidden;
         let first = config.width(0);
-        let point = |p: Place, i, o| Conv2d::new(&p, i, o, Window::POINT, Fill::Xavier(1.0));
+        let point = |p: VarBuilder, i, o| Conv2d::new(&p, i, o, Window::POINT, Init::Xavier(1.0));
         let down_blocks = encoder_stages(&(p / "down_blocks"), config);
         let last = p / "down_blocks" / down_blocks.len();
         Self {
@@ -91,7 +91,7 @@ impl VqModel {
                 c_hidden,
                 config.c_latent,
                 Window::POINT,
-                Fill::Xavier(1.0),
+                Init::Xavier(1.0),
             ),
             norm: BatchNorm::new(&(&last / 1), config.c_latent),
             down_blocks,
@@ -174,7 +174,7 @@ impl Stage {
     }
 }
 
-fn encoder_stages(p: &Place, config: &VqConfig) -> Vec<Stage> {
+fn encoder_stages(p: &VarBuilder, config: &VqConfig) -> Vec<Stage> {
     let mut stages = Vec::new();
     for level in 0..config.levels {
         let c = config.width(level);
@@ -185,7 +185,7 @@ fn encoder_stages(p: &Place, config: &VqConfig) -> Vec<Stage> {
                 config.width(level - 1),
                 c,
                 Window::strided(4, 2, 1),
-                Fill::Xavier(1.0),
+                Init::Xavier(1.0),
             );
             stages.push(Stage::Down(conv));
         }
@@ -195,7 +195,7 @@ fn encoder_stages(p: &Place, config: &VqConfig) -> Vec<Stage> {
 }
 
 /// Names count from 1: entry 0 of `up_blocks` is the convolution out of the latents.
-fn decoder_stages(p: &Place, config: &VqConfig) -> Vec<Stage> {
+fn decoder_stages(p: &VarBuilder, config: &VqConfig) -> Vec<Stage> {
     let mut stages = Vec::new();
     for level in (0..config.levels).rev() {
         let c = config.width(level);
@@ -229,13 +229,13 @@ struct ResBlock {
 }
 
 impl ResBlock {
-    fn new(p: &Place, c: i64) -> Self {
+    fn new(p: &VarBuilder, c: i64) -> Self {
         let window = Window::depthwise(3, 0, c);
         Self {
-            gammas: p.var("gammas", &[6], Fill::Zeros),
-            depthwise: Conv2d::new(&(p / "depthwise" / 1), c, c, window, Fill::Xavier(1.0)),
-            widen: Linear::new(&(p / "channelwise" / 0), c, 4 * c, Fill::Xavier(1.0)),
-            narrow: Linear::new(&(p / "channelwise" / 2), 4 * c, c, Fill::Xavier(1.0)),
+            gammas: p.var("gammas", &[6], Init::Zeros),
+            depthwise: Conv2d::new(&(p / "depthwise" / 1), c, c, window, Init::Xavier(1.0)),
+            widen: Linear::new(&(p / "channelwise" / 0), c, 4 * c, Init::Xavier(1.0)),
+            narrow: Linear::new(&(p / "channelwise" / 2), 4 * c, c, Init::Xavier(1.0)),
         }
     }
 
@@ -262,12 +262,12 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn new(p: &Place, c: i64) -> Self {
+    fn new(p: &VarBuilder, c: i64) -> Self {
         Self {
-            weight: p.var("weight", &[c], Fill::Ones),
-            bias: p.var("bias", &[c], Fill::Zeros),
-            running_mean: p.buffer("running_mean", &[c], Fill::Zeros),
-            running_var: p.buffer("running_var", &[c], Fill::Ones),
+            weight: p.var("weight", &[c], Init::Ones),
+            bias: p.var("bias", &[c], Init::Zeros),
+            running_mean: p.buffer("running_mean", &[c], Init::Zeros),
+            running_var: p.buffer("running_var", &[c], Init::Ones),
             num_batches_tracked: p.counter("num_batches_tracked"),
         }
     }

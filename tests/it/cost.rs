@@ -5,7 +5,7 @@ use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::cost::{self, EstimateRequest};
 use paella::model::clip::ClipConfig;
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::prior::PriorConfig;
 use paella::model::{Block, Paella, PaellaConfig};
 use paella::tokens::text::{TextConfig, TextEncoder};
@@ -13,9 +13,9 @@ use paella::tokens::vqgan::{VqConfig, VqModel};
 use tch::{Device, Tensor, nn};
 
 /// Trained variables by name, in untouched memory.
-fn variables(build: impl FnOnce(&Place)) -> Vec<(String, Tensor)> {
+fn variables(build: impl FnOnce(&VarBuilder)) -> Vec<(String, Tensor)> {
     let vars = nn::VarStore::new(Device::Cpu);
-    build(&Place::skeleton(&vars));
+    build(&VarBuilder::skeleton(&vars));
     let mut all: Vec<_> =
         vars.variables().into_iter().filter(|(_, xs)| xs.requires_grad()).collect();
     let mut seen = std::collections::HashSet::new();

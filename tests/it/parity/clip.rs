@@ -5,7 +5,7 @@ use crate::fixture::{Fixture, Outcome};
 use paella::model::clip::{
     Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, logit_scale,
 };
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::preprocess::ClipPixels;
 use paella::tokens::pieces;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn towers_of(fixture: &Fixture, vars: &nn::VarStore) -> (Option<ClipText>, Optio
     let init = &fixture.init;
     let (text, vision) = (init.get("text_cfg"), init.get("vision_cfg"));
     let embed_dim = int(&init["embed_dim"]);
-    let place = Place::skeleton(vars);
+    let place = VarBuilder::skeleton(vars);
     if let (Some(text), Some(vision)) = (text, vision) {
         let (text, vision) = (text_config(text), vision_config(vision));
         let config = ClipConfig { embed_dim, text, vision, ..ClipConfig::default() };

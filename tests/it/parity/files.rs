@@ -5,7 +5,7 @@ use super::vqgan::vq_config;
 use super::{int, ints};
 use crate::fixture::{Fixture, Outcome};
 use paella::model::clip::{Clip, ClipConfig};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::prior::{PriorConfig, PriorModel};
 use paella::model::{Paella, PaellaConfig};
 use paella::tokens::text::{TextConfig, TextEncoder};
@@ -28,13 +28,13 @@ pub fn torch_files(fixture: &Fixture) -> Outcome {
             let tensors = weights::read(path).unwrap();
             let vars = nn::VarStore::new(Device::Cpu);
             if about["cls"] == "Paella" {
-                let model = Paella::new(&Place::skeleton(&vars), &paella_config(&about["init"]));
+                let model = Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));
                 weights::fill(&vars, &tensors, &[], file).unwrap();
                 let (x, r) = (fixture.input("paella.x"), fixture.input("paella.r"));
                 let logits = model.forward(&x, &r, &cond(fixture, "paella."), false);
                 fixture.check(&mut outcome, "paella.logits", &logits);
             } else {
-                let model = VqModel::new(&Place::skeleton(&vars), &vq_config(&about["init"]));
+                let model = VqModel::new(&VarBuilder::skeleton(&vars), &vq_config(&about["init"]));
                 weights::fill(&vars, &tensors, &[], file).unwrap();
                 let encoded = model.encode(&fixture.input("vqgan.img"), false);
                 fixture.check(&mut outcome, "vqgan.x", &encoded.latents);
@@ -51,7 +51,7 @@ pub fn state_dicts(value: &Value) -> Outcome {
     let mut outcome = Outcome::default();
     for (name, network) in value.as_object().unwrap() {
         let vars = nn::VarStore::new(Device::Cpu);
-        let place = Place::skeleton(&vars);
+        let place = VarBuilder::skeleton(&vars);
         match name.as_str() {
             "Paella(byt5_embd=2560)" => drop(Paella::new(&place, &PaellaConfig::default())),
             "VQModel()" => drop(VqModel::new(&place, &VqConfig::default())),

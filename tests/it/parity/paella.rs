@@ -2,7 +2,7 @@
 
 use super::{int, ints};
 use crate::fixture::{Fixture, Outcome};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::{Block, Cond, LevelConfig, Paella, PaellaConfig};
 use paella::noise::{add_noise, draw_mask, loss_weight};
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub fn paella_config(init: &Value) -> PaellaConfig {
 /// A denoiser with the file's weights; the store is returned to keep its names.
 pub fn paella(fixture: &Fixture) -> (nn::VarStore, Paella) {
     let vars = nn::VarStore::new(Device::Cpu);
-    let model = Paella::new(&Place::skeleton(&vars), &paella_config(&fixture.init));
+    let model = Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&fixture.init));
     fixture.fill(&vars);
     (vars, model)
 }

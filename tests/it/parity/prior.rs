@@ -2,7 +2,7 @@
 
 use super::int;
 use crate::fixture::{Fixture, Outcome};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::prior::{
     Fresh, Interval, Method, PriorConfig, PriorModel, PriorSampleConfig, PriorSampler, Schedule,
 };
@@ -30,7 +30,7 @@ fn model(fixture: &Fixture) -> PriorModel {
         num_blocks: get("num_blocks"),
     };
     let vars = nn::VarStore::new(Device::Cpu);
-    let model = PriorModel::new(&Place::skeleton(&vars), &config);
+    let model = PriorModel::new(&VarBuilder::skeleton(&vars), &config);
     fixture.fill(&vars);
     model
 }

@@ -2,7 +2,7 @@
 
 use super::{int, ints};
 use crate::fixture::{Fixture, Outcome};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::tokens::text::{TextConfig, TextEncoder, batch_tokens, byte_tokens};
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
@@ -23,7 +23,7 @@ pub fn text_encoder(fixture: &Fixture) -> Outcome {
         ..TextConfig::default()
     };
     let vars = nn::VarStore::new(Device::Cpu);
-    let model = TextEncoder::new(&Place::skeleton(&vars), &config);
+    let model = TextEncoder::new(&VarBuilder::skeleton(&vars), &config);
     fixture.fill(&vars);
     let (ids, mask) = (fixture.input("input_ids"), fixture.input("attention_mask"));
     if let Some(texts) = fixture.call["texts"].as_array() {

@@ -3,7 +3,7 @@
 use super::int;
 use super::training::check_gradients;
 use crate::fixture::{Fixture, Outcome};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use serde_json::Value;
 use tch::{Device, Kind, nn};
@@ -21,7 +21,7 @@ pub fn vq_config(init: &Value) -> VqConfig {
 
 fn vqgan_with(fixture: &Fixture) -> (nn::VarStore, VqModel) {
     let vars = nn::VarStore::new(Device::Cpu);
-    let model = VqModel::new(&Place::skeleton(&vars), &vq_config(&fixture.init));
+    let model = VqModel::new(&VarBuilder::skeleton(&vars), &vq_config(&fixture.init));
     fixture.fill(&vars);
     (vars, model)
 }
