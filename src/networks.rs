@@ -61,7 +61,7 @@ impl Networks {
         tch::manual_seed(config.seed as i64);
         let mut nets = Self::build(config, device, false)?;
         if config.text.local_heads {
-            nets.text.look_at_neighbours();
+            nets.text.init_local_head_bias();
         }
         let given = [&config.weights.tokenizer, &config.weights.text, &config.weights.denoiser];
         for (path, vars) in given.into_iter().zip(nets.vars()) {

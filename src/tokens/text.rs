@@ -130,7 +130,7 @@ impl TextEncoder {
     }
 
     /// Let the first three heads attend to neighbours, so that letters soon become words.
-    pub fn look_at_neighbours(&self) {
+    pub fn init_local_head_bias(&self) {
         let _no_grad = tch::no_grad_guard();
         let (buckets, distance) = (
             self.config.relative_attention_num_buckets,
