@@ -1,4 +1,4 @@
-//! When is an exercise solved? Conditions on what lies on the desk, each one line of a `check` block.
+//! When is an exercise solved? Conditions on what lies on the workspace, each one line of a `check` block.
 //!
 //! ```text
 //! noised_share in 0.45..0.55

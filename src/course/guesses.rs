@@ -13,11 +13,11 @@ const SEED: u64 = 0xc0de;
 /// Side of the averaged pictures that are compared, as `paella eval` does by default.
 const FEATURE_SIZE: i64 = 16;
 
-/// What the model thinks of the noised tokens on the desk: logits (1, K, h, w). `caption` replaces the picture's own.
+/// What the model thinks of the noised tokens on the workspace: logits (1, K, h, w). `caption` replaces the picture's own.
 fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
     let noised = noised(lab)?;
     let text = caption
-        .map_or_else(|| lab.desk().picture().map(|p| p.caption.clone()), |t| Ok(t.into()))?;
+        .map_or_else(|| lab.workspace().picture().map(|p| p.caption.clone()), |t| Ok(t.into()))?;
     lab.networks(|nets| {
         let _no_grad = tch::no_grad_guard();
         nets.denoiser.logits(&noised.tokens, &noised.t, &nets.condition(&[text]))
@@ -50,7 +50,7 @@ pub fn held_back_loss(lab: &mut Lab) -> Result<f64> {
 
 /// The name of the real picture nearest to the one in hand, among those of the style that its caption ends with.
 pub fn shows(lab: &mut Lab) -> Result<String> {
-    let picture = lab.desk().picture()?;
+    let picture = lab.workspace().picture()?;
     let (train, val) = (lab.data(Part::Train)?, lab.data(Part::Val)?);
     let named =
         |record: &&Record| !record.style.is_empty() && picture.caption.contains(&record.style);

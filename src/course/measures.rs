@@ -3,7 +3,7 @@
 use super::guesses::{doubt, guessed, held_back_loss, shows};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::lab::desk::{Sampling, ints};
+use crate::lab::workspace::{Sampling, ints};
 use crate::lab::{Lab, psnr};
 use crate::tokens::text::byte_tokens;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ use Unit::{Count, Number, Share, Yes};
 /// In the order of the lessons.
 pub const MEASURES: &[Measure] = &[
     row("caption", "TEXT", Yes, "the picture in hand is of `{}`", |lab, text| {
-        Ok(yes(lab.desk().picture()?.caption.to_lowercase().contains(text)))
+        Ok(yes(lab.workspace().picture()?.caption.to_lowercase().contains(text)))
     }),
     row("codes", "", Count, "different codes in the picture", |lab, _| {
         Ok(counts(lab)?.len() as f64)
@@ -128,36 +128,36 @@ pub const MEASURES: &[Measure] = &[
         |lab, name| Ok(yes(shows(lab)? == name)),
     ),
     row("run_text", "TEXT", Yes, "the sampling run is of `{}`", |lab, text| {
-        Ok(yes(lab.desk().sampling()?.text.contains(text)))
+        Ok(yes(lab.workspace().sampling()?.text.contains(text)))
     }),
     row("run_negative", "TEXT", Yes, "the sampling run leads away from `{}`", |lab, text| {
-        Ok(yes(lab.desk().sampling()?.negative.contains(text)))
+        Ok(yes(lab.workspace().sampling()?.negative.contains(text)))
     }),
     row("run_unnamed", "", Yes, "the sampling run has the empty text", |lab, _| {
-        Ok(yes(lab.desk().sampling()?.text.is_empty()))
+        Ok(yes(lab.workspace().sampling()?.text.is_empty()))
     }),
     row("run_steps", "", Count, "steps of the sampling run", |lab, _| {
-        Ok(lab.desk().sampling()?.plan.len() as f64)
+        Ok(lab.workspace().sampling()?.plan.len() as f64)
     }),
     row("run_left", "", Count, "steps of the sampling run still to take", |lab, _| {
-        let run = lab.desk().sampling()?;
+        let run = lab.workspace().sampling()?;
         Ok((run.plan.len() + 1 - run.path.len()) as f64)
     }),
     row("run_temperature", "", Number(""), "highest temperature of the sampling run", |lab, _| {
-        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.temperature).fold(0.0, f64::max))
+        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.temperature).fold(0.0, f64::max))
     }),
     row("run_guidance", "", Number(""), "highest guidance of the sampling run", |lab, _| {
-        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.cfg_scale).fold(0.0, f64::max))
+        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.cfg_scale).fold(0.0, f64::max))
     }),
     row("run_last_guidance", "", Number(""), "guidance of the last step of the run", |lab, _| {
-        Ok(lab.desk().sampling()?.plan.last().map_or(0.0, |step| step.cfg_scale))
+        Ok(lab.workspace().sampling()?.plan.last().map_or(0.0, |step| step.cfg_scale))
     }),
     row("run_renoised", "", Share, "most noise put back after a step of the run", |lab, _| {
-        Ok(lab.desk().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
+        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
     }),
     row("settled", "", Share, "tokens that half of the run left as they are at its end", settled),
     row("text_bytes", "", Count, "numbers that the text encoder sees", |lab, _| {
-        Ok(byte_tokens(&lab.desk().picture()?.caption).len() as f64)
+        Ok(byte_tokens(&lab.workspace().picture()?.caption).len() as f64)
     }),
     row("parameters", "", Number("million"), "parameters of the model in hand", |lab, _| {
         Ok(lab.networks(|nets| nets.parameters().iter().map(|(_, n)| n).sum::<i64>())? as f64 / 1e6)
@@ -183,14 +183,14 @@ fn missing(what: &str, hint: &str) -> Error {
 }
 
 pub(super) fn tokens(lab: &Lab) -> Result<Rc<Tensor>> {
-    lab.desk()
+    lab.workspace()
         .tokens
         .clone()
         .ok_or_else(|| missing("there are no tokens yet", "`encode` makes them"))
 }
 
 pub(super) fn noised(lab: &Lab) -> Result<Rc<crate::noise::Noised>> {
-    lab.desk()
+    lab.workspace()
         .noised
         .clone()
         .ok_or_else(|| missing("there is no noise yet", "`noise 0.5` puts some there"))
@@ -204,7 +204,7 @@ fn counts(lab: &Lab) -> Result<BTreeMap<i64, i64>> {
 }
 
 fn likeness(lab: &mut Lab, _: &str) -> Result<f64> {
-    let (tokens, picture) = (tokens(lab)?, lab.desk().picture()?);
+    let (tokens, picture) = (tokens(lab)?, lab.workspace().picture()?);
     let decoded = lab.networks(|nets| nets.decode(&tokens).to_device(tch::Device::Cpu))?;
     Ok(psnr(&decoded, &picture.images))
 }
@@ -232,7 +232,7 @@ fn setting(lab: &mut Lab, path: &str) -> Result<f64> {
 
 /// Share of the tokens that stood after half of the steps as they do after the last.
 fn settled(lab: &mut Lab, _: &str) -> Result<f64> {
-    let run: Rc<Sampling> = lab.desk().sampling()?;
+    let run: Rc<Sampling> = lab.workspace().sampling()?;
     if run.path.len() <= run.plan.len() {
         return Err(missing("the run is not at its end", "`n 100` goes there"));
     }

@@ -164,7 +164,7 @@ pub fn train(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     match one(args, "plot", "the name of the plot")? {
         "loss" => lab.plot_loss(),
-        "noise" => lab.plot_noise(lab.desk().picture.is_none().then_some(16)),
+        "noise" => lab.plot_noise(lab.workspace().picture.is_none().then_some(16)),
         "tokens" => lab.plot_tokens(),
         "schedule" => lab.plot_schedule(),
         other => {

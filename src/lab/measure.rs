@@ -1,6 +1,6 @@
 //! What the model knows: predict and loss.
 
-use super::desk::{floats, ints};
+use super::workspace::{floats, ints};
 use super::picture::first_image;
 use super::view::View;
 use super::{Lab, seed_torch};
@@ -27,9 +27,9 @@ impl Lab {
     /// One guess from the noised tokens; `caption` in place of the picture's own.
     pub fn predict(&mut self, caption: Option<&str>) -> Result<View> {
         let hint = "`noise 0.6` comes first";
-        let noised = self.state.desk.noised.clone();
+        let noised = self.state.workspace.noised.clone();
         let noised = noised.ok_or_else(|| Self::fault("there is no noised picture yet", hint))?;
-        let (tokens, picture) = (self.need_tokens()?, self.state.desk.picture()?);
+        let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
         let text = caption.unwrap_or(&picture.caption).to_string();
         let bench = self.bench()?;
         let bench = bench.borrow();
@@ -92,7 +92,7 @@ impl Lab {
                 )
             }
             None => {
-                let picture = self.state.desk.picture()?;
+                let picture = self.state.workspace.picture()?;
                 (
                     picture.images.shallow_clone(),
                     vec![picture.caption.clone()],

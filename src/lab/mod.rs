@@ -4,7 +4,7 @@ pub mod args;
 mod calls;
 pub mod command;
 pub mod complete;
-pub mod desk;
+pub mod workspace;
 pub mod explain;
 mod find;
 pub mod folder;
@@ -38,7 +38,7 @@ use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
-use desk::Desk;
+use workspace::Workspace;
 use model::Bench;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -61,7 +61,7 @@ pub struct Lab {
 #[derive(Clone)]
 struct State {
     settings: RunConfig,
-    desk: Desk,
+    workspace: Workspace,
     bench: Rc<RefCell<Bench>>,
     train: Option<Rc<Dataset>>,
     val: Option<Rc<Dataset>>,
@@ -79,7 +79,7 @@ impl Lab {
         let rng = ChaCha8Rng::seed_from_u64(settings.seed);
         let state = State {
             settings,
-            desk: Desk::default(),
+            workspace: Workspace::default(),
             bench: Rc::new(RefCell::new(bench)),
             train: None,
             val: None,
@@ -105,8 +105,8 @@ impl Lab {
         &self.state.settings
     }
 
-    pub fn desk(&self) -> &Desk {
-        &self.state.desk
+    pub fn workspace(&self) -> &Workspace {
+        &self.state.workspace
     }
 
     /// Every training step of this session.

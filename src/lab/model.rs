@@ -307,7 +307,7 @@ impl Bench {
         let means =
             self.code_images().mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float) * 255.0; // (K, 3)
         let bytes: Vec<u8> =
-            super::desk::floats(&means).iter().map(|c| c.round().clamp(0.0, 255.0) as u8).collect();
+            super::workspace::floats(&means).iter().map(|c| c.round().clamp(0.0, 255.0) as u8).collect();
         bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
-use super::desk::{Picture, floats, ints, token_grid};
+use super::workspace::{Picture, floats, ints, token_grid};
 use super::view::View;
 use super::{Lab, seed_torch};
 use crate::data::{Dataset, Part, Source};
@@ -87,13 +87,13 @@ impl Lab {
                 Picture { images: data.images(&[index]), caption, index: Some(index) }
             }
         };
-        self.state.desk.put(picture);
+        self.state.workspace.put(picture);
         self.show_again()
     }
 
     /// The picture in hand once more.
     pub fn show_again(&self) -> Result<View> {
-        let picture = self.state.desk.picture()?;
+        let picture = self.state.workspace.picture()?;
         let number = picture.index.map_or(String::new(), |i| format!("{i}: "));
         Ok(View::new()
             .picture(first_image(&picture.images), format!("{number}{}", picture.caption)))
@@ -101,7 +101,7 @@ impl Lab {
 
     /// The caption of the picture in hand and what the text encoder sees of it.
     pub fn caption(&self) -> Result<View> {
-        let picture = self.state.desk.picture()?;
+        let picture = self.state.workspace.picture()?;
         let bytes = crate::tokens::text::byte_tokens(&picture.caption);
         let numbers: Vec<String> = bytes.iter().take(64).map(i64::to_string).collect();
         Ok(View::new().text(picture.caption.clone()).note(format!(
@@ -139,7 +139,7 @@ impl Lab {
         Ok(if found > shown { view.note(format!("and {} more", found - shown)) } else { view })
     }
 
-    /// The picture in hand -> tokens (1, h, w) on the desk.
+    /// The picture in hand -> tokens (1, h, w) on the workspace.
     pub fn encode(&mut self) -> Result<View> {
         let tokens = self.need_tokens()?;
         let bench = self.bench()?;
@@ -151,9 +151,9 @@ impl Lab {
         Ok(View::new().tokens(token_grid(&tokens, None, &colors, caption)))
     }
 
-    /// The tokens on the desk -> a picture beside the original.
+    /// The tokens in the workspace -> a picture beside the original.
     pub fn decode(&mut self) -> Result<View> {
-        let (tokens, picture) = (self.need_tokens()?, self.state.desk.picture()?);
+        let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
         let bench = self.bench()?;
         let decoded = bench.borrow().nets().decode(&tokens).to_device(tch::Device::Cpu);
         let psnr = psnr(&decoded, &picture.images);
@@ -204,23 +204,23 @@ impl Lab {
         let caption = format!("T = {t}: {replaced} of {all} tokens are random, marked *");
         let colors = bench.code_colors();
         let grid = token_grid(&noised.tokens, Some(&noised.mask), &colors, caption.clone());
-        self.state.desk.noised = Some(Rc::new(noised));
+        self.state.workspace.noised = Some(Rc::new(noised));
         Ok(View::new()
             .tokens(grid)
             .picture(both, format!("noised tokens decoded, and the mask: {caption}")))
     }
 
-    /// The tokens on the desk; the picture in hand is encoded if there are none yet.
+    /// The tokens on the workspace; the picture in hand is encoded if there are none yet.
     pub(super) fn need_tokens(&mut self) -> Result<Rc<Tensor>> {
-        if let Some(tokens) = &self.state.desk.tokens {
+        if let Some(tokens) = &self.state.workspace.tokens {
             return Ok(tokens.clone());
         }
-        let picture = self.state.desk.picture()?;
+        let picture = self.state.workspace.picture()?;
         let bench = self.bench()?;
         let bench = bench.borrow();
         let nets = bench.nets();
         let tokens = Rc::new(nets.encode(&picture.images.to_device(nets.device)));
-        self.state.desk.tokens = Some(tokens.clone());
+        self.state.workspace.tokens = Some(tokens.clone());
         Ok(tokens)
     }
 

@@ -70,7 +70,7 @@ impl Lab {
 
     /// Noise ratio, temperature and guidance over the steps of a run.
     pub fn plot_schedule(&self) -> Result<View> {
-        let plan = match &self.state.desk.sampling {
+        let plan = match &self.state.workspace.sampling {
             Some(run) => run.plan.clone(),
             None => self.state.settings.sample.plan(),
         };

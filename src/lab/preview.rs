@@ -2,7 +2,7 @@
 //!
 //! Letters: n subjects, pictures of S x S pixels, h x w tokens.
 
-use super::desk::Desk;
+use super::workspace::Workspace;
 use super::seed_torch;
 use super::watch::Preview;
 use crate::data::Dataset;
@@ -28,13 +28,13 @@ pub struct Subjects {
 
 impl Subjects {
     /// The picture in hand (of one that was sampled only its text), then some from all over the data.
-    pub fn new(desk: &Desk, data: &Dataset) -> Self {
+    pub fn new(workspace: &Workspace, data: &Dataset) -> Self {
         let size = data.images.size()[3];
         let mut picks: Vec<i64> = (0..COUNT).map(|i| (i * data.len() / COUNT) as i64).collect();
         picks.dedup();
         let mut captions = data.captions(&picks);
         let mut images = data.images(&picks);
-        if let Some(picture) = &desk.picture {
+        if let Some(picture) = &workspace.picture {
             captions.retain(|caption| *caption != picture.caption);
             captions.insert(0, picture.caption.clone());
             if picture.index.is_some_and(|i| !picks.contains(&i))

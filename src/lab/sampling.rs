@@ -1,6 +1,6 @@
 //! Pictures from text: all at once (`sample`), or one step at a time (`start`, `next`, `back`).
 
-use super::desk::{Picture, Sampling};
+use super::workspace::{Picture, Sampling};
 use super::picture::first_image;
 use super::view::View;
 use super::watch::{Preview, Watch};
@@ -63,12 +63,12 @@ impl Lab {
         let columns = (count as f64).sqrt().ceil() as usize;
         let (done, steps) = (run.path.len() - 1, run.plan.len());
         let caption = format!("\"{}\", {done} steps, seed {}", run.text, run.seed);
-        self.state.desk.put(Picture {
+        self.state.workspace.put(Picture {
             images: images.narrow(0, 0, 1),
             caption: run.text.clone(),
             index: None,
         });
-        self.state.desk.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
+        self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         let view = View::new().picture(image::grid(&pictures, columns, 2), caption);
         let view = self.note_cuts(view, run);
         Ok(if done < steps {
@@ -121,7 +121,7 @@ impl Lab {
             format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
         let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
         let view = self.note_cuts(view, &run);
-        self.state.desk.sampling = Some(Rc::new(run));
+        self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
     }
 
@@ -142,7 +142,7 @@ impl Lab {
     ///
     /// Errors: no run, or it is at its end.
     pub fn next(&mut self, count: usize, watch: &mut dyn Watch) -> Result<View> {
-        let run = self.state.desk.sampling()?;
+        let run = self.state.workspace.sampling()?;
         if run.path.len() > run.plan.len() {
             return Err(Self::fault(
                 "the run is at its end",
@@ -178,9 +178,9 @@ impl Lab {
         if run.path.len() > run.plan.len() {
             view = view.note("that was the last step");
         }
-        self.state.desk.put(Picture { images, caption: run.text.clone(), index: None });
-        self.state.desk.tokens = Some(tokens);
-        self.state.desk.sampling = Some(Rc::new(run));
+        self.state.workspace.put(Picture { images, caption: run.text.clone(), index: None });
+        self.state.workspace.tokens = Some(tokens);
+        self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view)
     }
 
@@ -188,7 +188,7 @@ impl Lab {
     ///
     /// Errors: no run, or it is at its beginning.
     pub fn back(&mut self, count: usize) -> Result<View> {
-        let run = self.state.desk.sampling()?;
+        let run = self.state.workspace.sampling()?;
         if run.path.len() == 1 {
             return Err(Self::fault("the run is at its beginning", "`next` goes on"));
         }
@@ -197,7 +197,7 @@ impl Lab {
         let bench = self.bench()?;
         let picture = first_image(&bench.borrow().nets().decode(&run.path[run.path.len() - 1]));
         let caption = format!("back at step {} of {}", run.path.len() - 1, run.plan.len());
-        self.state.desk.sampling = Some(Rc::new(run));
+        self.state.workspace.sampling = Some(Rc::new(run));
         Ok(View::new().picture(picture, caption))
     }
 

@@ -94,7 +94,7 @@ impl Lab {
             .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
     }
 
-    /// Take another model; settings, data and desk start from its config.
+    /// Take another model; settings, data and workspace start from its config.
     ///
     /// Errors: there is no such model, or its files do not fit; then the old one stays.
     pub fn load(&mut self, name: &str) -> Result<View> {
@@ -107,7 +107,7 @@ impl Lab {
             (self.state.train, self.state.val) = (None, None);
         }
         self.state.settings = bench.config.clone();
-        self.state.desk = super::Desk::default();
+        self.state.workspace = super::Workspace::default();
         self.state.bench = Rc::new(RefCell::new(bench));
         self.state.log = Rc::default();
         let view = View::new().text(text);

@@ -75,7 +75,7 @@ impl Lab {
         let mut bench = bench.borrow_mut();
         bench.begin_training(&self.state.settings)?;
         let end = bench.step + count;
-        let subjects = Subjects::new(&self.state.desk, &data);
+        let subjects = Subjects::new(&self.state.workspace, &data);
         let mut records: Vec<Record> = Vec::new();
         while bench.step < end && !watch.stop() {
             let record = bench.train_step(&data)?;
@@ -91,8 +91,8 @@ impl Lab {
         }
         bench.end_training();
         if records.iter().any(|r| r.phase == "tokenizer") {
-            let desk = &mut self.state.desk; // these codes mean something else now
-            (desk.tokens, desk.noised, desk.sampling) = (None, None, None);
+            let workspace = &mut self.state.workspace; // these codes mean something else now
+            (workspace.tokens, workspace.noised, workspace.sampling) = (None, None, None);
         }
         Rc::make_mut(&mut self.state.log).extend(records.iter().cloned());
         Ok(records)

@@ -109,7 +109,7 @@ fn looking_changes_nothing() {
             course::turn(&mut lab, "check sure", &mut Quiet).unwrap();
         }
         lab.turn("noise 0.5", &mut Quiet).unwrap();
-        drawn.push(lab.desk().noised.as_ref().unwrap().tokens.copy());
+        drawn.push(lab.workspace().noised.as_ref().unwrap().tokens.copy());
     }
     assert_eq!(drawn[0], drawn[1]);
 }

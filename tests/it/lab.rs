@@ -30,7 +30,7 @@ fn run(lab: &mut Lab, line: &str) -> View {
 }
 
 fn tokens(lab: &Lab) -> Tensor {
-    lab.desk().tokens.as_ref().unwrap().copy()
+    lab.workspace().tokens.as_ref().unwrap().copy()
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn noise_keeps_its_share_and_predict_needs_it() {
     lab.show(&Pick::Index(0)).unwrap();
     assert!(lab.predict(None).is_err());
     lab.noise(0.0).unwrap();
-    let noised = lab.desk().noised.clone().unwrap();
+    let noised = lab.workspace().noised.clone().unwrap();
     assert_eq!(noised.tokens, tokens(&lab));
     lab.noise(1.0).unwrap();
-    let all = lab.desk().noised.clone().unwrap().mask.all().int64_value(&[]);
+    let all = lab.workspace().noised.clone().unwrap().mask.all().int64_value(&[]);
     assert_eq!(all, 1);
     lab.predict(Some("a fox")).unwrap();
 }
@@ -56,13 +56,13 @@ fn undo_walks_back_through_pictures_settings_and_training() {
     run(&mut lab, "show 2");
     run(&mut lab, "set sample.steps 3");
     run(&mut lab, "step 2"); // the tokenizer's: codes change their meaning
-    assert!(lab.desk().tokens.is_none() && lab.status().1 == 2);
+    assert!(lab.workspace().tokens.is_none() && lab.status().1 == 2);
     run(&mut lab, "undo");
     assert_eq!((lab.status().1, lab.log().len()), (0, 0));
     run(&mut lab, "undo");
     assert_eq!(lab.settings().sample.steps, 12);
     run(&mut lab, "undo");
-    assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+    assert_eq!(lab.workspace().picture().unwrap().index, Some(1));
     assert_eq!(tokens(&lab), before);
     run(&mut lab, "undo"); // encode
     run(&mut lab, "encode");
@@ -120,7 +120,7 @@ fn a_seed_repeats_the_session() {
         run(&mut lab, "show 0");
         run(&mut lab, &format!("seed {seed}"));
         run(&mut lab, "noise 0.5");
-        lab.desk().noised.as_ref().unwrap().tokens.copy()
+        lab.workspace().noised.as_ref().unwrap().tokens.copy()
     };
     let (a, b, c) = (once(1), once(1), once(2));
     assert!(a == b && a != c);
@@ -249,7 +249,7 @@ fn a_token_grid_has_the_colours_of_its_codebook() {
     assert!(lab.colors_of(&tokens).is_none(), "no weights are read yet");
     run(&mut lab, "show 0");
     run(&mut lab, "encode");
-    let size = lab.desk().tokens.as_ref().unwrap().size();
+    let size = lab.workspace().tokens.as_ref().unwrap().size();
     let tokens = Tensor::zeros(&size, (Kind::Int64, Device::Cpu));
     let codes = lab.settings().model.num_labels;
     assert_eq!(lab.colors_of(&tokens).unwrap().len() as i64, codes);
@@ -270,7 +270,7 @@ fn a_failed_command_changes_nothing() {
     ] {
         assert!(lab.turn(line, &mut Quiet).is_err(), "{line}");
         assert_eq!(lab.settings().data.size, 32);
-        assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+        assert_eq!(lab.workspace().picture().unwrap().index, Some(1));
     }
     assert!(run(&mut lab, "last_error").first_text().unwrap().contains("data.size"));
 }
@@ -370,7 +370,7 @@ fn a_panic_is_an_error_and_the_session_goes_on() {
     let error = lab.turn("train 3", &mut Broken(0)).err().unwrap();
     assert!(error.to_string().contains("internal error"), "{error}");
     assert_eq!((lab.status().1, lab.log().len()), (0, 0));
-    assert_eq!(lab.desk().picture().unwrap().index, Some(1));
+    assert_eq!(lab.workspace().picture().unwrap().index, Some(1));
     run(&mut lab, "train 2");
     assert_eq!(lab.status().1, 2);
 }
@@ -427,7 +427,7 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
     assert!(asked.iter().all(|(_, pictures)| *pictures == 2));
     lab.start(&request).unwrap();
     lab.next(100, &mut Quiet).unwrap();
-    let walked = lab.desk().sampling().unwrap();
+    let walked = lab.workspace().sampling().unwrap();
     assert!(walked.path.iter().zip(&run.path).all(|(a, b)| **a == **b));
     let shown = run_explain(&lab);
     assert!(["fn passes", "fn denoise", "fn guess", "fn renoise"].iter().all(|f| shown.contains(f)));

@@ -45,7 +45,7 @@ def test_errors_stand_at_their_place_and_lose_nothing(tmp_path):
 
 
 def test_values_and_pictures_show_themselves(tmp_path):
-    done = piped('show 0\nlab.encode()\nlab.desk().tokens.as_ref().map(|t| t.size())\nprintln!("one"); 2\n', tmp_path)
+    done = piped('show 0\nlab.encode()\nlab.workspace().tokens.as_ref().map(|t| t.size())\nprintln!("one"); 2\n', tmp_path)
     assert "[1, 16, 16]" in done.stdout, done.stdout + done.stderr
     assert done.stdout.index("one\n") < done.stdout.index("2\n", done.stdout.index("one\n"))
 

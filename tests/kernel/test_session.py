@@ -22,7 +22,7 @@ def shown(outputs):
 def test_commands_and_cells_share_the_session(k):
     data = shown(k.ok("%show 0"))
     assert "image/png" in data and "text/html" in data and "text/plain" in data
-    assert k.value("lab.desk().picture.is_some()") == "true"
+    assert k.value("lab.workspace().picture.is_some()") == "true"
     k.ok('lab.set("sample.steps", "3")?;')
     assert "3" in shown(k.ok("%config sample.steps"))["text/plain"]
 
@@ -34,7 +34,7 @@ def test_commands_and_rust_mix_in_one_cell(k):
 
 def test_values_show_themselves(k):
     k.ok("%show 0\n%encode")
-    grid = shown(k.ok("lab.desk().tokens.as_ref().unwrap().shallow_clone()"))
+    grid = shown(k.ok("lab.workspace().tokens.as_ref().unwrap().shallow_clone()"))
     assert "<td" in grid["text/html"]
     assert "<table" in shown(k.ok("Tensor::from_slice(&[1.0f32, 2.5])"))["text/html"]
     assert "image/png" in shown(k.ok("Tensor::rand([3, 16, 16], (Kind::Float, Device::Cpu))"))
@@ -86,13 +86,13 @@ def test_values_are_escaped(k):
     "code, parts",
     [
         ("lab", ["session on the model"]),
-        ("lab.desk()", ["images", "tokens"]),
+        ("lab.workspace()", ["images", "tokens"]),
         ("lab.settings().train.clone()", ["<td>steps</td>"]),
         ("lab.settings().tokenizer.clone()", ["<td>model.codebook_size</td>"]),
         ("lab.settings().data.clone()", ["<td>source</td>"]),
         ("Some(lab.settings().sample.plan())", ["<th>temperature</th>"]),
         ("lab.data(paella::data::Part::Train)", ["pictures of 32 x 32 pixels", "data:image/png"]),
-        ("lab.desk().picture.as_ref().unwrap().clone()", ["data:image/png"]),
+        ("lab.workspace().picture.as_ref().unwrap().clone()", ["data:image/png"]),
         ("lab.levels(None)?", ["<th>accuracy</th>"]),
         ("vec![paella::image::grid(&[], 1, 0); 2]", ["2 pictures"]),
     ],
@@ -106,7 +106,7 @@ def test_values_of_the_session(k, code, parts):
 
 def test_tokens_of_the_session_have_the_colours_of_the_codebook(k):
     k.ok("%load emoji-32\n%show 0\n%encode")
-    own = shown(k.ok("lab.desk().tokens.as_ref().unwrap().shallow_clone()"))["text/html"]
+    own = shown(k.ok("lab.workspace().tokens.as_ref().unwrap().shallow_clone()"))["text/html"]
     assert own.count("background:#") == 64
     other = shown(k.ok("Tensor::full([8, 8], 5000, (Kind::Int64, Device::Cpu))"))["text/html"]
     assert "background" not in other

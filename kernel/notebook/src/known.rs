@@ -6,13 +6,14 @@ use crate::session::Session;
 use image::RgbImage;
 use paella::config::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
-use paella::lab::desk;
+use paella::lab::workspace;
 use paella::lab::plot::Plot;
 use paella::lab::view::{TokenGrid, View};
 use paella::lab::{Level, Reply};
 use paella::metrics::Record;
 use paella::model::{self, PaellaConfig};
 use paella::networks::Networks;
+use paella::noise::Noised;
 use paella::sample::{SampleConfig, Step};
 use paella::recipe::{self, TrainConfig};
 use paella::tokens::{text::TextConfig, vqgan::VqConfig};
@@ -48,10 +49,10 @@ pub fn look(value: &dyn Any) -> Option<Bundle> {
             Plot,
             TokenGrid,
             Session,
-            desk::Desk,
-            desk::Picture,
-            desk::Noised,
-            desk::Sampling,
+            workspace::Workspace,
+            workspace::Picture,
+            Noised,
+            workspace::Sampling,
             Step,
             Vec<Step>,
             Record,

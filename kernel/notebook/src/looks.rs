@@ -6,12 +6,13 @@ use crate::views::{picture, view};
 use crate::{debug, html, tables, tensor};
 use image::RgbImage;
 use paella::data::{self, Dataset};
-use paella::lab::desk::{self, token_grid};
+use paella::lab::workspace::{self, token_grid};
 use paella::lab::plot::{Axes, Plot, Series};
 use paella::lab::view::{TokenGrid, View};
 use paella::lab::{Level, Reply, loss_plot};
 use paella::metrics::Record;
 use paella::networks::Networks;
+use paella::noise::Noised;
 use paella::sample::Step;
 use paella::train::{feed::Batch, gallery::Gallery};
 use std::fmt::{Debug, Display};
@@ -62,14 +63,14 @@ looks! {
     Batch => |batch| batch_of(batch);
     Networks => |nets| parameters(nets);
     Session => |lab| session(lab);
-    desk::Desk => |desk| shapes(&desk.shapes());
-    desk::Picture => |one| Bundle::stacked(&[one.images.look(), Bundle::new().text(&one.caption)]);
-    desk::Noised => |noised| {
+    workspace::Workspace => |workspace| shapes(&workspace.shapes());
+    workspace::Picture => |one| Bundle::stacked(&[one.images.look(), Bundle::new().text(&one.caption)]);
+    Noised => |noised| {
         let known = crate::session::peek(|lab| lab.colors_of(&noised.tokens)).flatten();
-        let caption = format!("T = {}", noised.t);
+        let caption = format!("T = {}", noised.ratio());
         token_grid(&noised.tokens, Some(&noised.mask), &known.unwrap_or_default(), caption).look()
     };
-    desk::Sampling => |run| {
+    workspace::Sampling => |run| {
         let text = format!("\"{}\", seed {}, {} of {} steps", run.text, run.seed, run.path.len() - 1, run.plan.len());
         Bundle::stacked(&[Bundle::new().text(text), run.plan.look()])
     };
@@ -205,7 +206,7 @@ fn session(lab: &Session) -> Bundle {
     let text =
         format!("session on the model {model}, {step} training steps; `%help` lists the commands");
     let head = Bundle::new().text(&text).html(html::note(&text));
-    Bundle::stacked(&[head, shapes(&lab.desk().shapes())])
+    Bundle::stacked(&[head, shapes(&lab.workspace().shapes())])
 }
 
 /// A long list of numbers as a curve.

@@ -6,7 +6,7 @@ use crate::session::peek;
 use crate::tables::short;
 use image::RgbImage;
 use paella::face::terminal::Terminal;
-use paella::lab::desk::{floats, token_grid};
+use paella::lab::workspace::{floats, token_grid};
 use tch::{Kind, Tensor};
 
 /// Most rows and columns of a table of values.

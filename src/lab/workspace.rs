@@ -1,4 +1,4 @@
-//! What lies on the desk: the picture in hand, its tokens, their noise, the sampling run. Cheap to copy.
+//! The workspace: the picture in hand, its tokens, their noise, the sampling run. Cheap to copy.
 
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use tch::Tensor;
 
 /// Everything that the commands hand on to each other. Nothing in it is ever changed in place.
 #[derive(Clone, Debug, Default)]
-pub struct Desk {
+pub struct Workspace {
     pub picture: Option<Rc<Picture>>,
     /// Tokens of the picture, (1, h, w) i64.
     pub tokens: Option<Rc<Tensor>>,
@@ -42,7 +42,7 @@ pub struct Sampling {
     pub greedy: bool,
 }
 
-impl Desk {
+impl Workspace {
     pub fn picture(&self) -> Result<Rc<Picture>> {
         let hint = "`show 0`, `show red apple` or `sample \"red apple\"` puts one there";
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
