@@ -31,9 +31,9 @@ impl Lab {
         let noised = noised.ok_or_else(|| Self::fault("there is no noised picture yet", hint))?;
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
         let text = caption.unwrap_or(&picture.caption).to_string();
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let cond = nets.condition(std::slice::from_ref(&text));
         let (logits, loss) = self.judge(nets, &tokens, &noised, &cond);
         let guess = logits.argmax(1, false); // (1, h, w)
@@ -102,9 +102,9 @@ impl Lab {
         };
         let seed = self.draw_seed();
         seed_torch(seed);
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let tokens = Rc::new(nets.encode(&images.to_device(nets.device)));
         let cond = nets.condition(&captions);
         let level = |tenth: i32| {

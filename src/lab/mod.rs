@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Record;
 use crate::networks::Networks;
 use workspace::Workspace;
-use model::Bench;
+use model::LoadedModel;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::RefCell;
@@ -62,7 +62,7 @@ pub struct Lab {
 struct State {
     settings: RunConfig,
     workspace: Workspace,
-    bench: Rc<RefCell<Bench>>,
+    model: Rc<RefCell<LoadedModel>>,
     train: Option<Rc<Dataset>>,
     val: Option<Rc<Dataset>>,
     rng: ChaCha8Rng,
@@ -74,13 +74,13 @@ impl Lab {
     ///
     /// Errors: there is no such model, or its config cannot be read.
     pub fn new(origin: Origin, device: Device) -> Result<Self> {
-        let bench = Bench::new(origin)?;
-        let settings = bench.config.clone();
+        let model = LoadedModel::new(origin)?;
+        let settings = model.config.clone();
         let rng = ChaCha8Rng::seed_from_u64(settings.seed);
         let state = State {
             settings,
             workspace: Workspace::default(),
-            bench: Rc::new(RefCell::new(bench)),
+            model: Rc::new(RefCell::new(model)),
             train: None,
             val: None,
             rng,
@@ -97,8 +97,8 @@ impl Lab {
 
     /// Name of the model and its training steps: what a prompt shows.
     pub fn status(&self) -> (String, u64) {
-        let bench = self.state.bench.borrow();
-        (bench.name.clone(), bench.step)
+        let model = self.state.model.borrow();
+        (model.name.clone(), model.step)
     }
 
     pub fn settings(&self) -> &RunConfig {
@@ -130,8 +130,8 @@ impl Lab {
 
     /// Training steps since the model was opened, and not saved since the last of them; 0: nothing would be lost.
     pub fn unsaved_steps(&self) -> u64 {
-        let bench = self.state.bench.borrow();
-        if bench.step == bench.saved { 0 } else { bench.step }
+        let model = self.state.model.borrow();
+        if model.step == model.saved { 0 } else { model.step }
     }
 
     /// Start chance anew: the same commands then give the same numbers.
@@ -159,26 +159,26 @@ impl Lab {
     ///
     /// Errors: they cannot be read.
     pub fn networks<T>(&self, ask: impl FnOnce(&Networks) -> T) -> Result<T> {
-        Ok(ask(self.bench()?.borrow().nets()))
+        Ok(ask(self.model()?.borrow().nets()))
     }
 
     /// The colours of the codes, where `tokens` (.., h, w) i64 on the CPU can be a grid of the model in hand: of its size,
     /// and codes all of them. None where they cannot, and while the weights are not read or in use.
     pub fn colors_of(&self, tokens: &Tensor) -> Option<Vec<[u8; 3]>> {
-        let mut bench = self.state.bench.try_borrow_mut().ok().filter(|bench| bench.is_ready())?;
-        let (nets, size) = (bench.nets(), tokens.size());
+        let mut model = self.state.model.try_borrow_mut().ok().filter(|model| model.is_ready())?;
+        let (nets, size) = (model.nets(), tokens.size());
         let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
         let codes = 0..nets.config.model.num_labels;
         let fits = size.ends_with(&[side, side]) && tokens.numel() > 0;
         let inside =
             || [tokens.min(), tokens.max()].iter().all(|t| codes.contains(&t.int64_value(&[])));
-        (fits && inside()).then(|| bench.code_colors())
+        (fits && inside()).then(|| model.code_colors())
     }
 
     /// The model, with its weights read.
-    fn bench(&self) -> Result<Rc<RefCell<Bench>>> {
-        self.state.bench.borrow_mut().ready(self.device)?;
-        Ok(self.state.bench.clone())
+    fn model(&self) -> Result<Rc<RefCell<LoadedModel>>> {
+        self.state.model.borrow_mut().ready(self.device)?;
+        Ok(self.state.model.clone())
     }
 
     /// A seed from the session's chance, short enough to type again.

@@ -1,4 +1,4 @@
-//! The model on the bench: where it comes from, its networks, and the trainer once there is one.
+//! The loaded model: where it comes from, its networks, and the trainer once there is one.
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
@@ -95,7 +95,7 @@ pub fn shipped_models() -> Vec<String> {
 }
 
 /// A model in use.
-pub struct Bench {
+pub struct LoadedModel {
     pub name: String,
     pub origin: Origin,
     /// As it was read; the session's settings start from it.
@@ -106,7 +106,7 @@ pub struct Bench {
     pub saved: u64,
     nets: Option<Networks>,
     /// What is being trained, once there was a training step.
-    pupil: Option<Box<dyn Stage>>,
+    trainer: Option<Box<dyn Stage>>,
     /// Where the next training goes on, after an `undo` out of another phase.
     earlier: Option<(Progress, State)>,
     /// An untrained model learns its codes before anything else.
@@ -122,7 +122,7 @@ pub struct Snapshot {
     optimizer: Option<(Progress, State)>,
 }
 
-fn pupil(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn Stage>> {
+fn new_trainer(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn Stage>> {
     Ok(if tokenizer {
         let feed = Feed::memory(data.clone(), TokenizerTrainer::order_seed(nets))?;
         Box::new(TokenizerTrainer::new(nets, feed, &World::solo())?)
@@ -132,7 +132,7 @@ fn pupil(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn
     })
 }
 
-impl Bench {
+impl LoadedModel {
     /// Reads the config only.
     pub fn new(origin: Origin) -> Result<Self> {
         let (file, named) = match &origin {
@@ -142,7 +142,7 @@ impl Bench {
         let config = RunConfig::read(&file)?;
         let name = named.map_or_else(|| config.name.clone(), |n| n.to_string_lossy().into_owned());
         let untrained = matches!(origin, Origin::Config(_)) && config.weights.tokenizer.is_none();
-        let (nets, pupil, earlier, code_images) = (None, None, None, None);
+        let (nets, trainer, earlier, code_images) = (None, None, None, None);
         Ok(Self {
             name,
             origin,
@@ -150,7 +150,7 @@ impl Bench {
             step: 0,
             saved: 0,
             nets,
-            pupil,
+            trainer,
             earlier,
             tokenizer_first: untrained,
             code_images,
@@ -184,7 +184,7 @@ impl Bench {
         let part =
             |c: &RunConfig| (c.train.clone(), c.tokenizer.train.clone(), c.data.clone(), c.seed);
         if part(&nets.config) != part(settings) {
-            (self.pupil, self.earlier) = (None, None); // a new optimiser goes on from the averages
+            (self.trainer, self.earlier) = (None, None); // a new optimiser goes on from the averages
             (nets.config.train, nets.config.tokenizer.train) =
                 (settings.train.clone(), settings.tokenizer.train.clone());
             (nets.config.data, nets.config.seed) = (settings.data.clone(), settings.seed);
@@ -199,24 +199,24 @@ impl Bench {
     /// Errors: as `Trainer::new` and `Trainer::step`.
     pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<Record> {
         let nets = self.nets.as_ref().expect("`ready` was called");
-        if self.pupil.is_none() {
+        if self.trainer.is_none() {
             let kept = self.earlier.is_some().then(|| self.copies());
-            let mut pupil = pupil(nets, data, self.tokenizer_first)?;
+            let mut trainer = new_trainer(nets, data, self.tokenizer_first)?;
             if let (Some((at, state)), Some(kept)) = (self.earlier.take(), kept) {
                 self.put(&kept); // a new training may begin with weights of its own
-                pupil.restore(&state, &at, "", "undo")?;
-                pupil.swap_ema(); // its averages were in place
+                trainer.restore(&state, &at, "", "undo")?;
+                trainer.swap_ema(); // its averages were in place
             }
-            self.pupil = Some(pupil);
+            self.trainer = Some(trainer);
         }
         if self.tokenizer_first {
             self.code_images = None;
         }
-        let pupil = self.pupil.as_mut().expect("just put there");
-        let record = pupil.step(nets)?;
+        let trainer = self.trainer.as_mut().expect("just put there");
+        let record = trainer.step(nets)?;
         self.step += 1;
-        if self.tokenizer_first && pupil.progress().step >= pupil.steps() {
-            (self.tokenizer_first, self.pupil) = (false, None);
+        if self.tokenizer_first && trainer.progress().step >= trainer.steps() {
+            (self.tokenizer_first, self.trainer) = (false, None);
         }
         Ok(record)
     }
@@ -235,14 +235,14 @@ impl Bench {
     }
 
     fn swap_ema(&mut self) {
-        if let Some(pupil) = &mut self.pupil {
-            pupil.swap_ema();
+        if let Some(trainer) = &mut self.trainer {
+            trainer.swap_ema();
         }
     }
 
     /// A copy of all that training changes.
     pub fn snapshot(&self) -> Snapshot {
-        let optimizer = self.pupil.as_ref().map(|pupil| (pupil.progress(), pupil.state()));
+        let optimizer = self.trainer.as_ref().map(|trainer| (trainer.progress(), trainer.state()));
         let weights = self.copies();
         Snapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
     }
@@ -253,9 +253,9 @@ impl Bench {
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);
         self.earlier = None;
-        let restored = match (&mut self.pupil, old.optimizer) {
-            (Some(pupil), Some((at, state))) if same_phase => {
-                pupil.restore(&state, &at, "", "undo").is_ok()
+        let restored = match (&mut self.trainer, old.optimizer) {
+            (Some(trainer), Some((at, state))) if same_phase => {
+                trainer.restore(&state, &at, "", "undo").is_ok()
             }
             (_, earlier) => {
                 self.earlier = earlier;
@@ -263,7 +263,7 @@ impl Bench {
             }
         };
         if !restored {
-            self.pupil = None;
+            self.trainer = None;
         }
     }
 

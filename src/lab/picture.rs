@@ -142,8 +142,8 @@ impl Lab {
     /// The picture in hand -> tokens (1, h, w) on the workspace.
     pub fn encode(&mut self) -> Result<View> {
         let tokens = self.need_tokens()?;
-        let bench = self.bench()?;
-        let colors = bench.borrow_mut().code_colors();
+        let model = self.model()?;
+        let colors = model.borrow_mut().code_colors();
         let (h, w) = (tokens.size()[1], tokens.size()[2]);
         let values: std::collections::BTreeSet<i64> = ints(&tokens).into_iter().collect();
         let caption =
@@ -154,8 +154,8 @@ impl Lab {
     /// The tokens in the workspace -> a picture beside the original.
     pub fn decode(&mut self) -> Result<View> {
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
-        let bench = self.bench()?;
-        let decoded = bench.borrow().nets().decode(&tokens).to_device(tch::Device::Cpu);
+        let model = self.model()?;
+        let decoded = model.borrow().nets().decode(&tokens).to_device(tch::Device::Cpu);
         let psnr = psnr(&decoded, &picture.images);
         let both = image::grid(&[first_image(&picture.images), first_image(&decoded)], 2, 2);
         Ok(View::new().picture(both, format!("original and decoded tokens, PSNR {psnr:.1} dB")))
@@ -164,8 +164,8 @@ impl Lab {
     /// Every code as a patch, with the number of times it is used.
     pub fn codebook(&mut self) -> Result<View> {
         let counts = self.code_counts(256)?;
-        let bench = self.bench()?;
-        let patches = bench.borrow_mut().code_images();
+        let model = self.model()?;
+        let patches = model.borrow_mut().code_images();
         let patches: Vec<RgbImage> =
             (0..patches.size()[0]).map(|k| image::from_tensor(&patches.get(k))).collect();
         let columns = (patches.len() as f64).sqrt().ceil() as usize;
@@ -189,11 +189,11 @@ impl Lab {
     /// Replace the share `t` (0..=1) of the tokens by random ones.
     pub fn noise(&mut self, t: f64) -> Result<View> {
         let tokens = self.need_tokens()?;
-        let bench = self.bench()?;
+        let model = self.model()?;
         let seed = self.draw_seed();
         seed_torch(seed);
-        let mut bench = bench.borrow_mut();
-        let nets = bench.nets();
+        let mut model = model.borrow_mut();
+        let nets = model.nets();
         let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
         let ratio = Tensor::from_slice(&[t as f32]).to_device(nets.device); // (1,)
         let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (1, h, w)
@@ -202,7 +202,7 @@ impl Lab {
         let both = image::grid(&[image.clone(), mask_image(&noised.mask, image.width())], 2, 2);
         let (replaced, all) = (ints(&noised.mask).iter().sum::<i64>(), tokens.numel());
         let caption = format!("T = {t}: {replaced} of {all} tokens are random, marked *");
-        let colors = bench.code_colors();
+        let colors = model.code_colors();
         let grid = token_grid(&noised.tokens, Some(&noised.mask), &colors, caption.clone());
         self.state.workspace.noised = Some(Rc::new(noised));
         Ok(View::new()
@@ -216,9 +216,9 @@ impl Lab {
             return Ok(tokens.clone());
         }
         let picture = self.state.workspace.picture()?;
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let tokens = Rc::new(nets.encode(&picture.images.to_device(nets.device)));
         self.state.workspace.tokens = Some(tokens.clone());
         Ok(tokens)
@@ -227,9 +227,9 @@ impl Lab {
     /// How often each code is used in up to `most` pictures of the data set.
     pub(super) fn code_counts(&mut self, most: i64) -> Result<Vec<f64>> {
         let data = self.data(Part::Train)?;
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let mut counts =
             Tensor::zeros([nets.config.model.num_labels], (Kind::Int64, tch::Device::Cpu));
         let indices: Vec<i64> = (0..most.min(data.len() as i64)).collect();

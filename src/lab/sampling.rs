@@ -55,8 +55,8 @@ impl Lab {
     /// The pictures of a run as far as it went; the first becomes the picture in hand.
     pub fn finish(&mut self, run: &Sampling) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
-        let bench = self.bench()?;
-        let images = bench.borrow().nets().decode(tokens).to_device(Device::Cpu);
+        let model = self.model()?;
+        let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
         let count = images.size()[0];
         let pictures: Vec<RgbImage> =
             (0..count).map(|i| image::from_tensor(&images.get(i))).collect();
@@ -81,9 +81,9 @@ impl Lab {
     /// The run behind `sample`, with the tokens after every step.
     pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
         let run = self.begin(request)?;
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let both = conditions(nets, &run);
         let sampler = sampler(nets, &run, &both);
         let (mut path, steps) = (run.path.clone(), run.plan.len());
@@ -103,20 +103,20 @@ impl Lab {
 
     /// The first picture of a run after each step, from noise to the end.
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
-        let bench = self.bench()?;
-        let bench = bench.borrow();
+        let model = self.model()?;
+        let model = model.borrow();
         Ok(run
             .path
             .iter()
-            .map(|tokens| first_image(&bench.nets().decode(&tokens.narrow(0, 0, 1))))
+            .map(|tokens| first_image(&model.nets().decode(&tokens.narrow(0, 0, 1))))
             .collect())
     }
 
     /// Begin a run that goes one step at a time.
     pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
         let run = self.begin(request)?;
-        let bench = self.bench()?;
-        let picture = first_image(&bench.borrow().nets().decode(&run.noise));
+        let model = self.model()?;
+        let picture = first_image(&model.borrow().nets().decode(&run.noise));
         let caption =
             format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
         let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
@@ -127,7 +127,7 @@ impl Lab {
 
     /// Say which texts the model reads only in part.
     fn note_cuts(&self, view: View, run: &Sampling) -> View {
-        let Some(length) = self.state.bench.borrow().config.text.length else { return view };
+        let Some(length) = self.state.model.borrow().config.text.length else { return view };
         let room = length as usize - 1; // the end sign takes one
         let long = [&run.text, &run.negative].into_iter().filter(|text| text.len() > room);
         long.fold(view, |view, text| {
@@ -149,9 +149,9 @@ impl Lab {
                 "`back` goes back, `start TEXT` begins another",
             ));
         }
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let both = conditions(nets, &run);
         let sampler = sampler(nets, &run, &both);
         let (mut path, steps) = (run.path.clone(), run.plan.len());
@@ -194,8 +194,8 @@ impl Lab {
         }
         let left = run.path.len().saturating_sub(count).max(1);
         let run = run.with_path(run.path[..left].to_vec());
-        let bench = self.bench()?;
-        let picture = first_image(&bench.borrow().nets().decode(&run.path[run.path.len() - 1]));
+        let model = self.model()?;
+        let picture = first_image(&model.borrow().nets().decode(&run.path[run.path.len() - 1]));
         let caption = format!("back at step {} of {}", run.path.len() - 1, run.plan.len());
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(View::new().picture(picture, caption))
@@ -208,9 +208,9 @@ impl Lab {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
         }
         let seed = request.seed.unwrap_or_else(|| self.draw_seed());
-        let bench = self.bench()?;
-        let bench = bench.borrow();
-        let nets = bench.nets();
+        let model = self.model()?;
+        let model = model.borrow();
+        let nets = model.nets();
         let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
         seed_torch(seed);
         let size = [request.count.max(1), side, side];

@@ -1,7 +1,7 @@
 //! Settings and files: set, config, export, save, load.
 
 use super::Lab;
-use super::model::{Bench, Origin, shipped_models};
+use super::model::{LoadedModel, Origin, shipped_models};
 use super::view::View;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Fault, Result};
@@ -85,10 +85,10 @@ impl Lab {
 
     /// Write the model into a folder.
     pub fn save(&self, dir: &Path) -> Result<View> {
-        let bench = self.bench()?;
-        bench.borrow().nets().save(dir, false)?;
-        let step = bench.borrow().step;
-        bench.borrow_mut().saved = step;
+        let model = self.model()?;
+        model.borrow().nets().save(dir, false)?;
+        let step = model.borrow().step;
+        model.borrow_mut().saved = step;
         Ok(View::new()
             .text(format!("saved: {}", dir.display()))
             .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
@@ -100,15 +100,15 @@ impl Lab {
     pub fn load(&mut self, name: &str) -> Result<View> {
         let origin = Origin::find(name)?;
         let untrained = matches!(origin, Origin::Config(_));
-        let mut bench = Bench::new(origin)?;
-        bench.ready(self.device)?;
-        let text = format!("model {}: {}", bench.name, parameters(&bench));
-        if bench.config.data != self.state.settings.data {
+        let mut model = LoadedModel::new(origin)?;
+        model.ready(self.device)?;
+        let text = format!("model {}: {}", model.name, parameters(&model));
+        if model.config.data != self.state.settings.data {
             (self.state.train, self.state.val) = (None, None);
         }
-        self.state.settings = bench.config.clone();
+        self.state.settings = model.config.clone();
         self.state.workspace = super::Workspace::default();
-        self.state.bench = Rc::new(RefCell::new(bench));
+        self.state.model = Rc::new(RefCell::new(model));
         self.state.log = Rc::default();
         let view = View::new().text(text);
         Ok(if untrained {
@@ -126,7 +126,7 @@ impl Lab {
         let rows: Vec<_> = shipped_models().into_iter().map(row).collect();
         let view = View::new().text(format!(
             "the model in hand: {name} ({})",
-            self.state.bench.borrow().origin.path().display()
+            self.state.model.borrow().origin.path().display()
         ));
         if rows.is_empty() {
             view.note("none are shipped here")
@@ -153,9 +153,9 @@ fn shape(config: &RunConfig) -> impl PartialEq + '_ {
 }
 
 /// `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.
-fn parameters(bench: &Bench) -> String {
+fn parameters(model: &LoadedModel) -> String {
     let part = |(name, n): (&str, i64)| format!("{name} {:.2} M", n as f64 / 1e6);
-    bench.nets().parameters().into_iter().map(part).collect::<Vec<_>>().join(", ") + " parameters"
+    model.nets().parameters().into_iter().map(part).collect::<Vec<_>>().join(", ") + " parameters"
 }
 
 fn one_line(text: &str) -> String {

@@ -70,26 +70,26 @@ impl Lab {
     /// Errors: as `Trainer::step`; the weights are then as before the first of these steps.
     fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<Record>> {
         let data = self.data(Part::Train)?;
-        let bench = self.bench()?;
+        let model = self.model()?;
         self.keep_weights();
-        let mut bench = bench.borrow_mut();
-        bench.begin_training(&self.state.settings)?;
-        let end = bench.step + count;
+        let mut model = model.borrow_mut();
+        model.begin_training(&self.state.settings)?;
+        let end = model.step + count;
         let subjects = Subjects::new(&self.state.workspace, &data);
         let mut records: Vec<Record> = Vec::new();
-        while bench.step < end && !watch.stop() {
-            let record = bench.train_step(&data)?;
-            watch.record(&record, Some((count + bench.step - end, count)));
-            if watch.wants_preview(bench.step == end) {
+        while model.step < end && !watch.stop() {
+            let record = model.train_step(&data)?;
+            watch.record(&record, Some((count + model.step - end, count)));
+            if watch.wants_preview(model.step == end) {
                 let sample = &self.state.settings.sample;
                 let look =
                     |nets: &Networks| subjects.preview(nets, sample, &record, &|| watch.stop());
-                let preview = bench.look(look)?;
+                let preview = model.look(look)?;
                 preview.into_iter().for_each(|preview| watch.preview(preview));
             }
             records.push(record);
         }
-        bench.end_training();
+        model.end_training();
         if records.iter().any(|r| r.phase == "tokenizer") {
             let workspace = &mut self.state.workspace; // these codes mean something else now
             (workspace.tokens, workspace.noised, workspace.sampling) = (None, None, None);

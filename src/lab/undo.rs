@@ -32,7 +32,7 @@ impl Lab {
 
     /// Copy the weights: training is about to change them.
     pub(super) fn keep_weights(&mut self) {
-        self.past.training = Some(self.state.bench.borrow().snapshot());
+        self.past.training = Some(self.state.model.borrow().snapshot());
     }
 
     /// Keep a moment whose command went well.
@@ -40,7 +40,7 @@ impl Lab {
     /// One that holds weights or another model is large: at most one of these stays, with what came after it.
     pub(super) fn remember(&mut self, mut moment: Moment) {
         moment.training = self.past.training.take();
-        let moved = |a: &State, b: &State| !Rc::ptr_eq(&a.bench, &b.bench);
+        let moved = |a: &State, b: &State| !Rc::ptr_eq(&a.model, &b.model);
         let moments = &mut self.past.moments;
         let large = |i: usize| {
             let next = moments.get(i + 1).unwrap_or(&moment);
@@ -59,7 +59,7 @@ impl Lab {
     /// After a failed command: the weights as they were.
     pub(super) fn roll_back(&mut self) {
         if let Some(old) = self.past.training.take() {
-            self.state.bench.borrow_mut().restore(old);
+            self.state.model.borrow_mut().restore(old);
         }
     }
 
@@ -72,7 +72,7 @@ impl Lab {
         let moment = self.past.moments.pop().ok_or_else(none)?;
         self.state = moment.state;
         if let Some(old) = moment.training {
-            self.state.bench.borrow_mut().restore(old);
+            self.state.model.borrow_mut().restore(old);
         }
         Ok(View::new().text(format!("undone: {}", moment.line)))
     }
