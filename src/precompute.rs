@@ -15,7 +15,7 @@ use tch::{Device, Tensor};
 
 /// What to make, and where.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PrecomputeOptions {
     pub out: PathBuf,
     /// Also the captions' vectors: `text.length` x `text.d_model` numbers of 16 bits a sample.
     pub text: bool,
@@ -40,7 +40,7 @@ pub struct Made {
 /// Errors: networks that were not given their weights; a folder that cannot be written.
 pub fn run(
     nets: &Networks,
-    options: &Options,
+    options: &PrecomputeOptions,
     watch: &mut dyn FnMut(&Made) -> bool,
 ) -> Result<Made> {
     check(nets, options)?;
@@ -64,7 +64,7 @@ pub fn run(
     Ok(made)
 }
 
-fn check(nets: &Networks, options: &Options) -> Result<()> {
+fn check(nets: &Networks, options: &PrecomputeOptions) -> Result<()> {
     let refuse = |what: &str, place: &str, hint: &str| Err(Error::command(what, place, hint));
     let config = &nets.config;
     if config.data.stream.is_none() {
@@ -90,7 +90,7 @@ fn check(nets: &Networks, options: &Options) -> Result<()> {
 /// Make one shard: under a hidden name, synced, renamed. Whether all of its source was read.
 fn shard(
     nets: &Networks,
-    options: &Options,
+    options: &PrecomputeOptions,
     once: &mut Once,
     number: usize,
     path: &Path,
@@ -127,7 +127,7 @@ fn shard(
 /// The files of some samples, in order.
 fn members(
     nets: &Networks,
-    options: &Options,
+    options: &PrecomputeOptions,
     samples: &[Sample],
     write: &mut dyn FnMut(&str, &[u8]) -> Result<()>,
 ) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::config::RunConfig;
 use crate::error::Result;
 use crate::lab::watch::stop_asked;
 use crate::networks::Networks;
-use crate::precompute::{Made, Options, run};
+use crate::precompute::{Made, PrecomputeOptions, run};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub fn precompute(args: &Precompute, common: &Common) -> Result<()> {
     }
     stop_on_terminate();
     let nets = Networks::new(&config, config.device.open()?)?;
-    let options = Options { out: args.out.clone(), text: args.text, part: args.part };
+    let options = PrecomputeOptions { out: args.out.clone(), text: args.text, part: args.part };
     let made = run(&nets, &options, &mut |made| {
         if !common.json && made.broken.is_empty() && (made.shards + made.before).is_multiple_of(10)
         {

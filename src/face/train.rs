@@ -10,7 +10,7 @@ use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
-use crate::train::{self, Options, Outcome, Resume};
+use crate::train::{self, RunOptions, Outcome, Resume};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub fn train(args: &Train, common: &Common) -> Result<()> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let join = |launch: &Launch| World::join(launch, &config.dist, config.device.open()?);
     let world = launch.as_ref().map_or_else(|| Ok(World::solo()), join)?;
-    let options = Options {
+    let options = RunOptions {
         out: args.out.clone(),
         resume: match args.resume {
             None => Resume::No,
@@ -80,7 +80,7 @@ pub fn train(args: &Train, common: &Common) -> Result<()> {
 }
 
 /// Rank 0 shows how it goes.
-fn run(config: &RunConfig, options: &Options, json: bool) -> Result<Outcome> {
+fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| Progress::new(json));
     let mut phase = String::new();
     train::run(config, options, &mut |record| {

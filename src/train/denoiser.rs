@@ -4,7 +4,7 @@
 
 use super::draws::{Draws, Conditioning};
 use super::feed::{Batch, Feed};
-use super::gallery::{Gallery, gallery};
+use super::gallery::{ProgressSheet, gallery};
 use super::shell::{Job, Shell, Update};
 use super::stage::Stage;
 use super::step_stats::StepStats;
@@ -160,7 +160,7 @@ impl Stage for Trainer {
         &mut self.shell
     }
 
-    fn gallery(&self, nets: &Networks) -> Option<Gallery> {
+    fn gallery(&self, nets: &Networks) -> Option<ProgressSheet> {
         self.seen.as_ref().map(|batch| gallery(nets, batch, self.seed))
     }
 }

@@ -64,14 +64,14 @@ impl Batch {
 
 /// Pictures without end, and where we are among them.
 pub enum Feed {
-    Memory(Memory),
+    Memory(MemoryFeed),
     Stream(Box<Streamed>),
 }
 
 impl Feed {
     /// Endless epochs over a data set in memory, each in an order of its own.
     pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
-        Ok(Self::Memory(Memory { order: Order::new(data.len(), seed)?, data, known: None }))
+        Ok(Self::Memory(MemoryFeed { order: Order::new(data.len(), seed)?, data, known: None }))
     }
 
     /// The shards that `data.stream` of the networks' config names, without end.
@@ -162,14 +162,14 @@ impl Feed {
 }
 
 /// A data set in memory.
-pub struct Memory {
+pub struct MemoryFeed {
     data: Rc<Dataset>,
     order: Order,
     /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, worked out once.
     known: Option<(Tensor, Tensor)>,
 }
 
-impl Memory {
+impl MemoryFeed {
     fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
         let picks = self.picks(rows);
         (self.data.images(&picks), self.data.captions(&picks))

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 
 /// A sheet of pictures and the captions they were made from.
 #[derive(Clone, Debug)]
-pub struct Gallery {
+pub struct ProgressSheet {
     pub sheet: RgbImage,
     pub captions: Vec<String>,
 }
@@ -24,7 +24,7 @@ pub struct Gallery {
 ///          model has a CLIP.
 /// Source:  dome272/Paella src_distributed/train.py, what it logs every 2,000 steps.
 /// Differs: the guess is the likeliest token, not the code nearest to a sharp mean.
-pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
+pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     let _no_grad = tch::no_grad_guard();
     let b = batch.captions.len();
     let show = |tokens: &Tensor| pictures(&nets.decode(tokens));
@@ -51,7 +51,7 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> Gallery {
             rows.push(("with its picture", sample(&Cond { clip_image: vec![vectors], ..text })));
         }
     }
-    Gallery { sheet: sheet(&rows, &batch.captions), captions: batch.captions.clone() }
+    ProgressSheet { sheet: sheet(&rows, &batch.captions), captions: batch.captions.clone() }
 }
 
 /// (B, 3, S, S) f32 in 0..=1 -> B pictures.

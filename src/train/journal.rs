@@ -2,7 +2,7 @@
 //! same for TensorBoard where it is asked for.
 
 use super::events::Events;
-use super::gallery::Gallery;
+use super::gallery::ProgressSheet;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::image;
@@ -30,7 +30,7 @@ impl Journal {
     }
 
     /// `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
-    pub fn gallery(&mut self, gallery: &Gallery, step: u64) -> Result<()> {
+    pub fn gallery(&mut self, gallery: &ProgressSheet, step: u64) -> Result<()> {
         let folder = self.path.with_file_name("samples");
         image::save(&gallery.sheet, &folder.join(format!("{step:07}.png")))?;
         let path = folder.join(format!("{step:07}.txt"));

@@ -18,6 +18,6 @@ pub mod tokenizer;
 pub use denoiser::Trainer;
 pub use feed::Feed;
 pub use prior::PriorTrainer;
-pub use run::{Options, Outcome, Resume, run};
+pub use run::{RunOptions, Outcome, Resume, run};
 pub use stage::Stage;
 pub use tokenizer::TokenizerTrainer;

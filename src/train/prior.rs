@@ -32,14 +32,14 @@ pub struct PriorTrainer {
 const STREAM: u64 = 0x9107;
 
 /// What one update draws, for n rows.
-struct Draws {
+struct PriorDraws {
     t: Tensor,     // (n,) f32 in 0..=1
     noise: Tensor, // (n, r) f32
     /// Captions to leave out (n, 1) bool.
     drop: Tensor,
 }
 
-impl Draws {
+impl PriorDraws {
     /// `n` of these rows, from row `first` on.
     fn rows(&self, first: usize, n: usize) -> Self {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
@@ -77,10 +77,10 @@ impl PriorTrainer {
     }
 
     /// This rank's rows of what the step draws; all ranks draw the whole batch.
-    fn draws(&self, device: Device) -> Draws {
+    fn draws(&self, device: Device) -> PriorDraws {
         seed_step(self.seed ^ STREAM, self.shell.progress.step);
         let (b, r) = (self.recipe.train.batch as i64, self.recipe.model.clip_r);
-        let all = Draws {
+        let all = PriorDraws {
             t: uniform(&[b], device),
             noise: Tensor::randn([b, r], (Kind::Float, device)),
             drop: uniform(&[b, 1], device).le(self.recipe.train.cond_drop),
@@ -96,7 +96,7 @@ impl PriorTrainer {
         model: &PriorModel,
         images: &Tensor,
         texts: &Tensor,
-        draws: &Draws,
+        draws: &PriorDraws,
     ) -> Result<Tensor> {
         let cond = texts.zeros_like().where_self(&draws.drop, texts);
         let schedule = Schedule::default();

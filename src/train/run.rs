@@ -22,7 +22,7 @@ use tch::{Tensor, nn};
 
 /// What the caller of a run may choose.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct RunOptions {
     /// The run's folder; default `runs/NAME`.
     pub out: Option<PathBuf>,
     pub resume: Resume,
@@ -64,7 +64,7 @@ pub struct Outcome {
 /// that stays not finite; other ranks that fail.
 pub fn run(
     config: &RunConfig,
-    options: &Options,
+    options: &RunOptions,
     watch: &mut dyn FnMut(&Record) -> bool,
 ) -> Result<Outcome> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
@@ -118,7 +118,7 @@ struct Run<'a> {
     nets: Networks,
     /// None: the run reads a stream.
     data: Option<Rc<Dataset>>,
-    options: &'a Options,
+    options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&Record) -> bool,
     folder: PathBuf,
     /// Rank 0 keeps it.

@@ -1,6 +1,6 @@
 //! What the run loop and the session need of a trainer, whatever it trains.
 
-use super::gallery::Gallery;
+use super::gallery::ProgressSheet;
 use super::shell::Shell;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub trait Stage {
     }
 
     /// The pictures of the last step, for somebody who looks on; None if there is nothing to see.
-    fn gallery(&self, _nets: &Networks) -> Option<Gallery> {
+    fn gallery(&self, _nets: &Networks) -> Option<ProgressSheet> {
         None
     }
 

@@ -3,7 +3,7 @@
 use crate::train::{alone, smoke};
 use paella::metrics::Record;
 use paella::train::events::Events;
-use paella::train::{self, Options, Resume};
+use paella::train::{self, RunOptions, Resume};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -145,11 +145,11 @@ fn a_resumed_run_goes_on_in_a_file_of_its_own() {
     config.train.log.samples_every = 3;
     let mut losses = Vec::new();
     for _ in 0..2 {
-        let options = Options {
+        let options = RunOptions {
             out: Some(folder.path().into()),
             resume: Resume::Auto,
             max_steps: Some(7),
-            ..Options::default()
+            ..RunOptions::default()
         };
         let watch = &mut |record: &Record| {
             losses.push((record.phase.clone(), record.step, record.loss as f32));

@@ -6,7 +6,7 @@
 use crate::train::alone;
 use paella::config::RunConfig;
 use paella::metrics::Record;
-use paella::train::{self, Options, Resume};
+use paella::train::{self, RunOptions, Resume};
 use std::path::{Path, PathBuf};
 
 fn fixture() -> PathBuf {
@@ -22,10 +22,10 @@ fn resumed(checkpoint: &str) -> Vec<Record> {
         std::fs::copy(&file, to.join(checkpoint).join(file.file_name().unwrap())).unwrap();
     }
     let config = RunConfig::read(&from.join("config.ron")).unwrap();
-    let options = Options {
+    let options = RunOptions {
         out: Some(out.path().to_path_buf()),
         resume: Resume::Must,
-        ..Options::default()
+        ..RunOptions::default()
     };
     let mut records = Vec::new();
     let mut watch = |record: &Record| {

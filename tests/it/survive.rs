@@ -3,7 +3,7 @@
 use crate::train::{alone, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
-use paella::train::{self, Options, Resume};
+use paella::train::{self, RunOptions, Resume};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -110,11 +110,11 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
 }
 
 fn in_process(config: &RunConfig, out: &Path, max_steps: u64) -> Result<train::Outcome, String> {
-    let options = Options {
+    let options = RunOptions {
         out: Some(out.to_path_buf()),
         resume: Resume::Auto,
         max_steps: Some(max_steps),
-        ..Options::default()
+        ..RunOptions::default()
     };
     train::run(config, &options, &mut |_| true).map_err(|e| e.to_string())
 }
@@ -177,10 +177,10 @@ fn what_can_be_known_is_said_before_the_first_step() {
     std::fs::write(&file, "").unwrap();
     let error = in_process(&config, &file, 1).unwrap_err();
     assert!(error.contains("file") && error.contains("--out"), "{error}");
-    let options = Options {
+    let options = RunOptions {
         out: Some(folder.path().join("new")),
         resume: Resume::Must,
-        ..Options::default()
+        ..RunOptions::default()
     };
     let error = train::run(&config, &options, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("no checkpoint to go on from"), "{error}");

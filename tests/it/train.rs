@@ -10,7 +10,7 @@ use paella::optim::OptimConfig;
 use paella::recipe::{DropBy, PriorTrainConfig};
 use paella::train::feed::Rows;
 use paella::train::gallery::gallery;
-use paella::train::{self, Feed, Options, Resume};
+use paella::train::{self, Feed, RunOptions, Resume};
 use paella::weights;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,11 +73,11 @@ pub fn small_prior(config: &mut RunConfig, steps: u64) {
 
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
     let mut losses = Vec::new();
-    let options = Options {
+    let options = RunOptions {
         out: Some(out.to_path_buf()),
         resume: Resume::Auto,
         max_steps,
-        ..Options::default()
+        ..RunOptions::default()
     };
     train::run(config, &options, &mut |record| {
         losses.push((record.step, record.loss));
@@ -131,7 +131,7 @@ fn a_changed_config_or_an_occupied_folder_is_refused() {
     run(&smoke(2, 2), folder.path(), None);
     let go = |config: &RunConfig, resume: Resume| {
         let options =
-            Options { out: Some(folder.path().to_path_buf()), resume, ..Options::default() };
+            RunOptions { out: Some(folder.path().to_path_buf()), resume, ..RunOptions::default() };
         train::run(config, &options, &mut |_| true).unwrap_err().to_string()
     };
     assert!(go(&smoke(2, 2), Resume::No).contains("--resume"));

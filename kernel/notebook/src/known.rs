@@ -17,7 +17,7 @@ use paella::noise::Noised;
 use paella::sample::{SampleConfig, Step};
 use paella::recipe::{self, TrainConfig};
 use paella::tokens::{text::TextConfig, vqgan::VqConfig};
-use paella::train::{feed::Batch, gallery::Gallery};
+use paella::train::{feed::Batch, gallery::ProgressSheet};
 use std::any::Any;
 use std::error::Error;
 use std::rc::Rc;
@@ -64,7 +64,7 @@ pub fn look(value: &dyn Any) -> Option<Bundle> {
             data::Record,
             Vec<data::Record>,
             Batch,
-            Gallery,
+            ProgressSheet,
         )
     };
     let of_config = || {

@@ -14,7 +14,7 @@ use paella::metrics::Record;
 use paella::networks::Networks;
 use paella::noise::Noised;
 use paella::sample::Step;
-use paella::train::{feed::Batch, gallery::Gallery};
+use paella::train::{feed::Batch, gallery::ProgressSheet};
 use std::fmt::{Debug, Display};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ looks! {
     data::Record => |record| tables::fields(record);
     Vec<data::Record> => |records| tables::rows(records);
     Dataset => |data| dataset(data);
-    Gallery => |gallery| picture(&gallery.sheet, &gallery.captions.join(", "));
+    ProgressSheet => |gallery| picture(&gallery.sheet, &gallery.captions.join(", "));
     Batch => |batch| batch_of(batch);
     Networks => |nets| parameters(nets);
     Session => |lab| session(lab);

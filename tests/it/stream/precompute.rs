@@ -7,7 +7,7 @@ use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::data::stream::{Crop, Want};
 use paella::networks::Networks;
-use paella::precompute::{self, Options};
+use paella::precompute::{self, PrecomputeOptions};
 use paella::train::Feed;
 use std::path::Path;
 use tch::Device;
@@ -32,10 +32,10 @@ fn batches_and_losses_are_those_of_the_pictures() {
     let folder = tempdir().unwrap();
     let pictures = frozen(folder.path());
     let nets = Networks::new(&pictures, Device::Cpu).unwrap();
-    let options = Options { out: folder.path().join("made"), text: true, part: (1, 2) };
+    let options = PrecomputeOptions { out: folder.path().join("made"), text: true, part: (1, 2) };
     let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
     assert_eq!((made.shards, made.broken.as_slice()), (3, &[5][..]), "{made:?}");
-    let options = Options { part: (0, 1), ..options };
+    let options = PrecomputeOptions { part: (0, 1), ..options };
     let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
     assert_eq!((made.shards, made.before, made.samples), (3, 3, 48), "{made:?}");
     let leftovers = std::fs::read_dir(&options.out).unwrap().flatten();
@@ -71,7 +71,7 @@ fn what_is_missing_is_said() {
     let config = frozen(folder.path());
     let error = |config: &RunConfig, text: bool| {
         let nets = Networks::new(config, Device::Cpu).unwrap();
-        let options = Options { out: folder.path().join("made"), text, part: (0, 1) };
+        let options = PrecomputeOptions { out: folder.path().join("made"), text, part: (0, 1) };
         precompute::run(&nets, &options, &mut |_| true).unwrap_err().to_string()
     };
     let mut other = config.clone();
