@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// One row of a training log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct StepRecord {
     /// What is trained: `tokenizer`, `prior` or `denoiser`.
     pub phase: String,
     /// Updates done so far.

@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::lab::watch::{Watch, stop_asked};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -55,7 +55,7 @@ impl Progress {
 }
 
 impl Watch for Progress {
-    fn record(&mut self, r: &Record, progress: Option<(u64, u64)>) {
+    fn record(&mut self, r: &StepRecord, progress: Option<(u64, u64)>) {
         if self.json {
             println!("{}", serde_json::to_string(r).unwrap_or_default());
             return;

@@ -36,7 +36,7 @@ pub use turn::Reply;
 use crate::config::RunConfig;
 use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use workspace::Workspace;
 use model::LoadedModel;
@@ -66,7 +66,7 @@ struct State {
     train: Option<Rc<Dataset>>,
     val: Option<Rc<Dataset>>,
     rng: ChaCha8Rng,
-    log: Rc<Vec<Record>>,
+    log: Rc<Vec<StepRecord>>,
 }
 
 impl Lab {
@@ -110,7 +110,7 @@ impl Lab {
     }
 
     /// Every training step of this session.
-    pub fn log(&self) -> &[Record] {
+    pub fn log(&self) -> &[StepRecord] {
         &self.state.log
     }
 

@@ -6,7 +6,7 @@ use crate::data::Dataset;
 use crate::data::assets::assets_dir;
 use crate::dist::World;
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::train::stage::State;
 use crate::train::{Feed, Stage, TokenizerTrainer, Trainer};
@@ -197,7 +197,7 @@ impl LoadedModel {
     /// One step: of the tokenizer while an untrained model needs it, then of the denoiser.
     ///
     /// Errors: as `Trainer::new` and `Trainer::step`.
-    pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<Record> {
+    pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<StepRecord> {
         let nets = self.nets.as_ref().expect("`ready` was called");
         if self.trainer.is_none() {
             let kept = self.earlier.is_some().then(|| self.copies());

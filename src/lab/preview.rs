@@ -8,7 +8,7 @@ use super::watch::Preview;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::image;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::generate::generate_with;
 use crate::sample::SampleConfig;
@@ -55,7 +55,7 @@ impl Subjects {
         &self,
         nets: &Networks,
         sample: &SampleConfig,
-        record: &Record,
+        record: &StepRecord,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Preview>> {
         let _no_grad = tch::no_grad_guard();

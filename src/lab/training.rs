@@ -6,7 +6,7 @@ use super::view::View;
 use super::watch::Watch;
 use crate::data::Part;
 use crate::error::Result;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use std::rc::Rc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ impl Lab {
     /// `count` steps with a row of numbers each.
     pub fn step(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
         let records = self.advance(count, watch)?;
-        let row = |r: &Record| {
+        let row = |r: &StepRecord| {
             vec![
                 r.phase.clone(),
                 r.step.to_string(),
@@ -36,7 +36,7 @@ impl Lab {
         let Some(last) = records.last() else {
             return Ok(View::new().note("stopped before the first step"));
         };
-        let own: Vec<&Record> = records.iter().filter(|r| r.phase == last.phase).collect();
+        let own: Vec<&StepRecord> = records.iter().filter(|r| r.phase == last.phase).collect();
         let (first, before) = (own[0], records.len() - own.len());
         let text = format!(
             "{}, step {}: loss {:.3} -> {:.3}, accuracy {:.1}% -> {:.1}%, {:.1} s",
@@ -68,7 +68,7 @@ impl Lab {
     /// The steps themselves. Stops early where the watch says so.
     ///
     /// Errors: as `Trainer::step`; the weights are then as before the first of these steps.
-    fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<Record>> {
+    fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<StepRecord>> {
         let data = self.data(Part::Train)?;
         let model = self.model()?;
         self.keep_weights();
@@ -76,7 +76,7 @@ impl Lab {
         model.begin_training(&self.state.settings)?;
         let end = model.step + count;
         let subjects = Subjects::new(&self.state.workspace, &data);
-        let mut records: Vec<Record> = Vec::new();
+        let mut records: Vec<StepRecord> = Vec::new();
         while model.step < end && !watch.stop() {
             let record = model.train_step(&data)?;
             watch.record(&record, Some((count + model.step - end, count)));

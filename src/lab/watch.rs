@@ -1,6 +1,6 @@
 //! Looking on while a command works: numbers come out, and the wish to stop goes in.
 
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use image::RgbImage;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ pub struct Preview {
 /// A face that watches training and sampling.
 pub trait Watch {
     /// One optimiser step is done; `progress` is how many of how many, where known.
-    fn record(&mut self, record: &Record, progress: Option<(u64, u64)>);
+    fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>);
     /// Pass `done` of `total` passes of the sampler is done.
     fn pass(&mut self, _done: usize, _total: usize) {}
     /// Asked after each step: is a picture of the work so far worth the time it takes? `last`: no step comes after this.
@@ -32,7 +32,7 @@ pub trait Watch {
 pub struct Quiet;
 
 impl Watch for Quiet {
-    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {}
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {}
     fn note(&mut self, _text: &str) {}
     fn stop(&self) -> bool {
         false

@@ -13,7 +13,7 @@ use crate::device::seed_step;
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::loss::objective;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::Noised;
@@ -55,7 +55,7 @@ impl Trainer {
     /// One update: batch, noise, guess, objective and backward in each pass; then the weights move.
     ///
     /// Errors: the data's; libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
-    pub fn step(&mut self, nets: &Networks) -> Result<Record> {
+    pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let batch = self.next_batch(nets)?; // tokens (b, h, w), captions
         let draws = self.draws(nets, &batch);
         let mut stats = StepStats::new(nets.device);
@@ -138,17 +138,17 @@ impl Trainer {
     }
 
     /// Numbers of the step, over all ranks.
-    fn close(&mut self, nets: &Networks, mut stats: StepStats, update: Update) -> Result<Record> {
+    fn close(&mut self, nets: &Networks, mut stats: StepStats, update: Update) -> Result<StepRecord> {
         let (loss, accuracy, accuracy_by_t) = stats.over(&self.shell.world)?;
         if let Some(seen) = &self.seen {
             self.shell.meter.read_texts(&nets.config, seen.ids.size()[1]);
         }
-        self.shell.close(update, Record { loss, accuracy, accuracy_by_t, ..Record::default() })
+        self.shell.close(update, StepRecord { loss, accuracy, accuracy_by_t, ..StepRecord::default() })
     }
 }
 
 impl Stage for Trainer {
-    fn step(&mut self, nets: &Networks) -> Result<Record> {
+    fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         Self::step(self, nets)
     }
 

@@ -6,7 +6,7 @@
 
 use super::journal::unwritable;
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use image::{ImageFormat, RgbImage};
 use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Write};
@@ -38,7 +38,7 @@ impl Events {
     }
 
     /// The numbers of one step.
-    pub fn record(&mut self, record: &Record) -> Result<()> {
+    pub fn record(&mut self, record: &StepRecord) -> Result<()> {
         let values: Vec<u8> = scalars(record)
             .into_iter()
             .flat_map(|(tag, value)| {
@@ -76,7 +76,7 @@ impl Events {
 }
 
 /// What a record says, by tag; what was not measured is left out.
-fn scalars(record: &Record) -> Vec<(String, f64)> {
+fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
     let always = [
         ("loss", record.loss),
         ("accuracy", record.accuracy),

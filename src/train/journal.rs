@@ -6,7 +6,7 @@ use super::gallery::ProgressSheet;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::image;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Journal {
         }
     }
 
-    pub fn record(&mut self, record: &Record) -> Result<()> {
+    pub fn record(&mut self, record: &StepRecord) -> Result<()> {
         let line = serde_json::to_string(record).unwrap_or_default();
         writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))?;
         if !self.tensorboard {

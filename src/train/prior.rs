@@ -13,7 +13,7 @@ use crate::config::PriorStageConfig;
 use crate::device::seed_step;
 use crate::dist::World;
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::model::prior::{PriorModel, Schedule};
 use crate::networks::{Networks, PriorNet};
 use crate::noise::uniform;
@@ -120,7 +120,7 @@ fn both(nets: &Networks) -> Result<(&PriorNet, &ClipEncoder)> {
 }
 
 impl Stage for PriorTrainer {
-    fn step(&mut self, nets: &Networks) -> Result<Record> {
+    fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let (prior, clip) = both(nets)?;
         let (pictures, captions) = self.shell.next(|feed, rows| feed.images(rows))?; // (b, 3, S, S)
         let draws = self.draws(nets.device);
@@ -136,7 +136,7 @@ impl Stage for PriorTrainer {
         }
         let update = self.shell.update()?;
         self.shell.world.mean(&mut mean)?;
-        self.shell.close(update, Record { loss: mean.double_value(&[]), ..Record::default() })
+        self.shell.close(update, StepRecord { loss: mean.double_value(&[]), ..StepRecord::default() })
     }
 
     fn shell(&self) -> &Shell {

@@ -11,7 +11,7 @@ use crate::data::{Dataset, Part};
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::torch;
 use crate::weights::{self, Named};
@@ -54,7 +54,7 @@ pub struct Outcome {
     pub model: Option<PathBuf>,
     /// All updates of the config are done.
     pub finished: bool,
-    pub last: Option<Record>,
+    pub last: Option<StepRecord>,
 }
 
 /// Train as the config says. `watch` sees every record and answers whether to go on; when it says no, a
@@ -65,7 +65,7 @@ pub struct Outcome {
 pub fn run(
     config: &RunConfig,
     options: &RunOptions,
-    watch: &mut dyn FnMut(&Record) -> bool,
+    watch: &mut dyn FnMut(&StepRecord) -> bool,
 ) -> Result<Outcome> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
     let checkpoints = folder.join("checkpoints");
@@ -119,7 +119,7 @@ struct Run<'a> {
     /// None: the run reads a stream.
     data: Option<Rc<Dataset>>,
     options: &'a RunOptions,
-    watch: &'a mut dyn FnMut(&Record) -> bool,
+    watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
     /// Rank 0 keeps it.
     journal: Option<Journal>,
@@ -129,7 +129,7 @@ struct Run<'a> {
     stopped: bool,
     /// Updates in a row whose gradient was not finite.
     bad: u64,
-    last: Option<Record>,
+    last: Option<StepRecord>,
 }
 
 impl Run<'_> {
@@ -257,7 +257,7 @@ impl Run<'_> {
     }
 
     /// Log a step and decide whether to go on.
-    fn after(&mut self, record: &Record) -> Result<()> {
+    fn after(&mut self, record: &StepRecord) -> Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.record(record)?;
         }

@@ -6,7 +6,7 @@ use crate::checkpoint::{Phase, Progress};
 use crate::cost::Meter;
 use crate::dist::{Reducer, World};
 use crate::error::Result;
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::optim::{AdamW, Ema, OptimConfig};
 use crate::recipe::Split;
@@ -127,7 +127,7 @@ impl Shell {
     }
 
     /// Close the step: count it, and fill what the records of all trainers share.
-    pub fn close(&mut self, update: Update, measured: Record) -> Result<Record> {
+    pub fn close(&mut self, update: Update, measured: StepRecord) -> Result<StepRecord> {
         let skipped_samples = self.feed.skipped(&self.world)?;
         let seconds = self.begun.elapsed().as_secs_f64();
         let images_per_s = self.rows.of as f64 / seconds;
@@ -136,7 +136,7 @@ impl Shell {
         progress.step += 1;
         progress.seconds += seconds;
         progress.skipped += u64::from(!update.grad_norm.is_finite());
-        Ok(Record {
+        Ok(StepRecord {
             phase: progress.phase.to_string(),
             step: progress.step,
             steps: self.steps,

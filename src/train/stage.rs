@@ -4,7 +4,7 @@ use super::gallery::ProgressSheet;
 use super::shell::Shell;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::weights::Named;
 
@@ -14,7 +14,7 @@ pub type State = Vec<(&'static str, Named)>;
 /// A trainer: it takes steps and can be stopped between any two of them.
 pub trait Stage {
     /// One update of the weights.
-    fn step(&mut self, nets: &Networks) -> Result<Record>;
+    fn step(&mut self, nets: &Networks) -> Result<StepRecord>;
 
     fn shell(&self) -> &Shell;
 

@@ -9,7 +9,7 @@ use crate::checkpoint::{Phase, Progress};
 use crate::device::seed_step;
 use crate::dist::World;
 use crate::error::{Error, Result};
-use crate::metrics::Record;
+use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::recipe::{Split, TokenizerTrainConfig};
 use crate::torch;
@@ -63,7 +63,7 @@ impl TokenizerTrainer {
     }
 
     /// One step: pictures through the codebook and back, squared error and codebook terms, update.
-    pub fn step(&mut self, nets: &Networks) -> Result<Record> {
+    pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let step = self.shell.progress.step;
         seed_step(self.seed ^ STREAM, step);
         let images = self.shell.next(|feed, rows| feed.images(rows))?.0;
@@ -80,7 +80,7 @@ impl TokenizerTrainer {
         let mut loss = loss.detach();
         self.shell.world.mean(&mut loss)?;
         let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
-        self.shell.close(update, Record { loss, accuracy, ..Record::default() })
+        self.shell.close(update, StepRecord { loss, accuracy, ..StepRecord::default() })
     }
 
     /// Squared error of the reconstruction, and the codebook's terms once there is a codebook: (b, 3, S, S) -> scalar.
@@ -151,7 +151,7 @@ impl TokenizerTrainer {
 }
 
 impl Stage for TokenizerTrainer {
-    fn step(&mut self, nets: &Networks) -> Result<Record> {
+    fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         Self::step(self, nets)
     }
 

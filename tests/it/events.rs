@@ -1,7 +1,7 @@
 //! TensorBoard's event files, read back with a reader of their own.
 
 use crate::train::{alone, smoke};
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use paella::train::events::Events;
 use paella::train::{self, RunOptions, Resume};
 use std::collections::BTreeMap;
@@ -100,14 +100,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn numbers_and_pictures_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut events = Events::open(folder.path(), 300).unwrap();
-    let record = Record {
+    let record = StepRecord {
         step: 300,
         loss: 2.5,
         took: 0.25,
         accuracy_by_t: vec![Some(0.75), None],
         mfu: Some(0.5),
         memory: Some(1 << 30),
-        ..Record::default()
+        ..StepRecord::default()
     };
     events.record(&record).unwrap();
     events.picture("samples", 300, &image::RgbImage::new(5, 3)).unwrap();
@@ -151,7 +151,7 @@ fn a_resumed_run_goes_on_in_a_file_of_its_own() {
             max_steps: Some(7),
             ..RunOptions::default()
         };
-        let watch = &mut |record: &Record| {
+        let watch = &mut |record: &StepRecord| {
             losses.push((record.phase.clone(), record.step, record.loss as f32));
             true
         };

@@ -8,7 +8,7 @@ use paella::data::Part;
 use paella::lab::view::{Block, View};
 use paella::lab::watch::{Preview, Quiet, Watch};
 use paella::lab::{Lab, Origin, Pick, SampleRequest};
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use paella::model::{Cond, Denoiser};
 use paella::sample::{Greedy, Sampler};
 use tch::{Device, Kind, Tensor};
@@ -92,7 +92,7 @@ fn undo_finds_its_way_back_into_the_tokenizers_training() {
         run(&mut lab, "undo");
         run(&mut lab, "train 6");
         let same =
-            |a: &Record, b: &Record| (&a.phase, a.step, a.loss) == (&b.phase, b.step, b.loss);
+            |a: &StepRecord, b: &StepRecord| (&a.phase, a.step, a.loss) == (&b.phase, b.step, b.loss);
         assert!(first.iter().zip(lab.log()).all(|(a, b)| same(a, b)), "after {before}");
         assert_eq!(first.len(), lab.log().len());
         run(&mut lab, "undo");
@@ -130,7 +130,7 @@ fn a_seed_repeats_the_session() {
 struct Impatient(usize);
 
 impl Watch for Impatient {
-    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {
         self.0 -= 1;
     }
     fn note(&mut self, _text: &str) {}
@@ -154,7 +154,7 @@ fn a_stopped_training_keeps_its_steps() {
 struct Curious(Vec<Preview>);
 
 impl Watch for Curious {
-    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {}
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {}
     fn wants_preview(&mut self, _last: bool) -> bool {
         true
     }
@@ -219,7 +219,7 @@ struct Hasty {
 }
 
 impl Watch for Hasty {
-    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {}
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {}
     fn wants_preview(&mut self, _last: bool) -> bool {
         true
     }
@@ -353,7 +353,7 @@ fn bad_lines_are_errors_and_nothing_worse() {
 struct Broken(usize);
 
 impl Watch for Broken {
-    fn record(&mut self, _record: &Record, _progress: Option<(u64, u64)>) {
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {
         self.0 += 1;
         assert!(self.0 < 2, "a fault of ours");
     }

@@ -5,7 +5,7 @@
 
 use crate::train::alone;
 use paella::config::RunConfig;
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use paella::train::{self, RunOptions, Resume};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn fixture() -> PathBuf {
 }
 
 /// The records that the run of this program adds when it goes on from `checkpoint`.
-fn resumed(checkpoint: &str) -> Vec<Record> {
+fn resumed(checkpoint: &str) -> Vec<StepRecord> {
     let out = tempfile::tempdir().unwrap();
     let (from, to) = (fixture().join("checkpoints").join(checkpoint), out.path().join("checkpoints"));
     std::fs::create_dir_all(to.join(checkpoint)).unwrap();
@@ -28,7 +28,7 @@ fn resumed(checkpoint: &str) -> Vec<Record> {
         ..RunOptions::default()
     };
     let mut records = Vec::new();
-    let mut watch = |record: &Record| {
+    let mut watch = |record: &StepRecord| {
         records.push(record.clone());
         true
     };

@@ -10,7 +10,7 @@ use paella::lab::workspace;
 use paella::lab::plot::Plot;
 use paella::lab::view::{TokenGrid, View};
 use paella::lab::{Level, Reply};
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use paella::model::{self, PaellaConfig};
 use paella::networks::Networks;
 use paella::noise::Noised;
@@ -55,8 +55,8 @@ pub fn look(value: &dyn Any) -> Option<Bundle> {
             workspace::Sampling,
             Step,
             Vec<Step>,
-            Record,
-            Vec<Record>,
+            StepRecord,
+            Vec<StepRecord>,
             Vec<Level>,
             (Vec<Level>, String),
             Networks,

@@ -6,7 +6,7 @@ use crate::views::picture;
 use crate::wire::{Slot, emit};
 use paella::lab::loss_plot;
 use paella::lab::watch::{Preview, Watch, stop_asked};
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ impl Default for Live {
 }
 
 impl Watch for Live {
-    fn record(&mut self, r: &Record, progress: Option<(u64, u64)>) {
+    fn record(&mut self, r: &StepRecord, progress: Option<(u64, u64)>) {
         let (done, total) = progress.unwrap_or((r.step, r.steps));
         let text = format!(
             "{} {done}/{total} loss {:.3} acc {:.1}% norm {:.2} lr {:.1e} {:.0} img/s",

@@ -10,7 +10,7 @@ use paella::lab::workspace::{self, token_grid};
 use paella::lab::plot::{Axes, Plot, Series};
 use paella::lab::view::{TokenGrid, View};
 use paella::lab::{Level, Reply, loss_plot};
-use paella::metrics::Record;
+use paella::metrics::StepRecord;
 use paella::networks::Networks;
 use paella::noise::Noised;
 use paella::sample::Step;
@@ -52,8 +52,8 @@ looks! {
     Plot => |plot| Bundle::new().plot(plot, "").text(format!("plot: {}", plot.title()));
     Step => |step| tables::fields(step);
     Vec<Step> => |plan| tables::rows(plan);
-    Record => |record| tables::fields(record);
-    Vec<Record> => |records| log(records);
+    StepRecord => |record| tables::fields(record);
+    Vec<StepRecord> => |records| log(records);
     Vec<Level> => |levels| tables::rows(levels);
     (Vec<Level>, String) => |both| Bundle::stacked(&[tables::rows(&both.0), Bundle::new().text(&both.1)]);
     data::Record => |record| tables::fields(record);
@@ -154,7 +154,7 @@ fn sheet(images: &[RgbImage], caption: &str) -> Bundle {
 }
 
 /// The losses as a curve, and the numbers.
-fn log(records: &[Record]) -> Bundle {
+fn log(records: &[StepRecord]) -> Bundle {
     let Some(last) = records.last() else { return Bundle::new().text("no training steps") };
     let own = records.iter().filter(|record| record.phase == last.phase);
     let losses: Vec<(f64, f64)> = own.map(|record| (record.step as f64, record.loss)).collect();
