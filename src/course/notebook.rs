@@ -1,6 +1,6 @@
 //! A lesson as a Jupyter notebook: nbformat 4.5, outputs kept where the source of their cell did not change.
 
-use super::{Block, Exercise, Lesson};
+use super::{LessonBlock, Exercise, Lesson};
 use crate::error::{Error, Result};
 use crate::files;
 use serde::Serialize;
@@ -53,7 +53,7 @@ fn digest(text: &str) -> String {
 
 /// The notebook of a lesson, without outputs.
 pub fn notebook(lesson: &Lesson) -> Value {
-    let rust = lesson.blocks.iter().any(|block| matches!(block, Block::Rust(_)));
+    let rust = lesson.blocks.iter().any(|block| matches!(block, LessonBlock::Rust(_)));
     let head =
         format!("# {}\n\n{}\n\n*Machine time: {}.*", lesson.title, lesson.about, lesson.time);
     let first = if rust { RUST_QUICK } else { COMMANDS_QUICK };
@@ -80,14 +80,14 @@ pub fn notebook(lesson: &Lesson) -> Value {
     })
 }
 
-fn cells(block: &Block) -> Vec<Cell> {
+fn cells(block: &LessonBlock) -> Vec<Cell> {
     match block {
-        Block::Text(text) => vec![Cell::text(text.clone())],
-        Block::Rust(code) => vec![Cell::code(code.clone())],
-        Block::Commands(lines) => {
+        LessonBlock::Text(text) => vec![Cell::text(text.clone())],
+        LessonBlock::Rust(code) => vec![Cell::code(code.clone())],
+        LessonBlock::Commands(lines) => {
             vec![Cell::code(lines.iter().map(|line| magic(line)).collect::<Vec<_>>().join("\n"))]
         }
-        Block::Exercise(exercise) => exercise_cells(exercise),
+        LessonBlock::Exercise(exercise) => exercise_cells(exercise),
     }
 }
 

@@ -30,12 +30,12 @@ pub struct Lesson {
     pub about: String,
     /// How long the machine works, and on what.
     pub time: String,
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<LessonBlock>,
 }
 
 /// What a lesson is made of, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Block {
+pub enum LessonBlock {
     /// CommonMark without the named fences; never empty.
     Text(String),
     /// Lines as they are typed, comments among them.
@@ -63,7 +63,7 @@ impl Lesson {
 
     pub fn exercises(&self) -> impl Iterator<Item = &Exercise> {
         self.blocks.iter().filter_map(|block| match block {
-            Block::Exercise(exercise) => Some(exercise),
+            LessonBlock::Exercise(exercise) => Some(exercise),
             _ => None,
         })
     }
@@ -251,9 +251,9 @@ impl<'a> Reader<'a> {
             "lesson" => self.about(lesson, &body, line),
             "paella" => {
                 self.commands(&body, line);
-                lesson.blocks.push(Block::Commands(lines(&body)));
+                lesson.blocks.push(LessonBlock::Commands(lines(&body)));
             }
-            "rust" => lesson.blocks.push(Block::Rust(body.trim_end().into())),
+            "rust" => lesson.blocks.push(LessonBlock::Rust(body.trim_end().into())),
             "exercise" => self.exercise(lesson, id, &body, line),
             "hint" | "check" => self.part(lesson, &kind, &body, line),
             _ => self.fault(
@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
             }
         }
         if !text.is_empty() {
-            lesson.blocks.push(Block::Text(text.into()));
+            lesson.blocks.push(LessonBlock::Text(text.into()));
         }
     }
 
@@ -332,12 +332,12 @@ impl<'a> Reader<'a> {
         }
         self.ids.push(id.clone());
         let (hints, checks) = (Vec::new(), Vec::new());
-        lesson.blocks.push(Block::Exercise(Exercise { id, title, task, hints, checks }));
+        lesson.blocks.push(LessonBlock::Exercise(Exercise { id, title, task, hints, checks }));
     }
 
     /// A hint or a check, for the exercise that it follows.
     fn part(&mut self, lesson: &mut Lesson, kind: &str, body: &str, line: usize) {
-        let Some(Block::Exercise(exercise)) = lesson.blocks.last_mut() else {
+        let Some(LessonBlock::Exercise(exercise)) = lesson.blocks.last_mut() else {
             return self.fault(
                 line,
                 format!("a {kind} without an exercise before it"),

@@ -1,7 +1,7 @@
 //! A walk through a lesson: where the reader stands, and what comes next. No terminal, no session.
 
 use super::progress::Mark;
-use super::{Block, Exercise, Lesson};
+use super::{LessonBlock, Exercise, Lesson};
 
 /// The words that a lesson understands besides the commands of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ impl Walk {
     }
 
     /// What is to be read now, the commands or the exercise to stop at included.
-    pub fn read(&mut self) -> Vec<Block> {
-        let stops = |block: &Block| matches!(block, Block::Commands(_) | Block::Exercise(_));
+    pub fn read(&mut self) -> Vec<LessonBlock> {
+        let stops = |block: &LessonBlock| matches!(block, LessonBlock::Commands(_) | LessonBlock::Exercise(_));
         let from = self.mark.at;
         let rest = &self.lesson.blocks[from..];
         let stop = rest.iter().position(stops);
@@ -54,13 +54,13 @@ impl Walk {
     }
 
     /// The commands or the exercise before the reader; none at the end.
-    pub fn stop(&self) -> Option<&Block> {
+    pub fn stop(&self) -> Option<&LessonBlock> {
         self.lesson.blocks.get(self.mark.at)
     }
 
     pub fn exercise(&self) -> Option<&Exercise> {
         match self.stop() {
-            Some(Block::Exercise(exercise)) => Some(exercise),
+            Some(LessonBlock::Exercise(exercise)) => Some(exercise),
             _ => None,
         }
     }
@@ -89,8 +89,8 @@ impl Walk {
 
     /// The commands that bring a fresh session to where the reader stands: from the last `load` before it on.
     pub fn replay(&self) -> Vec<String> {
-        let commands = |block: &Block| match block {
-            Block::Commands(lines) => lines.clone(),
+        let commands = |block: &LessonBlock| match block {
+            LessonBlock::Commands(lines) => lines.clone(),
             _ => Vec::new(),
         };
         let lines: Vec<String> =
@@ -114,16 +114,16 @@ mod tests {
     #[test]
     fn stops_at_commands_exercises_and_the_end() {
         let mut walk = walk();
-        assert!(matches!(walk.read().as_slice(), [Block::Text(_), Block::Commands(_)]));
+        assert!(matches!(walk.read().as_slice(), [LessonBlock::Text(_), LessonBlock::Commands(_)]));
         assert!(walk.exercise().is_none() && walk.hint().is_none() && walk.replay().is_empty());
         walk.pass();
-        assert!(matches!(walk.read().as_slice(), [Block::Text(_), Block::Exercise(_)]));
+        assert!(matches!(walk.read().as_slice(), [LessonBlock::Text(_), LessonBlock::Exercise(_)]));
         assert_eq!(walk.replay(), ["load emoji-32", "show 0"]);
         let hints: Vec<String> = (0..3).map(|_| walk.hint().expect("a hint").to_string()).collect();
         assert_eq!(hints, ["first", "second", "second"]);
         walk.solve();
         walk.pass();
-        assert_eq!(walk.read(), [Block::Text("End.".into())]);
+        assert_eq!(walk.read(), [LessonBlock::Text("End.".into())]);
         assert!(walk.stop().is_none() && walk.mark.done && walk.mark.solved.contains("it"));
         assert_eq!(Walk::new(walk.lesson, walk.mark).mark.at, 0);
     }

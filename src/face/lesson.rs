@@ -7,7 +7,7 @@ use super::repl::{self, LineEditor};
 use super::terminal::Terminal;
 use crate::course::progress::Progress;
 use crate::course::walk::{Walk, Word};
-use crate::course::{self, Block, Lesson, notebook};
+use crate::course::{self, LessonBlock, Lesson, notebook};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
@@ -210,19 +210,19 @@ impl Guide {
         for block in self.walk.read() {
             println!();
             match block {
-                Block::Text(text) => println!("{}", render(&text, &self.terminal)),
-                Block::Rust(code) => {
+                LessonBlock::Text(text) => println!("{}", render(&text, &self.terminal)),
+                LessonBlock::Rust(code) => {
                     println!("{}", render(&format!("```\n{code}\n```"), &self.terminal))
                 }
-                Block::Commands(lines) => lines.iter().for_each(|line| self.command(line)),
-                Block::Exercise(e) => {
+                LessonBlock::Commands(lines) => lines.iter().for_each(|line| self.command(line)),
+                LessonBlock::Exercise(e) => {
                     println!("{}", self.terminal.paint("1;35", &format!("Exercise: {}", e.title)));
                     println!("{}", render(&e.task, &self.terminal));
                 }
             }
         }
         match self.walk.stop() {
-            Some(Block::Commands(_)) => self.note("\n(Enter runs this)"),
+            Some(LessonBlock::Commands(_)) => self.note("\n(Enter runs this)"),
             Some(_) => self.note("\n(do it, then `check`)"),
             None => self.note(
                 "\n(the end of this lesson; Enter leaves, the prompt stays yours until then)",
@@ -238,20 +238,20 @@ impl Guide {
 
     fn word(&mut self, word: Word) {
         match (word, self.walk.stop().cloned()) {
-            (Word::Next, Some(Block::Commands(lines))) => {
+            (Word::Next, Some(LessonBlock::Commands(lines))) => {
                 if self.run(&lines) {
                     self.go_on();
                 }
             }
             (Word::Skip, Some(_)) => self.go_on(),
-            (Word::Next, Some(Block::Exercise(e))) if self.walk.mark.solved.contains(&e.id) => {
+            (Word::Next, Some(LessonBlock::Exercise(e))) if self.walk.mark.solved.contains(&e.id) => {
                 self.go_on()
             }
             (Word::Next, Some(_)) => {
                 self.note("this exercise is not solved yet: `check`, `hint`, or `skip`")
             }
-            (Word::Check, Some(Block::Exercise(_))) => self.check(),
-            (Word::Hint, Some(Block::Exercise(_))) => match self.walk.hint() {
+            (Word::Check, Some(LessonBlock::Exercise(_))) => self.check(),
+            (Word::Hint, Some(LessonBlock::Exercise(_))) => match self.walk.hint() {
                 Some(hint) => println!("{}", render(hint, &self.terminal)),
                 None => self.note("there is no hint for this one"),
             },

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Fault};
 use crate::image::enlarge;
-use crate::lab::view::{Block, TokenGrid, View};
+use crate::lab::view::{ViewBlock, TokenGrid, View};
 use image::{DynamicImage, RgbImage};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -50,12 +50,12 @@ impl Terminal {
     pub fn show(&self, view: &View) {
         for block in &view.blocks {
             match block {
-                Block::Text(text) => println!("{text}"),
-                Block::Note(text) => println!("{}", self.paint("2", text)),
-                Block::Table { headers, rows } => println!("{}", self.table(headers, rows)),
-                Block::Tokens(grid) => println!("{}", self.tokens(grid)),
-                Block::Picture { image, caption, file } => self.picture(image, caption, file),
-                Block::Chart { plot, sketch, caption, file } => {
+                ViewBlock::Text(text) => println!("{text}"),
+                ViewBlock::Note(text) => println!("{}", self.paint("2", text)),
+                ViewBlock::Table { headers, rows } => println!("{}", self.table(headers, rows)),
+                ViewBlock::Tokens(grid) => println!("{}", self.tokens(grid)),
+                ViewBlock::Picture { image, caption, file } => self.picture(image, caption, file),
+                ViewBlock::Chart { plot, sketch, caption, file } => {
                     let pixels = self.pictures == Pictures::Pixels;
                     match pixels.then(|| plot.image("")) {
                         Some(Ok(image)) => self.print(&image, 100),

@@ -7,7 +7,7 @@ use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::lab::folder::replaceable;
-use crate::lab::view::{Block, View};
+use crate::lab::view::{ViewBlock, View};
 use crate::lab::{Origin, SampleRequest};
 use crate::networks::Networks;
 use crate::{eval, image};
@@ -104,7 +104,7 @@ pub fn sample(args: &Sample, common: &Common) -> Result<()> {
 
 fn save_as(view: &mut View, out: &Path) -> Result<()> {
     for block in &mut view.blocks {
-        if let Block::Picture { image, file, .. } = block {
+        if let ViewBlock::Picture { image, file, .. } = block {
             image::save(image, out)?;
             *file = Some(out.into());
         }

@@ -7,7 +7,7 @@ use super::watch::Watch;
 use crate::error::Result;
 
 /// What a command does with its arguments.
-pub type Run = fn(&mut Lab, &Args, &mut dyn Watch) -> Result<View>;
+pub type CommandFn = fn(&mut Lab, &Args, &mut dyn Watch) -> Result<View>;
 
 pub struct Command {
     pub name: &'static str,
@@ -27,7 +27,7 @@ pub struct Command {
     pub functions: &'static [&'static str],
     /// Whether `undo` has something to take back.
     pub changes: bool,
-    pub run: Run,
+    pub run: CommandFn,
 }
 
 /// What the words of a command name.

@@ -37,7 +37,7 @@ const SOURCES: &[(&str, &str)] = sources![
 
 /// A function of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundFunction {
     pub file: &'static str,
     /// Line of its first comment, from 1.
     pub line: usize,
@@ -68,11 +68,11 @@ impl Lab {
 }
 
 /// The first `pub fn` of that name: from its doc comment to its closing brace.
-pub fn find_function(name: &str) -> Option<Found> {
+pub fn find_function(name: &str) -> Option<FoundFunction> {
     SOURCES.iter().find_map(|(file, source)| find_in(file, source, name))
 }
 
-fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<Found> {
+fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<FoundFunction> {
     let lines: Vec<&str> = source.split_inclusive('\n').collect();
     let is_it = |line: &&str| {
         let rest =
@@ -88,7 +88,7 @@ fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<Found
     let closes = |line: &&str| line.trim_end() == format!("{}}}", " ".repeat(indent));
     let end = signature + lines[signature..].iter().position(closes)?;
     let offset = |n: usize| lines[..n].iter().map(|l| l.len()).sum::<usize>();
-    Some(Found { file, line: start + 1, text: &source[offset(start)..offset(end + 1)] })
+    Some(FoundFunction { file, line: start + 1, text: &source[offset(start)..offset(end + 1)] })
 }
 
 /// Without the indentation that all lines share.

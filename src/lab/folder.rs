@@ -1,6 +1,6 @@
 //! The run folder: every picture a command shows is kept, with its caption beside it.
 
-use super::view::{Block, View};
+use super::view::{ViewBlock, View};
 use crate::error::Result;
 use crate::image;
 use ::image::RgbImage;
@@ -28,10 +28,10 @@ impl RunFolder {
     pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
         for block in &mut view.blocks {
             match block {
-                Block::Picture { image, caption, file } if file.is_none() => {
+                ViewBlock::Picture { image, caption, file } if file.is_none() => {
                     *file = Some(self.write(image, caption, command)?);
                 }
-                Block::Chart { plot, caption, file, .. } if file.is_none() => {
+                ViewBlock::Chart { plot, caption, file, .. } if file.is_none() => {
                     *file = Some(self.write(&plot.image("")?, caption, command)?);
                 }
                 _ => {}
@@ -130,7 +130,7 @@ mod tests {
         assert!(folder.path().is_none());
         let mut view = View::new().picture(RgbImage::new(2, 2), "a fox").text("x");
         folder.keep(&mut view, "show").expect("kept");
-        let Block::Picture { file: Some(file), .. } = &view.blocks[0] else { panic!("no file") };
+        let ViewBlock::Picture { file: Some(file), .. } = &view.blocks[0] else { panic!("no file") };
         assert!(file.ends_with("001-show.png"));
         let caption = std::fs::read_to_string(file.with_extension("txt")).expect("a caption");
         assert_eq!(caption, "a fox\n");

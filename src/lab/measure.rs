@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Loss in nats and accuracy at one noise ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Level {
+pub struct LossAtRatio {
     pub t: f64,
     pub loss: f64,
     pub accuracy: f64,
@@ -67,7 +67,7 @@ impl Lab {
     /// Loss and accuracy at T = 0.1 .. 0.9, for the picture in hand or for `count` pictures held back.
     pub fn loss(&mut self, count: Option<i64>) -> Result<View> {
         let (levels, what) = self.levels(count)?;
-        let row = |l: &Level| {
+        let row = |l: &LossAtRatio| {
             vec![
                 format!("{:.1}", l.t),
                 format!("{:.3}", l.loss),
@@ -80,7 +80,7 @@ impl Lab {
     }
 
     /// The numbers behind `loss`, and of what they are.
-    pub fn levels(&mut self, count: Option<i64>) -> Result<(Vec<Level>, String)> {
+    pub fn levels(&mut self, count: Option<i64>) -> Result<(Vec<LossAtRatio>, String)> {
         let (images, captions, what) = match count {
             Some(count) => {
                 let data = self.data(Part::Val)?;
@@ -114,7 +114,7 @@ impl Lab {
             let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (B, h, w)
             let noised = Noised::new(&tokens, &noise, mask, ratio);
             let (logits, loss) = self.judge(nets, &tokens, &noised, &cond);
-            Level { t, loss, accuracy: accuracy(&logits, &tokens).double_value(&[]) }
+            LossAtRatio { t, loss, accuracy: accuracy(&logits, &tokens).double_value(&[]) }
         };
         Ok(((1..=9).map(level).collect(), what))
     }

@@ -26,7 +26,7 @@ pub mod undo;
 pub mod view;
 pub mod watch;
 
-pub use measure::{Level, entropy, hidden_accuracy};
+pub use measure::{LossAtRatio, entropy, hidden_accuracy};
 pub use model::Origin;
 pub use picture::{Pick, psnr};
 pub use plots::loss_plot;

@@ -115,7 +115,7 @@ pub struct LoadedModel {
 }
 
 /// Weights, and the state of the training that moves them, for `undo`.
-pub struct Snapshot {
+pub struct ModelSnapshot {
     weights: Vec<Tensor>,
     step: u64,
     tokenizer_first: bool,
@@ -241,14 +241,14 @@ impl LoadedModel {
     }
 
     /// A copy of all that training changes.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ModelSnapshot {
         let optimizer = self.trainer.as_ref().map(|trainer| (trainer.progress(), trainer.state()));
         let weights = self.copies();
-        Snapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
+        ModelSnapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
     }
 
     /// Put back what `snapshot` gave. A training of other settings begins with a new optimiser.
-    pub fn restore(&mut self, old: Snapshot) {
+    pub fn restore(&mut self, old: ModelSnapshot) {
         self.put(&old.weights);
         let same_phase = old.tokenizer_first == self.tokenizer_first;
         (self.step, self.tokenizer_first, self.code_images) = (old.step, old.tokenizer_first, None);

@@ -1,6 +1,6 @@
 //! What `undo` takes back: whole earlier states, and the weights from before the last training.
 
-use super::model::Snapshot;
+use super::model::ModelSnapshot;
 use super::view::View;
 use super::{Lab, State};
 use crate::error::Result;
@@ -14,14 +14,14 @@ const DEPTH: usize = 30;
 pub struct Past {
     moments: Vec<Moment>,
     /// The model before the training that runs now.
-    training: Option<Snapshot>,
+    training: Option<ModelSnapshot>,
 }
 
 /// The state before a command.
 pub struct Moment {
     line: String,
     state: State,
-    training: Option<Snapshot>,
+    training: Option<ModelSnapshot>,
 }
 
 impl Lab {

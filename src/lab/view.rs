@@ -8,11 +8,11 @@ use std::path::PathBuf;
 /// The answer of one command.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<ViewBlock>,
 }
 
 #[derive(Clone, Debug)]
-pub enum Block {
+pub enum ViewBlock {
     /// Lines as they are.
     Text(String),
     /// One header per column; every row has as many cells.
@@ -57,33 +57,33 @@ impl View {
     }
 
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.blocks.push(Block::Text(text.into()));
+        self.blocks.push(ViewBlock::Text(text.into()));
         self
     }
 
     pub fn note(mut self, text: impl Into<String>) -> Self {
-        self.blocks.push(Block::Note(text.into()));
+        self.blocks.push(ViewBlock::Note(text.into()));
         self
     }
 
     pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
-        self.blocks.push(Block::Picture { image, caption: caption.into(), file: None });
+        self.blocks.push(ViewBlock::Picture { image, caption: caption.into(), file: None });
         self
     }
 
     pub fn tokens(mut self, grid: TokenGrid) -> Self {
-        self.blocks.push(Block::Tokens(grid));
+        self.blocks.push(ViewBlock::Tokens(grid));
         self
     }
 
     pub fn chart(mut self, plot: Plot, sketch: String, caption: impl Into<String>) -> Self {
-        self.blocks.push(Block::Chart { plot, sketch, caption: caption.into(), file: None });
+        self.blocks.push(ViewBlock::Chart { plot, sketch, caption: caption.into(), file: None });
         self
     }
 
     pub fn table(mut self, headers: &[&str], rows: Vec<Vec<String>>) -> Self {
         let headers = headers.iter().map(|h| h.to_string()).collect();
-        self.blocks.push(Block::Table { headers, rows });
+        self.blocks.push(ViewBlock::Table { headers, rows });
         self
     }
 
@@ -96,18 +96,18 @@ impl View {
     /// The first text, for tests and notebooks.
     pub fn first_text(&self) -> Option<&str> {
         self.blocks.iter().find_map(|block| match block {
-            Block::Text(text) => Some(text.as_str()),
+            ViewBlock::Text(text) => Some(text.as_str()),
             _ => None,
         })
     }
 
     /// For `--json`: `{"blocks": [{"type": ..}]}`; a picture is its file, size and caption.
     pub fn to_json(&self) -> Value {
-        json!({ "blocks": self.blocks.iter().map(Block::to_json).collect::<Vec<_>>() })
+        json!({ "blocks": self.blocks.iter().map(ViewBlock::to_json).collect::<Vec<_>>() })
     }
 }
 
-impl Block {
+impl ViewBlock {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Text(text) => json!({ "type": "text", "text": text }),

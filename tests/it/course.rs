@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use paella::course::source::{parse, read_solutions};
-use paella::course::{self, Block, Lesson, notebook};
+use paella::course::{self, LessonBlock, Lesson, notebook};
 use paella::lab::watch::Quiet;
 use paella::lab::{Lab, Origin};
 use tch::Device;
@@ -56,8 +56,8 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
     };
     for block in &lesson.blocks {
         match block {
-            Block::Commands(lines) => run(&mut lab, lines, faults),
-            Block::Exercise(exercise) => {
+            LessonBlock::Commands(lines) => run(&mut lab, lines, faults),
+            LessonBlock::Exercise(exercise) => {
                 for (wanted, lines) in [(false, &[][..]), (true, &solutions[&exercise.id][..])] {
                     run(&mut lab, lines, faults);
                     let (solved, reply) = course::turn::answer(&mut lab, exercise).unwrap();
@@ -67,7 +67,7 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
                     }
                 }
             }
-            Block::Text(_) | Block::Rust(_) => {}
+            LessonBlock::Text(_) | LessonBlock::Rust(_) => {}
         }
     }
 }
@@ -162,7 +162,7 @@ fn faults_of_a_source_are_listed_with_their_lines() {
     }
     let odd = format!("{head}````\n```paella\n````\n```sh\nls\n```\n");
     let lesson = parse(&odd, "x", "x.md").unwrap();
-    assert!(matches!(lesson.blocks.as_slice(), [Block::Text(text)] if text.contains("```paella")));
+    assert!(matches!(lesson.blocks.as_slice(), [LessonBlock::Text(text)] if text.contains("```paella")));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::MutexGuard;
 
 use paella::data::Part;
-use paella::lab::view::{Block, View};
+use paella::lab::view::{ViewBlock, View};
 use paella::lab::watch::{Preview, Quiet, Watch};
 use paella::lab::{Lab, Origin, Pick, SampleRequest};
 use paella::metrics::StepRecord;
@@ -145,7 +145,7 @@ fn a_stopped_training_keeps_its_steps() {
     let view = lab.turn("train 1000", &mut Impatient(3)).unwrap().unwrap().view;
     assert_eq!((lab.status().1, lab.log().len()), (3, 3));
     assert!(
-        view.blocks.iter().any(|b| matches!(b, Block::Note(n) if n.contains("stopped after 3")))
+        view.blocks.iter().any(|b| matches!(b, ViewBlock::Note(n) if n.contains("stopped after 3")))
     );
 }
 
@@ -326,8 +326,8 @@ fn what_would_be_lost_or_not_read_is_known() {
     run(&mut lab, "train 1");
     assert_eq!(lab.unsaved_steps(), 3);
     let notes = |view: View| {
-        let note = |block: &Block| match block {
-            Block::Note(text) => {
+        let note = |block: &ViewBlock| match block {
+            ViewBlock::Note(text) => {
                 text.contains("the model reads the first 47 of the text's 60 bytes")
             }
             _ => false,

@@ -9,7 +9,7 @@ use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
 use paella::lab::workspace;
 use paella::lab::plot::Plot;
 use paella::lab::view::{TokenGrid, View};
-use paella::lab::{Level, Reply};
+use paella::lab::{LossAtRatio, Reply};
 use paella::metrics::StepRecord;
 use paella::model::{self, PaellaConfig};
 use paella::networks::Networks;
@@ -57,8 +57,8 @@ pub fn look(value: &dyn Any) -> Option<Bundle> {
             Vec<Step>,
             StepRecord,
             Vec<StepRecord>,
-            Vec<Level>,
-            (Vec<Level>, String),
+            Vec<LossAtRatio>,
+            (Vec<LossAtRatio>, String),
             Networks,
             Dataset,
             data::Record,

@@ -4,11 +4,11 @@ use crate::bundle::Bundle;
 use crate::html;
 use image::RgbImage;
 use paella::face::terminal::Terminal;
-use paella::lab::view::{Block, View};
+use paella::lab::view::{ViewBlock, View};
 
 /// A single plot as SVG and PNG; else all blocks as HTML and text, and a single picture as PNG too.
 pub fn view(view: &View) -> Bundle {
-    if let [Block::Chart { plot, sketch, caption, .. }] = view.blocks.as_slice() {
+    if let [ViewBlock::Chart { plot, sketch, caption, .. }] = view.blocks.as_slice() {
         return Bundle::new().plot(plot, caption).text(format!("{sketch}\n{caption}"));
     }
     let (mut texts, mut page, mut pictures) = (Vec::new(), String::new(), Vec::new());
@@ -16,7 +16,7 @@ pub fn view(view: &View) -> Bundle {
         let (text, part) = shown(block);
         texts.push(text);
         page += &part;
-        if let Block::Picture { image, .. } = block {
+        if let ViewBlock::Picture { image, .. } = block {
             pictures.push(image);
         }
     }
@@ -31,19 +31,19 @@ pub fn view(view: &View) -> Bundle {
 }
 
 /// As text and as HTML.
-fn shown(block: &Block) -> (String, String) {
+fn shown(block: &ViewBlock) -> (String, String) {
     let terminal = Terminal::plain();
     match block {
-        Block::Text(text) => (text.clone(), html::lines(text)),
-        Block::Note(text) => (text.clone(), html::note(text)),
-        Block::Table { headers, rows } => {
+        ViewBlock::Text(text) => (text.clone(), html::lines(text)),
+        ViewBlock::Note(text) => (text.clone(), html::note(text)),
+        ViewBlock::Table { headers, rows } => {
             (terminal.table(headers, rows), html::table(headers, rows))
         }
-        Block::Tokens(grid) => (terminal.tokens(grid), html::tokens(grid)),
-        Block::Picture { image, caption, .. } => {
+        ViewBlock::Tokens(grid) => (terminal.tokens(grid), html::tokens(grid)),
+        ViewBlock::Picture { image, caption, .. } => {
             (format!("picture: {caption}"), html::picture(image, caption))
         }
-        Block::Chart { plot, sketch, caption, .. } => {
+        ViewBlock::Chart { plot, sketch, caption, .. } => {
             let drawing = plot.svg(caption).map(|svg| html::drawing(&svg));
             (format!("{sketch}\n{caption}"), drawing.unwrap_or_else(|_| html::lines(sketch)))
         }
