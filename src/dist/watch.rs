@@ -32,13 +32,13 @@ struct News {
 }
 
 /// Both threads of a rank; dropped, they end.
-pub struct Watch {
+pub struct PeerWatch {
     beat: Arc<Beat>,
     clock: Option<JoinHandle<()>>,
     ear: JoinHandle<()>,
 }
 
-impl Watch {
+impl PeerWatch {
     /// `notes`: a connection of its own. `end`: shows the last word and ends the process.
     pub fn start(
         beat: &Arc<Beat>,
@@ -60,7 +60,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for PeerWatch {
     /// If the clock has begun to speak, this waits until it has ended the process.
     fn drop(&mut self) {
         self.beat.end();

@@ -5,7 +5,7 @@ use super::engine::Group;
 use super::last::{LastWord, Speaker, at_place};
 use super::launch::Launch;
 use super::notes::{Notes, ranks};
-use super::watch::Watch;
+use super::watch::PeerWatch;
 use super::{Backend, DistConfig};
 use crate::device::gpus;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ pub struct World(Option<Rc<Joined>>);
 
 /// In this order: the watch ends before the group is left, the group before the store.
 pub(super) struct Joined {
-    watch: OnceCell<Watch>,
+    watch: OnceCell<PeerWatch>,
     group: Group,
     /// Held for the group, and by rank 0 for all ranks.
     _store: Notes,
@@ -108,7 +108,7 @@ impl World {
         }))))
     }
 
-    /// Watch over this rank from now on: when all ranks have stood still together for `dist.timeout_s`, or another one has
+    /// PeerWatch over this rank from now on: when all ranks have stood still together for `dist.timeout_s`, or another one has
     /// failed and this one does not notice, `end` is given the last word, on another thread, and must end the process;
     /// the main thread cannot.
     ///
@@ -116,7 +116,7 @@ impl World {
     pub fn watch(&self, end: impl FnOnce(LastWord) + Send + 'static) -> Result<()> {
         let Some(world) = &self.0 else { return Ok(()) };
         let notes = Notes::open(&world.speaker.launch, false, world.speaker.timeout)?;
-        world.watch.get_or_init(|| Watch::start(&world.beat, world.speaker.clone(), notes, end));
+        world.watch.get_or_init(|| PeerWatch::start(&world.beat, world.speaker.clone(), notes, end));
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deal::{Deal, Purpose, draw};
 use super::members::{Cut, Groups};
-use super::sample::{Packed, Sample, judge};
+use super::sample::{Packed, ShardSample, judge};
 use super::source::Patience;
 use super::{Counts, Setup};
 
@@ -93,7 +93,7 @@ impl Lane {
     }
 
     /// The next sample, with the state behind it.
-    pub fn give(&mut self) -> Result<(Sample, LaneState), Stuck> {
+    pub fn give(&mut self) -> Result<(ShardSample, LaneState), Stuck> {
         self.asked = Instant::now();
         loop {
             let target = (self.held.len() + 2).min(self.setup.config.shuffle.max(1));
@@ -106,7 +106,7 @@ impl Lane {
     }
 
     /// Draw one of those held; none if it cannot be decoded.
-    fn draw(&mut self) -> Option<Sample> {
+    fn draw(&mut self) -> Option<ShardSample> {
         let (seed, n, lane) = (self.setup.seed, self.state.draws, self.state.lane);
         let slot = draw(seed, lane, Purpose::Slot, n, self.held.len() as u64) as usize;
         self.state.held.swap_remove(slot);

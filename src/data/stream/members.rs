@@ -17,7 +17,7 @@ pub struct Cut(pub String);
 
 /// All members under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
+pub struct MemberGroup {
     /// Path inside the shard up to the first dot of the file name.
     pub key: String,
     /// Ending in lower case, bytes; in the order of the shard.
@@ -107,10 +107,10 @@ impl Groups {
 }
 
 impl Iterator for Groups {
-    type Item = Result<Group, Cut>;
+    type Item = Result<MemberGroup, Cut>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut group: Option<Group> = None;
+        let mut group: Option<MemberGroup> = None;
         while !self.ended {
             match self.next.take().map_or_else(|| self.member(), |member| Ok(Some(member))) {
                 Ok(Some(member)) if group.as_ref().is_some_and(|g| g.key != member.key) => {
@@ -118,7 +118,7 @@ impl Iterator for Groups {
                     return group.map(Ok);
                 }
                 Ok(Some(Member { key, ending, bytes })) => {
-                    let group = group.get_or_insert_with(|| Group { key, ..Group::default() });
+                    let group = group.get_or_insert_with(|| MemberGroup { key, ..MemberGroup::default() });
                     match bytes {
                         Some(bytes) => group.files.push((ending, bytes)),
                         None => group.too_large = true,
@@ -178,7 +178,7 @@ mod tests {
         builder.into_inner().expect("memory takes it")
     }
 
-    fn groups(bytes: &[u8]) -> Vec<Result<Group, Cut>> {
+    fn groups(bytes: &[u8]) -> Vec<Result<MemberGroup, Cut>> {
         Groups::new(Box::new(Cursor::new(bytes.to_vec()))).collect()
     }
 

@@ -37,16 +37,16 @@ use super::laion::LaionFilter;
 use crate::{Error, Result};
 use deal::{Purpose, draw};
 use lane::LaneState;
-use rows::Schedule;
+use rows::RowSchedule;
 use sample::{Packed, Reason};
-use source::{Patience, Source};
+use source::{Patience, ShardSource};
 use workers::Workers;
 
 pub use deal::Mode;
 pub use known::{ENDING as KNOWN_ENDING, Known, pack};
 pub use once::Once;
 pub use rows::Rows;
-pub use sample::{Crop, Decoded, Sample, Want};
+pub use sample::{Crop, Decoded, ShardSample, Want};
 
 /// Reason -> how many samples or shards were left out for it.
 pub type Counts = BTreeMap<String, u64>;
@@ -116,7 +116,7 @@ impl StreamConfig {
             found.push(("max_idle_s", format!("{} seconds", self.max_idle_s), PATIENCE.into()));
         }
         let all = Rows { first: 0, count: batch.max(1), of: batch.max(1) };
-        if let Err(e) = Schedule::new(all, self.lanes, 0) {
+        if let Err(e) = RowSchedule::new(all, self.lanes, 0) {
             let fault = &e.faults()[0];
             found.push(("lanes", fault.what.clone(), fault.hint.clone()));
         }
@@ -127,7 +127,7 @@ impl StreamConfig {
         self.max_idle_s > 0.0 && self.max_idle_s <= 86_400.0
     }
 
-    fn sources(&self) -> Result<Vec<Source>> {
+    fn sources(&self) -> Result<Vec<ShardSource>> {
         let sources = source::expand(&self.shards)?;
         if sources.is_empty() {
             return Err(Error::data(
@@ -143,7 +143,7 @@ impl StreamConfig {
 /// What all lanes share.
 struct Setup {
     config: StreamConfig,
-    shards: Vec<Source>,
+    shards: Vec<ShardSource>,
     seed: u64,
     /// Pixels a side.
     size: u32,
@@ -165,7 +165,7 @@ impl Setup {
     }
 
     /// Decode draw number `n` of a lane.
-    fn unpack(&self, lane: usize, n: u64, packed: Packed) -> std::result::Result<Sample, Reason> {
+    fn unpack(&self, lane: usize, n: u64, packed: Packed) -> std::result::Result<ShardSample, Reason> {
         let share = |purpose| draw(self.seed, lane, purpose, n, 1 << 32) as f64 / 4_294_967_296.0;
         let place = (share(Purpose::CropX), share(Purpose::CropY));
         packed.unpack(self.size, self.config.crop, place)
@@ -216,9 +216,9 @@ impl Stream {
     /// The rank's rows of the next batch.
     ///
     /// Errors: `lanes` does not fit the rows; nothing comes; the position does not belong to the states.
-    pub fn next(&mut self, rows: Rows) -> Result<Vec<Sample>> {
+    pub fn next(&mut self, rows: Rows) -> Result<Vec<ShardSample>> {
         if self.running.as_ref().is_none_or(|(before, _)| *before != rows) {
-            let schedule = Schedule::new(rows, self.setup.config.lanes, self.position)?;
+            let schedule = RowSchedule::new(rows, self.setup.config.lanes, self.position)?;
             let workers = Workers::start(&self.setup, schedule, &self.states, rows.count);
             self.running = Some((rows, workers));
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::members::{Cut, Groups};
 use super::sample::{Packed, Reason, judge};
 use super::source::Patience;
-use super::{Counts, Sample, Setup, StreamConfig, Want};
+use super::{Counts, ShardSample, Setup, StreamConfig, Want};
 use crate::{Error, Result};
 
 /// Samples decoded at once.
@@ -37,7 +37,7 @@ impl Once {
     pub fn shard(
         &mut self,
         number: usize,
-        mut each: impl FnMut(Vec<Sample>) -> Result<()>,
+        mut each: impl FnMut(Vec<ShardSample>) -> Result<()>,
     ) -> Result<bool> {
         let setup = self.setup.clone();
         let mut groups = match setup.shards[number].open(&self.patience) {
@@ -73,7 +73,7 @@ impl Once {
     }
 
     /// Decode in threads; the order stays.
-    fn unpack(&mut self, shard: usize, packed: Vec<(u64, Packed)>) -> Result<Vec<Sample>> {
+    fn unpack(&mut self, shard: usize, packed: Vec<(u64, Packed)>) -> Result<Vec<ShardSample>> {
         let share = packed.len().div_ceil(self.setup.config.threads.max(1));
         let (mut rest, mut parts) = (packed.into_iter().peekable(), Vec::new());
         while rest.peek().is_some() {
@@ -83,7 +83,7 @@ impl Once {
         let decode = move |part: Vec<(u64, Packed)>| -> Vec<_> {
             part.into_iter().map(|(place, packed)| setup.unpack(shard, place, packed)).collect()
         };
-        let decoded: Option<Vec<Vec<std::result::Result<Sample, Reason>>>> =
+        let decoded: Option<Vec<Vec<std::result::Result<ShardSample, Reason>>>> =
             std::thread::scope(|scope| {
                 let work: Vec<_> =
                     parts.into_iter().map(|part| scope.spawn(move || decode(part))).collect();

@@ -20,14 +20,14 @@ pub struct Rows {
 
 /// The lanes of one rank, row by row.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub struct RowSchedule {
     rows: Rows,
     lanes: usize,
     /// Row number of the run that the first batch begins with.
     start: u64,
 }
 
-impl Schedule {
+impl RowSchedule {
     /// Errors: `lanes` fits neither the batch nor the number of ranks; the hint names numbers that do.
     pub fn new(rows: Rows, lanes: usize, start: u64) -> Result<Self> {
         let ranks = rows.of / rows.count.max(1);
@@ -88,9 +88,9 @@ mod tests {
         for (lanes, of) in [(8, 8), (8, 32), (16, 8), (4, 8), (8, 64)] {
             let rows = |ranks: usize| -> Vec<usize> {
                 let one =
-                    |r| Schedule::new(rank(r, ranks, of), lanes, 3 * of as u64).expect("fits");
-                let all: Vec<Schedule> = (0..ranks).map(one).collect();
-                let own: Vec<_> = all.iter().map(Schedule::own).collect();
+                    |r| RowSchedule::new(rank(r, ranks, of), lanes, 3 * of as u64).expect("fits");
+                let all: Vec<RowSchedule> = (0..ranks).map(one).collect();
+                let own: Vec<_> = all.iter().map(RowSchedule::own).collect();
                 let total: usize = own.iter().map(BTreeSet::len).sum();
                 assert_eq!(total, lanes, "each lane has one rank: {own:?}");
                 let count = of / ranks;
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_are_refused_with_some_that_do() {
         let hint = |lanes, ranks, of| {
-            let error = Schedule::new(rank(0, ranks, of), lanes, 0).expect_err("refused");
+            let error = RowSchedule::new(rank(0, ranks, of), lanes, 0).expect_err("refused");
             error.faults()[0].hint.clone()
         };
         assert_eq!(hint(3, 1, 16), "`lanes` 2 or 4");

@@ -4,7 +4,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::known::{self, Known};
-use super::members::Group;
+use super::members::MemberGroup;
 use crate::data::json::{Json, parse};
 use crate::data::laion::LaionFilter;
 use crate::data::{PICTURES, tidy};
@@ -49,7 +49,7 @@ enum Content {
 
 /// As it goes into a batch.
 #[derive(Debug)]
-pub struct Sample {
+pub struct ShardSample {
     pub key: String,
     pub caption: String,
     pub content: Decoded,
@@ -69,7 +69,7 @@ pub type Reason = String;
 ///
 /// Errors: a file that is too large; a broken json; what the filter says; no caption; no picture or several. The caption
 /// is the `.txt`, else the json's `caption`.
-pub fn judge(group: Group, filter: Option<&LaionFilter>, want: Want) -> Result<Packed, Reason> {
+pub fn judge(group: MemberGroup, filter: Option<&LaionFilter>, want: Want) -> Result<Packed, Reason> {
     if group.too_large {
         return Err("a file is too large".into());
     }
@@ -121,7 +121,7 @@ impl Packed {
     /// Decode, cut and resize. `place` (0 to below 1, across and down) says where a random square lies.
     ///
     /// Errors: the picture, or what is known of it, cannot be decoded.
-    pub fn unpack(self, size: u32, crop: Crop, place: (f64, f64)) -> Result<Sample, Reason> {
+    pub fn unpack(self, size: u32, crop: Crop, place: (f64, f64)) -> Result<ShardSample, Reason> {
         let content = match self.content {
             Content::Known(bytes) => Decoded::Known(known::unpack(&bytes)?),
             Content::Picture(bytes) => {
@@ -129,7 +129,7 @@ impl Packed {
                 Decoded::Pixels(planes(&square(&img, size, crop, place)))
             }
         };
-        Ok(Sample { key: self.key, caption: self.caption, content })
+        Ok(ShardSample { key: self.key, caption: self.caption, content })
     }
 }
 
@@ -156,9 +156,9 @@ mod tests {
     /// Ending, bytes.
     type Files<'a> = &'a [(&'a str, &'a [u8])];
 
-    fn group(files: Files) -> Group {
+    fn group(files: Files) -> MemberGroup {
         let files = files.iter().map(|(ending, bytes)| (ending.to_string(), bytes.to_vec()));
-        Group { key: "k".into(), files: files.collect(), too_large: false }
+        MemberGroup { key: "k".into(), files: files.collect(), too_large: false }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::data::paths;
 
 /// The address of a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ShardSource {
     File(PathBuf),
     /// What `sh -c` runs; the shard is its standard output.
     Pipe(String),
@@ -42,26 +42,26 @@ pub struct Patience {
 /// Patterns -> shards, in order: braces everywhere, `*` in the paths of files, which then must be there.
 ///
 /// Errors: no shards; a brace that is not closed; a `*` that nothing matches.
-pub fn expand(patterns: &[String]) -> Result<Vec<Source>> {
+pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
     let mut sources = Vec::new();
     for pattern in patterns {
         for name in braces::expand(pattern)? {
             let web = name.starts_with("http://") || name.starts_with("https://");
             match name.strip_prefix("pipe:") {
-                Some(command) => sources.push(Source::Pipe(command.trim().into())),
-                None if web => sources.push(Source::Web(name)),
+                Some(command) => sources.push(ShardSource::Pipe(command.trim().into())),
+                None if web => sources.push(ShardSource::Web(name)),
                 None if name.contains('*') => {
                     let found = paths::expand(&[name], "stream")?;
-                    sources.extend(found.into_iter().map(Source::File));
+                    sources.extend(found.into_iter().map(ShardSource::File));
                 }
-                None => sources.push(Source::File(name.into())),
+                None => sources.push(ShardSource::File(name.into())),
             }
         }
     }
     Ok(sources)
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ShardSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -71,7 +71,7 @@ impl fmt::Display for Source {
     }
 }
 
-impl Source {
+impl ShardSource {
     /// The shard's bytes; unpacked if its content, not its name, is gzip.
     ///
     /// Errors: it cannot be opened, after so many attempts where another one may help.
@@ -120,7 +120,7 @@ fn may_pass(e: &io::Error) -> bool {
 
 /// A reader that opens its source anew, where it was, when it breaks.
 struct Mended {
-    source: Source,
+    source: ShardSource,
     patience: Patience,
     inner: Option<Bytes>,
     /// Bytes read so far.
@@ -185,7 +185,7 @@ impl Read for Mended {
 mod tests {
     use super::*;
 
-    fn read(source: &Source, retries: u32) -> io::Result<String> {
+    fn read(source: &ShardSource, retries: u32) -> io::Result<String> {
         let silence = Duration::from_secs(5);
         let mut text = String::new();
         let mut bytes = source.open(&Patience { retries, silence, stop: Arc::default() })?;
@@ -196,7 +196,7 @@ mod tests {
     fn addresses_are_told_apart() {
         let patterns = ["a{0,1}.tar", "pipe: cat {x,y}", "https://h/{8..9}"].map(String::from);
         let shown: Vec<String> =
-            expand(&patterns).expect("sound").iter().map(Source::to_string).collect();
+            expand(&patterns).expect("sound").iter().map(ShardSource::to_string).collect();
         let all = ["a0.tar", "a1.tar", "pipe:cat x", "pipe:cat y", "https://h/8", "https://h/9"];
         assert_eq!(shown, all);
         assert!(expand(&["/nowhere/*.tar".into()]).is_err());
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_is_an_error_and_is_run_again() {
-        let pipe = |command: &str| Source::Pipe(command.into());
+        let pipe = |command: &str| ShardSource::Pipe(command.into());
         assert_eq!(read(&pipe("echo one; echo two"), 0).expect("sound"), "one\ntwo\n");
         let error = read(&pipe("echo one; exit 3"), 0).expect_err("failed").to_string();
         assert!(error.contains("exit status: 3"), "{error}");
@@ -214,7 +214,7 @@ mod tests {
         let flaky =
             format!("test -f {mark} || {{ touch {mark}; echo one; exit 1; }}; echo one; echo two");
         assert_eq!(read(&pipe(&flaky), 1).expect("mended"), "one\ntwo\n");
-        let missing = Source::File("/nowhere/x.tar".into());
+        let missing = ShardSource::File("/nowhere/x.tar".into());
         assert_eq!(read(&missing, 9).expect_err("missing").kind(), io::ErrorKind::NotFound);
     }
 }

@@ -10,20 +10,20 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::lane::{Lane, LaneState, Stuck};
-use super::rows::Schedule;
-use super::sample::Sample;
+use super::rows::RowSchedule;
+use super::sample::ShardSample;
 use super::source::Patience;
 use super::{Counts, Setup};
 use crate::{Error, Result};
 
-type Given = std::result::Result<(Sample, LaneState), Stuck>;
+type Given = std::result::Result<(ShardSample, LaneState), Stuck>;
 
 /// The threads of one rank.
 pub struct Workers {
     setup: Arc<Setup>,
     /// Told to the threads when nobody wants more.
     stop: Arc<AtomicBool>,
-    schedule: Schedule,
+    schedule: RowSchedule,
     /// Lane -> thread.
     threads: BTreeMap<usize, usize>,
     channels: Vec<Receiver<Given>>,
@@ -35,7 +35,7 @@ impl Workers {
     /// Start where `states` say; a lane without one begins.
     pub fn start(
         setup: &Arc<Setup>,
-        schedule: Schedule,
+        schedule: RowSchedule,
         states: &BTreeMap<usize, LaneState>,
         rows: usize,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Workers {
     /// The next row.
     ///
     /// Errors: nothing came in the time that is allowed; no shard holds a sample that is wanted.
-    pub fn next(&mut self) -> Result<(Sample, LaneState)> {
+    pub fn next(&mut self) -> Result<(ShardSample, LaneState)> {
         let lane = self.schedule.lane(self.taken);
         let patience = Duration::from_secs_f64(self.setup.config.max_idle_s);
         match self.channels[self.threads[&lane]].recv_timeout(patience) {
@@ -109,7 +109,7 @@ impl Drop for Workers {
 fn work(
     setup: &Arc<Setup>,
     patience: &Patience,
-    schedule: Schedule,
+    schedule: RowSchedule,
     states: BTreeMap<usize, LaneState>,
     sender: &SyncSender<Given>,
 ) {
