@@ -5,7 +5,7 @@
 //!
 //! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
 
-use crate::data::stream::{Counts, Decoded, KNOWN_ENDING, Once, Sample, pack};
+use crate::data::stream::{Counts, Decoded, KNOWN_ENDING, Once, ShardSample, pack};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
 use std::fs::File;
@@ -128,14 +128,14 @@ fn shard(
 fn members(
     nets: &Networks,
     options: &PrecomputeOptions,
-    samples: &[Sample],
+    samples: &[ShardSample],
     write: &mut dyn FnMut(&str, &[u8]) -> Result<()>,
 ) -> Result<()> {
     if samples.is_empty() {
         return Ok(()); // none of them could be decoded
     }
     let size = nets.config.data.size;
-    let picture = |sample: &Sample| match &sample.content {
+    let picture = |sample: &ShardSample| match &sample.content {
         Decoded::Pixels(pixels) => Ok(Tensor::f_from_slice(pixels)?.f_view([3, size, size])?),
         Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
     };

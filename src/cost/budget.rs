@@ -1,7 +1,7 @@
 //! The budget of a stage on given cards, or what to change so that it fits.
 
 use super::exchange::{Exchange, exchange};
-use super::memory::{Memory, usable};
+use super::memory::{MemoryNeed, usable};
 use super::work::{Work, text_bytes, work};
 use super::{DEVICES, Gpu};
 use crate::checkpoint::Phase;
@@ -34,7 +34,7 @@ pub struct Budget {
     /// Pictures of an update over all cards.
     pub batch: usize,
     pub split: Split,
-    pub memory: Memory,
+    pub memory: MemoryNeed,
     pub exchange: Exchange,
     /// Seconds of an update that go into products, on each card.
     pub compute: f64,
@@ -71,7 +71,7 @@ pub fn budget(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> Re
             (config.train.steps, config.train.global_batch, split)
         }
     };
-    let memory = Memory::new(&stage, split.micro as i64);
+    let memory = MemoryNeed::new(&stage, split.micro as i64);
     if !memory.fits(request.gpu) {
         return Err(too_large(&config, phase, request, &memory));
     }
@@ -83,7 +83,7 @@ fn timed(
     request: &EstimateRequest,
     gpus: usize,
     steps: u64,
-    (batch, split, memory): (usize, Split, Memory),
+    (batch, split, memory): (usize, Split, MemoryNeed),
 ) -> Budget {
     let (gpu, precision) = (request.gpu, &work.precision);
     let rate = |bf16: bool| gpu.peak(bf16, precision.tf32) * request.utilisation;
@@ -137,7 +137,12 @@ pub fn mfu(flops: i64, images_per_s: f64, peak: f64) -> f64 {
 }
 
 /// The error of a stage that does not fit: what is needed, and what to set instead.
-fn too_large(config: &RunConfig, phase: Phase, request: &EstimateRequest, memory: &Memory) -> Error {
+fn too_large(
+    config: &RunConfig,
+    phase: Phase,
+    request: &EstimateRequest,
+    memory: &MemoryNeed,
+) -> Error {
     let gib = |bytes: i64| bytes as f64 / (1u64 << 30) as f64;
     let what = format!(
         "the {phase} needs {:.1} GiB a card, {} has {:.1} GiB for it",
@@ -193,7 +198,7 @@ pub fn largest(config: &RunConfig, request: &EstimateRequest) -> Option<usize> {
 
 fn largest_of(stage: &Work, batch: usize, request: &EstimateRequest) -> Option<usize> {
     let even = |micro: &usize| batch.is_multiple_of(micro * request.gpus);
-    let fits = |micro: &usize| Memory::new(stage, *micro as i64).fits(request.gpu);
+    let fits = |micro: &usize| MemoryNeed::new(stage, *micro as i64).fits(request.gpu);
     (1..=batch / request.gpus.max(1)).rev().filter(even).find(fits)
 }
 
@@ -205,7 +210,7 @@ fn prior_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> 
 
 fn tokenizer_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> {
     let stage = work(config, Phase::Tokenizer, 1);
-    let fits = |batch: &usize| Memory::new(&stage, *batch as i64).fits(request.gpu);
+    let fits = |batch: &usize| MemoryNeed::new(&stage, *batch as i64).fits(request.gpu);
     let rows = (1..config.tokenizer.train.batch / request.gpus.max(1)).rev().find(fits)?;
     Some(format!("`tokenizer.train.batch: {}`", (rows * request.gpus).max(2)))
 }
@@ -214,7 +219,7 @@ fn tokenizer_batch(config: &RunConfig, request: &EstimateRequest) -> Option<Stri
 fn others(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> String {
     let fits = |gpu: &&'static Gpu| {
         let stage = work(config, phase, text_bytes(config, request.text_bytes));
-        gpu.memory > request.gpu.memory && Memory::new(&stage, 1).fits(gpu)
+        gpu.memory > request.gpu.memory && MemoryNeed::new(&stage, 1).fits(gpu)
     };
     let names: Vec<&str> = DEVICES.iter().filter(fits).map(|gpu| gpu.name).collect();
     match names.is_empty() {

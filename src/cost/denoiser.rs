@@ -10,20 +10,20 @@ use crate::model::{Block, LevelConfig, PaellaConfig};
 
 /// The denoiser for one picture.
 #[derive(Clone, Debug)]
-pub struct Denoiser {
+pub struct DenoiserCost {
     /// Text vectors to condition vectors; the mappers of CLIP vectors, which this training does not feed.
     pub cond: Cost,
     /// Tokens to the first level's channels.
     pub input: Cost,
     /// The finest first.
-    pub levels: Vec<Level>,
+    pub levels: Vec<LevelCost>,
     /// The first level's channels to logits.
     pub output: Cost,
 }
 
 /// One resolution, the way down and the way up together.
 #[derive(Clone, Debug)]
-pub struct Level {
+pub struct LevelCost {
     /// The steps from and to the finer level.
     pub steps: Cost,
     /// All blocks.
@@ -34,15 +34,15 @@ pub struct Level {
     pub inputs: Kept,
 }
 
-impl Level {
+impl LevelCost {
     pub fn total(&self) -> Cost {
         self.steps + self.blocks
     }
 }
 
-impl Denoiser {
+impl DenoiserCost {
     pub fn total(&self) -> Cost {
-        self.cond + self.input + self.levels.iter().map(Level::total).sum() + self.output
+        self.cond + self.input + self.levels.iter().map(LevelCost::total).sum() + self.output
     }
 
     /// Work that is done once more for the gradient.
@@ -50,14 +50,14 @@ impl Denoiser {
         self.again(levels).map(|level| level.blocks.flops).sum()
     }
 
-    fn again(&self, levels: &[usize]) -> impl Iterator<Item = &Level> {
+    fn again(&self, levels: &[usize]) -> impl Iterator<Item = &LevelCost> {
         let all = self.levels.iter().enumerate();
         all.filter(|(i, _)| levels.contains(i)).map(|(_, level)| level)
     }
 
     /// Bytes that one picture keeps from the forward pass to the backward pass.
     pub fn kept(&self, levels: &[usize], bf16: bool) -> i64 {
-        let level = |(i, level): (usize, &Level)| {
+        let level = |(i, level): (usize, &LevelCost)| {
             let blocks =
                 if levels.contains(&i) { level.inputs } else { level.blocks.kept }.bytes(bf16);
             level.steps.kept.bytes(bf16) + blocks
@@ -71,12 +71,12 @@ impl Denoiser {
 }
 
 /// Count the denoiser for pictures of h x w tokens and S text vectors.
-pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> Denoiser {
+pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> DenoiserCost {
     let PaellaConfig { c_in, num_labels, patch_size: p, c_cond, byt5_embd, .. } = *config;
     let (tokens, positions) = (h * w, h * w / (p * p));
     let (c, patch) = (config.levels[0].c_hidden, c_in * p * p);
     let clip = weights((config.clip_embd + 1) * c_cond * config.clip_seq_len) * 2;
-    Denoiser {
+    DenoiserCost {
         cond: linear(byt5_embd, c_cond, s)
             + layer_norm(c_cond, s)
             + remember(0, c_cond * s)
@@ -97,7 +97,7 @@ pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> Denoiser {
     }
 }
 
-fn level(config: &PaellaConfig, i: usize, n: i64, s: i64) -> Level {
+fn level(config: &PaellaConfig, i: usize, n: i64, s: i64) -> LevelCost {
     let LevelConfig { c_hidden: c, blocks, layout, .. } = &config.levels[i];
     let repetition = |skip: bool| -> Cost {
         let each = layout.iter().enumerate();
@@ -116,7 +116,7 @@ fn level(config: &PaellaConfig, i: usize, n: i64, s: i64) -> Level {
         }
     };
     let inputs = (2 * blocks + i64::from(skip)) * c * n;
-    Level {
+    LevelCost {
         steps,
         blocks: repetition(false) * (2 * blocks - 1) + group,
         group,

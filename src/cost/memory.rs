@@ -6,7 +6,7 @@ use crate::checkpoint::Phase;
 
 /// Bytes by what they are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryNeed {
     /// Of trained networks, f32.
     pub weights: i64,
     pub gradients: i64,
@@ -29,7 +29,7 @@ const RESERVE: i64 = 2 << 30;
 /// Share of the memory that cannot be used because free blocks are of the wrong size.
 const LOST: f64 = 0.04;
 
-impl Memory {
+impl MemoryNeed {
     /// For micro batches of this size.
     pub fn new(work: &Work, micro: i64) -> Self {
         let (trained, frozen, full) = (work.trained(), work.frozen(), work.frozen_full());

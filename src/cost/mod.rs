@@ -16,13 +16,13 @@ mod meter;
 mod work;
 
 pub use budget::{Budget, EstimateRequest, budget, largest, mfu};
-pub use denoiser::{Denoiser, Level, denoiser};
+pub use denoiser::{DenoiserCost, LevelCost, denoiser};
 pub use encoders::{Tokenizer, Towers, clip, prior, text, tokenizer};
 pub use exchange::{BUCKET, Exchange, exchange};
 pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
-pub use memory::{Memory, usable};
+pub use memory::{MemoryNeed, usable};
 pub use meter::Meter;
-pub use work::{Part, Work, text_bytes, work};
+pub use work::{NetworkCost, Work, text_bytes, work};
 
 use std::iter::Sum;
 use std::ops::{Add, Mul};

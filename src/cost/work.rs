@@ -1,7 +1,7 @@
 //! One stage of a run: which networks take part, which of them are trained, and what they do for one picture.
 
 use super::Cost;
-use super::denoiser::{Denoiser, denoiser};
+use super::denoiser::{DenoiserCost, denoiser};
 use super::encoders::{Tokenizer, clip, prior, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
@@ -14,7 +14,7 @@ pub const TEXT_BYTES: i64 = 128;
 
 /// A network of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct NetworkCost {
     pub name: String,
     pub params: i64,
     /// Moved by this stage; else its weights are only read.
@@ -29,7 +29,7 @@ pub struct Part {
 #[derive(Clone, Debug)]
 pub struct Work {
     pub phase: Phase,
-    pub parts: Vec<Part>,
+    pub parts: Vec<NetworkCost>,
     pub precision: Precision,
     /// Operations that are done once more for the gradient.
     pub recomputed: i64,
@@ -92,12 +92,12 @@ pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
     }
 }
 
-fn part(name: &str, params: i64, flops: i64, trained: bool) -> Part {
-    Part { name: name.into(), params, trained, flops, bf16: false }
+fn part(name: &str, params: i64, flops: i64, trained: bool) -> NetworkCost {
+    NetworkCost { name: name.into(), params, trained, flops, bf16: false }
 }
 
 /// CLIP's towers, the text's and the picture's, each used in its share of the batches; none where there is no CLIP.
-fn towers(config: &RunConfig) -> Vec<Part> {
+fn towers(config: &RunConfig) -> Vec<NetworkCost> {
     let used = |flops: i64, share: f64| (flops as f64 * share) as i64;
     let (recipe, Some(sizes)) = (&config.train, &config.clip) else { return Vec::new() };
     let all = clip(sizes);
@@ -105,7 +105,7 @@ fn towers(config: &RunConfig) -> Vec<Part> {
         ("CLIP, captions", all.text, recipe.clip_text),
         ("CLIP, pictures", all.vision, recipe.clip_image),
     ]
-    .map(|(name, tower, share)| Part {
+    .map(|(name, tower, share)| NetworkCost {
         bf16: sizes.bf16,
         ..part(name, tower.params, used(tower.flops, share), false)
     })
@@ -122,7 +122,7 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
             part("networks of later stages", waiting.params, 0, false),
         ]
         .into_iter()
-        .chain(towers(config).into_iter().map(|tower| Part { flops: 0, ..tower }))
+        .chain(towers(config).into_iter().map(|tower| NetworkCost { flops: 0, ..tower }))
         .collect(),
         precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
         recomputed: 0,
@@ -140,7 +140,7 @@ fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
         images.total() + denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
     let sizes = config.clip.clone().unwrap_or_default();
     let all = clip(&sizes);
-    let tower = |name: &str, cost: Cost| Part {
+    let tower = |name: &str, cost: Cost| NetworkCost {
         bf16: sizes.bf16,
         ..part(name, cost.params, cost.flops, false)
     };
@@ -177,7 +177,7 @@ fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
     let side = config.data.size / config.tokenizer.model.factor();
     let net = denoiser(model, (side, side), s);
     let words = text(&config.text, s);
-    let Denoiser { cond, input, levels, output } = &net;
+    let DenoiserCost { cond, input, levels, output } = &net;
     let mut parts = vec![
         part("tokenizer, encoding", images.total().params, encode, false),
         part("text encoder", words.params, words.flops, recipe.train_text),

@@ -81,7 +81,9 @@ pub const MEASURES: &[Measure] = &[
         Ok(counts.values().max().map_or(0.0, |&n| n as f64) / counts.values().sum::<i64>() as f64)
     }),
     row("psnr", "", Number("dB"), "likeness of the decoded tokens to the picture", likeness),
-    row("noise_ratio", "", Number(""), "the noise ratio T", |lab, _| Ok(f64::from(noised(lab)?.ratio()))),
+    row("noise_ratio", "", Number(""), "the noise ratio T", |lab, _| {
+        Ok(f64::from(noised(lab)?.ratio()))
+    }),
     row("noised_share", "", Share, "tokens that are noise", |lab, _| {
         Ok(noised(lab)?.mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
     }),

@@ -12,7 +12,7 @@ pub mod source;
 pub mod turn;
 pub mod walk;
 
-pub use source::{LessonBlock, Exercise, Lesson};
+pub use source::{Exercise, Lesson, LessonBlock};
 pub use turn::{complete, help, turn};
 
 use crate::data::assets::assets_dir;

@@ -1,6 +1,6 @@
 //! A lesson as a Jupyter notebook: nbformat 4.5, outputs kept where the source of their cell did not change.
 
-use super::{LessonBlock, Exercise, Lesson};
+use super::{Exercise, Lesson, LessonBlock};
 use crate::error::{Error, Result};
 use crate::files;
 use serde::Serialize;

@@ -21,11 +21,11 @@ pub struct Mark {
 /// The marks of all lessons, by the names of their files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Progress {
+pub struct CourseProgress {
     marks: BTreeMap<String, Mark>,
 }
 
-impl Progress {
+impl CourseProgress {
     /// `paella/lessons.json` in the folder of the user's states, such as `$XDG_STATE_HOME` or `~/.local/state`.
     pub fn file() -> Option<PathBuf> {
         Some(dirs::state_dir().or_else(dirs::data_dir)?.join("paella/lessons.json"))
@@ -63,12 +63,12 @@ mod tests {
     fn marks_survive_and_nonsense_is_no_mark() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("paella/lessons.json");
-        assert_eq!(Progress::read(&file), Progress::default());
-        let mut progress = Progress::default();
+        assert_eq!(CourseProgress::read(&file), CourseProgress::default());
+        let mut progress = CourseProgress::default();
         progress.put("01-tokens", Mark { at: 3, done: true, ..Mark::default() });
         progress.write(&file).expect("written");
-        assert_eq!(Progress::read(&file), progress);
+        assert_eq!(CourseProgress::read(&file), progress);
         std::fs::write(&file, "{").expect("written");
-        assert_eq!(Progress::read(&file), Progress::default());
+        assert_eq!(CourseProgress::read(&file), CourseProgress::default());
     }
 }

@@ -1,7 +1,7 @@
 //! A walk through a lesson: where the reader stands, and what comes next. No terminal, no session.
 
 use super::progress::Mark;
-use super::{LessonBlock, Exercise, Lesson};
+use super::{Exercise, Lesson, LessonBlock};
 
 /// The words that a lesson understands besides the commands of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,9 @@ impl Walk {
 
     /// What is to be read now, the commands or the exercise to stop at included.
     pub fn read(&mut self) -> Vec<LessonBlock> {
-        let stops = |block: &LessonBlock| matches!(block, LessonBlock::Commands(_) | LessonBlock::Exercise(_));
+        let stops = |block: &LessonBlock| {
+            matches!(block, LessonBlock::Commands(_) | LessonBlock::Exercise(_))
+        };
         let from = self.mark.at;
         let rest = &self.lesson.blocks[from..];
         let stop = rest.iter().position(stops);

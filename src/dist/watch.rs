@@ -182,7 +182,8 @@ mod tests {
     fn only_standing_still_together_counts() {
         let (start, timeout) = (Instant::now(), Duration::from_secs(100));
         let after = |seconds| start + Duration::from_secs(seconds);
-        let together = Pulse { step: Some(3), marks: 7, local_work: None, since: start, over: false };
+        let together =
+            Pulse { step: Some(3), marks: 7, local_work: None, since: start, over: false };
         let busy = Pulse { local_work: Some("waiting for data"), ..together };
         let why = |pulse: &Pulse, news: &News, still, at| {
             reason(pulse, news, Duration::from_secs(still), timeout, after(at))

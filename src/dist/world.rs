@@ -116,7 +116,9 @@ impl World {
     pub fn watch(&self, end: impl FnOnce(LastWord) + Send + 'static) -> Result<()> {
         let Some(world) = &self.0 else { return Ok(()) };
         let notes = Notes::open(&world.speaker.launch, false, world.speaker.timeout)?;
-        world.watch.get_or_init(|| PeerWatch::start(&world.beat, world.speaker.clone(), notes, end));
+        world
+            .watch
+            .get_or_init(|| PeerWatch::start(&world.beat, world.speaker.clone(), notes, end));
         Ok(())
     }
 

@@ -62,13 +62,13 @@ pub struct Common {
 #[derive(Subcommand)]
 enum Command {
     /// Train a model from a config: tokenizer, then denoiser; Ctrl-C stops with a checkpoint
-    Train(train::Train),
+    Train(train::TrainArgs),
     /// What a run takes on given cards: parameters, memory, time; nothing is allocated
     Plan(plan::Plan),
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text
-    Sample(work::Sample),
+    Sample(work::SampleArgs),
     /// Score a model on the pictures held back
     Eval(work::Eval),
     /// Show a picture of the data set by number or caption

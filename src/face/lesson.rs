@@ -5,9 +5,9 @@ use super::cli::{Common, lab};
 use super::markdown::render;
 use super::repl::{self, LineEditor};
 use super::terminal::Terminal;
-use crate::course::progress::Progress;
+use crate::course::progress::CourseProgress;
 use crate::course::walk::{Walk, Word};
-use crate::course::{self, LessonBlock, Lesson, notebook};
+use crate::course::{self, Lesson, LessonBlock, notebook};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
@@ -74,8 +74,8 @@ pub fn build(what: &Lessons) -> Result<()> {
 /// Errors: there is no such lesson; the terminal cannot be read.
 pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     let (lessons, terminal) = (course::lessons(&course::folder()?)?, Terminal::detect());
-    let file = Progress::file();
-    let progress = file.as_deref().map(Progress::read).unwrap_or_default();
+    let file = CourseProgress::file();
+    let progress = file.as_deref().map(CourseProgress::read).unwrap_or_default();
     let Some(which) = &choice.which else {
         let view = list(&lessons, &progress);
         match common.json {
@@ -95,7 +95,7 @@ pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     Guide { walk, lab, terminal, progress, file }.go(lines)
 }
 
-fn list(lessons: &[Lesson], progress: &Progress) -> View {
+fn list(lessons: &[Lesson], progress: &CourseProgress) -> View {
     let row = |lesson: &Lesson| {
         let (mark, all) = (progress.mark(&lesson.stem()), lesson.exercises().count());
         let solved = lesson.exercises().filter(|e| mark.solved.contains(&e.id)).count();
@@ -155,7 +155,7 @@ struct Guide {
     walk: Walk,
     lab: Rc<RefCell<Lab>>,
     terminal: Terminal,
-    progress: Progress,
+    progress: CourseProgress,
     file: Option<PathBuf>,
 }
 
@@ -244,7 +244,9 @@ impl Guide {
                 }
             }
             (Word::Skip, Some(_)) => self.go_on(),
-            (Word::Next, Some(LessonBlock::Exercise(e))) if self.walk.mark.solved.contains(&e.id) => {
+            (Word::Next, Some(LessonBlock::Exercise(e)))
+                if self.walk.mark.solved.contains(&e.id) =>
+            {
                 self.go_on()
             }
             (Word::Next, Some(_)) => {

@@ -4,7 +4,7 @@
 use super::cli::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::cost::{self, Budget, DEVICES, Gpu, EstimateRequest, usable};
+use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, usable};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use clap::Args;
@@ -92,7 +92,13 @@ fn kind(name: Option<&str>) -> Result<&'static Gpu> {
     }
 }
 
-fn tell(view: View, config: &RunConfig, b: &Budget, request: &EstimateRequest, days: Option<f64>) -> View {
+fn tell(
+    view: View,
+    config: &RunConfig,
+    b: &Budget,
+    request: &EstimateRequest,
+    days: Option<f64>,
+) -> View {
     let split = &b.split;
     let head = format!(
         "{}: {} on {} x {}, {} steps of {} pictures ({} a card, in {} of {})",
@@ -132,7 +138,7 @@ fn tell(view: View, config: &RunConfig, b: &Budget, request: &EstimateRequest, d
 }
 
 fn parts(b: &Budget) -> Vec<Vec<String>> {
-    let row = |part: &cost::Part| {
+    let row = |part: &cost::NetworkCost| {
         let state = if part.trained { "trained" } else { "frozen" };
         vec![part.name.clone(), thousands(part.params), state.into(), giga(part.flops)]
     };

@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 /// Watches one command.
-pub struct Progress {
+pub struct ProgressLine {
     /// Where a moving line can be drawn.
     bar: Option<ProgressBar>,
     start: Instant,
@@ -20,7 +20,7 @@ pub struct Progress {
     json: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     pub fn new(json: bool) -> Self {
         let moves = std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !json;
         let style = ProgressStyle::with_template("{bar:24} {msg}")
@@ -54,7 +54,7 @@ impl Progress {
     }
 }
 
-impl Watch for Progress {
+impl Watch for ProgressLine {
     fn record(&mut self, r: &StepRecord, progress: Option<(u64, u64)>) {
         if self.json {
             println!("{}", serde_json::to_string(r).unwrap_or_default());
@@ -92,7 +92,7 @@ impl Watch for Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,7 +1,7 @@
 //! The prompt: rustyline with completion, hints and history over the command table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::rust::{self, Rust};
 use super::terminal::Terminal;
 use crate::course;
@@ -101,7 +101,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
 /// Run a line and show what comes of it; false for an error.
 pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
-    let result = course::turn(&mut lab.borrow_mut(), line, &mut Progress::new(false));
+    let result = course::turn(&mut lab.borrow_mut(), line, &mut ProgressLine::new(false));
     match &result {
         Ok(Some(reply)) => terminal.show(&reply.view),
         Ok(None) => {}

@@ -1,7 +1,7 @@
 //! Commands from a file or a pipe: the same as at the prompt, without the prompt.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::terminal::Terminal;
 use crate::course;
 use crate::error::{Error, Fault, Result};
@@ -40,7 +40,7 @@ pub fn run(
         if !json {
             println!("> {line}");
         }
-        let reply = course::turn(lab, line, &mut Progress::new(json))
+        let reply = course::turn(lab, line, &mut ProgressLine::new(json))
             .map_err(|e| placed(e, &place, line))?;
         match reply {
             Some(reply) if json => println!("{}", reply.view.to_json()),

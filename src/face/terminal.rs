@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Fault};
 use crate::image::enlarge;
-use crate::lab::view::{ViewBlock, TokenGrid, View};
+use crate::lab::view::{TokenGrid, View, ViewBlock};
 use image::{DynamicImage, RgbImage};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

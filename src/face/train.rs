@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout)]
 
 use super::cli::{self, Common};
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::signals::stop_on_terminate;
 use crate::checkpoint;
 use crate::config::RunConfig;
@@ -10,14 +10,14 @@ use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
-use crate::train::{self, RunOptions, Outcome, Resume};
+use crate::train::{self, Outcome, Resume, RunOptions};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
-pub struct Train {
+pub struct TrainArgs {
     /// The config of the run, such as configs/emoji-32.ron
     config: PathBuf,
     /// Go on from the latest checkpoint in the folder; with `auto`, begin where there is none
@@ -47,8 +47,8 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
     if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
 }
 
-/// Train as one of the processes of a launcher, where one has started it.
-pub fn train(args: &Train, common: &Common) -> Result<()> {
+/// TrainArgs as one of the processes of a launcher, where one has started it.
+pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
     let mut config = RunConfig::read(&args.config)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
@@ -81,12 +81,12 @@ pub fn train(args: &Train, common: &Common) -> Result<()> {
 
 /// Rank 0 shows how it goes.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
-    let mut progress = options.world.is_first().then(|| Progress::new(json));
+    let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
     let mut phase = String::new();
     train::run(config, options, &mut |record| {
         if let Some(progress) = &mut progress {
             if record.phase != phase {
-                (phase, *progress) = (record.phase.clone(), Progress::new(json));
+                (phase, *progress) = (record.phase.clone(), ProgressLine::new(json));
             }
             progress.record(record, None);
         }

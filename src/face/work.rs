@@ -2,12 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::cli::{Common, device, lab};
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::lab::folder::replaceable;
-use crate::lab::view::{ViewBlock, View};
+use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Origin, SampleRequest};
 use crate::networks::Networks;
 use crate::{eval, image};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Args)]
-pub struct Sample {
+pub struct SampleArgs {
     /// What the picture shows
     text: String,
     /// Passes of the model
@@ -70,7 +70,7 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
 }
 
 /// `paella sample`.
-pub fn sample(args: &Sample, common: &Common) -> Result<()> {
+pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     for file in args.out.iter().chain(&args.gif) {
         replaceable(file)?;
     }
@@ -85,7 +85,7 @@ pub fn sample(args: &Sample, common: &Common) -> Result<()> {
         seed: common.seed,
         count: args.count,
     };
-    let mut progress = Progress::new(common.json);
+    let mut progress = ProgressLine::new(common.json);
     let run = lab.walk(&request, &mut progress)?;
     drop(progress);
     if let Some(file) = &args.gif {
@@ -138,7 +138,7 @@ fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
 pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
     let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
-    let reply = lab.turn(&line, &mut Progress::new(common.json))?;
+    let reply = lab.turn(&line, &mut ProgressLine::new(common.json))?;
     reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
 }
 

@@ -61,7 +61,8 @@ impl Lab {
                 .note(format!("{}:{}", found.file, found.line))
                 .text(outdented(found.text) + "\n");
         }
-        let rows = self.workspace().shapes().into_iter().map(|(name, shape)| vec![name.into(), shape]);
+        let rows =
+            self.workspace().shapes().into_iter().map(|(name, shape)| vec![name.into(), shape]);
         let rows: Vec<Vec<String>> = rows.collect();
         Ok(if rows.is_empty() { view } else { view.table(&["in hand", "shape"], rows) })
     }

@@ -1,6 +1,6 @@
 //! The run folder: every picture a command shows is kept, with its caption beside it.
 
-use super::view::{ViewBlock, View};
+use super::view::{View, ViewBlock};
 use crate::error::Result;
 use crate::image;
 use ::image::RgbImage;
@@ -130,7 +130,9 @@ mod tests {
         assert!(folder.path().is_none());
         let mut view = View::new().picture(RgbImage::new(2, 2), "a fox").text("x");
         folder.keep(&mut view, "show").expect("kept");
-        let ViewBlock::Picture { file: Some(file), .. } = &view.blocks[0] else { panic!("no file") };
+        let ViewBlock::Picture { file: Some(file), .. } = &view.blocks[0] else {
+            panic!("no file")
+        };
         assert!(file.ends_with("001-show.png"));
         let caption = std::fs::read_to_string(file.with_extension("txt")).expect("a caption");
         assert_eq!(caption, "a fox\n");

@@ -1,8 +1,8 @@
 //! What the model knows: predict and loss.
 
-use super::workspace::{floats, ints};
 use super::picture::first_image;
 use super::view::View;
+use super::workspace::{floats, ints};
 use super::{Lab, seed_torch};
 use crate::data::Part;
 use crate::error::Result;

@@ -4,7 +4,6 @@ pub mod args;
 mod calls;
 pub mod command;
 pub mod complete;
-pub mod workspace;
 pub mod explain;
 mod find;
 pub mod folder;
@@ -25,6 +24,7 @@ pub mod turn;
 pub mod undo;
 pub mod view;
 pub mod watch;
+pub mod workspace;
 
 pub use measure::{LossAtRatio, entropy, hidden_accuracy};
 pub use model::Origin;
@@ -38,13 +38,13 @@ use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
-use workspace::Workspace;
 use model::LoadedModel;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tch::{Device, Tensor};
+use workspace::Workspace;
 
 /// A session. Its parts are small or shared, so that `undo` can keep earlier ones.
 pub struct Lab {

@@ -306,8 +306,10 @@ impl LoadedModel {
     pub fn code_colors(&mut self) -> Vec<[u8; 3]> {
         let means =
             self.code_images().mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float) * 255.0; // (K, 3)
-        let bytes: Vec<u8> =
-            super::workspace::floats(&means).iter().map(|c| c.round().clamp(0.0, 255.0) as u8).collect();
+        let bytes: Vec<u8> = super::workspace::floats(&means)
+            .iter()
+            .map(|c| c.round().clamp(0.0, 255.0) as u8)
+            .collect();
         bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect()
     }
 }

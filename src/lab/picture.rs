@@ -1,7 +1,7 @@
 //! Pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
-use super::workspace::{Picture, floats, ints, token_grid};
 use super::view::View;
+use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::{Dataset, Part, Source};
 use crate::error::Result;

@@ -2,15 +2,15 @@
 //!
 //! Letters: n subjects, pictures of S x S pixels, h x w tokens.
 
-use super::workspace::Workspace;
 use super::seed_torch;
 use super::watch::Preview;
+use super::workspace::Workspace;
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::generate::generate_with;
 use crate::image;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
-use crate::generate::generate_with;
 use crate::sample::SampleConfig;
 use crate::torch::chance::KeptChance;
 use ::image::RgbImage;

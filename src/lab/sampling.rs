@@ -1,13 +1,13 @@
 //! Pictures from text: all at once (`sample`), or one step at a time (`start`, `next`, `back`).
 
-use super::workspace::{Picture, Sampling};
 use super::picture::first_image;
 use super::view::View;
 use super::watch::{Preview, Watch};
+use super::workspace::{Picture, Sampling};
 use super::{Lab, seed_torch};
 use crate::error::Result;
-use crate::image;
 use crate::generate::chance;
+use crate::image;
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
@@ -250,7 +250,11 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     (nets.condition(&texts(&run.text)), null)
 }
 
-fn sampler<'a>(nets: &'a Networks, run: &'a Sampling, (cond, null): &'a (Cond, Cond)) -> Sampler<'a> {
+fn sampler<'a>(
+    nets: &'a Networks,
+    run: &'a Sampling,
+    (cond, null): &'a (Cond, Cond),
+) -> Sampler<'a> {
     let (noise, chance) = (&run.noise, chance(run.greedy));
     Sampler { model: &nets.denoiser, cond, null, noise, chance, region: None }
 }
@@ -285,7 +289,11 @@ mod tests {
     fn wishes_go_over_settings() {
         let settings = SampleConfig::default();
         assert_eq!(SampleRequest::default().config(&settings), settings);
-        let request = SampleRequest { steps: Some(4), cfg_scale: Some((2.0, 1.0)), ..SampleRequest::default() };
+        let request = SampleRequest {
+            steps: Some(4),
+            cfg_scale: Some((2.0, 1.0)),
+            ..SampleRequest::default()
+        };
         let config = request.config(&settings);
         assert_eq!((config.steps, config.renoise_steps, config.cfg_scale), (4, 3, (2.0, 1.0)));
         assert_eq!(config.temperature, settings.temperature);

@@ -50,7 +50,14 @@ pub struct ResBlock {
 }
 
 impl ResBlock {
-    pub fn new(p: &VarBuilder, c: i64, takes_skip: bool, kernel: i64, dropout: f64, depth: i64) -> Self {
+    pub fn new(
+        p: &VarBuilder,
+        c: i64,
+        takes_skip: bool,
+        kernel: i64,
+        dropout: f64,
+        depth: i64,
+    ) -> Self {
         let i = if takes_skip { 2 * c } else { c };
         let window = Window::depthwise(kernel, kernel / 2, c);
         let depthwise = Conv2d::new(&(p / "depthwise"), i, c, window, XAVIER);

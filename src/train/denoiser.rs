@@ -2,7 +2,7 @@
 //!
 //! Letters: B pictures of a step, N of the data set, h x w tokens, L bytes of text, K codes.
 
-use super::draws::{Draws, Conditioning};
+use super::draws::{Conditioning, Draws};
 use super::feed::{Batch, Feed};
 use super::gallery::{ProgressSheet, gallery};
 use super::shell::{Job, Shell, Update};
@@ -138,12 +138,18 @@ impl Trainer {
     }
 
     /// Numbers of the step, over all ranks.
-    fn close(&mut self, nets: &Networks, mut stats: StepStats, update: Update) -> Result<StepRecord> {
+    fn close(
+        &mut self,
+        nets: &Networks,
+        mut stats: StepStats,
+        update: Update,
+    ) -> Result<StepRecord> {
         let (loss, accuracy, accuracy_by_t) = stats.over(&self.shell.world)?;
         if let Some(seen) = &self.seen {
             self.shell.meter.read_texts(&nets.config, seen.ids.size()[1]);
         }
-        self.shell.close(update, StepRecord { loss, accuracy, accuracy_by_t, ..StepRecord::default() })
+        self.shell
+            .close(update, StepRecord { loss, accuracy, accuracy_by_t, ..StepRecord::default() })
     }
 }
 
@@ -169,7 +175,12 @@ impl Stage for Trainer {
 /// dropped pictures are omitted.
 ///
 /// Errors: pictures that shards do not hold.
-fn with_clip(nets: &Networks, batch: &Batch, conditioning: Conditioning, cond: Cond) -> Result<Cond> {
+fn with_clip(
+    nets: &Networks,
+    batch: &Batch,
+    conditioning: Conditioning,
+    cond: Cond,
+) -> Result<Cond> {
     let Some(clip) = &nets.clip else { return Ok(cond) };
     let text = match conditioning.clip_text {
         true => clip.texts(&batch.captions),

@@ -124,14 +124,17 @@ mod tests {
     #[test]
     fn batches_get_conditions_as_often_as_the_shares_say() {
         let recipe = recipe(DropBy::Batch);
-        let all: Vec<Conditioning> = (0..10_000).map(|step| Conditioning::new(&recipe, (7, step))).collect();
-        let count = |which: fn(&Conditioning) -> bool| all.iter().filter(|given| which(given)).count() as i64;
+        let all: Vec<Conditioning> =
+            (0..10_000).map(|step| Conditioning::new(&recipe, (7, step))).collect();
+        let count = |which: fn(&Conditioning) -> bool| {
+            all.iter().filter(|given| which(given)).count() as i64
+        };
         // 5 sigma of a share of 10 %: 5 x sqrt(10,000 x 0.1 x 0.9) = 150; of 5 %: 109
         assert!((count(|given| !given.captions) - 500).abs() < 109);
         assert!((count(|given| given.clip_text) - 1000).abs() < 150);
         assert!((count(|given| given.clip_image) - 1000).abs() < 150);
         // apart from each other: 1 % of 10,000, 5 sigma 50
-        assert!((count(|given| given.clip_text && conditioning.clip_image) - 100).abs() < 50);
+        assert!((count(|given| given.clip_text && given.clip_image) - 100).abs() < 50);
         let none = TrainConfig::default();
         assert!((0..1000).all(|step| {
             let conditioning = Conditioning::new(&none, (7, step));

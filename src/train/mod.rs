@@ -11,13 +11,13 @@ pub mod prior;
 pub mod run;
 pub mod shell;
 pub mod stage;
-mod streamed;
 mod step_stats;
+mod streamed;
 pub mod tokenizer;
 
 pub use denoiser::Trainer;
 pub use feed::Feed;
 pub use prior::PriorTrainer;
-pub use run::{RunOptions, Outcome, Resume, run};
+pub use run::{Outcome, Resume, RunOptions, run};
 pub use stage::Stage;
 pub use tokenizer::TokenizerTrainer;

@@ -136,7 +136,8 @@ impl Stage for PriorTrainer {
         }
         let update = self.shell.update()?;
         self.shell.world.mean(&mut mean)?;
-        self.shell.close(update, StepRecord { loss: mean.double_value(&[]), ..StepRecord::default() })
+        self.shell
+            .close(update, StepRecord { loss: mean.double_value(&[]), ..StepRecord::default() })
     }
 
     fn shell(&self) -> &Shell {

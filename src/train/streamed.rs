@@ -3,7 +3,7 @@
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
 use super::feed::{Batch, Rows};
-use crate::data::stream::{Counts, Decoded, Sample, Stream, StreamConfig, Want};
+use crate::data::stream::{Counts, Decoded, ShardSample, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
@@ -51,8 +51,8 @@ impl Streamed {
 
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let samples = self.stream.next(rows)?;
-        let is_picture = |sample: &&Sample| matches!(sample.content, Decoded::Pixels(_));
-        let shown: Vec<&Sample> = samples.iter().filter(is_picture).collect();
+        let is_picture = |sample: &&ShardSample| matches!(sample.content, Decoded::Pixels(_));
+        let shown: Vec<&ShardSample> = samples.iter().filter(is_picture).collect();
         let images_of_all = shown.len() == samples.len();
         let pictures = match shown.is_empty() {
             true => None,
@@ -69,8 +69,8 @@ impl Streamed {
     }
 
     /// (n, 3, S, S) u8; on their way to a GPU in pinned memory, from which it takes them itself.
-    fn pictures<'a>(&self, samples: impl Iterator<Item = &'a Sample>) -> Result<Tensor> {
-        let picture = |sample: &Sample| match &sample.content {
+    fn pictures<'a>(&self, samples: impl Iterator<Item = &'a ShardSample>) -> Result<Tensor> {
+        let picture = |sample: &ShardSample| match &sample.content {
             Decoded::Pixels(pixels) => {
                 Ok(Tensor::f_from_slice(pixels)?.f_view([3, self.size, self.size])?)
             }
@@ -103,15 +103,15 @@ fn unit(pictures: &Tensor) -> Tensor {
     pictures.to_kind(Kind::Float) / 255.0
 }
 
-fn captions(samples: &[Sample]) -> Vec<String> {
+fn captions(samples: &[ShardSample]) -> Vec<String> {
     samples.iter().map(|sample| sample.caption.clone()).collect()
 }
 
 /// (b, h, w): those that the shards know, and those made of the other samples' `pictures` (n, 3, S, S) u8.
-fn tokens(nets: &Networks, samples: &[Sample], pictures: Option<&Tensor>) -> Result<Tensor> {
+fn tokens(nets: &Networks, samples: &[ShardSample], pictures: Option<&Tensor>) -> Result<Tensor> {
     let made = pictures.map(|pictures| nets.encode_all(pictures));
     let mut next = 0;
-    let mut row = |sample: &Sample| match (&sample.content, &made) {
+    let mut row = |sample: &ShardSample| match (&sample.content, &made) {
         (Decoded::Known(known), _) => checked(nets, sample, &known.tokens),
         (Decoded::Pixels(_), made) => {
             next += 1;
@@ -124,7 +124,7 @@ fn tokens(nets: &Networks, samples: &[Sample], pictures: Option<&Tensor>) -> Res
 }
 
 /// Tokens of a shard must be those of this model.
-fn checked(nets: &Networks, sample: &Sample, tokens: &Tensor) -> Result<Tensor> {
+fn checked(nets: &Networks, sample: &ShardSample, tokens: &Tensor) -> Result<Tensor> {
     let (grid, codes) = (nets.grid(), nets.config.model.num_labels);
     let fits = tokens.size() == [grid, grid]
         && tokens.min().int64_value(&[]) >= 0
@@ -138,8 +138,8 @@ fn checked(nets: &Networks, sample: &Sample, tokens: &Tensor) -> Result<Tensor> 
 }
 
 /// (b, L, D), where all samples bring their caption's vectors along and the text encoder is frozen.
-fn text(nets: &Networks, samples: &[Sample]) -> Result<Option<Tensor>> {
-    let of = |sample: &Sample| match &sample.content {
+fn text(nets: &Networks, samples: &[ShardSample]) -> Result<Option<Tensor>> {
+    let of = |sample: &ShardSample| match &sample.content {
         Decoded::Known(known) => known.text.as_ref().map(Tensor::shallow_clone),
         Decoded::Pixels(_) => None,
     };

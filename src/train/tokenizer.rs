@@ -89,7 +89,10 @@ impl TokenizerTrainer {
         let (recon, vq_loss) = if self.shell.progress.step < self.recipe.quantize_after {
             // Without codes at first: codes fitted to latents that mean nothing yet would all die.
             let latents = tokenizer.latents(images, true); // (b, c, h, w)
-            (tokenizer.decode_unscaled(&latents), Tensor::zeros([0i64; 0], (Kind::Float, nets.device)))
+            (
+                tokenizer.decode_unscaled(&latents),
+                Tensor::zeros([0i64; 0], (Kind::Float, nets.device)),
+            )
         } else {
             let encoded = tokenizer.encode(images, true);
             self.count(&encoded.tokens)?;

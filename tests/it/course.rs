@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use paella::course::source::{parse, read_solutions};
-use paella::course::{self, LessonBlock, Lesson, notebook};
+use paella::course::{self, Lesson, LessonBlock, notebook};
 use paella::lab::watch::Quiet;
 use paella::lab::{Lab, Origin};
 use tch::Device;
@@ -162,7 +162,9 @@ fn faults_of_a_source_are_listed_with_their_lines() {
     }
     let odd = format!("{head}````\n```paella\n````\n```sh\nls\n```\n");
     let lesson = parse(&odd, "x", "x.md").unwrap();
-    assert!(matches!(lesson.blocks.as_slice(), [LessonBlock::Text(text)] if text.contains("```paella")));
+    assert!(
+        matches!(lesson.blocks.as_slice(), [LessonBlock::Text(text)] if text.contains("```paella"))
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::train::{alone, smoke};
 use paella::metrics::StepRecord;
 use paella::train::events::Events;
-use paella::train::{self, RunOptions, Resume};
+use paella::train::{self, Resume, RunOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::MutexGuard;
 
 use paella::data::Part;
-use paella::lab::view::{ViewBlock, View};
+use paella::lab::view::{View, ViewBlock};
 use paella::lab::watch::{Preview, Quiet, Watch};
 use paella::lab::{Lab, Origin, Pick, SampleRequest};
 use paella::metrics::StepRecord;
@@ -91,8 +91,9 @@ fn undo_finds_its_way_back_into_the_tokenizers_training() {
         let first = lab.log().to_vec();
         run(&mut lab, "undo");
         run(&mut lab, "train 6");
-        let same =
-            |a: &StepRecord, b: &StepRecord| (&a.phase, a.step, a.loss) == (&b.phase, b.step, b.loss);
+        let same = |a: &StepRecord, b: &StepRecord| {
+            (&a.phase, a.step, a.loss) == (&b.phase, b.step, b.loss)
+        };
         assert!(first.iter().zip(lab.log()).all(|(a, b)| same(a, b)), "after {before}");
         assert_eq!(first.len(), lab.log().len());
         run(&mut lab, "undo");
@@ -102,7 +103,12 @@ fn undo_finds_its_way_back_into_the_tokenizers_training() {
 #[test]
 fn steps_one_by_one_are_the_run_in_one_go() {
     let (mut lab, _folder) = lab();
-    let request = SampleRequest { text: "apple".into(), steps: Some(4), seed: Some(3), ..SampleRequest::default() };
+    let request = SampleRequest {
+        text: "apple".into(),
+        steps: Some(4),
+        seed: Some(3),
+        ..SampleRequest::default()
+    };
     lab.sample(&request, &mut Quiet).unwrap();
     let at_once = tokens(&lab);
     lab.start(&request).unwrap();
@@ -145,7 +151,9 @@ fn a_stopped_training_keeps_its_steps() {
     let view = lab.turn("train 1000", &mut Impatient(3)).unwrap().unwrap().view;
     assert_eq!((lab.status().1, lab.log().len()), (3, 3));
     assert!(
-        view.blocks.iter().any(|b| matches!(b, ViewBlock::Note(n) if n.contains("stopped after 3")))
+        view.blocks
+            .iter()
+            .any(|b| matches!(b, ViewBlock::Note(n) if n.contains("stopped after 3")))
     );
 }
 
@@ -430,7 +438,9 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
     let walked = lab.workspace().sampling().unwrap();
     assert!(walked.path.iter().zip(&run.path).all(|(a, b)| **a == **b));
     let shown = run_explain(&lab);
-    assert!(["fn passes", "fn denoise", "fn guess", "fn renoise"].iter().all(|f| shown.contains(f)));
+    assert!(
+        ["fn passes", "fn denoise", "fn guess", "fn renoise"].iter().all(|f| shown.contains(f))
+    );
 }
 
 fn run_explain(lab: &Lab) -> String {

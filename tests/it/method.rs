@@ -2,7 +2,7 @@
 
 use paella::model::{Cond, Denoiser};
 use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
-use paella::sample::{Chance, Greedy, Pass, Random, Region, SampleConfig, Sampler};
+use paella::sample::{Chance, Greedy, Random, Region, SampleConfig, Sampler};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 

@@ -6,7 +6,7 @@
 use crate::train::alone;
 use paella::config::RunConfig;
 use paella::metrics::StepRecord;
-use paella::train::{self, RunOptions, Resume};
+use paella::train::{self, Resume, RunOptions};
 use std::path::{Path, PathBuf};
 
 fn fixture() -> PathBuf {
@@ -16,7 +16,8 @@ fn fixture() -> PathBuf {
 /// The records that the run of this program adds when it goes on from `checkpoint`.
 fn resumed(checkpoint: &str) -> Vec<StepRecord> {
     let out = tempfile::tempdir().unwrap();
-    let (from, to) = (fixture().join("checkpoints").join(checkpoint), out.path().join("checkpoints"));
+    let (from, to) =
+        (fixture().join("checkpoints").join(checkpoint), out.path().join("checkpoints"));
     std::fs::create_dir_all(to.join(checkpoint)).unwrap();
     for file in std::fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().path()) {
         std::fs::copy(&file, to.join(checkpoint).join(file.file_name().unwrap())).unwrap();
@@ -67,7 +68,11 @@ fn a_run_of_an_earlier_version_goes_on_as_it_would_have() {
             // another processor may round its sums otherwise: 1e-3 of the value
             let near = |got: f64, was: f64| (got - was).abs() < 1e-3 * was.abs();
             assert!(near(record.loss, *loss), "{phase} {step}: {} for {loss}", record.loss);
-            assert!(near(record.grad_norm, *norm), "{phase} {step}: {} for {norm}", record.grad_norm);
+            assert!(
+                near(record.grad_norm, *norm),
+                "{phase} {step}: {} for {norm}",
+                record.grad_norm
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::train::{alone, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
-use paella::train::{self, RunOptions, Resume};
+use paella::train::{self, Resume, RunOptions};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use paella::optim::OptimConfig;
 use paella::recipe::{DropBy, PriorTrainConfig};
 use paella::train::feed::Rows;
 use paella::train::gallery::gallery;
-use paella::train::{self, Feed, RunOptions, Resume};
+use paella::train::{self, Feed, Resume, RunOptions};
 use paella::weights;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};

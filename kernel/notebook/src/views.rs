@@ -4,7 +4,7 @@ use crate::bundle::Bundle;
 use crate::html;
 use image::RgbImage;
 use paella::face::terminal::Terminal;
-use paella::lab::view::{ViewBlock, View};
+use paella::lab::view::{View, ViewBlock};
 
 /// A single plot as SVG and PNG; else all blocks as HTML and text, and a single picture as PNG too.
 pub fn view(view: &View) -> Bundle {

@@ -118,7 +118,8 @@ impl Iterator for Groups {
                     return group.map(Ok);
                 }
                 Ok(Some(Member { key, ending, bytes })) => {
-                    let group = group.get_or_insert_with(|| MemberGroup { key, ..MemberGroup::default() });
+                    let group =
+                        group.get_or_insert_with(|| MemberGroup { key, ..MemberGroup::default() });
                     match bytes {
                         Some(bytes) => group.files.push((ending, bytes)),
                         None => group.too_large = true,

@@ -165,7 +165,12 @@ impl Setup {
     }
 
     /// Decode draw number `n` of a lane.
-    fn unpack(&self, lane: usize, n: u64, packed: Packed) -> std::result::Result<ShardSample, Reason> {
+    fn unpack(
+        &self,
+        lane: usize,
+        n: u64,
+        packed: Packed,
+    ) -> std::result::Result<ShardSample, Reason> {
         let share = |purpose| draw(self.seed, lane, purpose, n, 1 << 32) as f64 / 4_294_967_296.0;
         let place = (share(Purpose::CropX), share(Purpose::CropY));
         packed.unpack(self.size, self.config.crop, place)

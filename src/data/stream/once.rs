@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::members::{Cut, Groups};
 use super::sample::{Packed, Reason, judge};
 use super::source::Patience;
-use super::{Counts, ShardSample, Setup, StreamConfig, Want};
+use super::{Counts, Setup, ShardSample, StreamConfig, Want};
 use crate::{Error, Result};
 
 /// Samples decoded at once.

@@ -69,7 +69,11 @@ pub type Reason = String;
 ///
 /// Errors: a file that is too large; a broken json; what the filter says; no caption; no picture or several. The caption
 /// is the `.txt`, else the json's `caption`.
-pub fn judge(group: MemberGroup, filter: Option<&LaionFilter>, want: Want) -> Result<Packed, Reason> {
+pub fn judge(
+    group: MemberGroup,
+    filter: Option<&LaionFilter>,
+    want: Want,
+) -> Result<Packed, Reason> {
     if group.too_large {
         return Err("a file is too large".into());
     }

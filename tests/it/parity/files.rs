@@ -28,7 +28,8 @@ pub fn torch_files(fixture: &Fixture) -> Outcome {
             let tensors = weights::read(path).unwrap();
             let vars = nn::VarStore::new(Device::Cpu);
             if about["cls"] == "Paella" {
-                let model = Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));
+                let model =
+                    Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));
                 weights::fill(&vars, &tensors, &[], file).unwrap();
                 let (x, r) = (fixture.input("paella.x"), fixture.input("paella.r"));
                 let logits = model.forward(&x, &r, &cond(fixture, "paella."), false);

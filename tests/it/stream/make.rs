@@ -1,7 +1,7 @@
 //! Shards made for a test, and a web server that behaves as badly as it is told.
 
 use image::{ImageFormat, Rgb, RgbImage};
-use paella::data::stream::{Rows, Sample, Stream, StreamConfig, Want};
+use paella::data::stream::{Rows, ShardSample, Stream, StreamConfig, Want};
 use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -81,7 +81,7 @@ impl Ranks {
     }
 }
 
-fn told(sample: Sample) -> (String, Vec<u8>) {
+fn told(sample: ShardSample) -> (String, Vec<u8>) {
     match sample.content {
         paella::data::stream::Decoded::Pixels(pixels) => (sample.caption, pixels),
         other => panic!("{other:?}"),

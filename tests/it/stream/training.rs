@@ -6,7 +6,7 @@ use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::shards::ShardReader;
 use paella::data::stream::{Mode, StreamConfig};
-use paella::train::{self, RunOptions, Resume};
+use paella::train::{self, Resume, RunOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -45,8 +45,12 @@ pub fn config(folder: &Path, tokenizer: u64, denoiser: u64) -> RunConfig {
 
 pub fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
     let mut losses = Vec::new();
-    let options =
-        RunOptions { out: Some(out.into()), resume: Resume::Auto, max_steps, ..RunOptions::default() };
+    let options = RunOptions {
+        out: Some(out.into()),
+        resume: Resume::Auto,
+        max_steps,
+        ..RunOptions::default()
+    };
     train::run(config, &options, &mut |record| {
         losses.push((record.step, record.loss));
         true
@@ -76,7 +80,8 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
     other.data.stream.as_mut().unwrap().threads = 3;
     run(&other, &whole, None);
     other.data.stream.as_mut().unwrap().shuffle = 3;
-    let options = RunOptions { out: Some(whole.clone()), resume: Resume::Auto, ..RunOptions::default() };
+    let options =
+        RunOptions { out: Some(whole.clone()), resume: Resume::Auto, ..RunOptions::default() };
     let error = train::run(&other, &options, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("data.stream.shuffle"), "{error}");
     // and a checkpoint without its stream's position is no checkpoint
