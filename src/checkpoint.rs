@@ -249,3 +249,9 @@ fn all(root: &Path) -> Vec<(Progress, PathBuf)> {
 fn folder_name(progress: &Progress) -> String {
     format!("{}-{:07}", progress.phase, progress.step)
 }
+
+/// The folder of a run cannot be written.
+pub fn unwritable(path: &Path, e: &io::Error) -> Error {
+    let hint = "is there room? choose a writable folder with `--out`";
+    Error::checkpoint(e.to_string(), path.display().to_string(), hint)
+}

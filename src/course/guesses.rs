@@ -1,6 +1,5 @@
 //! Measures that ask the model. They draw from seeds of their own: the session's chance goes on as if nobody had looked.
 
-use super::measures::noised;
 use crate::data::{Part, Record};
 use crate::device::seed_step;
 use crate::error::Result;
@@ -15,7 +14,7 @@ const FEATURE_SIZE: i64 = 16;
 
 /// What the model thinks of the noised tokens on the workspace: logits (1, K, h, w). `caption` replaces the picture's own.
 fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
-    let noised = noised(lab)?;
+    let noised = lab.workspace().noised()?;
     let text = caption
         .map_or_else(|| lab.workspace().picture().map(|p| p.caption.clone()), |t| Ok(t.into()))?;
     lab.networks(|nets| {
@@ -27,7 +26,7 @@ fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
 /// Share of the noised tokens whose best guess is right, 0..=1.
 pub fn guessed(lab: &Lab, caption: Option<&str>) -> Result<f64> {
     let guess = logits(lab, caption)?.argmax(1, false);
-    let (noised, tokens) = (noised(lab)?, super::measures::tokens(lab)?);
+    let (noised, tokens) = (lab.workspace().noised()?, lab.workspace().tokens()?);
     Ok(hidden_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
 }
 

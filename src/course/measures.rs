@@ -8,7 +8,7 @@ use crate::lab::{Lab, psnr};
 use crate::tokens::text::byte_tokens;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 /// One thing that can be read off a session.
 #[derive(Debug)]
@@ -82,16 +82,16 @@ pub const MEASURES: &[Measure] = &[
     }),
     row("psnr", "", Number("dB"), "likeness of the decoded tokens to the picture", likeness),
     row("noise_ratio", "", Number(""), "the noise ratio T", |lab, _| {
-        Ok(f64::from(noised(lab)?.ratio()))
+        Ok(f64::from(lab.workspace().noised()?.ratio()))
     }),
     row("noised_share", "", Share, "tokens that are noise", |lab, _| {
-        Ok(noised(lab)?.mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
+        Ok(lab.workspace().noised()?.mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
     }),
     row("noised_count", "", Count, "tokens that are noise", |lab, _| {
-        Ok(noised(lab)?.mask.sum(Kind::Int64).double_value(&[]))
+        Ok(lab.workspace().noised()?.mask.sum(Kind::Int64).double_value(&[]))
     }),
     row("lucky", "", Count, "noised places that drew their own code again", |lab, _| {
-        let (noised, tokens) = (noised(lab)?, tokens(lab)?);
+        let (noised, tokens) = (lab.workspace().noised()?, lab.workspace().tokens()?);
         let same = noised.tokens.eq_tensor(&tokens).logical_and(&noised.mask);
         Ok(same.sum(Kind::Int64).double_value(&[]))
     }),
@@ -184,29 +184,17 @@ fn missing(what: &str, hint: &str) -> Error {
     Error::command(what, "", hint)
 }
 
-pub(super) fn tokens(lab: &Lab) -> Result<Rc<Tensor>> {
-    lab.workspace()
-        .tokens
-        .clone()
-        .ok_or_else(|| missing("there are no tokens yet", "`encode` makes them"))
-}
-
-pub(super) fn noised(lab: &Lab) -> Result<Rc<crate::noise::Noised>> {
-    lab.workspace()
-        .noised
-        .clone()
-        .ok_or_else(|| missing("there is no noise yet", "`noise 0.5` puts some there"))
-}
-
 /// How often each code stands in the picture in hand.
 fn counts(lab: &Lab) -> Result<BTreeMap<i64, i64>> {
     let mut counts = BTreeMap::new();
-    ints(tokens(lab)?.as_ref()).into_iter().for_each(|code| *counts.entry(code).or_default() += 1);
+    ints(lab.workspace().tokens()?.as_ref())
+        .into_iter()
+        .for_each(|code| *counts.entry(code).or_default() += 1);
     Ok(counts)
 }
 
 fn likeness(lab: &mut Lab, _: &str) -> Result<f64> {
-    let (tokens, picture) = (tokens(lab)?, lab.workspace().picture()?);
+    let (tokens, picture) = (lab.workspace().tokens()?, lab.workspace().picture()?);
     let decoded = lab.networks(|nets| nets.decode(&tokens).to_device(tch::Device::Cpu))?;
     Ok(psnr(&decoded, &picture.images))
 }

@@ -4,16 +4,16 @@
 //! exercise is solved, [`walk`] goes through a lesson, [`notebook`] writes it as `.ipynb`.
 
 pub mod check;
+pub mod command;
 mod guesses;
 pub mod measures;
 pub mod notebook;
 pub mod progress;
 pub mod source;
-pub mod turn;
 pub mod walk;
 
+pub use command::{answer, commands, join};
 pub use source::{Exercise, Lesson, LessonBlock};
-pub use turn::{complete, help, turn};
 
 use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};

@@ -12,6 +12,7 @@
 //! Any other fence is text. A file of solutions has blocks `solution ID` with commands, and text around them.
 
 use super::check::Condition;
+use super::command::commands;
 use crate::error::{Error, Fault, Result};
 use crate::lab::args::parse as parse_line;
 use crate::lab::command::Command;
@@ -305,8 +306,8 @@ impl<'a> Reader<'a> {
         for (i, row) in body.lines().enumerate() {
             for text in [row, crate::lab::quick::short(row)] {
                 let known = parse_line(text).and_then(|parsed| match parsed {
-                    Some((name, _)) if name != "check" => Command::find(&name).map(|_| ()),
-                    _ => Ok(()),
+                    Some((name, _)) => Command::find(&commands(), &name).map(|_| ()),
+                    None => Ok(()),
                 });
                 if let Err(error) = known {
                     let first = &error.faults()[0];

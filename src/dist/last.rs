@@ -2,7 +2,6 @@
 
 use super::launch::Launch;
 use super::notes::{End, GRACE, Notes, ranks};
-use super::world::World;
 use crate::error::{Error, Fault, Result};
 use std::collections::BTreeMap;
 use std::io;
@@ -25,29 +24,6 @@ pub struct LastWord {
 
 /// Longest talk with a store that answers: to reach it, to hear the others, to let them hear.
 const TALK: Duration = Duration::from_secs(3 * GRACE.as_secs());
-
-impl World {
-    /// Hang up, hear how the other ranks ended, and tell what happened: a failure of this rank's own as it is, the
-    /// failure of an exchange as the loss of the ranks that are to blame.
-    ///
-    /// It takes a few seconds, for which a rank may be late. Where the rank's watch speaks already, this waits for the end
-    /// of the process.
-    pub fn last_word(&self, error: &Error) -> LastWord {
-        let Some(world) = self.joined() else {
-            return LastWord { error: error.clone(), aloud: true };
-        };
-        while !world.beat.end() {
-            std::thread::park();
-        }
-        world.hang_up();
-        let marks = world.beat.now().marks;
-        let end = match error {
-            Error::Dist(fault) => End::Lost { marks, why: fault.what.replace('\n', " ") },
-            _ => End::Own,
-        };
-        world.speaker.say(&end, error)
-    }
-}
 
 /// Whoever speaks for a rank: its main thread, or the one that watches it.
 #[derive(Clone)]

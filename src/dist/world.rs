@@ -4,7 +4,7 @@ use super::beat::Beat;
 use super::engine::Group;
 use super::last::{LastWord, Speaker, at_place};
 use super::launch::Launch;
-use super::notes::{Notes, ranks};
+use super::notes::{End, Notes, ranks};
 use super::watch::PeerWatch;
 use super::{Backend, DistConfig};
 use crate::device::gpus;
@@ -130,6 +130,27 @@ impl World {
         if let Some(world) = &self.0 {
             world.beat.local_work(what);
         }
+    }
+
+    /// Hang up, hear how the other ranks ended, and tell what happened: a failure of this rank's own as it is, the
+    /// failure of an exchange as the loss of the ranks that are to blame.
+    ///
+    /// It takes a few seconds, for which a rank may be late. Where the rank's watch speaks already, this waits for the end
+    /// of the process.
+    pub fn last_word(&self, error: &Error) -> LastWord {
+        let Some(world) = self.joined() else {
+            return LastWord { error: error.clone(), aloud: true };
+        };
+        while !world.beat.end() {
+            std::thread::park();
+        }
+        world.hang_up();
+        let marks = world.beat.now().marks;
+        let end = match error {
+            Error::Dist(fault) => End::Lost { marks, why: fault.what.replace('\n', " ") },
+            _ => End::Own,
+        };
+        world.speaker.say(&end, error)
     }
 
     /// How far this rank is, for others to read if it is lost.

@@ -1,14 +1,14 @@
 //! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::common::{Common, lab, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
 use super::{doctor, kernel, lesson, plan, repl, script, train, work};
-use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
+use crate::lab::turn;
 use crate::lab::watch::STOP;
-use crate::lab::{Lab, Origin, turn};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,26 +37,6 @@ struct Cli {
     rust: bool,
     #[command(subcommand)]
     command: Option<Command>,
-}
-
-/// What every subcommand understands.
-#[derive(Args, Clone, Default)]
-pub struct Common {
-    /// A shipped model, a model folder, or a config file for an untrained model
-    #[arg(long, global = true, value_name = "NAME|DIR|CONFIG")]
-    pub model: Option<String>,
-    /// auto, cpu, cuda or cuda:N; for `plan` a kind of card
-    #[arg(long, global = true, value_name = "DEVICE")]
-    pub device: Option<String>,
-    /// Start chance from this number
-    #[arg(long, global = true, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Folder for the pictures that are shown
-    #[arg(long, global = true, value_name = "DIR")]
-    pub runs: Option<PathBuf>,
-    /// Answer in JSON, for programs
-    #[arg(long, global = true)]
-    pub json: bool,
 }
 
 #[derive(Subcommand)]
@@ -100,34 +80,6 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-/// Where a session is begun by another program, it says in these variables what to begin with.
-const VARIABLES: [&str; 4] = ["PAELLA_MODEL", "PAELLA_DEVICE", "PAELLA_SEED", "PAELLA_RUNS"];
-
-impl Common {
-    /// From the environment of a process that has no arguments of its own.
-    ///
-    /// Errors: PAELLA_SEED is no number.
-    pub fn from_env() -> Result<Self> {
-        let [model, device, seed, runs] =
-            VARIABLES.map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        let number = |text: String| {
-            let fault =
-                || Error::command(format!("{text:?} is no seed"), VARIABLES[2], "a whole number");
-            text.parse().map_err(|_| fault())
-        };
-        let seed = seed.map(number).transpose()?;
-        Ok(Self { model, device, seed, runs: runs.map(PathBuf::from), json: false })
-    }
-
-    /// For `from_env` of the process that this one becomes.
-    pub(super) fn to_env(&self) -> Vec<(&'static str, String)> {
-        let runs = self.runs.as_ref().map(|folder| folder.display().to_string());
-        let values =
-            [self.model.clone(), self.device.clone(), self.seed.map(|n| n.to_string()), runs];
-        VARIABLES.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-}
-
 /// Read the arguments, do it, and answer with the exit code: 0 done, 1 failed, 2 not understood.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
@@ -156,16 +108,6 @@ pub fn main() -> ExitCode {
 fn leave_with_the_reader() {
     // SAFETY: restores the default action of a signal, before any thread is started.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-}
-
-pub fn report(error: &Error, json: bool) {
-    if json {
-        let fault = |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });
-        let faults: Vec<_> = error.faults().iter().map(fault).collect();
-        println!("{}", serde_json::json!({ "errors": faults }));
-    } else {
-        Terminal::detect().error(error);
-    }
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -211,27 +153,6 @@ fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// The device that is asked for, else the one that is there.
-pub fn device(common: &Common) -> Result<tch::Device> {
-    common.device.as_deref().map_or(Ok(DeviceChoice::Auto), str::parse)?.open()
-}
-
-/// A session on the model that is asked for, else on the first shipped one.
-pub fn lab(common: &Common) -> Result<Lab> {
-    let origin = match &common.model {
-        Some(name) => Origin::find(name)?,
-        None => Origin::first()?,
-    };
-    let mut lab = Lab::new(origin, device(common)?)?;
-    if let Some(seed) = common.seed {
-        lab.seed(seed);
-    }
-    if let Some(folder) = &common.runs {
-        lab.runs_in(folder);
-    }
-    Ok(lab)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `paella kernel`: hands over to the program `paella-kernel`, which is built apart.
 
-use super::cli::Common;
+use super::common::Common;
 use crate::error::{Error, Result};
 use clap::{Args, Subcommand};
 use std::os::unix::process::CommandExt;

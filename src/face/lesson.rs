@@ -1,7 +1,7 @@
 //! `paella lesson`: the list of lessons, and the walk through one at the prompt.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::cli::{Common, lab};
+use super::common::{Common, lab};
 use super::markdown::render;
 use super::repl::{self, LineEditor};
 use super::terminal::Terminal;
@@ -268,7 +268,7 @@ impl Guide {
 
     fn check(&mut self) {
         let Some(exercise) = self.walk.exercise().cloned() else { return };
-        let answer = course::turn::answer(&mut self.lab.borrow_mut(), &exercise);
+        let answer = course::answer(&mut self.lab.borrow_mut(), &exercise);
         match answer {
             Ok((solved, reply)) => {
                 self.terminal.show(&reply.view);

@@ -1,6 +1,7 @@
 //! What people look at: the command line, the prompt, scripts. A face reads, calls, shows; nothing else.
 
 pub mod cli;
+pub mod common;
 mod doctor;
 mod kernel;
 mod lesson;

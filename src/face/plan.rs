@@ -1,7 +1,7 @@
 //! `paella plan`: what a run takes on given cards, before it is started.
 #![allow(clippy::print_stdout)]
 
-use super::cli::Common;
+use super::common::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, usable};

@@ -1,7 +1,7 @@
 //! `paella precompute`: tokens and text vectors of a stream, made before training.
 #![allow(clippy::print_stdout)]
 
-use super::cli::Common;
+use super::common::Common;
 use super::signals::stop_on_terminate;
 use crate::config::RunConfig;
 use crate::error::Result;

@@ -4,7 +4,6 @@
 use super::progress::ProgressLine;
 use super::rust::{self, Rust};
 use super::terminal::Terminal;
-use crate::course;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::complete;
@@ -101,7 +100,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
 /// Run a line and show what comes of it; false for an error.
 pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
-    let result = course::turn(&mut lab.borrow_mut(), line, &mut ProgressLine::new(false));
+    let result = lab.borrow_mut().turn(line, &mut ProgressLine::new(false));
     match &result {
         Ok(Some(reply)) => terminal.show(&reply.view),
         Ok(None) => {}
@@ -173,7 +172,7 @@ impl Completer for Assistant {
             return Ok((start, words.into_iter().map(pair).collect()));
         }
         let Ok(mut lab) = self.lab.try_borrow_mut() else { return Ok((pos, Vec::new())) };
-        let found = course::complete(&mut lab, &line[..pos]);
+        let found = lab.complete(&line[..pos]);
         drop(lab);
         let mut pairs: Vec<Pair> = found.words.into_iter().map(pair).collect();
         if found.files {
@@ -197,7 +196,9 @@ impl Hinter for Assistant {
         if pos < line.len() || line.is_empty() {
             return None;
         }
-        self.history.hint(line, pos, context).or_else(|| complete::hint(line))
+        self.history
+            .hint(line, pos, context)
+            .or_else(|| complete::hint(self.lab.try_borrow().ok()?.commands(), line))
     }
 }
 

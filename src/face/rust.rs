@@ -1,6 +1,6 @@
 //! Rust at the prompt, where a compiler stands behind it: what is no command is Rust.
 
-use crate::course::turn::CHECK;
+use crate::course;
 use crate::lab::command::Command;
 
 /// What runs Rust on the session of the prompt.
@@ -23,7 +23,7 @@ pub fn command(line: &str) -> Option<&str> {
         return Some(command);
     }
     let word = line.split(char::is_whitespace).next().unwrap_or_default();
-    let known = word == CHECK || Command::find(word).is_ok();
+    let known = Command::find(&course::commands(), word).is_ok();
     let lower = !word.contains(char::is_uppercase);
     let rest = line[word.len()..].trim_start();
     let dash = rest.strip_prefix(['-', '.']).is_some_and(|rest| rest.starts_with(' '));
@@ -33,7 +33,7 @@ pub fn command(line: &str) -> Option<&str> {
 /// What a command misspelt as Rust may have meant.
 pub fn misspelt(line: &str) -> Option<String> {
     let word = line.split(char::is_whitespace).next().filter(|word| word.len() > 2)?;
-    let error = Command::find(word).err()?;
+    let error = Command::find(&course::commands(), word).err()?;
     let hint = error.faults().first()?.hint.clone();
     hint.starts_with("did you mean").then(|| format!("no command is called `{word}`; {hint}"))
 }

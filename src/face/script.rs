@@ -3,7 +3,6 @@
 
 use super::progress::ProgressLine;
 use super::terminal::Terminal;
-use crate::course;
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
 use std::io::BufRead;
@@ -40,8 +39,8 @@ pub fn run(
         if !json {
             println!("> {line}");
         }
-        let reply = course::turn(lab, line, &mut ProgressLine::new(json))
-            .map_err(|e| placed(e, &place, line))?;
+        let reply =
+            lab.turn(line, &mut ProgressLine::new(json)).map_err(|e| placed(e, &place, line))?;
         match reply {
             Some(reply) if json => println!("{}", reply.view.to_json()),
             Some(reply) => terminal.show(&reply.view),

@@ -1,7 +1,7 @@
 //! `paella train`: alone, or as one of the processes that a launcher starts.
 #![allow(clippy::print_stdout)]
 
-use super::cli::{self, Common};
+use super::common::{self, Common};
 use super::progress::ProgressLine;
 use super::signals::stop_on_terminate;
 use crate::checkpoint;
@@ -110,7 +110,7 @@ const WRITING: Duration = Duration::from_secs(60);
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
     if last.aloud {
-        cli::report(&last.error, json);
+        common::report(&last.error, json);
     }
     checkpoint::settle(WRITING);
     let _ = std::io::stdout().flush();

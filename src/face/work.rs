@@ -1,7 +1,7 @@
 //! The subcommands that do the work, but for training: sample, eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::cli::{Common, device, lab};
+use super::common::{Common, device, lab};
 use super::progress::ProgressLine;
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};

@@ -10,6 +10,8 @@ use std::str::FromStr;
 pub struct Args {
     /// The command as the user wrote it: the `in:` of every error.
     pub line: String,
+    /// Name and arguments of the command, once it is known: the hint where an argument is missing.
+    pub usage: &'static str,
     pub words: Vec<String>,
     pub pairs: Vec<(String, String)>,
 }
@@ -88,15 +90,18 @@ impl Args {
         self.words.join(" ")
     }
 
-    /// Refuse more words than `most`.
-    pub fn at_most(&self, most: usize, synopsis: &str) -> Result<()> {
-        match self.words.get(most) {
+    /// Refuse more words than `most`, if there is a most.
+    pub fn at_most(&self, most: Option<usize>) -> Result<()> {
+        match most.and_then(|most| self.words.get(most)) {
             None => Ok(()),
-            Some(word) => {
-                Err(self
-                    .fault(format!("`{word}` is one word too many"), format!("usage: {synopsis}")))
-            }
+            Some(word) => Err(self.misused(format!("`{word}` is one word too many"))),
         }
+    }
+
+    /// The only word, which has to be there.
+    pub fn one(&self, what: &str) -> Result<&str> {
+        let missing = || self.misused(format!("{what} is missing"));
+        self.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
     }
 
     /// Refuse keys that the command does not know, and keys given twice.
@@ -133,14 +138,8 @@ impl Args {
     }
 
     /// As `word`, but the word has to be there.
-    pub fn need<T: Number>(
-        &self,
-        index: usize,
-        name: &str,
-        range: RangeInclusive<T>,
-        synopsis: &str,
-    ) -> Result<T> {
-        let missing = || self.fault(format!("{name} is missing"), format!("usage: {synopsis}"));
+    pub fn need<T: Number>(&self, index: usize, name: &str, range: RangeInclusive<T>) -> Result<T> {
+        let missing = || self.misused(format!("{name} is missing"));
         self.word(index, name, range)?.ok_or_else(missing)
     }
 
@@ -166,6 +165,11 @@ impl Args {
             true => Ok(number),
             false => Err(self.fault(format!("{name} {text} is out of range"), wanted)),
         }
+    }
+
+    /// A fault whose hint is the usage.
+    pub fn misused(&self, what: impl Into<String>) -> Error {
+        self.fault(what, format!("usage: {}", self.usage))
     }
 
     pub fn fault(&self, what: impl Into<String>, hint: impl Into<String>) -> Error {

@@ -1,9 +1,8 @@
 //! From words to calls: what each row of the command table runs. Checks arguments, then calls the Lab.
 
 use super::args::Args;
-use super::command::Command;
 use super::picture::source_of;
-use super::table::PLOTS;
+use super::plots::PLOTS;
 use super::view::View;
 use super::watch::Watch;
 use super::{Lab, Pick, SampleRequest};
@@ -12,25 +11,7 @@ use std::path::Path;
 
 type Watching<'a> = &'a mut dyn Watch;
 
-/// The synopsis of a command, for messages.
-fn usage(name: &str) -> &'static str {
-    Command::find(name).map_or("", |c| c.synopsis)
-}
-
-/// One word that has to be there.
-fn one<'a>(args: &'a Args, name: &str, what: &str) -> Result<&'a str> {
-    args.at_most(1, usage(name))?;
-    let missing = || args.fault(format!("{what} is missing"), format!("usage: {}", usage(name)));
-    args.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
-}
-
-/// No words at all.
-fn none(args: &Args, name: &str) -> Result<()> {
-    args.at_most(0, usage(name))
-}
-
 pub fn data(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("data"))?;
     let source = args.words.first().map(|w| source_of(w)).transpose()?;
     let names = |key: &str| {
         args.get(key).map(|v| v.split(',').filter(|n| !n.is_empty()).map(String::from).collect())
@@ -66,31 +47,27 @@ pub fn caption(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     match args.words.as_slice() {
         [] => lab.caption(),
         [word] if word.parse::<i64>().is_ok() => {
-            let index = args.need(0, "N", 0..=i64::MAX, usage("caption"))?;
+            let index = args.need(0, "N", 0..=i64::MAX)?;
             lab.caption_of(index)
         }
         _ => lab.find_captions(&args.joined()),
     }
 }
 
-pub fn encode(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "encode")?;
+pub fn encode(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     lab.encode()
 }
 
-pub fn decode(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "decode")?;
+pub fn decode(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     lab.decode()
 }
 
-pub fn codebook(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "codebook")?;
+pub fn codebook(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     lab.codebook()
 }
 
 pub fn noise(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("noise"))?;
-    lab.noise(args.need(0, "T", 0.0..=1.0, usage("noise"))?)
+    lab.noise(args.need(0, "T", 0.0..=1.0)?)
 }
 
 pub fn predict(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -99,15 +76,14 @@ pub fn predict(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("loss"))?;
     lab.loss(args.word(0, "N", 1i64..=256)?)
 }
 
 /// The words as text, and the keys of `sample` and `start`.
-fn request(args: &Args, name: &str) -> Result<SampleRequest> {
+fn request(args: &Args) -> Result<SampleRequest> {
     let text = args.joined();
     if text.is_empty() && args.words.is_empty() {
-        let hint = format!("usage: {}; the empty text is \"\"", usage(name));
+        let hint = format!("usage: {}; the empty text is \"\"", args.usage);
         return Err(args.fault("the text is missing", hint));
     }
     let greedy = match args.get("greedy") {
@@ -131,38 +107,34 @@ fn request(args: &Args, name: &str) -> Result<SampleRequest> {
 }
 
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request(args, "sample")?, watch)
+    lab.sample(&request(args)?, watch)
 }
 
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.start(&request(args, "start")?)
+    lab.start(&request(args)?)
 }
 
 pub fn next(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    args.at_most(1, usage("next"))?;
     let count = args.word(0, "N", 1u64..=1000)?.unwrap_or(1);
     lab.next(count as usize, watch)
 }
 
 pub fn back(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("back"))?;
     let count = args.word(0, "N", 1u64..=1000)?.unwrap_or(1);
     lab.back(count as usize)
 }
 
 pub fn step(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    args.at_most(1, usage("step"))?;
     let count = args.word(0, "N", 1u64..=100)?.unwrap_or(1);
     lab.step(count, watch)
 }
 
 pub fn train(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    args.at_most(1, usage("train"))?;
-    lab.train(args.need(0, "N", 1u64..=1_000_000_000, usage("train"))?, watch)
+    lab.train(args.need(0, "N", 1u64..=1_000_000_000)?, watch)
 }
 
 pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    match one(args, "plot", "the name of the plot")? {
+    match args.one("the name of the plot")? {
         "loss" => lab.plot_loss(),
         "noise" => lab.plot_noise(lab.workspace().picture.is_none().then_some(16)),
         "tokens" => lab.plot_tokens(),
@@ -181,12 +153,11 @@ pub fn set(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     let value = parts.next().map(str::trim).filter(|v| !v.is_empty());
     match value {
         Some(value) => lab.set(path, value),
-        None => Err(args.fault("path or value is missing", format!("usage: {}", usage("set")))),
+        None => Err(args.misused("path or value is missing")),
     }
 }
 
 pub fn config(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("config"))?;
     match args.words.first().map(String::as_str) {
         Some("diff") => Ok(lab.config_diff()),
         path => lab.config(path),
@@ -194,58 +165,52 @@ pub fn config(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn seed(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("seed"))?;
-    let seed = args.need(0, "N", 0..=u64::MAX, usage("seed"))?;
+    let seed = args.need(0, "N", 0..=u64::MAX)?;
     lab.seed(seed);
     Ok(View::new().text(format!("seed {seed}")))
 }
 
 pub fn quick(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("quick"))?;
     match args.words.first().map(String::as_str) {
         None => Ok(lab.quick(None)),
         Some("on") => Ok(lab.quick(Some(true))),
         Some("off") => Ok(lab.quick(Some(false))),
-        Some(other) => Err(args.fault(format!("`{other}` is neither on nor off"), usage("quick"))),
+        Some(other) => Err(args.misused(format!("`{other}` is neither on nor off"))),
     }
 }
 
 pub fn save(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.save(Path::new(one(args, "save", "the folder")?))
+    lab.save(Path::new(args.one("the folder")?))
 }
 
 pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     if args.words.is_empty() {
         return Ok(lab.models());
     }
-    lab.load(one(args, "load", "the model")?)
+    lab.load(args.one("the model")?)
 }
 
 pub fn export(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.export(Path::new(one(args, "export", "the file")?))
+    lab.export(Path::new(args.one("the file")?))
 }
 
 pub fn explain(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.explain(one(args, "explain", "the command")?)
+    lab.explain(args.one("the command")?)
 }
 
-pub fn undo(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "undo")?;
+pub fn undo(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     lab.undo()
 }
 
-pub fn last_error(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "last_error")?;
+pub fn last_error(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     Ok(lab.last_error())
 }
 
 pub fn help(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    args.at_most(1, usage("help"))?;
     lab.help(args.words.first().map(String::as_str))
 }
 
-pub fn quit(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    none(args, "quit")?;
+pub fn quit(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
     lab.quit();
     Ok(View::new())
 }

@@ -19,6 +19,8 @@ pub struct Command {
     /// What it does, in a few lines.
     pub help: &'static str,
     pub example: &'static str,
+    /// Most words it takes; None: any number, they are one text.
+    pub words: Option<usize>,
     /// The keys of its `key=value`.
     pub keys: &'static [&'static str],
     /// What its words are, for completion.
@@ -31,7 +33,7 @@ pub struct Command {
 }
 
 /// What the words of a command name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Takes {
     Nothing,
     Caption,
@@ -41,4 +43,6 @@ pub enum Takes {
     File,
     Source,
     OneOf(&'static [&'static str]),
+    /// Names that are looked up when they are asked for.
+    Names(fn() -> Vec<String>),
 }

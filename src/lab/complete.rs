@@ -3,7 +3,6 @@
 use super::Lab;
 use super::command::{Command, Takes};
 use super::model::shipped_models;
-use super::table::COMMANDS;
 use crate::data::{Part, Record};
 use std::collections::BTreeSet;
 
@@ -29,10 +28,10 @@ impl Lab {
             all.into_iter().filter(|w| w.starts_with(word)).collect()
         };
         let Some(name) = before.split_whitespace().next() else {
-            let names = COMMANDS.iter().map(|c| format!("{} ", c.name)).collect();
+            let names = self.commands.iter().map(|c| format!("{} ", c.name)).collect();
             return Completion { start, words: pick(names), files: false };
         };
-        let Ok(command) = Command::find(name) else { return Completion::default() };
+        let Ok(command) = Command::find(&self.commands, name) else { return Completion::default() };
         let keys = command.keys.iter().map(|k| format!("{k}=")).collect();
         let first = before == name;
         let mut words = match command.takes {
@@ -48,7 +47,10 @@ impl Lab {
                 let diff = (command.name == "config").then(|| "diff".to_string());
                 pick(crate::config::paths(&self.state.settings).into_iter().chain(diff).collect())
             }
-            Takes::Command if first => pick(COMMANDS.iter().map(|c| c.name.to_string()).collect()),
+            Takes::Command if first => {
+                pick(self.commands.iter().map(|c| c.name.to_string()).collect())
+            }
+            Takes::Names(names) if first => pick(names()),
             Takes::Model if first => pick(shipped_models()),
             Takes::Source if first => pick(["emoji", "fashion"].map(String::from).to_vec()),
             Takes::OneOf(words) if first => pick(words.iter().map(|w| w.to_string()).collect()),
@@ -127,9 +129,9 @@ impl Lab {
 }
 
 /// The arguments that are still to come, for the grey hint behind the cursor.
-pub fn hint(line: &str) -> Option<String> {
+pub fn hint(commands: &[&Command], line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
-    let command = COMMANDS.iter().find(|c| Some(c.name) == words.clone().next())?;
+    let command = commands.iter().find(|c| Some(c.name) == words.clone().next())?;
     let (typed, ends) = (words.by_ref().count() - 1, line.ends_with(' '));
     let arguments = command.synopsis.strip_prefix(command.name)?.trim_start();
     match typed {
@@ -142,10 +144,13 @@ pub fn hint(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::COMMANDS;
     use super::*;
 
     #[test]
     fn hints_show_arguments() {
+        let all: Vec<&Command> = COMMANDS.iter().collect();
+        let hint = |line| hint(&all, line);
         assert_eq!(hint("noise").as_deref(), Some(" T"));
         assert_eq!(hint("noise ").as_deref(), Some("T"));
         assert_eq!(

@@ -50,7 +50,7 @@ impl Lab {
     ///
     /// Errors: neither a command nor a function.
     pub fn explain(&self, name: &str) -> Result<View> {
-        let functions: Vec<&str> = match Command::find(name) {
+        let functions: Vec<&str> = match Command::find(self.commands(), name) {
             Ok(command) => command.functions.to_vec(),
             Err(_) if find_function(name).is_some() => vec![name],
             Err(error) => return Err(error),

@@ -1,19 +1,18 @@
 //! The command of a name, or those that the user may have meant.
 
 use super::command::Command;
-use super::table::COMMANDS;
 use crate::error::{Error, Result};
 
 impl Command {
-    /// The command of this name or alias.
+    /// The command of this name or alias among `commands`.
     ///
     /// Errors: no such command, with the nearest ones.
-    pub fn find(name: &str) -> Result<&'static Command> {
+    pub fn find(commands: &[&'static Command], name: &str) -> Result<&'static Command> {
         let lower = name.trim_start_matches(':').to_lowercase();
         let known = |c: &&Command| c.name == lower || c.aliases.contains(&lower.as_str());
-        COMMANDS.iter().find(known).ok_or_else(|| {
+        commands.iter().copied().find(known).ok_or_else(|| {
             let near =
-                COMMANDS.iter().filter(|c| close(c.name, &lower)).map(|c| format!("`{}`", c.name));
+                commands.iter().filter(|c| close(c.name, &lower)).map(|c| format!("`{}`", c.name));
             let hint = match near.collect::<Vec<_>>().as_slice() {
                 [] => "`help` lists all commands".to_string(),
                 near => format!("did you mean {}?", near.join(" or ")),
@@ -43,6 +42,7 @@ fn swapped(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::COMMANDS;
     use super::*;
     use std::collections::BTreeSet;
 
@@ -75,10 +75,11 @@ mod tests {
 
     #[test]
     fn finds_commands_and_suggests() {
-        assert_eq!(Command::find("?").map(|c| c.name), Ok("help"));
-        assert_eq!(Command::find(":Show").map(|c| c.name), Ok("show"));
-        let hint =
-            |name| Command::find(name).map(|_| ()).expect_err("unknown").faults()[0].hint.clone();
+        let all: Vec<&Command> = COMMANDS.iter().collect();
+        let find = |name| Command::find(&all, name);
+        assert_eq!(find("?").map(|c| c.name), Ok("help"));
+        assert_eq!(find(":Show").map(|c| c.name), Ok("show"));
+        let hint = |name| find(name).map(|_| ()).expect_err("unknown").faults()[0].hint.clone();
         assert_eq!(hint("smaple"), "did you mean `sample`?");
         assert_eq!(hint("enc"), "did you mean `encode`?");
         assert_eq!(hint("xyzzy"), "`help` lists all commands");

@@ -2,7 +2,6 @@
 
 use super::Lab;
 use super::command::Command;
-use super::table::COMMANDS;
 use super::view::View;
 use crate::error::Result;
 
@@ -17,12 +16,15 @@ impl Lab {
         let Some(name) = name else {
             let row = |c: &Command| vec![c.name.to_string(), c.summary.to_string()];
             return Ok(View::new()
-                .table(&["command", "what it does"], COMMANDS.iter().map(row).collect())
+                .table(
+                    &["command", "what it does"],
+                    self.commands().iter().copied().map(row).collect(),
+                )
                 .note(
                     "`help COMMAND` tells more, `explain COMMAND` shows the code; Tab completes",
                 ));
         };
-        let c = Command::find(name)?;
+        let c = Command::find(self.commands(), name)?;
         let mut text =
             format!("{}\n\n{}\n\nexample: {}", c.synopsis, wrapped(c.help, WIDTH), c.example);
         if !c.aliases.is_empty() {

@@ -26,9 +26,7 @@ pub struct LossAtRatio {
 impl Lab {
     /// One guess from the noised tokens; `caption` in place of the picture's own.
     pub fn predict(&mut self, caption: Option<&str>) -> Result<View> {
-        let hint = "`noise 0.6` comes first";
-        let noised = self.state.workspace.noised.clone();
-        let noised = noised.ok_or_else(|| Self::fault("there is no noised picture yet", hint))?;
+        let noised = self.state.workspace.noised()?;
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
         let text = caption.unwrap_or(&picture.caption).to_string();
         let model = self.model()?;

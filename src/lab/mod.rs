@@ -38,6 +38,7 @@ use crate::data::{Dataset, Part};
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
+use command::Command;
 use model::LoadedModel;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,6 +56,8 @@ pub struct Lab {
     last_error: Option<String>,
     over: bool,
     quick: bool,
+    /// The commands it understands.
+    commands: Vec<&'static Command>,
 }
 
 /// All that `undo` brings back.
@@ -87,7 +90,23 @@ impl Lab {
             log: Rc::default(),
         };
         let (past, runs) = (undo::Past::default(), folder::RunFolder::new("runs"));
-        Ok(Self { state, device, past, runs, last_error: None, over: false, quick: quick::asked() })
+        let commands = table::COMMANDS.iter().collect();
+        let (last_error, over, quick) = (None, false, quick::asked());
+        Ok(Self { state, device, past, runs, last_error, over, quick, commands })
+    }
+
+    /// Understand further commands; those it knows already are not added twice.
+    pub fn add_commands(&mut self, rows: &'static [Command]) {
+        for row in rows {
+            if !self.commands.iter().any(|known| known.name == row.name) {
+                self.commands.push(row);
+            }
+        }
+    }
+
+    /// The commands it understands, in the order of the help.
+    pub fn commands(&self) -> &[&'static Command] {
+        &self.commands
     }
 
     /// Keep pictures under another folder than `runs`.

@@ -8,7 +8,7 @@ use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
-use crate::train::stage::State;
+use crate::train::shell::State;
 use crate::train::{Feed, Stage, TokenizerTrainer, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

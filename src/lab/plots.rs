@@ -10,6 +10,9 @@ use crate::error::Result;
 const WIDTH: usize = 60;
 const HEIGHT: usize = 10;
 
+/// The words of `plot`.
+pub const PLOTS: &[&str] = &["loss", "noise", "tokens", "schedule"];
+
 impl Lab {
     /// Loss of every training step of this session, with its running mean.
     pub fn plot_loss(&self) -> Result<View> {

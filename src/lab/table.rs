@@ -2,11 +2,11 @@
 
 use super::calls as run;
 use super::command::{Command, Takes};
+use super::plots::PLOTS;
 
 /// The keys of `sample` and `start`.
 const SAMPLING: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy"];
 const SAMPLE: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
-pub const PLOTS: &[&str] = &["loss", "noise", "tokens", "schedule"];
 
 /// In the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
 pub const COMMANDS: &[Command] = &[
@@ -18,6 +18,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Opens a data set: one that is shipped, a folder of pictures with .txt captions beside them, or a .tar \
                shard. Without arguments it tells how many pictures there are, by group and style.",
         example: "data emoji group=food-drink",
+        words: Some(1),
         keys: &["group", "style", "size", "limit"],
         takes: Takes::Source,
         functions: &["open_where"],
@@ -32,6 +33,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Shows a picture of the data set and makes it the current one, which `encode`, `noise` and `predict` \
                work on. A file is cropped to a square and resized. Without arguments it shows the current picture again.",
         example: "show red apple",
+        words: None,
         keys: &[],
         takes: Takes::Caption,
         functions: &["find", "fit"],
@@ -46,6 +48,7 @@ pub const COMMANDS: &[Command] = &[
         help: "With a number: the caption of that picture. With text: up to 20 pictures whose captions hold it. \
                Without: the caption of the current picture and the bytes that the text encoder sees.",
         example: "caption apple",
+        words: None,
         keys: &[],
         takes: Takes::Caption,
         functions: &["byte_tokens"],
@@ -60,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The tokenizer's encoder makes one vector per place; the nearest vector of the codebook gives the token. \
                Each number is shown on the mean colour that its code decodes to.",
         example: "encode",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["encode", "nearest"],
@@ -74,6 +78,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Decodes the current tokens and shows the result beside the original, with the error in decibels: what \
                is lost here no denoiser can bring back.",
         example: "decode",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["decode", "decode_indices"],
@@ -87,6 +92,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "all codes as patches, and how often each is used",
         help: "Decodes every code of the codebook alone. The counts are taken over up to 256 pictures of the data set.",
         example: "codebook",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["lookup"],
@@ -101,6 +107,7 @@ pub const COMMANDS: &[Command] = &[
         help: "T is the noise ratio, 0 to 1. Each token is replaced with chance T by a code drawn at random. Shows the \
                noised picture and the mask, white where noise stands.",
         example: "noise 0.6",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["draw_mask", "add_noise"],
@@ -115,6 +122,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The denoiser sees the noised tokens, T and the caption, and scores every code at every place. Shows the \
                best guess, its loss and accuracy, and where the model is least certain. Another caption may be given.",
         example: "predict",
+        words: None,
         keys: &[],
         takes: Takes::Caption,
         functions: &["forward", "objective", "accuracy"],
@@ -128,6 +136,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "loss and accuracy at T = 0.1 .. 0.9",
         help: "For the current picture, or for N pictures of the validation part: the more noise, the harder.",
         example: "loss 16",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["objective", "cross_entropy", "weighted_mean", "loss_weight"],
@@ -142,6 +151,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Starts from random tokens; each step guesses all of them, draws, and puts a little less noise back. \
                `cfg` and `temperature` take one number or two, first and last: temperature=0.7..0.3.",
         example: "sample \"red apple\" steps=8 count=4 seed=1",
+        words: None,
         keys: SAMPLE,
         takes: Takes::Caption,
         functions: &["passes", "denoise", "guess", "renoise"],
@@ -155,6 +165,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "begin a sampling run that goes one step at a time",
         help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again.",
         example: "start \"red apple\" steps=6",
+        words: None,
         keys: SAMPLING,
         takes: Takes::Caption,
         functions: &["plan", "random_tokens"],
@@ -169,6 +180,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Three pictures: the tokens before, the tokens drawn from the model's guess, and what is left of them \
                after noise is put back. With N: so many steps.",
         example: "next",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["passes", "denoise", "guess", "renoise"],
@@ -182,6 +194,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "one step back in the sampling run",
         help: "The same step taken again gives the same tokens: each step has its own seed.",
         example: "back",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["passes"],
@@ -196,6 +209,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Takes a batch of the training part, adds noise, computes the loss and its gradient, and moves the \
                weights once. N is 1 to 100; `train` goes further.",
         example: "step 3",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["step", "objective", "update"],
@@ -210,6 +224,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Many optimiser steps with one line of progress. `set train.. ` changes the learning rate and the like, \
                `plot loss` shows how it went, `undo` brings the old weights back.",
         example: "train 100",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["step", "lr_at"],
@@ -224,6 +239,7 @@ pub const COMMANDS: &[Command] = &[
         help: "loss: all training steps of this session. noise: loss over T. tokens: how often each code is used. \
                schedule: noise ratio, temperature and guidance of each sampling step.",
         example: "plot schedule",
+        words: Some(1),
         keys: &[],
         takes: Takes::OneOf(PLOTS),
         functions: &["lines"],
@@ -237,6 +253,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "change a setting",
         help: "PATH is a field as `config` prints it; VALUE is written as in a config file.",
         example: "set sample.steps 8",
+        words: None,
         keys: &[],
         takes: Takes::Setting,
         functions: &["set"],
@@ -250,6 +267,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "print the settings",
         help: "All of them, one field or part, or with `diff` only what differs from the defaults.",
         example: "config sample",
+        words: Some(1),
         keys: &[],
         takes: Takes::Setting,
         functions: &["to_ron", "diff"],
@@ -263,6 +281,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "start chance anew from N",
         help: "The same commands after the same seed give the same pictures on the same machine.",
         example: "seed 1",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["seed"],
@@ -277,6 +296,7 @@ pub const COMMANDS: &[Command] = &[
         help: "A line may name a short form: `train 1000  # quick: train 20`. With `quick on`, and where PAELLA_QUICK=1 is \
                set, the short form runs. Lessons and notebooks then take seconds, and their pictures are poor.",
         example: "quick on",
+        words: Some(1),
         keys: &[],
         takes: Takes::OneOf(&["on", "off"]),
         functions: &["short"],
@@ -290,6 +310,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "write the model into a folder",
         help: "config.ron and the weights; `load DIR` and `paella --model DIR` read them again.",
         example: "save runs/mine",
+        words: Some(1),
         keys: &[],
         takes: Takes::File,
         functions: &["save"],
@@ -304,6 +325,7 @@ pub const COMMANDS: &[Command] = &[
         help: "NAME is a shipped model, DIR a folder that `save` or `paella train` wrote. A config file gives an \
                untrained model. Without arguments it lists the shipped models.",
         example: "load fashion",
+        words: Some(1),
         keys: &[],
         takes: Takes::Model,
         functions: &["load"],
@@ -317,6 +339,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "write the settings as a config for `paella train`",
         help: "The settings as they are now, data and changes included: only what differs from the defaults.",
         example: "export mine.ron",
+        words: Some(1),
         keys: &[],
         takes: Takes::File,
         functions: &["minimal_ron"],
@@ -331,6 +354,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Prints the functions that do the work, with their formulas, and the shapes of the tensors in hand. \
                A function's own name works too.",
         example: "explain noise",
+        words: Some(1),
         keys: &[],
         takes: Takes::Command,
         functions: &["find_function"],
@@ -344,6 +368,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "take the last change back",
         help: "Pictures, tokens, noise, sampling, settings, data, model; the last training too.",
         example: "undo",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["undo"],
@@ -357,6 +382,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "the last error in full",
         help: "With what libtorch said beyond its first line, and where an internal error arose.",
         example: "last_error",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["last_error"],
@@ -370,6 +396,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "this list, or more about one command",
         help: "`explain COMMAND` shows the code behind it.",
         example: "help sample",
+        words: Some(1),
         keys: &[],
         takes: Takes::Command,
         functions: &["help"],
@@ -383,6 +410,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "leave; so does Ctrl-D",
         help: "Pictures stay in the run folder. A trained model that is not saved is lost.",
         example: "quit",
+        words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["quit"],

@@ -39,9 +39,11 @@ impl Lab {
 
     fn run(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
         let line = if self.quick { quick::short(line) } else { quick::long(line) };
-        let Some((name, args)) = parse(line)? else { return Ok(None) };
-        let command = Command::find(&name)?;
+        let Some((name, mut args)) = parse(line)? else { return Ok(None) };
+        let command = Command::find(&self.commands, &name)?;
+        args.usage = command.synopsis;
         args.known_keys(command.keys)?;
+        args.at_most(command.words)?;
         let before = command.changes.then(|| self.moment(&args.line));
         let mut view = (command.run)(self, &args, watch).map_err(|e| placed(e, &args))?;
         if let Some(moment) = before {

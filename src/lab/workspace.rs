@@ -48,6 +48,16 @@ impl Workspace {
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
+    pub fn tokens(&self) -> Result<Rc<Tensor>> {
+        let hint = "`encode` makes them";
+        self.tokens.clone().ok_or_else(|| Error::command("there are no tokens yet", "", hint))
+    }
+
+    pub fn noised(&self) -> Result<Rc<Noised>> {
+        let hint = "`noise 0.5` puts some there";
+        self.noised.clone().ok_or_else(|| Error::command("there is no noise yet", "", hint))
+    }
+
     pub fn sampling(&self) -> Result<Rc<Sampling>> {
         let hint = "`start \"red apple\"` begins one";
         self.sampling

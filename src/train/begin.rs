@@ -1,6 +1,6 @@
 //! What can be known before the first step of a run: where it goes on, and whether it can be finished.
 
-use super::run::Resume;
+use super::options::Resume;
 use crate::checkpoint::{self, Phase, Progress};
 use crate::config::{self, RunConfig};
 use crate::dist::World;

@@ -5,7 +5,7 @@
 use super::draws::{Conditioning, Draws};
 use super::feed::{Batch, Feed};
 use super::gallery::{ProgressSheet, gallery};
-use super::shell::{Job, Shell, Update};
+use super::shell::{Shell, ShellConfig, Update};
 use super::stage::Stage;
 use super::step_stats::StepStats;
 use crate::checkpoint::Phase;
@@ -41,7 +41,7 @@ impl Trainer {
     /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (recipe, seed) = (nets.config.train.clone(), nets.config.seed);
-        let job = Job {
+        let job = ShellConfig {
             phase: Phase::Denoiser,
             steps: recipe.steps,
             split: recipe.split(world.size()).map_err(|fault| Error::Config(vec![fault]))?,

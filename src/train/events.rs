@@ -4,7 +4,7 @@
 //! Source:  tensorflow/core/lib/io/record_writer.cc for the frame, tensorflow/core/util/event.proto and
 //!          tensorflow/core/framework/summary.proto for the numbers of the fields.
 
-use super::journal::unwritable;
+use crate::checkpoint::unwritable;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use image::{ImageFormat, RgbImage};

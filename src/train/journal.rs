@@ -3,12 +3,13 @@
 
 use super::events::Events;
 use super::gallery::ProgressSheet;
-use crate::error::{Error, Result};
+use crate::checkpoint::unwritable;
+use crate::error::Result;
 use crate::files;
 use crate::image;
 use crate::metrics::StepRecord;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The log of a run, continued when the run is.
@@ -54,10 +55,4 @@ impl Journal {
         }
         self.events.as_mut().map_or(Ok(()), |(_, events)| events.record(record))
     }
-}
-
-/// The folder of a run cannot be written.
-pub fn unwritable(path: &Path, e: &io::Error) -> Error {
-    let hint = "is there room? choose a writable folder with `--out`";
-    Error::checkpoint(e.to_string(), path.display().to_string(), hint)
 }

@@ -1,5 +1,6 @@
 //! Training: first the tokenizer, then the denoiser on its tokens.
 
+pub mod batch;
 mod begin;
 pub mod denoiser;
 pub mod draws;
@@ -7,6 +8,7 @@ pub mod events;
 pub mod feed;
 pub mod gallery;
 mod journal;
+pub mod options;
 pub mod prior;
 pub mod run;
 pub mod shell;
@@ -17,7 +19,8 @@ pub mod tokenizer;
 
 pub use denoiser::Trainer;
 pub use feed::Feed;
+pub use options::{Outcome, Resume, RunOptions};
 pub use prior::PriorTrainer;
-pub use run::{Outcome, Resume, RunOptions, run};
+pub use run::run;
 pub use stage::Stage;
 pub use tokenizer::TokenizerTrainer;

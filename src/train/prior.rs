@@ -6,7 +6,7 @@
 //! loop is the plainest that fits them.
 
 use super::feed::Feed;
-use super::shell::{Job, Shell};
+use super::shell::{Shell, ShellConfig};
 use super::stage::Stage;
 use crate::checkpoint::Phase;
 use crate::config::PriorStageConfig;
@@ -60,7 +60,7 @@ impl PriorTrainer {
         let (prior, _) = both(nets)?;
         let recipe = nets.config.prior.clone().unwrap_or_default();
         let split = recipe.train.split(world.size());
-        let job = Job {
+        let job = ShellConfig {
             phase: Phase::Prior,
             steps: recipe.train.steps,
             split: split.map_err(|fault| Error::Config(vec![fault]))?,

@@ -1,14 +1,14 @@
 //! A whole run: its stages one after the other, with checkpoints and a log, resumed where it stopped.
 
 use super::begin::{agree, can_share, find, room_for_checkpoints};
-use super::journal::{Journal, unwritable};
-use super::stage::State;
+use super::journal::Journal;
+use super::options::{Outcome, RunOptions};
+use super::shell::State;
 use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
-use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot};
+use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig};
 use crate::data::stream::Want;
 use crate::data::{Dataset, Part};
-use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::StepRecord;
@@ -19,43 +19,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 use tch::{Tensor, nn};
-
-/// What the caller of a run may choose.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// The run's folder; default `runs/NAME`.
-    pub out: Option<PathBuf>,
-    pub resume: Resume,
-    /// Stop (with a checkpoint) after so many seconds of training, over all resumed parts.
-    pub max_seconds: Option<f64>,
-    /// Stop (with a checkpoint) after so many updates of this call.
-    pub max_steps: Option<u64>,
-    /// The processes that train together, all of them with the same config and options, on one file system.
-    pub world: World,
-}
-
-/// What to do with checkpoints that are in the folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resume {
-    /// Refuse a folder that holds any.
-    #[default]
-    No,
-    /// Go on from the latest; begin where there is none.
-    Auto,
-    /// Go on from the latest; refuse a folder that holds none.
-    Must,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    pub folder: PathBuf,
-    /// The model folder with averaged weights, written when the last stage has been trained at all.
-    pub model: Option<PathBuf>,
-    /// All updates of the config are done.
-    pub finished: bool,
-    pub last: Option<StepRecord>,
-}
 
 /// Train as the config says. `watch` sees every record and answers whether to go on; when it says no, a
 /// checkpoint is written and the run can be resumed.

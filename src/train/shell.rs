@@ -1,21 +1,24 @@
 //! What every trainer has around its loss: pictures come in, gradients are exchanged, weights move, progress is counted.
 
 use super::feed::{Feed, Rows};
-use super::stage::{State, part};
 use crate::checkpoint::{Phase, Progress};
 use crate::cost::Meter;
 use crate::dist::{Reducer, World};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::optim::{AdamW, Ema, OptimConfig};
 use crate::recipe::Split;
 use crate::torch::precision::peak_memory;
+use crate::weights::Named;
 use std::time::Instant;
 use tch::{Tensor, nn};
 
+/// Optimiser state and the like, by the file of a checkpoint that holds it.
+pub type State = Vec<(&'static str, Named)>;
+
 /// What a trainer asks of its shell.
-pub struct Job<'a> {
+pub struct ShellConfig<'a> {
     pub phase: Phase,
     /// Updates in all.
     pub steps: u64,
@@ -67,7 +70,7 @@ impl Shell {
     /// The shell of one of the ranks of `world`; all of them make one at the same time.
     ///
     /// Errors: exchanges that fail.
-    pub fn new(nets: &Networks, feed: Feed, world: &World, job: &Job) -> Result<Self> {
+    pub fn new(nets: &Networks, feed: Feed, world: &World, job: &ShellConfig) -> Result<Self> {
         let optimizer = AdamW::new(job.trained, job.optim);
         Ok(Self {
             rows: Rows::of_rank(world, job.split.rows * world.size()),
@@ -198,4 +201,18 @@ impl Shell {
         self.progress = progress.clone();
         Ok(())
     }
+}
+
+/// One file of a state.
+///
+/// Errors: it is not there.
+pub fn part<'a>(state: &'a State, name: &str, place: &str) -> Result<&'a Named> {
+    let found = state.iter().find(|(file, _)| *file == name).map(|(_, tensors)| tensors);
+    found.ok_or_else(|| {
+        Error::checkpoint(
+            format!("`{name}` is missing"),
+            place,
+            "resume with the config of this run",
+        )
+    })
 }

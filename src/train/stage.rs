@@ -1,15 +1,11 @@
 //! What the run loop and the session need of a trainer, whatever it trains.
 
 use super::gallery::ProgressSheet;
-use super::shell::Shell;
+use super::shell::{Shell, State};
 use crate::checkpoint::Progress;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
-use crate::weights::Named;
-
-/// Optimiser state and the like, by the file of a checkpoint that holds it.
-pub type State = Vec<(&'static str, Named)>;
 
 /// A trainer: it takes steps and can be stopped between any two of them.
 pub trait Stage {
@@ -69,18 +65,4 @@ pub trait Stage {
     fn swap_ema(&mut self) {
         self.shell_mut().swap_ema();
     }
-}
-
-/// One file of a state.
-///
-/// Errors: it is not there.
-pub fn part<'a>(state: &'a State, name: &str, place: &str) -> Result<&'a Named> {
-    let found = state.iter().find(|(file, _)| *file == name).map(|(_, tensors)| tensors);
-    found.ok_or_else(|| {
-        Error::checkpoint(
-            format!("`{name}` is missing"),
-            place,
-            "resume with the config of this run",
-        )
-    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
-use super::feed::{Batch, Rows};
+use super::batch::{Batch, Rows};
 use crate::data::stream::{Counts, Decoded, ShardSample, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;

@@ -3,8 +3,8 @@
 //! Letters: B pictures of a step, K codes of width c, h x w tokens.
 
 use super::feed::Feed;
-use super::shell::{Job, MicroBatch, Shell};
-use super::stage::{Stage, State, part};
+use super::shell::{MicroBatch, Shell, ShellConfig, State, part};
+use super::stage::Stage;
 use crate::checkpoint::{Phase, Progress};
 use crate::device::seed_step;
 use crate::dist::World;
@@ -44,7 +44,7 @@ impl TokenizerTrainer {
         let (recipe, seed) = (nets.config.tokenizer.train.clone(), nets.config.seed);
         let rows = recipe.share(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
         nets.tokenizer.set_gains(recipe.gain);
-        let job = Job {
+        let job = ShellConfig {
             phase: Phase::Tokenizer,
             steps: recipe.steps,
             split: Split { rows, micro: rows, passes: 1 }, // batch norm wants the whole batch at once

@@ -42,6 +42,7 @@ fn all_sources_parse_and_every_exercise_has_one_solution() {
 /// Run every command and every solution; a lesson ends with all exercises solved, none before its solution.
 fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
     let mut lab = Lab::new(Origin::find("emoji-64").unwrap(), Device::Cpu).unwrap();
+    course::join(&mut lab);
     lab.runs_in(folder);
     lab.quick(Some(true));
     let file = root().join(format!("tutorials/solutions/{}.md", lesson.stem()));
@@ -49,7 +50,7 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
     let run = |lab: &mut Lab, lines: &[String], faults: &mut Vec<String>| {
         for line in lines {
             let line = line.replace("runs/", &format!("{}/", folder.display()));
-            if let Err(error) = course::turn(lab, &line, &mut Quiet) {
+            if let Err(error) = lab.turn(&line, &mut Quiet) {
                 faults.push(format!("{}: {line}: {error}", lesson.stem()));
             }
         }
@@ -60,7 +61,7 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
             LessonBlock::Exercise(exercise) => {
                 for (wanted, lines) in [(false, &[][..]), (true, &solutions[&exercise.id][..])] {
                     run(&mut lab, lines, faults);
-                    let (solved, reply) = course::turn::answer(&mut lab, exercise).unwrap();
+                    let (solved, reply) = course::answer(&mut lab, exercise).unwrap();
                     if solved != wanted {
                         let text = reply.view.first_text().unwrap_or_default().to_string();
                         faults.push(format!("{}: solved is {solved}: {text}", exercise.id));
@@ -87,6 +88,7 @@ fn every_exercise_fails_as_given_and_passes_as_solved() {
 fn a_line_runs_in_its_long_or_its_short_form() {
     let _turn = alone();
     let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    course::join(&mut lab);
     for (quick, steps) in [("off", 8), ("on", 3)] {
         lab.turn(&format!("quick {quick}"), &mut Quiet).unwrap();
         lab.turn("set sample.steps 8   # quick: set sample.steps 3", &mut Quiet).unwrap();
@@ -101,12 +103,13 @@ fn looking_changes_nothing() {
     let mut drawn = Vec::new();
     for looks in [0, 2] {
         let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+        course::join(&mut lab);
         lab.runs_in(folder.path());
         for line in ["show 0", "seed 4", "noise 0.5"] {
             lab.turn(line, &mut Quiet).unwrap();
         }
         for _ in 0..looks {
-            course::turn(&mut lab, "check sure", &mut Quiet).unwrap();
+            lab.turn("check sure", &mut Quiet).unwrap();
         }
         lab.turn("noise 0.5", &mut Quiet).unwrap();
         drawn.push(lab.workspace().noised.as_ref().unwrap().tokens.copy());
@@ -117,8 +120,9 @@ fn looking_changes_nothing() {
 #[test]
 fn check_is_completed_and_explained_as_commands_are() {
     let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    course::join(&mut lab);
     let mut words = |line: &str| {
-        let found = course::complete(&mut lab, line);
+        let found = lab.complete(line);
         (found.start, found.words)
     };
     assert_eq!(words("che"), (0, vec!["check ".to_string()]));
@@ -126,10 +130,10 @@ fn check_is_completed_and_explained_as_commands_are() {
     assert!(words("check ").1.len() > 20);
     assert_eq!(words("nois"), (0, vec!["noise ".to_string()]));
     for line in ["help check", "? check", "help"] {
-        let reply = course::turn(&mut lab, line, &mut Quiet).unwrap().unwrap();
+        let reply = lab.turn(line, &mut Quiet).unwrap().unwrap();
         assert!(format!("{:?}", reply.view).contains("check ID"), "{line}");
     }
-    assert!(course::turn(&mut lab, "help chekc", &mut Quiet).is_err());
+    assert!(lab.turn("help chekc", &mut Quiet).is_err());
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn done(outcome: paella::Result<Option<Reply>>) {
 /// The same as at the prompt.
 fn command(line: &str) -> paella::Result<Option<Reply>> {
     between_cells(|lab| {
-        let reply = paella::course::turn(lab, line, &mut Live::new());
+        let reply = lab.turn(line, &mut Live::new());
         lab.stay(); // a notebook ends with its kernel, not with `quit`
         reply
     })
@@ -193,7 +193,7 @@ fn config(text: &str, file: &str) -> paella::Result<Option<Reply>> {
 }
 
 fn complete(line: &str) {
-    let found = between_cells(|lab| Ok(paella::course::complete(lab, line))).unwrap_or_default();
+    let found = between_cells(|lab| Ok(lab.complete(line))).unwrap_or_default();
     emit(
         &json!({ "kind": "completions", "start": found.start, "words": found.words, "files": found.files }),
     );
@@ -201,7 +201,7 @@ fn complete(line: &str) {
 
 /// The help of one command, for the inspector.
 fn help(name: &str) {
-    let found = between_cells(|lab| paella::course::help(lab, Some(name)));
+    let found = between_cells(|lab| lab.help(Some(name)));
     let text = found.ok().and_then(|view| view.first_text().map(String::from));
     emit(&json!({ "kind": "help", "text": text }));
 }

@@ -1,6 +1,6 @@
 //! The one session of a notebook: `lab` in the cells, the commands behind `%`.
 
-use paella::face::cli::{self, Common};
+use paella::face::common::{self, Common};
 use paella::lab::Lab;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::marker::PhantomData;
@@ -15,13 +15,13 @@ thread_local! {
 /// The session, made on first use: on the model and device that PAELLA_MODEL and PAELLA_DEVICE name, else the first
 /// shipped model on the device that is there.
 ///
-/// Errors: as `cli::lab`.
+/// Errors: as `common::lab`.
 pub(crate) fn lab() -> paella::Result<Rc<RefCell<Lab>>> {
     LAB.with(|slot| {
         if let Some(lab) = slot.get() {
             return Ok(lab.clone());
         }
-        let lab = cli::lab(&Common::from_env()?)?;
+        let lab = common::lab(&Common::from_env()?)?;
         Ok(slot.get_or_init(|| Rc::new(RefCell::new(lab))).clone())
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-use super::source::Bytes;
+use super::Bytes;
 
 /// Connections are kept for the next shard; and why certificates cannot be checked, if that is so.
 static AGENT: LazyLock<(Agent, Option<String>)> = LazyLock::new(|| {

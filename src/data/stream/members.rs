@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header, PaxExtensions};
 
-use super::source::Bytes;
+use super::Bytes;
 use crate::data::shards::{MAX_FILE, split_name};
 
 const BLOCK: usize = 512;

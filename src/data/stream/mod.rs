@@ -48,6 +48,9 @@ pub use once::Once;
 pub use rows::Rows;
 pub use sample::{Crop, Decoded, ShardSample, Want};
 
+/// Bytes of a shard, from some offset on.
+type Bytes = Box<dyn std::io::Read + Send>;
+
 /// Reason -> how many samples or shards were left out for it.
 pub type Counts = BTreeMap<String, u64>;
 

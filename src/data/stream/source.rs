@@ -11,7 +11,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 
 use super::pipe::Pipe;
-use super::{braces, http};
+use super::{Bytes, braces, http};
 use crate::Result;
 use crate::data::paths;
 
@@ -24,9 +24,6 @@ pub enum ShardSource {
     /// `http://` or `https://`.
     Web(String),
 }
-
-/// Bytes from some offset on.
-pub type Bytes = Box<dyn Read + Send>;
 
 /// How patient a reader is.
 #[derive(Clone, Debug)]
