@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::files;
 use crate::weights::{self, Named};
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -71,6 +72,18 @@ pub struct SaveConfig {
 impl Default for SaveConfig {
     fn default() -> Self {
         Self { every: 1_000, minutes: 0.0, keep: 2, keep_every: 0 }
+    }
+}
+
+impl SaveConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("every", self.every, 1, i64::MAX);
+        found.count("keep", self.keep as u64, 1, 1 << 20);
+        let fine = self.minutes >= 0.0 && self.minutes <= 1e6;
+        found.unless(fine, "minutes", format!("{}", self.minutes), "0 (off) or above");
+        found.faults()
     }
 }
 

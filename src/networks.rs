@@ -142,10 +142,7 @@ impl Networks {
     fn build(config: &RunConfig, device: Device, skeleton: bool) -> Result<Self> {
         let faults = config.check();
         if !faults.is_empty() {
-            let fault = |(field, what, hint): (String, String, String)| {
-                crate::Fault::new(what, field, hint)
-            };
-            return Err(Error::Config(faults.into_iter().map(fault).collect()));
+            return Err(Error::Config(faults));
         }
         let [tokenizer_vars, text_vars, denoiser_vars] =
             [(); 3].map(|()| nn::VarStore::new(device));

@@ -3,8 +3,12 @@
 use crate::error::Result;
 use crate::torch::{self, AdamWStep};
 use crate::weights::Named;
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
+
+/// Most updates of a run that a config may ask for.
+pub const MOST_STEPS: i64 = 1 << 40;
 
 /// How the learning rate goes on after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +64,28 @@ impl OptimConfig {
                 self.lr * (floor + (1.0 - floor) * cosine)
             }
         }
+    }
+}
+
+impl OptimConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        // beyond these the numbers leave f32, or nothing moves
+        found.number("lr", self.lr, 1e-12, 100.0);
+        found.number("eps", self.eps, 1e-30, 1.0);
+        found.count("warmup", self.warmup, 0, MOST_STEPS);
+        for beta in [self.betas.0, self.betas.1] {
+            let what = format!("{beta} keeps no average");
+            found.unless((0.0..1.0).contains(&beta), "betas", what, "0 to below 1");
+        }
+        found.share("weight_decay", self.weight_decay);
+        let fine = self.max_norm >= 0.0 && self.max_norm <= 1e9;
+        found.unless(fine, "max_norm", format!("{}", self.max_norm), "0 (off) or above");
+        if let Decay::Cosine(floor) = self.decay {
+            found.share("decay", floor);
+        }
+        found.faults()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The recipes: every number of training and scoring that is not a network's size.
 
 use crate::checkpoint::SaveConfig;
-use crate::error::Fault;
 use crate::loss::LossConfig;
-use crate::optim::{Decay, OptimConfig};
+use crate::optim::{Decay, MOST_STEPS, OptimConfig};
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
 /// How the tokenizer (VQGAN) is trained.
@@ -45,6 +45,18 @@ impl Default for TokenizerTrainConfig {
 }
 
 impl TokenizerTrainConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("batch", self.batch as u64, 2, 1 << 20);
+        found.count("steps", self.steps, 1, MOST_STEPS);
+        found.count("quantize_after", self.quantize_after, 0, MOST_STEPS);
+        found.number("reconstruction", self.reconstruction, 1e-9, 1e9);
+        found.number("gain", self.gain, -10.0, 10.0);
+        found.part("optim", self.optim.check());
+        found.faults()
+    }
+
     /// Pictures of each of `ranks` processes.
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
@@ -92,6 +104,20 @@ impl Default for PriorTrainConfig {
 }
 
 impl PriorTrainConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("steps", self.steps, 1, MOST_STEPS);
+        found.count("batch", self.batch as u64, 1, 1 << 24);
+        if let Err(fault) = self.split(1) {
+            found.unless(false, "micro_batch", fault.what, &fault.hint);
+        }
+        found.share("cond_drop", self.cond_drop);
+        found.share("ema_decay", self.ema_decay);
+        found.part("optim", self.optim.check());
+        found.faults()
+    }
+
     /// The share of each of `ranks` processes.
     ///
     /// Errors: it does not come out even; the hint names numbers that do.
@@ -218,6 +244,34 @@ pub struct Split {
 }
 
 impl TrainConfig {
+    /// Everything that is wrong though well formed, for a denoiser of so many `levels`.
+    pub fn check(&self, levels: usize) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("steps", self.steps, 1, MOST_STEPS);
+        found.count("global_batch", self.global_batch as u64, 1, 1 << 24);
+        if let Err(fault) = self.split(1) {
+            found.unless(false, "micro_batch", fault.what, &fault.hint);
+        }
+        found.part("save", self.save.check());
+        found.count("log.samples", self.log.samples as u64, 1, 64);
+        found.count("max_bad", self.max_bad, 1, i64::MAX);
+        for level in self.precision.recompute.iter().filter(|level| **level >= levels) {
+            let what = format!("there is no level {level}");
+            found.unless(false, "precision.recompute", what, "levels count from 0, the finest");
+        }
+        found.share("label_smoothing", self.label_smoothing);
+        found.share("min_val", self.min_val);
+        found.share("cond_drop", self.cond_drop);
+        found.share("clip_text", self.clip_text);
+        found.share("clip_image", self.clip_image);
+        found.share("ema_decay", self.ema_decay);
+        if let NoiseRatio::Power(p) = self.noise_ratio {
+            found.number("noise_ratio", p, 0.01, 100.0);
+        }
+        found.part("optim", self.optim.check());
+        found.faults()
+    }
+
     /// The numbers of the objective.
     pub fn loss(&self) -> LossConfig {
         LossConfig { label_smoothing: self.label_smoothing, min_val: self.min_val }
@@ -271,6 +325,17 @@ pub struct EvalConfig {
     pub seed: u64,
     /// Name generated pictures with a small classifier trained on the real ones (for data with few classes).
     pub classifier: bool,
+}
+
+impl EvalConfig {
+    /// Everything that is wrong though well formed, for pictures of `size` pixels a side.
+    pub fn check(&self, size: i64) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("captions", self.captions as u64, 1, 1 << 20);
+        found.count("batch", self.batch as u64, 1, 1 << 16);
+        found.within("feature_size", self.feature_size, 1, size.max(1));
+        found.faults()
+    }
 }
 
 impl Default for EvalConfig {

@@ -1,19 +1,7 @@
-//! Configs as RON: read with every fault listed, print, compare, set one field.
+//! `RunConfig`: every stage's config, and what can be wrong with them together.
 
 mod check;
-mod edit;
-mod explain;
-mod lex;
-#[cfg(test)]
-mod properties;
-mod read;
 mod run;
-mod scan;
-mod spans;
-#[cfg(test)]
-mod tests;
 
-pub use edit::{diff, get, minimal_ron, paths, set, to_ron};
-pub use read::{parse, read};
+pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, read, set, to_ron};
 pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
-pub use spans::Spans;

@@ -98,7 +98,7 @@ impl RunConfig {
     ///
     /// Errors: every fault at once, with line, column, field and hint.
     pub fn read(path: &Path) -> Result<Self> {
-        super::read(path, Self::check)
+        Ok(super::read(path, Self::check)?)
     }
 
     /// The stages, without those whose weights are given.

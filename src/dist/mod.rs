@@ -20,6 +20,7 @@ pub use launch::Launch;
 pub use reducer::Reducer;
 pub use world::World;
 
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
 /// How ranks exchange. The default fits the device.
@@ -37,6 +38,16 @@ pub struct DistConfig {
 impl Default for DistConfig {
     fn default() -> Self {
         Self { backend: Backend::Auto, timeout_s: 600, bucket_mb: 25 }
+    }
+}
+
+impl DistConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.count("timeout_s", self.timeout_s, 1, 1 << 20);
+        found.count("bucket_mb", self.bucket_mb, 1, 1 << 16);
+        found.faults()
     }
 }
 

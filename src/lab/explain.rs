@@ -6,33 +6,37 @@ use super::view::View;
 use crate::error::Result;
 
 macro_rules! sources {
-    ($($file:literal),* $(,)?) => { &[$((concat!("src/", $file), include_str!(concat!("../", $file)))),*] };
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $file)))),*]
+    };
 }
 
 /// In the order in which they are searched: the method first, the tools last.
 const SOURCES: &[(&str, &str)] = sources![
-    "noise.rs",
-    "loss.rs",
-    "sample/mod.rs",
-    "sample/steps.rs",
-    "networks.rs",
-    "train/denoiser.rs",
-    "model/mod.rs",
-    "tokens/codebook.rs",
-    "tokens/vqgan.rs",
-    "tokens/text.rs",
-    "optim.rs",
-    "data/mod.rs",
-    "image.rs",
-    "config/edit.rs",
-    "lab/mod.rs",
-    "lab/settings.rs",
-    "lab/turn.rs",
-    "lab/undo.rs",
-    "lab/help.rs",
-    "lab/quick.rs",
-    "lab/plot.rs",
-    "lab/explain.rs",
+    "src/noise.rs",
+    "src/loss.rs",
+    "src/sample/mod.rs",
+    "src/sample/steps.rs",
+    "src/networks.rs",
+    "src/train/denoiser.rs",
+    "src/model/mod.rs",
+    "src/tokens/codebook.rs",
+    "src/tokens/vqgan.rs",
+    "src/tokens/text.rs",
+    "src/optim.rs",
+    "src/data/mod.rs",
+    "src/image.rs",
+    "crates/ron-faults/src/edit.rs",
+    "crates/ron-faults/src/print.rs",
+    "src/course/check.rs",
+    "src/lab/mod.rs",
+    "src/lab/settings.rs",
+    "src/lab/turn.rs",
+    "src/lab/undo.rs",
+    "src/lab/help.rs",
+    "src/lab/quick.rs",
+    "src/lab/plot.rs",
+    "src/lab/explain.rs",
 ];
 
 /// A function of this program.

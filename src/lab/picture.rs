@@ -4,7 +4,7 @@ use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::{Dataset, Part, Source};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::image;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
@@ -37,10 +37,10 @@ impl Lab {
         change(&mut config);
         let wanted =
             crate::config::RunConfig { data: config.clone(), ..self.state.settings.clone() };
-        if let Some((field, what, hint)) =
-            wanted.check().into_iter().find(|f| f.0.starts_with("data"))
+        if let Some(Fault { what, place, hint }) =
+            wanted.check().into_iter().find(|fault| fault.place.starts_with("data"))
         {
-            return Err(Self::fault(format!("`{field}`: {what}"), hint));
+            return Err(Self::fault(format!("`{place}`: {what}"), hint));
         }
         if config != self.state.settings.data {
             (self.state.train, self.state.val) = (None, None);

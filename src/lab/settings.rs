@@ -21,11 +21,9 @@ impl Lab {
             settings.sample = settings.sample.with_steps(settings.sample.steps);
         }
         let (own, other): (Vec<_>, Vec<_>) =
-            settings.check().into_iter().partition(|f| runs_now(&f.0));
+            settings.check().into_iter().partition(|fault| runs_now(&fault.place));
         if !own.is_empty() {
-            return Err(Error::Config(
-                own.into_iter().map(|(field, what, hint)| Fault::new(what, field, hint)).collect(),
-            ));
+            return Err(Error::Config(own));
         }
         let before = std::mem::replace(&mut self.state.settings, settings);
         let now = &self.state.settings;
@@ -39,8 +37,8 @@ impl Lab {
         if shape(now) != shape(&before) {
             view = view.note("the model in hand keeps its shape: `export new.ron`, then `load new.ron` builds this one");
         }
-        for (field, what, hint) in other {
-            view = view.note(format!("`{field}`: {what}; {hint}"));
+        for Fault { what, place, hint } in other {
+            view = view.note(format!("`{place}`: {what}; {hint}"));
         }
         Ok(view)
     }

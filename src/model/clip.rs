@@ -7,6 +7,7 @@
 
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, LayerNorm, Linear, Window};
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -89,6 +90,35 @@ impl Default for ClipConfig {
             bf16: false,
             antialias: true,
         }
+    }
+}
+
+impl ClipConfig {
+    /// Everything that is wrong though well formed. `vocabulary`: the least number of tokens, the tokenizer's.
+    pub fn check(&self, vocabulary: i64) -> Vec<Fault> {
+        let (text, vision) = (&self.text, &self.vision);
+        let mut found = Checks::default();
+        found.within("embed_dim", self.embed_dim, 1, 1 << 16);
+        found.within("text.context_length", text.context_length, 2, 1 << 12);
+        found.within("text.vocab_size", text.vocab_size, vocabulary, 1 << 20);
+        found.within("text.width", text.width, 1, 1 << 16);
+        found.within("text.heads", text.heads, 1, 1 << 10);
+        found.within("text.layers", text.layers, 1, 1000);
+        found.within("vision.image_size", vision.image_size, 1, 4096);
+        found.within("vision.patch_size", vision.patch_size, 1, vision.image_size.max(1));
+        found.within("vision.width", vision.width, 1, 1 << 16);
+        found.within("vision.head_width", vision.head_width, 1, 1 << 16);
+        found.within("vision.layers", vision.layers, 1, 1000);
+        for (name, width, unit) in [
+            ("text.heads", text.width, text.heads),
+            ("vision.head_width", vision.width, vision.head_width),
+        ] {
+            let what = format!("{unit} does not divide a width of {width}");
+            found.unless(width % unit.max(1) == 0, name, what, "a divisor");
+        }
+        found.number("text.mlp_ratio", text.mlp_ratio, 0.01, 100.0);
+        found.number("vision.mlp_ratio", vision.mlp_ratio, 0.01, 100.0);
+        found.faults()
     }
 }
 

@@ -17,6 +17,7 @@ use init::{Init, VarBuilder};
 use layers::{Conv2d, Linear, Window};
 use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
 use level::Level;
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, nn};
 
@@ -105,6 +106,55 @@ impl Default for PaellaConfig {
             kernel_size: 3,
             self_attn: true,
         }
+    }
+}
+
+impl PaellaConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("c_in", self.c_in, 1, 1 << 16);
+        found.within("num_labels", self.num_labels, 2, 1 << 20);
+        found.within("c_r", self.c_r, 4, 1 << 16);
+        found.within("patch_size", self.patch_size, 1, 64);
+        found.within("c_cond", self.c_cond, 1, 1 << 16);
+        found.within("byt5_embd", self.byt5_embd, 1, 1 << 16);
+        found.within("clip_embd", self.clip_embd, 0, 1 << 16);
+        found.within("clip_seq_len", self.clip_seq_len, 1, 1 << 10);
+        found.within("kernel_size", self.kernel_size, 1, 31);
+        let what = format!("{} is even", self.kernel_size);
+        found.unless(self.kernel_size % 2 == 1, "kernel_size", what, "an odd number");
+        let count = self.levels.len();
+        found.unless(
+            (1..=8).contains(&count),
+            "levels",
+            format!("{count} levels"),
+            "1 to 8 levels",
+        );
+        for (i, level) in self.levels.iter().enumerate() {
+            found.part(&format!("levels.{i}"), level.check());
+        }
+        found.faults()
+    }
+}
+
+impl LevelConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("c_hidden", self.c_hidden, 1, 1 << 16);
+        found.within("blocks", self.blocks, 1, 1000);
+        found.share("dropout", self.dropout);
+        let hint = "such as [C, T] or [C, T, A]";
+        found.unless(!self.layout.is_empty(), "layout", "no blocks", hint);
+        let divides = self.nhead > 0 && self.c_hidden % self.nhead == 0;
+        found.unless(
+            divides || !self.layout.contains(&Block::A),
+            "nhead",
+            format!("{} heads do not divide {} channels", self.nhead, self.c_hidden),
+            "a divisor of c_hidden",
+        );
+        found.faults()
     }
 }
 

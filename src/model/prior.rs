@@ -10,6 +10,7 @@ use super::init::{Init, VarBuilder};
 use super::layers::{LayerNorm, Linear, embed_ratio};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::f64::consts::{FRAC_PI_2, TAU};
@@ -30,6 +31,18 @@ pub struct PriorConfig {
 impl Default for PriorConfig {
     fn default() -> Self {
         Self { clip_r: 1024, c_hidden: 1280, c_r: 64, num_blocks: 48 }
+    }
+}
+
+impl PriorConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("clip_r", self.clip_r, 1, 1 << 16);
+        found.within("c_hidden", self.c_hidden, 1, 1 << 16);
+        found.within("c_r", self.c_r, 4, 1 << 16);
+        found.within("num_blocks", self.num_blocks, 1, 1000);
+        found.faults()
     }
 }
 
@@ -213,6 +226,16 @@ impl Default for PriorSampleConfig {
 }
 
 impl PriorSampleConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("steps", self.steps, 1, 1000);
+        found.number("cfg_scale", self.cfg_scale.unwrap_or(1.0), 0.0, 100.0);
+        found.share("t_start", self.t_start);
+        found.share("t_end", self.t_end);
+        found.faults()
+    }
+
     /// The times in the order they are visited, `steps` + 1 of them: f32 on the CPU.
     ///
     /// A quirk kept from the reference: `t_start` itself is left out, so that the first pass is told

@@ -1,5 +1,6 @@
 //! The table of a sampling run: one row per pass, plain data that can be printed, edited and replayed.
 
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -70,6 +71,25 @@ impl SampleConfig {
             t_next: if (i as i64) < self.renoise_steps { t[i + 1] } else { 0.0 },
         };
         (0..self.steps as usize).map(row).collect()
+    }
+}
+
+impl SampleConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("steps", self.steps, 1, 1000);
+        found.within("renoise_steps", self.renoise_steps, 0, self.steps.max(0));
+        found.within("guided_steps", self.guided_steps, 0, self.steps.max(0));
+        for end in [self.temperature.0, self.temperature.1] {
+            found.number("temperature", end, 0.01, 100.0);
+        }
+        for end in [self.cfg_scale.0, self.cfg_scale.1] {
+            found.number("cfg_scale", end, 0.0, 100.0);
+        }
+        found.share("t_start", self.t_start);
+        found.share("t_end", self.t_end);
+        found.faults()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::Linear;
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -78,6 +79,30 @@ impl Default for TextConfig {
             mask_padding: false,
             local_heads: false,
         }
+    }
+}
+
+impl TextConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("vocab_size", self.vocab_size, 259, 1 << 20);
+        found.within("d_model", self.d_model, 1, 1 << 16);
+        found.within("d_kv", self.d_kv, 1, 1 << 16);
+        found.within("d_ff", self.d_ff, 1, 1 << 16);
+        found.within("num_heads", self.num_heads, 1, 1 << 16);
+        found.within("num_layers", self.num_layers, 1, 1000);
+        let buckets = self.relative_attention_num_buckets;
+        found.within("relative_attention_num_buckets", buckets, 4, 1 << 12);
+        let (distance, nearest) = (self.relative_attention_max_distance, buckets / 4);
+        found.within(
+            "relative_attention_max_distance",
+            distance,
+            nearest.saturating_add(1),
+            1 << 16,
+        );
+        found.within("length", self.length.unwrap_or(1), 1, MAX_LENGTH as i64);
+        found.faults()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::{
     Conv2d, ConvTranspose2d, Linear, Window, channels_first, channels_last, layer_norm,
 };
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -41,13 +42,34 @@ impl Default for VqConfig {
 }
 
 impl VqConfig {
-    /// Pixels along one side of a token.
+    /// Pixels along one side of a token. A number of levels that `check` refuses counts as the nearest that it allows.
     pub fn factor(&self) -> i64 {
-        1 << self.levels
+        1 << self.levels.clamp(1, 8)
     }
 
     fn width(&self, level: i64) -> i64 {
         self.c_hidden >> (self.levels - 1 - level)
+    }
+}
+
+impl VqConfig {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("levels", self.levels, 1, 8);
+        found.within("bottleneck_blocks", self.bottleneck_blocks, 0, 100);
+        found.within("c_latent", self.c_latent, 1, 4096);
+        found.within("codebook_size", self.codebook_size, 2, 1 << 20);
+        found.within("c_hidden", self.c_hidden, 1, 1 << 16);
+        let halves = 1i64 << self.levels.clamp(1, 8).saturating_sub(1);
+        found.unless(
+            self.c_hidden % halves == 0,
+            "c_hidden",
+            format!("{} channels cannot be halved for {} levels", self.c_hidden, self.levels),
+            &format!("a multiple of {halves}"),
+        );
+        found.number("scale_factor", self.scale_factor, 1e-6, 1e6);
+        found.faults()
     }
 }
 

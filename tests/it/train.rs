@@ -257,35 +257,35 @@ fn a_priors_passes_add_up_and_its_average_is_saved_and_given() {
     let apart = apart.map(|((_, a), (_, b))| (a - b).abs()).fold(0.0, f64::max);
     assert!(apart < 1e-5, "{apart:e}");
     config.prior.as_mut().unwrap().train.micro_batch = Some(3);
-    assert!(config.check().iter().any(|(field, ..)| field == "prior.train.micro_batch"));
+    assert!(config.check().iter().any(|fault| fault.place == "prior.train.micro_batch"));
 }
 
 #[test]
 fn a_prior_asks_for_a_clip_and_for_weights() {
     let mut config = smoke(1, 1);
     small_prior(&mut config, 1);
-    assert!(config.check().iter().any(|(field, ..)| field == "prior.model.clip_r"));
+    assert!(config.check().iter().any(|fault| fault.place == "prior.model.clip_r"));
     small_clip(&mut config);
     assert_eq!(config.check(), []);
     config.stages.remove(1);
-    assert!(config.check().iter().any(|(field, ..)| field == "stages"));
+    assert!(config.check().iter().any(|fault| fault.place == "stages"));
     config.prior = None;
     assert_eq!(config.check(), []);
     config.stages.insert(1, Phase::Prior);
-    assert!(config.check().iter().any(|(field, ..)| field == "prior"));
+    assert!(config.check().iter().any(|fault| fault.place == "prior"));
 }
 
 #[test]
 fn clip_shares_ask_for_a_clip_that_fits() {
     let mut config = smoke(1, 1);
     config.train.clip_image = 0.1;
-    assert!(config.check().iter().any(|(field, ..)| field == "clip"));
+    assert!(config.check().iter().any(|fault| fault.place == "clip"));
     small_clip(&mut config);
     assert_eq!(config.check(), []);
     config.model.clip_embd = 0;
-    assert!(config.check().iter().any(|(field, ..)| field == "model.clip_embd"));
+    assert!(config.check().iter().any(|fault| fault.place == "model.clip_embd"));
     config.clip.as_mut().unwrap().text.heads = 3;
-    assert!(config.check().iter().any(|(field, ..)| field == "clip.text.heads"));
+    assert!(config.check().iter().any(|fault| fault.place == "clip.text.heads"));
 }
 
 #[test]

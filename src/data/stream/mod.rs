@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
 use super::laion::LaionFilter;
@@ -97,33 +98,26 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
-    /// Everything that is wrong though well formed, for batches of `batch` rows: (field, what, hint).
-    pub fn check(&self, batch: usize) -> Vec<(&'static str, String, String)> {
-        let mut found = Vec::new();
+    /// Everything that is wrong though well formed, for batches of `batch` rows.
+    pub fn check(&self, batch: usize) -> Vec<Fault> {
+        let mut found = Checks::default();
         if let Err(e) = self.sources() {
             let fault = &e.faults()[0];
-            found.push(("shards", format!("{}: {}", fault.place, fault.what), fault.hint.clone()));
+            let what = format!("{}: {}", fault.place, fault.what);
+            found.unless(false, "shards", what, &fault.hint);
         }
-        for (field, value, low, high) in [
-            ("threads", self.threads, 1, 1 << 10),
-            ("lanes", self.lanes, 1, 1 << 16),
-            ("shuffle", self.shuffle, 0, 1 << 24),
-            ("retries", self.retries as usize, 0, 1 << 10),
-        ] {
-            if !(low..=high).contains(&value) {
-                let what = format!("{value} is out of range");
-                found.push((field, what, format!("{low} to {high}")));
-            }
-        }
-        if !self.is_patient() {
-            found.push(("max_idle_s", format!("{} seconds", self.max_idle_s), PATIENCE.into()));
-        }
+        found.count("threads", self.threads as u64, 1, 1 << 10);
+        found.count("lanes", self.lanes as u64, 1, 1 << 16);
+        found.count("shuffle", self.shuffle as u64, 0, 1 << 24);
+        found.count("retries", self.retries.into(), 0, 1 << 10);
+        let what = format!("{} seconds", self.max_idle_s);
+        found.unless(self.is_patient(), "max_idle_s", what, PATIENCE);
         let all = Rows { first: 0, count: batch.max(1), of: batch.max(1) };
         if let Err(e) = RowSchedule::new(all, self.lanes, 0) {
             let fault = &e.faults()[0];
-            found.push(("lanes", fault.what.clone(), fault.hint.clone()));
+            found.unless(false, "lanes", &fault.what, &fault.hint);
         }
-        found
+        found.faults()
     }
 
     fn is_patient(&self) -> bool {

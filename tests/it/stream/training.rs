@@ -130,10 +130,10 @@ fn what_does_not_fit_is_said_with_numbers_that_do() {
         ..StreamConfig::default()
     });
     let faults = config.check();
-    let fields: Vec<&str> = faults.iter().map(|(field, ..)| field.as_str()).collect();
+    let fields: Vec<&str> = faults.iter().map(|fault| fault.place.as_str()).collect();
     let all = ["shards", "threads", "max_idle_s", "lanes"].map(|f| format!("data.stream.{f}"));
     assert_eq!(fields, all);
-    assert!(faults[3].2.contains("`lanes` 2 or 4"), "{faults:?}");
+    assert!(faults[3].hint.contains("`lanes` 2 or 4"), "{faults:?}");
     config.data.stream = Some(StreamConfig::default());
-    assert!(config.check()[0].1.contains("no shards"), "{:?}", config.check());
+    assert!(config.check()[0].what.contains("no shards"), "{:?}", config.check());
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::error::{Error, Result};
+use crate::Result;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,7 +64,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 fn list(result: Result<()>) -> Vec<String> {
-    let Err(Error::Config(faults)) = result else { panic!("expected faults") };
+    let Err(faults) = result else { panic!("expected faults") };
     faults.iter().map(|f| format!("{} | {} | {}", f.place, f.what, f.hint)).collect()
 }
 
@@ -169,16 +169,10 @@ fn reads_a_file_and_checks_its_meaning_too() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("x.ron");
     let check = |run: &Run| {
-        let mut found = vec![];
-        if run.train.lr > 1.0 {
-            found.push((
-                "train.lr".to_string(),
-                "lr is above 1".to_string(),
-                "try 1e-3".to_string(),
-            ));
-        }
-        found.push(("seed".to_string(), "never seen".to_string(), String::new()));
-        found
+        let mut found = Checks::default();
+        found.unless(run.train.lr <= 1.0, "train.lr", "lr is above 1", "try 1e-3");
+        found.unless(false, "seed", "never seen", "");
+        found.faults()
     };
     std::fs::write(&file, "(seed: -1,\n train: (lr: 2))").unwrap();
     let found = list(read::<Run>(&file, check).map(|_| ()));

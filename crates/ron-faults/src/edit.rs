@@ -1,19 +1,13 @@
-//! A config as text: print it in full or only what differs, compare two, look up and set one field.
+//! A config by its fields: compare two, look up and set one, print only what differs.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::explain::path_hint;
-use super::read::{Attempt, options, parse};
+use super::print::to_ron;
+use super::read::{Attempt, Found, parse};
 use super::scan::{Entry, Scan};
-use crate::error::{Error, Fault, Result};
-
-/// The whole config as RON, every default written out. Reading it gives exactly the same config.
-pub fn to_ron<T: Serialize>(config: &T) -> String {
-    let layout =
-        ron::ser::PrettyConfig::new().struct_names(false).compact_arrays(true).new_line("\n");
-    options().to_string_pretty(config, layout).unwrap_or_default()
-}
+use crate::{Fault, Result};
 
 /// A config's text with its fields.
 struct Printed {
@@ -48,7 +42,7 @@ pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
 
 /// One field as RON.
 ///
-/// Errors: `Error::Config` with the nearest known path.
+/// Errors: the nearest known path.
 pub fn get<T: Serialize>(config: &T, path: &str) -> Result<String> {
     let printed = Printed::new(config);
     printed.get(path).map(str::to_string).ok_or_else(|| unknown(path, &printed))
@@ -76,7 +70,7 @@ pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<(String, String, String)> {
 /// The config with one field set from RON text: `set(&config, "train.lr", "1e-3")`. Text needs no quotes.
 /// A struct set as a whole takes its own defaults for the fields left out.
 ///
-/// Errors: `Error::Config` with the field's path and a hint, as for a file.
+/// Errors: the field's path and a hint, as for a file.
 pub fn set<T: DeserializeOwned + Serialize + Default>(
     config: &T,
     path: &str,
@@ -99,7 +93,7 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
 ) -> Result<T> {
     let here = format!("`{}`", entry.path);
     if let Some(slip) = Scan::new(value).fatal {
-        return Err(Error::Config(vec![Fault::new(slip.what, here, slip.hint)]));
+        return Err(vec![Fault::new(slip.what, here, slip.hint)]);
     }
     let (before, after) =
         (printed.text.get(..entry.value.start), printed.text.get(entry.value.end..));
@@ -111,20 +105,20 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
         _ => {
             let place =
                 |path: &str| if path.is_empty() { here.clone() } else { format!("`{path}`") };
-            let fault = |f: super::read::Found| Fault::new(f.what, place(&f.path), f.hint);
-            Err(Error::Config(attempt.found.into_iter().map(fault).collect()))
+            let fault = |f: Found| Fault::new(f.what, place(&f.path), f.hint);
+            Err(attempt.found.into_iter().map(fault).collect())
         }
     }
 }
 
-fn unknown(path: &str, printed: &Printed) -> Error {
+fn unknown(path: &str, printed: &Printed) -> Vec<Fault> {
     let mut around = path.match_indices('.').filter_map(|(at, _)| path.get(..at));
     let none = around.rfind(|p| printed.get(p) == Some("None"));
     let hint = match none {
         Some(parent) => format!("`{parent}` is `None`: set it as a whole, `(field: value, ..)`"),
         None => path_hint(path, &printed.scan),
     };
-    Error::Config(vec![Fault::new(format!("unknown field `{path}`"), "", hint)])
+    vec![Fault::new(format!("unknown field `{path}`"), "", hint)]
 }
 
 /// The config as RON with only the fields that differ from the defaults. Reading it gives exactly the same config.

@@ -11,19 +11,16 @@ use ron::error::Error as RonError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::edit::to_ron;
 use super::explain::{self, Context};
+use super::position::{offset, position};
+use super::print::{options, to_ron};
 use super::scan::{Entry, Scan};
-use super::spans::{Spans, located, offset, position};
-use crate::error::{Error, Fault, Result};
-
-pub(super) fn options() -> ron::Options {
-    ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
-}
+use super::spans::{Spans, located};
+use crate::{Fault, Result};
 
 /// Reads a config from RON text; `file` is the name that messages give.
 ///
-/// Errors: `Error::Config` with all faults of syntax and type, in the order of the text.
+/// Errors: all faults of syntax and type, in the order of the text.
 pub fn parse<T: DeserializeOwned + Serialize + Default>(
     text: &str,
     file: &str,
@@ -32,17 +29,17 @@ pub fn parse<T: DeserializeOwned + Serialize + Default>(
     let spans = Spans::new(attempt.text, file, &attempt.scan);
     match attempt.value {
         Some(value) if attempt.found.is_empty() => Ok((value, spans)),
-        _ => Err(Error::Config(faults(attempt.text, file, &attempt.found))),
+        _ => Err(faults(attempt.text, file, &attempt.found)),
     }
 }
 
-/// Reads a config file. `check` looks at the meaning and returns (path, what, hint) for each field that makes no sense;
-/// its findings are listed together with the faults of type, except on fields that could not be read.
+/// Reads a config file. `check` looks at the meaning and returns a fault, with the field's path as its place, for each
+/// field that makes no sense. These are listed together with the faults of type, except on fields that could not be read.
 ///
-/// Errors: `Error::Config` with all faults; one fault if the file cannot be read.
+/// Errors: all faults; one fault if the file cannot be read.
 pub fn read<T: DeserializeOwned + Serialize + Default>(
     path: &Path,
-    check: impl Fn(&T) -> Vec<(String, String, String)>,
+    check: impl Fn(&T) -> Vec<Fault>,
 ) -> Result<T> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(&file, &e))?;
@@ -51,21 +48,21 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
     let mut all = faults(attempt.text, &file, &attempt.found);
     let found = attempt.value.as_ref().map(check).unwrap_or_default();
     let readable =
-        found.into_iter().filter(|(path, ..)| !attempt.lost.iter().any(|l| related(l, path)));
-    all.extend(readable.map(|(path, what, hint)| Fault::new(what, spans.place(&path), hint)));
+        found.into_iter().filter(|fault| !attempt.lost.iter().any(|l| related(l, &fault.place)));
+    all.extend(readable.map(|fault| Fault { place: spans.place(&fault.place), ..fault }));
     match attempt.value {
         Some(value) if all.is_empty() => Ok(value),
-        _ => Err(Error::Config(all)),
+        _ => Err(all),
     }
 }
 
-fn unreadable(file: &str, error: &std::io::Error) -> Error {
+fn unreadable(file: &str, error: &std::io::Error) -> Vec<Fault> {
     let hint = match error.kind() {
         std::io::ErrorKind::NotFound => "check the path",
         std::io::ErrorKind::InvalidData => "a config is RON, as UTF-8 text",
         _ => "check that it is a readable file",
     };
-    Error::Config(vec![Fault::new(format!("cannot read the config: {error}"), file, hint)])
+    vec![Fault::new(format!("cannot read the config: {error}"), file, hint)]
 }
 
 /// One path is the other, or stands around it.

@@ -2,27 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::scan::Scan;
-
-/// Line and column of a byte offset, both from 1; a column is one character.
-pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let mut end = offset.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let before = text.get(..end).unwrap_or_default();
-    let line = before.rfind('\n').map_or(0, |n| n + 1);
-    let column = before.get(line..).unwrap_or_default().chars().count();
-    (1 + before.matches('\n').count(), 1 + column)
-}
-
-/// The byte offset of a line and a column, the inverse of `position`.
-pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {
-    let lines = text.split_inclusive('\n');
-    let start: usize = lines.take(line.saturating_sub(1)).map(str::len).sum();
-    let rest = text.get(start..).unwrap_or_default();
-    start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
-}
+use super::position::position;
+use super::scan::{Entry, Scan};
 
 /// Where each field of a config stands in its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +14,7 @@ pub struct Spans {
 
 impl Spans {
     pub(super) fn new(text: &str, file: &str, scan: &Scan) -> Self {
-        let place = |e: &super::scan::Entry| (e.path.clone(), position(text, e.value.start));
+        let place = |e: &Entry| (e.path.clone(), position(text, e.value.start));
         Self { file: file.into(), places: scan.entries.iter().map(place).collect() }
     }
 

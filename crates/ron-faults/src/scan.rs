@@ -283,7 +283,7 @@ impl Scanner<'_> {
                 Ok(true)
             }
             None | Some(b')' | b']' | b'}') => {
-                let (line, column) = super::spans::position(self.text, open);
+                let (line, column) = super::position::position(self.text, open);
                 let what = format!("expected `{}`, got {}", close as char, self.shown());
                 Slip::new(self.at, what, format!("it closes the bracket at {line}:{column}"))
             }
