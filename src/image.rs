@@ -150,6 +150,11 @@ pub fn from_tensor(t: &Tensor) -> RgbImage {
     RgbImage::from_raw(w as u32, h as u32, pixels).expect("a picture has three channels")
 }
 
+/// (B, 3, H, W) as [`from_tensor`] takes them -> B pictures.
+pub fn all_from_tensor(images: &Tensor) -> Vec<RgbImage> {
+    (0..images.size()[0]).map(|i| from_tensor(&images.get(i))).collect()
+}
+
 /// Pictures in rows of `columns`, `gap` white pixels between them; cells are as large as the largest picture.
 pub fn grid(images: &[RgbImage], columns: usize, gap: u32) -> RgbImage {
     let columns = columns.clamp(1, images.len().max(1)) as u32;

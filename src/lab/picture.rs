@@ -166,8 +166,7 @@ impl Lab {
         let counts = self.code_counts(256)?;
         let model = self.model()?;
         let patches = model.borrow_mut().code_images();
-        let patches: Vec<RgbImage> =
-            (0..patches.size()[0]).map(|k| image::from_tensor(&patches.get(k))).collect();
+        let patches = image::all_from_tensor(&patches);
         let columns = (patches.len() as f64).sqrt().ceil() as usize;
         let used = counts.iter().filter(|&&n| n > 0.0).count();
         let mut order: Vec<usize> = (0..counts.len()).collect();

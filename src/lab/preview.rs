@@ -111,7 +111,5 @@ impl Subjects {
 
 /// (n, 3, S, S) f32 in 0..=1 -> a picture with `columns` in a row.
 fn sheet(images: &Tensor, columns: i64) -> RgbImage {
-    let pictures: Vec<RgbImage> =
-        (0..images.size()[0]).map(|i| image::from_tensor(&images.get(i))).collect();
-    image::grid(&pictures, columns as usize, 2)
+    image::grid(&image::all_from_tensor(images), columns as usize, 2)
 }

@@ -57,10 +57,8 @@ impl Lab {
         let tokens = run.path.last().expect("a run has a beginning");
         let model = self.model()?;
         let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
-        let count = images.size()[0];
-        let pictures: Vec<RgbImage> =
-            (0..count).map(|i| image::from_tensor(&images.get(i))).collect();
-        let columns = (count as f64).sqrt().ceil() as usize;
+        let pictures = image::all_from_tensor(&images);
+        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
         let (done, steps) = (run.path.len() - 1, run.plan.len());
         let caption = format!("\"{}\", {done} steps, seed {}", run.text, run.seed);
         self.state.workspace.put(Picture {

@@ -32,9 +32,9 @@ impl Channelwise {
 
     /// xs (B, c, H, W) -> (B, c, H, W).
     fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
-        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none"));
+        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none")); // (B, H, W, 4c)
         let xs = if train && self.dropout > 0.0 { xs.dropout(self.dropout, true) } else { xs };
-        channels_first(&self.narrow.forward(&xs))
+        channels_first(&self.narrow.forward(&xs)) // (B, c, H, W)
     }
 }
 
@@ -58,7 +58,7 @@ impl ResBlock {
         dropout: f64,
         depth: i64,
     ) -> Self {
-        let i = if takes_skip { 2 * c } else { c };
+        let i = if takes_skip { 2 * c } else { c }; // c groups: each output channel sees its own two inputs at most
         let window = Window::depthwise(kernel, kernel / 2, c);
         let depthwise = Conv2d::new(&(p / "depthwise"), i, c, window, XAVIER);
         Self {
@@ -72,7 +72,7 @@ impl ResBlock {
         let ys = match skip {
             Some(skip) if self.takes_skip => self.depthwise.forward(&Tensor::cat(&[xs, skip], 1)),
             _ => self.depthwise.forward(xs),
-        };
+        }; // (B, c, H, W)
         xs + self.channelwise.forward(&layer_norm2d(&ys), train)
     }
 }
@@ -92,8 +92,8 @@ pub struct TimestepBlock {
 impl TimestepBlock {
     /// t_embed (B, c_r), xs (B, c, H, W) -> (B, c, H, W).
     fn forward(&self, xs: &Tensor, t_embed: &Tensor) -> Tensor {
-        let ab = self.mapper.forward(t_embed).unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
-        xs * (1.0 + &ab[0]) + &ab[1]
+        let ab = self.mapper.forward(t_embed).unsqueeze(-1).unsqueeze(-1).chunk(2, 1); // 2 x (B, c, 1, 1)
+        xs * (1.0 + &ab[0]) + &ab[1] // the mapper starts at zeros: a fresh block changes nothing
     }
 }
 
@@ -129,20 +129,22 @@ impl AttnBlock {
 
     fn forward(&self, xs: &Tensor, context: &Context) -> Tensor {
         let (b, c, h, w) = xs.size4().expect("xs is (B, c, H, W)");
-        let queries = channels_last(&layer_norm2d(xs)).reshape([b, h * w, c]);
+        let queries = channels_last(&layer_norm2d(xs)).reshape([b, h * w, c]); // (B, H W, c)
         let text = self.kv_mapper.forward(&context.cond.silu()); // (B, S, c)
-        let keys = if self.self_attn { Tensor::cat(&[&queries, &text], 1) } else { text };
+        // One softmax over positions and text: what a place does not need from the text it takes from its neighbours.
+        let keys = if self.self_attn { Tensor::cat(&[&queries, &text], 1) } else { text }; // (B, H W + S, c)
         let ys = self.attend(&queries, &keys, context); // (B, H W, c)
-        xs + channels_first(&self.out_proj.forward(&ys).view([b, h, w, c]))
+        xs + channels_first(&self.out_proj.forward(&ys).view([b, h, w, c])) // (B, c, H, W)
     }
 
     /// queries (B, Q, c), keys (B, N, c) -> (B, Q, c).
     fn attend(&self, queries: &Tensor, keys: &Tensor, context: &Context) -> Tensor {
         let (b, n, c) = keys.size3().expect("keys are (B, N, c)");
+        // `nn.MultiheadAttention` keeps the three projections in one matrix: queries, keys, values
         let (ws, bs) = (self.in_proj_weight.split(c, 0), self.in_proj_bias.split(c, 0));
         let heads = |xs: Tensor, len| xs.view([b, len, self.heads, c / self.heads]).transpose(1, 2);
-        let q = heads(queries.linear(&ws[0], Some(&bs[0])), queries.size()[1]);
-        let k = heads(keys.linear(&ws[1], Some(&bs[1])), n);
+        let q = heads(queries.linear(&ws[0], Some(&bs[0])), queries.size()[1]); // (B, heads, Q, c / heads)
+        let k = heads(keys.linear(&ws[1], Some(&bs[1])), n); // (B, heads, N, c / heads)
         let v = heads(keys.linear(&ws[2], Some(&bs[2])), n);
         let dropout = if context.train { self.dropout } else { 0.0 };
         let ys = match context.attn_weights {
@@ -158,7 +160,7 @@ impl AttnBlock {
             ),
             Some(weights) => reweighted_attention(&q, &k, &v, weights),
         };
-        ys.transpose(1, 2).reshape([b, -1, c])
+        ys.transpose(1, 2).reshape([b, -1, c]) // (B, Q, c)
     }
 }
 
@@ -166,12 +168,12 @@ impl AttnBlock {
 fn reweighted_attention(q: &Tensor, k: &Tensor, v: &Tensor, weights: &Tensor) -> Tensor {
     let scale = (q.size()[3] as f64).sqrt();
     let attention = (q.matmul(&k.transpose(2, 3)) / scale).softmax(-1, Kind::Float); // (B, heads, Q, N)
-    let before = k.size()[2] - weights.size()[0];
+    let before = k.size()[2] - weights.size()[0]; // positions, and the conditions that have no factor
     let all = Tensor::cat(
         &[Tensor::ones([before], (Kind::Float, q.device())), weights.shallow_clone()],
         0,
     );
-    (attention * all).matmul(v)
+    (attention * all).matmul(v) // (B, heads, Q, c / heads)
 }
 
 /// What a block may look at besides its input.

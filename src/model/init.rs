@@ -52,11 +52,13 @@ impl<'a> VarBuilder<'a> {
 
     /// The same tensor under a second name.
     pub fn alias(&self, name: &str, tensor: &Tensor) {
+        // not trained a second time: the optimiser would move it twice
         let _ = self.path.add(name, tensor.shallow_clone(), false);
     }
 
     fn filled(&self, dims: &[i64], init: Init) -> Tensor {
         let empty = Tensor::empty(dims, (Kind::Float, self.path.device()));
+        // filling a billion weights that are read from a file next would take a minute
         if self.skeleton { empty } else { refill(empty, init) }
     }
 }
@@ -83,8 +85,8 @@ fn refill(mut xs: Tensor, init: Init) -> Tensor {
         Init::Normal(std) => xs.normal_(0.0, std),
         Init::Uniform(bound) => xs.uniform_(-bound, bound),
         Init::Xavier(gain) => {
-            let dims = xs.size();
-            let field: i64 = dims[2..].iter().product();
+            let dims = xs.size(); // (o, i, kernel..)
+            let field: i64 = dims[2..].iter().product(); // 1 for a linear layer
             let bound = gain * (6.0 / ((dims[0] + dims[1]) * field) as f64).sqrt();
             xs.uniform_(-bound, bound)
         }

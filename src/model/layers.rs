@@ -26,7 +26,7 @@ impl Linear {
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
-        xs.linear(&self.weight, self.bias.as_ref())
+        xs.linear(&self.weight, self.bias.as_ref()) // (.., o)
     }
 }
 
@@ -89,6 +89,7 @@ pub struct ConvTranspose2d {
 impl ConvTranspose2d {
     /// PyTorch's default filling, which the reference leaves as it is: uniform within 1 / sqrt(o kernel^2).
     pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window) -> Self {
+        // PyTorch takes the second dimension for the fan, which is o for a transposed convolution
         let bound = 1.0 / ((o * window.kernel * window.kernel) as f64).sqrt();
         let weight = p.var("weight", &[i, o, window.kernel, window.kernel], Init::Uniform(bound));
         Self { weight, bias: p.var("bias", &[o], Init::Uniform(bound)), window }
@@ -126,7 +127,7 @@ impl LayerNorm {
 
 /// Layer norm over the channels of xs (B, c, H, W).
 pub fn layer_norm2d(xs: &Tensor) -> Tensor {
-    channels_first(&layer_norm(&channels_last(xs)))
+    channels_first(&layer_norm(&channels_last(xs))) // libtorch norms the last dimensions only
 }
 
 /// (B, c, H, W) -> (B, H, W, c), a view.
@@ -153,6 +154,7 @@ pub struct GlobalResponseNorm {
 impl GlobalResponseNorm {
     pub fn new(p: &VarBuilder, c: i64) -> Self {
         Self {
+            // zeros: a fresh norm passes its input on
             gamma: p.var("gamma", &[1, 1, 1, c], Init::Zeros),
             beta: p.var("beta", &[1, 1, 1, c], Init::Zeros),
         }
@@ -160,7 +162,7 @@ impl GlobalResponseNorm {
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
         let energy = xs.norm_scalaropt_dim(2.0, &[1i64, 2][..], true); // (B, 1, 1, c)
-        let share = &energy / (energy.mean_dim(&[-1i64][..], true, Kind::Float) + 1e-6);
+        let share = &energy / (energy.mean_dim(&[-1i64][..], true, Kind::Float) + 1e-6); // (B, 1, 1, c)
         &self.gamma * (xs * share) + &self.beta + xs
     }
 }
@@ -172,8 +174,9 @@ impl GlobalResponseNorm {
 pub fn embed_ratio(t: &Tensor, width: i64) -> Tensor {
     let half = width / 2;
     let rate = -(10_000f64.ln()) / (half - 1) as f64;
-    let frequency = (Tensor::arange(half, (Kind::Float, t.device())) * rate).exp();
-    let angle = (t * 10_000.0).unsqueeze(1) * frequency.unsqueeze(0);
-    let embedded = Tensor::cat(&[angle.sin(), angle.cos()], 1);
+    let frequency = (Tensor::arange(half, (Kind::Float, t.device())) * rate).exp(); // (half,) from 1 to 1 / 10000
+    // The usual embedding is of a step out of thousands; t of 0..=1 is stretched to that.
+    let angle = (t * 10_000.0).unsqueeze(1) * frequency.unsqueeze(0); // (B, half)
+    let embedded = Tensor::cat(&[angle.sin(), angle.cos()], 1); // (B, 2 half)
     if width % 2 == 1 { embedded.constant_pad_nd([0, 1]) } else { embedded }
 }

@@ -1,11 +1,10 @@
 //! One resolution of the U-Net: blocks, with the step down before them or the step up after them.
 
 use super::blocks::{AnyBlock, AttnBlock, Context, ResBlock};
+use super::group::Group;
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, ConvTranspose2d, Window, layer_norm2d};
 use super::{Block, LevelConfig, PaellaConfig};
-use crate::torch;
-use std::sync::Arc;
 use tch::{Tensor, nn};
 
 #[derive(Debug)]
@@ -18,31 +17,15 @@ pub struct Level {
     up: Option<ConvTranspose2d>,
 }
 
-/// The blocks of one repetition, shared with the gradient's graph when they are computed again.
-#[derive(Debug)]
-struct Group {
-    blocks: Arc<Blocks>,
-    /// Of the first block's name.
-    number: usize,
-    /// The variables, when activations are not kept.
-    recompute: Option<Vec<Tensor>>,
-}
-
-#[derive(Debug)]
-struct Blocks(Vec<AnyBlock>);
-
-// SAFETY: the gradient's thread reads the blocks while the thread that trains waits for it.
-unsafe impl Send for Blocks {}
-unsafe impl Sync for Blocks {}
-
 impl Level {
     pub fn on_the_way_down(p: &VarBuilder, config: &PaellaConfig, i: usize) -> Self {
         let p = p / "down_blocks" / i;
         let c = config.levels[i].c_hidden;
-        let half = Window::strided(2, 2, 0);
+        let half = Window::strided(2, 2, 0); // 2 x 2 positions become one
         let down = (i > 0).then(|| {
             Conv2d::new(&(&p / 0 / 1), config.levels[i - 1].c_hidden, c, half, Init::Xavier(1.0))
         });
+        // the reference counts the step down as block 0 of its level
         let groups = build_groups(&p, config, i, usize::from(i > 0), false);
         Self { path: format!("down_blocks.{i}"), down, groups, up: None }
     }
@@ -51,6 +34,7 @@ impl Level {
         let deepest = config.levels.len() - 1;
         let p = p / "up_blocks" / (deepest - i);
         let LevelConfig { c_hidden: c, blocks, layout, .. } = &config.levels[i];
+        // the deepest level gets what comes down directly, the others the skip of their own level
         let groups = build_groups(&p, config, i, 0, i < deepest);
         let double = Window::strided(2, 2, 0);
         let last = *blocks as usize * layout.len();
@@ -62,16 +46,8 @@ impl Level {
 
     /// Keep activations, or compute them again, from now on.
     pub fn recompute(&mut self, on: bool, vars: &nn::VarStore) {
-        let all = vars.variables();
         for group in &mut self.groups {
-            let numbers = group.number..group.number + group.blocks.0.len();
-            let prefixes: Vec<String> = numbers.map(|n| format!("{}.{n}.", self.path)).collect();
-            let inside = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
-            let mut own: Vec<_> =
-                all.iter().filter(|(name, xs)| xs.requires_grad() && inside(name)).collect();
-            own.sort_by_key(|(name, _)| *name);
-            group.recompute =
-                on.then(|| own.into_iter().map(|(_, xs)| xs.shallow_clone()).collect());
+            group.recompute(on, &self.path, vars);
         }
     }
 
@@ -80,58 +56,11 @@ impl Level {
         let mut xs = self
             .down
             .as_ref()
-            .map_or_else(|| xs.shallow_clone(), |down| down.forward(&layer_norm2d(xs)));
+            .map_or_else(|| xs.shallow_clone(), |down| down.forward(&layer_norm2d(xs))); // (B, c, H / 2, W / 2)
         for (j, group) in self.groups.iter().enumerate() {
             xs = group.forward(&xs, skip.filter(|_| j == 0), context);
         }
-        self.up.as_ref().map_or_else(|| xs.shallow_clone(), |up| up.forward(&layer_norm2d(&xs)))
-    }
-}
-
-impl Group {
-    fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
-        match &self.recompute {
-            Some(params) if context.train => self.forward_again(xs, skip, context, params),
-            _ => self.blocks.forward(xs, skip, context),
-        }
-    }
-
-    /// As `forward`, with nothing kept but what goes in.
-    fn forward_again(
-        &self,
-        xs: &Tensor,
-        skip: Option<&Tensor>,
-        context: &Context,
-        params: &[Tensor],
-    ) -> Tensor {
-        let blocks = self.blocks.clone();
-        let always = [xs, context.t_embed, context.cond];
-        let inputs: Vec<Tensor> = always
-            .into_iter()
-            .chain(context.attn_weights)
-            .chain(skip)
-            .map(Tensor::shallow_clone)
-            .collect();
-        let has_weights = context.attn_weights.is_some();
-        let part = move |inputs: &[Tensor]| {
-            let [xs, t_embed, cond, rest @ ..] = inputs else { unreachable!("three and more") };
-            let (attn_weights, skip) = match (has_weights, rest) {
-                (true, [weights, rest @ ..]) => (Some(weights), rest.first()),
-                (_, rest) => (None, rest.first()),
-            };
-            blocks.forward(xs, skip, &Context { t_embed, cond, attn_weights, train: true })
-        };
-        torch::recompute(&inputs, params, part)
-            .unwrap_or_else(|e| panic!("the part has run before: {e}"))
-    }
-}
-
-impl Blocks {
-    fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
-        let each = self.0.iter().enumerate();
-        each.fold(xs.shallow_clone(), |xs, (j, block)| {
-            block.forward(&xs, skip.filter(|_| j == 0), context)
-        })
+        self.up.as_ref().map_or_else(|| xs.shallow_clone(), |up| up.forward(&layer_norm2d(&xs))) // (B, c', 2 H, 2 W)
     }
 }
 
@@ -144,6 +73,7 @@ fn build_groups(
     skip: bool,
 ) -> Vec<Group> {
     let level = &config.levels[i];
+    // residual branches of a deep network start smaller: the sum over all of them stays of one size
     let (c, depth) = (level.c_hidden, config.levels.iter().map(|l| l.blocks).sum());
     let build = |(j, block): (usize, &Block)| {
         let p = p / (first + j);
@@ -164,8 +94,7 @@ fn build_groups(
     let group = |k: usize| {
         let at = k * level.layout.len();
         let blocks = level.layout.iter().enumerate().map(|(j, block)| build((at + j, block)));
-        let blocks = Arc::new(Blocks(blocks.collect()));
-        Group { blocks, number: first + at, recompute: None }
+        Group::new(blocks.collect(), first + at)
     };
     (0..level.blocks as usize).map(group).collect()
 }

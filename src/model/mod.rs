@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod clip;
+mod group;
 pub mod init;
 pub mod layers;
 mod level;
@@ -193,23 +194,24 @@ pub struct Paella {
     byt5_mapper: Linear,
     clip_mapper: Option<Linear>,
     clip_image_mapper: Option<Linear>,
-    in_mapper: Tensor, // (K, c_in)
-    embedding: Conv2d,
-    down: Vec<Level>,
-    up: Vec<Level>,
-    clf: Conv2d,
-    out_mapper: Conv2d,
+    in_mapper: Tensor,  // (K, c_in)
+    embedding: Conv2d,  // p p c_in -> c of the finest level
+    down: Vec<Level>,   // the finest first
+    up: Vec<Level>,     // the deepest first
+    clf: Conv2d,        // c of the finest level -> p p c_in
+    out_mapper: Conv2d, // c_in -> K
 }
 
 impl Paella {
     pub fn new(p: &VarBuilder, config: &PaellaConfig) -> Self {
         let PaellaConfig { c_in, num_labels, patch_size, c_cond, clip_embd, .. } = *config;
         let c_first = config.levels[0].c_hidden;
-        let patch = c_in * patch_size * patch_size;
+        let patch = c_in * patch_size * patch_size; // p x p tokens become the channels of one position
         let clip = |name: &str| {
             let width = c_cond * config.clip_seq_len;
             (clip_embd > 0).then(|| Linear::new(&(p / name), clip_embd, width, Init::Normal(0.02)))
         };
+        // Embeddings this small make the fresh logits almost even: the first loss is close to ln K.
         let in_mapper = (p / "in_mapper" / 0).var(
             "weight",
             &[num_labels, c_in],
@@ -222,6 +224,8 @@ impl Paella {
             Window::POINT,
             Init::Zeros,
         );
+        // Input and output start as one table: a position that carries a token's embedding scores that token highest.
+        // They are trained apart.
         tch::no_grad(|| {
             out_mapper.weight.shallow_clone().copy_(&in_mapper.view([num_labels, c_in, 1, 1]))
         });
@@ -246,6 +250,7 @@ impl Paella {
                 .rev()
                 .map(|i| Level::on_the_way_up(p, config, i))
                 .collect(),
+            // zeros: whatever the blocks do at first, the fresh network has no opinion
             clf: Conv2d::new(&(p / "clf" / 1), c_first, patch, Window::POINT, Init::Zeros),
             in_mapper,
             out_mapper,
@@ -260,7 +265,7 @@ impl Paella {
     /// Training keeps no activations of these levels (0 is the finest) and computes them again for the gradient.
     /// `vars` are the variables that the network was made of.
     pub fn recompute(&mut self, levels: &[usize], vars: &nn::VarStore) {
-        let finest_last = self.up.iter_mut().rev();
+        let finest_last = self.up.iter_mut().rev(); // `up` begins with the deepest level
         for (i, (down, up)) in self.down.iter_mut().zip(finest_last).enumerate() {
             down.recompute(levels.contains(&i), vars);
             up.recompute(levels.contains(&i), vars);
@@ -286,28 +291,28 @@ impl Paella {
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {
-            xs = level.forward(&xs, None, &context);
+            xs = level.forward(&xs, None, &context); // half the positions a side, but for the first level
             skips.push(xs.shallow_clone());
         }
         skips.pop(); // the deepest output goes straight on
         for (i, level) in self.up.iter().enumerate() {
             let skip = if i > 0 { skips.pop() } else { None };
-            xs = level.forward(&xs, skip.as_ref(), &context);
+            xs = level.forward(&xs, skip.as_ref(), &context); // twice the positions a side, but for the last level
         }
-        self.read_out(&xs)
+        self.read_out(&xs) // (B, K, h, w)
     }
 
     /// tokens (B, h, w) -> (B, c, h / p, w / p).
     fn embed_tokens(&self, tokens: &Tensor) -> Tensor {
         let xs = Tensor::embedding(&self.in_mapper, tokens, -1, false, false); // (B, h, w, c_in)
-        let xs = channels_first(&layer_norm(&xs)).pixel_unshuffle(self.config.patch_size);
-        layer_norm2d(&self.embedding.forward(&xs))
+        let xs = channels_first(&layer_norm(&xs)).pixel_unshuffle(self.config.patch_size); // (B, p p c_in, h / p, w / p)
+        layer_norm2d(&self.embedding.forward(&xs)) // (B, c, h / p, w / p)
     }
 
     /// (B, c, h / p, w / p) -> logits (B, K, h, w).
     fn read_out(&self, xs: &Tensor) -> Tensor {
-        let xs = self.clf.forward(&layer_norm2d(xs)).pixel_shuffle(self.config.patch_size);
-        self.out_mapper.forward(&layer_norm2d(&xs))
+        let xs = self.clf.forward(&layer_norm2d(xs)).pixel_shuffle(self.config.patch_size); // (B, c_in, h, w)
+        self.out_mapper.forward(&layer_norm2d(&xs)) // (B, K, h, w)
     }
 
     /// Sines and cosines of the noise ratio: t (B,) -> (B, c_r).
@@ -317,7 +322,7 @@ impl Paella {
 
     /// Everything the picture should show, as one sequence (B, S, c_cond).
     pub fn embed_cond(&self, cond: &Cond) -> Tensor {
-        let mut parts = vec![self.byt5_mapper.forward(&cond.byt5)];
+        let mut parts = vec![self.byt5_mapper.forward(&cond.byt5)]; // (B, L, c_cond)
         let clips = [
             (&self.clip_mapper, cond.clip.as_slice()),
             (&self.clip_image_mapper, &cond.clip_image),
@@ -325,11 +330,12 @@ impl Paella {
         for (mapper, embeddings) in clips {
             let mapped =
                 mapper.iter().flat_map(|mapper| embeddings.iter().map(|xs| mapper.forward(xs)));
+            // one CLIP vector becomes clip_seq_len condition vectors, so that attention can weigh its parts
             parts.extend(
                 mapped.map(|xs| xs.view([-1, self.config.clip_seq_len, self.config.c_cond])),
             );
         }
-        layer_norm(&Tensor::cat(&parts, 1))
+        layer_norm(&Tensor::cat(&parts, 1)) // (B, S, c_cond): text first, then CLIP text, then pictures
     }
 }
 

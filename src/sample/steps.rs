@@ -43,7 +43,7 @@ impl Default for SampleConfig {
             steps: 12,
             renoise_steps: 11,
             temperature: (0.7, 0.3),
-            cfg_scale: (8.0, 8.0),
+            cfg_scale: (8.0, 8.0), // for the published model; small models that know their pictures want 1 to 3
             guided_steps: 12,
             t_start: 1.0,
             t_end: 0.0,
@@ -55,6 +55,7 @@ impl Default for SampleConfig {
 impl SampleConfig {
     /// The same with another number of steps: all guided, all but the last renoised.
     pub fn with_steps(&self, steps: i64) -> Self {
+        // noise after the last pass would stay in the picture
         Self { steps, renoise_steps: steps - 1, guided_steps: steps, ..self.clone() }
     }
 
@@ -67,7 +68,7 @@ impl SampleConfig {
         let row = |i: usize| Step {
             t: t[i],
             temperature: temperature[i],
-            cfg_scale: if (i as i64) < self.guided_steps { cfg_scale[i] } else { 1.0 },
+            cfg_scale: if (i as i64) < self.guided_steps { cfg_scale[i] } else { 1.0 }, // 1: no second guess
             t_next: if (i as i64) < self.renoise_steps { t[i + 1] } else { 0.0 },
         };
         (0..self.steps as usize).map(row).collect()

@@ -85,13 +85,14 @@ impl Trainer {
         let batch = self.shell.next(|feed, rows| feed.batch(nets, rows, pictures))?;
         let batch = batch.fill_up(nets, &self.shell.world)?;
         let count = self.recipe.log.samples.min(self.shell.rows.count);
-        self.seen = Some(batch.rows(0, count));
+        self.seen = Some(batch.rows(0, count)); // a view: costs nothing unless it is looked at
         Ok(batch)
     }
 
     /// Whether somebody will look at the pictures of the coming step.
     fn look_due(&self) -> bool {
         let every = self.recipe.log.samples_every;
+        // pictures themselves are asked for only then: tokens are enough to train on
         every > 0 && (self.shell.progress.step + 1).is_multiple_of(every)
     }
 
@@ -129,6 +130,7 @@ impl Trainer {
     fn text(&self, nets: &Networks, batch: &Batch, draws: &Draws) -> Cond {
         let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device); // (1, L)
         if let Some(text) = &batch.text {
+            // vectors that were made before training come from a frozen encoder: so does the empty text's
             let null = tch::no_grad(|| nets.text.read(&empty)); // (1, L, D)
             return Cond::text(null.where_self(&draws.drop.unsqueeze(-1), text));
         }

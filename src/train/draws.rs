@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
     match how {
         NoiseRatio::Uniform => uniform(&[b], device),
+        // the largest of p uniform numbers has this distribution
         NoiseRatio::Power(p) => uniform(&[b], device).pow_tensor_scalar(1.0 / p),
     }
 }
@@ -36,7 +37,7 @@ impl Conditioning {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut rng = ChaCha8Rng::from_seed(key);
-        rng.set_stream(step);
+        rng.set_stream(step); // its own generator: one more condition changes no mask of an earlier run
         let mut uniform = || rng.next_u32() as f64 / (1u64 << 32) as f64; // in [0, 1)
         let [drop, text, image] = [(); 3].map(|()| uniform());
         Self {

@@ -27,7 +27,7 @@ pub struct ProgressSheet {
 pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     let _no_grad = tch::no_grad_guard();
     let b = batch.captions.len();
-    let show = |tokens: &Tensor| pictures(&nets.decode(tokens));
+    let show = |tokens: &Tensor| image::all_from_tensor(&nets.decode(tokens));
     let (text, null) = (nets.condition(&batch.captions), nets.null(b));
     let sample = |cond: &Cond| {
         seed_step(seed, 1);
@@ -38,7 +38,10 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     let noised = corrupt(&batch.tokens, t, nets.config.model.num_labels);
     let logits = nets.denoiser.logits(&noised.tokens, &noised.t, &text);
     let mut rows = vec![
-        ("original", batch.images.as_ref().map_or_else(|| show(&batch.tokens), pictures)),
+        (
+            "original",
+            batch.images.as_ref().map_or_else(|| show(&batch.tokens), image::all_from_tensor),
+        ),
         ("noised", show(&noised.tokens)),
         ("guessed", show(&logits.argmax(1, false))),
         ("sampled", sample(&text)),
@@ -52,9 +55,4 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
         }
     }
     ProgressSheet { sheet: sheet(&rows, &batch.captions), captions: batch.captions.clone() }
-}
-
-/// (B, 3, S, S) f32 in 0..=1 -> B pictures.
-fn pictures(images: &Tensor) -> Vec<RgbImage> {
-    (0..images.size()[0]).map(|i| image::from_tensor(&images.get(i))).collect()
 }

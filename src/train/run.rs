@@ -109,7 +109,7 @@ impl Run<'_> {
             self.train(stage.as_mut())?;
             self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
-            // for good: later stages and the model have the averages of a stage that is over
+            // For good: later stages and the model have the averages of a stage that is over
             stage.swap_ema();
             model = self.model(phase)?;
         }
@@ -182,6 +182,7 @@ impl Run<'_> {
             // clocks and signals differ: one for all
             let [stopped, late] = world.any([self.stopped, late])?;
             self.stopped = stopped;
+            // the last step too: a stage that follows starts from there
             let due = record.step.is_multiple_of(policy.every) || record.step == stage.steps();
             if self.stopped || late || due {
                 self.save(stage)?;
@@ -197,6 +198,7 @@ impl Run<'_> {
         let kept = self.kept(progress.phase);
         let weights: Vec<Tensor> =
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
+        // Ranks that drifted apart would train on, each its own model, and only one of them would be saved.
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
         let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
         world.local_work("writing a checkpoint");
@@ -213,9 +215,10 @@ impl Run<'_> {
         if every == 0 || !step.is_multiple_of(every) {
             return Ok(());
         }
+        // The averages sample better than weights that still jump about, and they are what the model folder gets.
         stage.swap_ema();
         let gallery = stage.gallery(&self.nets);
-        stage.swap_ema();
+        stage.swap_ema(); // training goes on with the weights themselves
         gallery.map_or(Ok(()), |gallery| journal.gallery(&gallery, step))
     }
 
@@ -225,6 +228,7 @@ impl Run<'_> {
             journal.record(record)?;
         }
         self.done += 1;
+        // one bad batch is skipped; many in a row mean that the weights themselves are lost
         self.bad = if record.grad_norm.is_finite() { 0 } else { self.bad + 1 };
         let most = self.nets.config.train.max_bad;
         if self.bad >= most {
@@ -236,6 +240,7 @@ impl Run<'_> {
             return Err(Error::model(what, self.folder.display().to_string(), hint));
         }
         let go_on = (self.watch)(record);
+        // seconds count over all resumed parts, steps of this call alone
         let late = self.options.max_seconds.is_some_and(|limit| record.seconds >= limit);
         let enough = self.options.max_steps.is_some_and(|limit| self.done >= limit);
         self.stopped = !go_on || late || enough;
@@ -276,6 +281,7 @@ impl Run<'_> {
 
     /// Write the model folder, once there is something to sample with.
     fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
+        // half of a model cannot be opened
         if phase < Phase::Denoiser && self.nets.config.stages.contains(&Phase::Denoiser) {
             return Ok(None);
         }

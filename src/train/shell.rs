@@ -73,6 +73,7 @@ impl Shell {
     pub fn new(nets: &Networks, feed: Feed, world: &World, job: &ShellConfig) -> Result<Self> {
         let optimizer = AdamW::new(job.trained, job.optim);
         Ok(Self {
+            // every rank works out the whole batch's order and takes its own rows
             rows: Rows::of_rank(world, job.split.rows * world.size()),
             meter: Meter::new(&nets.config, job.phase, nets.device, world.size()),
             progress: Progress::start(job.phase),
@@ -92,6 +93,7 @@ impl Shell {
     /// Begin a step: what `ask` takes from the feed, for this rank's rows.
     pub fn next<T>(&mut self, ask: impl FnOnce(&mut Feed, Rows) -> Result<T>) -> Result<T> {
         self.begun = Instant::now();
+        // a rank whose data is late is named as such by the others that wait for it
         self.world.local_work("waiting for data");
         let batch = ask(&mut self.feed, self.rows)?;
         self.wait = self.begun.elapsed().as_secs_f64();
@@ -122,7 +124,7 @@ impl Shell {
     /// Move the weights, then their averages. A gradient that is not finite moves nothing.
     pub fn update(&mut self) -> Result<Update> {
         let lr = self.optim.lr_at(self.progress.step, self.steps);
-        let grad_norm = self.optimizer.update(lr)?;
+        let grad_norm = self.optimizer.update(lr)?; // clips, moves, forgets the gradients
         if let Some(ema) = &mut self.ema {
             ema.update(self.progress.step)?;
         }
@@ -133,9 +135,9 @@ impl Shell {
     pub fn close(&mut self, update: Update, measured: StepRecord) -> Result<StepRecord> {
         let skipped_samples = self.feed.skipped(&self.world)?;
         let seconds = self.begun.elapsed().as_secs_f64();
-        let images_per_s = self.rows.of as f64 / seconds;
+        let images_per_s = self.rows.of as f64 / seconds; // over all ranks
         let progress = &mut self.progress;
-        progress.position = self.feed.position();
+        progress.position = self.feed.position(); // a checkpoint after this step goes on behind these pictures
         progress.step += 1;
         progress.seconds += seconds;
         progress.skipped += u64::from(!update.grad_norm.is_finite());
@@ -197,6 +199,7 @@ impl Shell {
         if let Some(ema) = &mut self.ema {
             ema.restore(part(state, "ema", place)?, place)?;
         }
+        // no generator is restored: every draw follows from (seed, step)
         self.feed.go_to(progress.position, stream)?;
         self.progress = progress.clone();
         Ok(())

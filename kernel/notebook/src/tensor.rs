@@ -104,9 +104,11 @@ fn images(tensor: &Tensor) -> Option<Tensor> {
 
 fn sheet(images: &Tensor) -> RgbImage {
     let count = images.size()[0];
-    let images: Vec<RgbImage> =
-        (0..count).map(|i| paella::image::from_tensor(&images.get(i))).collect();
-    paella::image::grid(&images, (count as f64).sqrt().ceil() as usize, 2)
+    paella::image::grid(
+        &paella::image::all_from_tensor(images),
+        (count as f64).sqrt().ceil() as usize,
+        2,
+    )
 }
 
 /// (h, w) or (B, h, w) whole numbers.
