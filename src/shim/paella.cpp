@@ -2,7 +2,8 @@
 #include "guard.h"
 #include <dlfcn.h>
 #include <mutex>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/version.h>
 #include <vector>
 

@@ -2,7 +2,8 @@
 #include "guard.h"
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <torch/torch.h>
+#include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
 
 extern "C" {
 

@@ -4,7 +4,10 @@
 // graph, once, so that DDP's reducer finds and counts them like any others.
 #include "guard.h"
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 #include <vector>
 
 namespace {
