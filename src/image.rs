@@ -178,17 +178,23 @@ pub fn enlarge(img: &RgbImage, factor: u32) -> RgbImage {
     })
 }
 
+/// The format that a file's extension names.
+///
+/// Errors: none that can be written.
+pub fn format_of(path: &Path) -> Result<ImageFormat> {
+    ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled).ok_or_else(|| {
+        let what = "no picture format goes with this file name";
+        Error::data(what, path.display().to_string(), "end the name with .png")
+    })
+}
+
 /// Write a picture in the format of its extension (`.png`, `.webp`, `.jpg`, `.gif`, `.bmp`, `.ppm`).
 /// Folders are made; the file appears whole or not at all.
 ///
 /// Errors: unknown extension; the disk refuses; something that is no file is there.
 pub fn save(img: &RgbImage, path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    let format = ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled);
-    let Some(format) = format else {
-        let what = "no picture format goes with this file name";
-        return Err(Error::data(what, place, "end the name with .png"));
-    };
+    let format = format_of(path)?;
     let fail = |e: String| Error::data(format!("cannot save the picture: {e}"), place.clone(), "");
     let mut bytes = Cursor::new(Vec::new());
     img.write_to(&mut bytes, format).map_err(|e| fail(e.to_string()))?;

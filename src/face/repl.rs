@@ -7,7 +7,7 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::complete;
-use crate::lab::watch::clear_stop;
+use crate::lab::watch::{clear_stop, stop_asked};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -47,11 +47,16 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
                 if !line.trim().is_empty() {
                     let _ = editor.add_history_entry(&line);
                 }
-                match &rust {
-                    Some(rust) if !line.trim().is_empty() => {
-                        either(&lab, rust.as_ref(), &line, terminal)
+                for part in parts(&line, rust.is_some()) {
+                    match &rust {
+                        Some(rust) if !part.trim().is_empty() => {
+                            either(&lab, rust.as_ref(), part, terminal)
+                        }
+                        _ => _ = turn(&lab, part, terminal),
                     }
-                    _ => _ = turn(&lab, &line, terminal),
+                    if lab.borrow().is_over() || stop_asked() {
+                        break;
+                    }
                 }
             }
             Err(ReadlineError::Interrupted) => continue,
@@ -80,6 +85,13 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
         warned = over;
     }
     Ok(())
+}
+
+/// What was pasted in one go, line by line: one command after the other. Lines among which there is Rust are one piece.
+fn parts(pasted: &str, rust: bool) -> Vec<&str> {
+    let lines: Vec<&str> = pasted.lines().filter(|line| !line.trim().is_empty()).collect();
+    let commands = lines.iter().all(|line| !rust || rust::command(line).is_some());
+    if lines.len() > 1 && commands { lines } else { vec![pasted] }
 }
 
 /// Run a line as the command that it is, else as Rust.

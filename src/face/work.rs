@@ -30,17 +30,20 @@ pub struct SampleArgs {
     /// Softmax divisor: one number, or first and last as 0.7..0.3
     #[arg(long, value_name = "T", value_parser = |t: &str| pair(t, 0.01))]
     temperature: Option<(f64, f64)>,
-    /// So many pictures
+    /// Number of pictures; each has a seed of its own, one more than the last
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=64))]
     count: i64,
     /// What the picture should not show
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative: String,
-    /// Write the picture here; else into the run folder
+    /// Write the picture here, several as FILE-1, FILE-2, ..; else a sheet of them into the run folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write a film of the picture as it emerges
+    /// Also write all pictures on one sheet
     #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Write a film of the pictures as they emerge
+    #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
 }
 
@@ -71,8 +74,14 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
 
 /// `paella sample`.
 pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
-    for file in args.out.iter().chain(&args.gif) {
+    let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
+    for file in outs.iter().chain(&args.sheet) {
         replaceable(file)?;
+        image::format_of(file)?;
+    }
+    if let Some(file) = &args.gif {
+        replaceable(file)?;
+        is_gif(file)?;
     }
     let mut lab = lab(common)?;
     let request = SampleRequest {
@@ -82,7 +91,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         cfg_scale: args.cfg,
         temperature: args.temperature,
         greedy: None,
-        seed: common.seed,
+        // short enough to type again, another one at each call
+        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
         count: args.count,
     };
     let mut progress = ProgressLine::new(common.json);
@@ -92,14 +102,57 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         film(&lab.frames(&run)?, file)?;
     }
     let mut view = lab.finish(&run)?;
-    match &args.out {
-        Some(out) => save_as(&mut view, out)?,
-        None => lab.keep(&mut view, "sample")?,
+    for (picture, file) in lab.pictures(&run)?.iter().zip(&outs) {
+        image::save(picture, file)?;
+    }
+    match (&args.sheet, outs.as_slice()) {
+        (Some(sheet), _) => save_as(&mut view, sheet)?,
+        (None, []) => lab.keep(&mut view, "sample")?,
+        (None, [one]) => save_as(&mut view, one)?,
+        (None, _) => {}
+    }
+    if outs.len() > 1 {
+        for (seed, file) in run.seeds().iter().zip(&outs) {
+            view = view.note(format!("seed {seed}: {}", file.display()));
+        }
     }
     if let Some(file) = &args.gif {
         view = view.note(format!("film: {}", file.display()));
     }
-    show_view(&view, common)
+    if !common.json {
+        return show_view(&view, common);
+    }
+    let shown = view.blocks.iter().find_map(|block| match block {
+        ViewBlock::Picture { file, .. } if args.count == 1 => file.clone(),
+        _ => None,
+    });
+    let row = |(k, seed): (usize, &u64)| {
+        let file = outs.get(k).or(shown.as_ref());
+        serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.text, "file": file })
+    };
+    let mut all = view.to_json();
+    all["pictures"] = run.seeds().iter().enumerate().map(row).collect();
+    println!("{all}");
+    Ok(())
+}
+
+/// `x.png` for one picture, `x-1.png`, `x-2.png`, .. for several.
+fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
+    let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let ending = out.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    match count {
+        1 => vec![out.to_path_buf()],
+        _ => (1..=count).map(|k| out.with_file_name(format!("{stem}-{k}{ending}"))).collect(),
+    }
+}
+
+/// Errors: a film in another format than the one it is written in.
+fn is_gif(file: &Path) -> Result<()> {
+    if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif")) {
+        return Ok(());
+    }
+    let what = "a film is written as GIF";
+    Err(Error::command(what, file.display().to_string(), "end the name with .gif"))
 }
 
 fn save_as(view: &mut View, out: &Path) -> Result<()> {

@@ -40,18 +40,22 @@ enum Part {
     Pair(String, String),
 }
 
-/// `#` starts a comment where a word could start. A backslash keeps the next letter inside quotes.
+/// A `#` starts a comment at the beginning of the line, and behind two blanks if a blank or nothing follows it: a prompt
+/// such as `mug for the #1 dad` is never cut. A backslash keeps the next letter inside quotes.
 fn split(line: &str) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut letters = line.chars().peekable();
+    let mut blanks = 2; // the beginning of a line is as good as two blanks
     while let Some(&first) = letters.peek() {
         if first.is_whitespace() {
             letters.next();
+            blanks += if first == '\t' { 2 } else { 1 };
             continue;
         }
-        if first == '#' {
+        if first == '#' && (parts.is_empty() || comment_follows(blanks, letters.clone())) {
             break;
         }
+        blanks = 0;
         let (mut text, mut key, mut quote, mut quoted) = (String::new(), None, None, false);
         while let Some(&c) = letters.peek() {
             match (c, quote) {
@@ -77,6 +81,12 @@ fn split(line: &str) -> Result<Vec<Part>> {
         parts.push(key.map_or(Part::Word(text.clone()), |key| Part::Pair(key, text)));
     }
     Ok(parts)
+}
+
+/// Whether the `#` that comes next begins a comment, behind so many blanks.
+fn comment_follows(blanks: usize, mut letters: impl Iterator<Item = char>) -> bool {
+    letters.next();
+    blanks >= 2 && letters.next().is_none_or(char::is_whitespace)
 }
 
 fn is_key(text: &str) -> bool {
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn splits_words_quotes_and_pairs() {
-        let (name, args) = parse("sample \"a red fox\" cat steps=4 negative=\"a dog\" # why")
+        let (name, args) = parse("sample \"a red fox\" cat steps=4 negative=\"a dog\"  # why")
             .expect("a good line")
             .expect("a command");
         assert_eq!(name, "sample");
@@ -214,6 +224,17 @@ mod tests {
     #[test]
     fn a_quote_inside_a_word_is_a_letter() {
         assert_eq!(args("show cat's \"a \\\"b\\\"\" 'x=1'").words, ["cat's", "a \"b\"", "x=1"]);
+    }
+
+    #[test]
+    fn a_comment_never_cuts_a_prompt() {
+        let all = args("sample mug for the #1 dad steps=1 seed=3");
+        assert_eq!(all.joined(), "mug for the #1 dad");
+        assert_eq!(all.get("seed"), Some("3"));
+        assert_eq!(args("sample C # minor").words, ["C", "#", "minor"]);
+        assert_eq!(args("sample red  #tag").words, ["red", "#tag"]);
+        assert_eq!(args("train 1000   # a comment").words, ["1000"]);
+        assert_eq!(args("train 10\t#").words, ["10"]);
     }
 
     #[test]

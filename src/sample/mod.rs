@@ -2,8 +2,10 @@
 //!
 //! Letters: B pictures, K codes, h rows and w columns of tokens.
 
+mod seeds;
 mod steps;
 
+pub use seeds::PictureSeeds;
 pub use steps::{SampleConfig, Step, linspace};
 
 use crate::model::{Cond, Denoiser};

@@ -322,7 +322,7 @@ fn bytes_that_are_no_text_are_refused() {
 #[test]
 fn odd_but_fine() {
     let desk = Desk::new();
-    let fine = "\u{feff}help\r\n\r\n  # comment\n\tSHOW 0 # first\nsample '' steps=1\nsample \"a=b \\\"c\\\"\" steps=1 negative=''\nset name x y\n:help\nlast_error";
+    let fine = "\u{feff}help\r\n\r\n  # comment\n\tSHOW 0  # first\nsample '' steps=1\nsample \"a=b \\\"c\\\"\" steps=1 negative=''\nset name x y\n:help\nlast_error";
     let output = desk.pipe(fine);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
