@@ -76,7 +76,7 @@ impl Default for SaveConfig {
 }
 
 impl SaveConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("every", self.every, 1, i64::MAX);

@@ -68,7 +68,7 @@ impl OptimConfig {
 }
 
 impl OptimConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         // beyond these bounds values leave the range of f32, or updates have no effect
@@ -179,6 +179,7 @@ pub struct Ema {
 }
 
 impl Ema {
+    /// Starts the averages at the current weights.
     pub fn new(networks: &[(&str, &nn::VarStore)], decay: f64) -> Self {
         let (names, params): (Vec<_>, Vec<_>) = trained(networks).into_iter().unzip();
         Self {

@@ -46,7 +46,7 @@ impl Default for TokenizerTrainConfig {
 }
 
 impl TokenizerTrainConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("batch", self.batch as u64, 2, 1 << 20);
@@ -106,7 +106,7 @@ impl Default for PriorTrainConfig {
 }
 
 impl PriorTrainConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
@@ -250,7 +250,7 @@ pub struct Split {
 }
 
 impl TrainConfig {
-    /// Faults of well-formed values, for a denoiser with `levels` levels.
+    /// Checks the values for a denoiser with `levels` levels. Returns all faults.
     pub fn check(&self, levels: usize) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
@@ -334,7 +334,7 @@ pub struct EvalConfig {
 }
 
 impl EvalConfig {
-    /// Faults of well-formed values, for pictures of `size` pixels a side.
+    /// Checks the values for pictures of `size` pixels a side. Returns all faults.
     pub fn check(&self, size: i64) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("captions", self.captions as u64, 1, 1 << 20);

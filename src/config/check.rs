@@ -6,7 +6,7 @@ use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
-    /// Faults of well-formed values. The place of a fault is its field. Empty if the config can run.
+    /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         self.check_data(&mut found);

@@ -111,6 +111,7 @@ impl Budget {
         self.compute + self.update + self.exchange.exposed
     }
 
+    /// Days of the whole stage.
     pub fn days(&self) -> f64 {
         self.step() * self.steps as f64 / DAY
     }

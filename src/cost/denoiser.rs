@@ -36,12 +36,14 @@ pub struct LevelCost {
 }
 
 impl LevelCost {
+    /// Resampling and blocks together.
     pub fn total(&self) -> Cost {
         self.steps + self.blocks
     }
 }
 
 impl DenoiserCost {
+    /// The whole denoiser.
     pub fn total(&self) -> Cost {
         self.cond + self.input + self.levels.iter().map(LevelCost::total).sum() + self.output
     }

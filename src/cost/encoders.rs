@@ -22,6 +22,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// Encoder, codebook and decoder together.
     pub fn total(&self) -> Cost {
         self.encode + self.codebook + self.decode
     }

@@ -210,6 +210,7 @@ impl Gpu {
         }
     }
 
+    /// Peak operations per second at a config's precision.
     pub fn peak_of(&self, precision: &Precision) -> f64 {
         self.peak(precision.bf16, precision.tf32)
     }

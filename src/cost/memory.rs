@@ -48,6 +48,7 @@ impl MemoryNeed {
         }
     }
 
+    /// Peak bytes.
     pub fn total(&self) -> i64 {
         self.fixed() + self.activations + self.passing
     }
@@ -57,6 +58,7 @@ impl MemoryNeed {
         self.weights + self.gradients + self.moments + self.average + self.encoders + self.copies
     }
 
+    /// Whether the peak fits into a card's usable memory.
     pub fn fits(&self, gpu: &Gpu) -> bool {
         self.total() <= usable(gpu)
     }

@@ -39,6 +39,7 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Bytes with products in bf16 or f32.
     pub fn bytes(self, bf16: bool) -> i64 {
         self.products * if bf16 { 2 } else { 4 } + self.full * 4 + self.bytes
     }

@@ -48,10 +48,12 @@ impl Work {
         self.parts.iter().filter(|part| part.trained == trained).map(|part| part.params).sum()
     }
 
+    /// Number of trained weights.
     pub fn trained(&self) -> i64 {
         self.params(true)
     }
 
+    /// Number of frozen weights.
     pub fn frozen(&self) -> i64 {
         self.params(false)
     }
@@ -62,6 +64,7 @@ impl Work {
         full.map(|part| part.params).sum()
     }
 
+    /// Operations of the forward pass of all networks.
     pub fn forward(&self) -> i64 {
         self.parts.iter().map(|part| part.flops).sum()
     }

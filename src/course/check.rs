@@ -39,6 +39,7 @@ pub struct Finding {
 }
 
 impl Condition {
+    /// Parses one line of a check.
     pub fn parse(line: &str) -> std::result::Result<Self, Fault> {
         let wanted = |text: &str| Wanted::parse(text.trim());
         Ok(Self { long: wanted(quick::long(line))?, short: wanted(quick::short(line))? })

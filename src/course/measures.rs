@@ -41,6 +41,7 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Formats a number with its unit.
     pub fn show(self, y: f64) -> String {
         match self {
             Self::Share => format!("{:.1} %", y * 100.0),

@@ -48,10 +48,12 @@ impl CourseProgress {
         })
     }
 
+    /// The mark of a lesson, or the start if it was never read.
     pub fn mark(&self, lesson: &str) -> Mark {
         self.marks.get(lesson).cloned().unwrap_or_default()
     }
 
+    /// Replaces the mark of a lesson.
     pub fn put(&mut self, lesson: &str, mark: Mark) {
         self.marks.insert(lesson.into(), mark);
     }

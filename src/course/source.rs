@@ -62,6 +62,7 @@ impl Lesson {
         self.number.map_or_else(|| self.name.clone(), |n| format!("{n:02}-{}", self.name))
     }
 
+    /// All exercises of the lesson, in order.
     pub fn exercises(&self) -> impl Iterator<Item = &Exercise> {
         self.blocks.iter().filter_map(|block| match block {
             LessonBlock::Exercise(exercise) => Some(exercise),

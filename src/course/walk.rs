@@ -60,6 +60,7 @@ impl Walk {
         self.lesson.blocks.get(self.mark.at)
     }
 
+    /// The exercise at the current position, if there is one.
     pub fn exercise(&self) -> Option<&Exercise> {
         match self.stop() {
             Some(LessonBlock::Exercise(exercise)) => Some(exercise),

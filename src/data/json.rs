@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 const LONGEST_INTEGER: usize = 4300;
 const DEEPEST: usize = 1000;
 
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
     Null,

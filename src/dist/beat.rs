@@ -34,10 +34,12 @@ impl Beat {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The current pulse.
     pub fn now(&self) -> Pulse {
         *self.lock()
     }
 
+    /// Records the number of updates done.
     pub fn at_step(&self, step: u64) {
         self.lock().step = Some(step);
     }

@@ -138,6 +138,7 @@ pub struct Store(*mut RawStore);
 unsafe impl Send for Store {}
 
 impl Store {
+    /// Connects to the store, or serves it.
     pub fn open(at: &Meeting, timeout: Duration) -> Result<Self> {
         let (host, prefix) = (c_string(at.host), c_string(at.prefix));
         let mut out = std::ptr::null_mut();
@@ -156,6 +157,7 @@ impl Store {
         Ok(Self(out))
     }
 
+    /// Sets a key.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (c_string(key), c_string(value));
         // SAFETY: a live store and two C strings.
@@ -274,6 +276,7 @@ impl Drop for Group {
 pub struct RawReduction(*mut RawReducer);
 
 impl RawReduction {
+    /// Makes a reducer for the parameters, with buckets of `bucket_bytes`.
     pub fn new(group: &Group, params: &[(String, Tensor)], bucket_bytes: u64) -> Result<Self> {
         let names: Vec<CString> = params.iter().map(|(name, _)| c_string(name)).collect();
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -293,11 +296,13 @@ impl RawReduction {
         Ok(Self(out))
     }
 
+    /// Call before a forward pass. `sync`: its backward pass exchanges gradients.
     pub fn forward(&self, sync: bool) -> Result<()> {
         // SAFETY: a live reducer.
         checked(unsafe { paella_reducer_forward(self.0, sync) })
     }
 
+    /// Call before the backward pass that exchanges gradients.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         // SAFETY: a live reducer and tensor.
         checked(unsafe { paella_reducer_backward(self.0, loss.as_ptr().cast_mut()) })

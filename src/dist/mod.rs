@@ -43,7 +43,7 @@ impl Default for DistConfig {
 }
 
 impl DistConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("timeout_s", self.timeout_s, 1, 1 << 20);

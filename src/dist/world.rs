@@ -48,6 +48,7 @@ impl Joined {
         self.group.broken.set(true);
     }
 
+    /// Leaves the group at once, as broken.
     pub fn hang_up(&self) {
         self.broken();
         self.group.leave();
@@ -164,6 +165,7 @@ impl World {
         self.0.as_ref()
     }
 
+    /// Number of this process, from 0.
     pub fn rank(&self) -> usize {
         self.0.as_ref().map_or(0, |world| world.speaker.launch.rank)
     }

@@ -47,6 +47,7 @@ impl Terminal {
         Self { pictures: Pictures::Files, color: false, stderr_color: false, config }
     }
 
+    /// Prints a view.
     pub fn show(&self, view: &View) {
         for block in &view.blocks {
             match block {
@@ -172,6 +173,7 @@ impl Terminal {
         lines.join("\n")
     }
 
+    /// A text with an ANSI style code. Unchanged without colours.
     pub fn paint(&self, code: &str, text: &str) -> String {
         match self.color && !text.is_empty() {
             true => format!("\x1b[{code}m{text}\x1b[0m"),

@@ -124,6 +124,7 @@ impl Args {
         Ok(())
     }
 
+    /// The value of `key=value`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|p| p.0 == key).map(|p| p.1.as_str())
     }

@@ -120,10 +120,12 @@ impl Lab {
         (model.name.clone(), model.step)
     }
 
+    /// The session's settings.
     pub fn settings(&self) -> &RunConfig {
         &self.state.settings
     }
 
+    /// The session's workspace.
     pub fn workspace(&self) -> &Workspace {
         &self.state.workspace
     }
@@ -138,6 +140,7 @@ impl Lab {
         self.over
     }
 
+    /// Marks the session as over.
     pub fn quit(&mut self) {
         self.over = true;
     }

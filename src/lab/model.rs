@@ -65,6 +65,7 @@ impl Origin {
         Self::find(shipped_models().first().ok_or_else(none)?)
     }
 
+    /// Path of the folder or the config file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) | Self::Config(path) => path,

@@ -33,6 +33,7 @@ impl Lab {
         })
     }
 
+    /// Whether short forms are on.
     pub fn is_quick(&self) -> bool {
         self.quick
     }

@@ -53,35 +53,42 @@ pub struct TokenGrid {
 }
 
 impl View {
+    /// An empty view.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Appends a text.
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Text(text.into()));
         self
     }
 
+    /// Appends a note.
     pub fn note(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Note(text.into()));
         self
     }
 
+    /// Appends a picture.
     pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Picture { image, caption: caption.into(), file: None });
         self
     }
 
+    /// Appends a grid of tokens.
     pub fn tokens(mut self, grid: TokenGrid) -> Self {
         self.blocks.push(ViewBlock::Tokens(grid));
         self
     }
 
+    /// Appends a plot.
     pub fn chart(mut self, plot: Plot, sketch: String, caption: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Chart { plot, sketch, caption: caption.into(), file: None });
         self
     }
 
+    /// Appends a table.
     pub fn table(mut self, headers: &[&str], rows: Vec<Vec<String>>) -> Self {
         let headers = headers.iter().map(|h| h.to_string()).collect();
         self.blocks.push(ViewBlock::Table { headers, rows });

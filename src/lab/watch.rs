@@ -47,6 +47,7 @@ pub fn clear_stop() {
     STOP.store(false, Ordering::Relaxed);
 }
 
+/// Whether a stop was requested.
 pub fn stop_asked() -> bool {
     STOP.load(Ordering::Relaxed)
 }

@@ -43,21 +43,33 @@ pub struct Sampling {
 }
 
 impl Workspace {
+    /// The current picture.
+    ///
+    /// Errors: there is none; the hint names commands that make one.
     pub fn picture(&self) -> Result<Rc<Picture>> {
         let hint = "`show 0`, `show red apple` or `sample \"red apple\"` puts one there";
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
+    /// The tokens of the current picture.
+    ///
+    /// Errors: there are none.
     pub fn tokens(&self) -> Result<Rc<Tensor>> {
         let hint = "`encode` makes them";
         self.tokens.clone().ok_or_else(|| Error::command("there are no tokens yet", "", hint))
     }
 
+    /// The noised tokens.
+    ///
+    /// Errors: there are none.
     pub fn noised(&self) -> Result<Rc<Noised>> {
         let hint = "`noise 0.5` puts some there";
         self.noised.clone().ok_or_else(|| Error::command("there is no noise yet", "", hint))
     }
 
+    /// The sampling run.
+    ///
+    /// Errors: there is none.
     pub fn sampling(&self) -> Result<Rc<Sampling>> {
         let hint = "`start \"red apple\"` begins one";
         self.sampling

@@ -96,7 +96,7 @@ void paella_before_the_end(Ended tell) {
 char* paella_store(const char* host, int port, bool serve, int size, int64_t ms, const char* prefix,
                    c10::intrusive_ptr<c10d::Store>** out) {
   GUARD({
-    setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);  // a rank that leaves is told by us, not by every socket
+    setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);  // lost ranks are reported by this library, not by every socket
     c10::initLogging();
     c10d::setDebugLevelFromEnvironment();
     static Warnings warnings;

@@ -84,7 +84,7 @@ impl Default for TextConfig {
 }
 
 impl TextConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.within("vocab_size", self.vocab_size, 259, 1 << 20);

@@ -53,7 +53,7 @@ impl VqConfig {
 }
 
 impl VqConfig {
-    /// Faults of well-formed values.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.within("levels", self.levels, 1, 8);

@@ -42,6 +42,7 @@ impl Journal {
         }
     }
 
+    /// Writes the record of one step.
     pub fn record(&mut self, record: &StepRecord) -> Result<()> {
         let line = serde_json::to_string(record).unwrap_or_default();
         writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))?;

@@ -10,6 +10,7 @@ use crate::tokens::text::batch_tokens;
 use crate::torch;
 use tch::{Device, Kind, Tensor};
 
+/// A feed from a stream of shards.
 pub struct Streamed {
     stream: Stream,
     config: StreamConfig,
@@ -49,6 +50,7 @@ impl Streamed {
         Ok(aside.images(Rows { first: 0, count, of: count })?.0)
     }
 
+    /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let samples = self.stream.next(rows)?;
         let is_picture = |sample: &&ShardSample| matches!(sample.content, Decoded::Pixels(_));
@@ -81,18 +83,22 @@ impl Streamed {
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 
+    /// Pictures drawn from the data so far, by all ranks.
     pub fn position(&self) -> u64 {
         self.stream.position()
     }
 
+    /// The stream's state for a checkpoint.
     pub fn text(&self) -> String {
         self.stream.text()
     }
 
+    /// Resumes a saved state.
     pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
         self.stream.restore(text, position)
     }
 
+    /// Samples and shards that this rank left out, by reason.
     pub fn skipped(&self) -> Counts {
         self.stream.skipped()
     }

@@ -67,6 +67,7 @@ impl Scan {
         scan
     }
 
+    /// The entry at a path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.path == path)
     }

@@ -53,6 +53,7 @@ pub struct Deal {
 }
 
 impl Deal {
+    /// The shards of lane `lane` of `lanes`.
     pub fn new(mode: Mode, seed: u64, shards: usize, lane: usize, lanes: usize) -> Self {
         Self { mode, seed, shards, lane, lanes, epoch: None }
     }

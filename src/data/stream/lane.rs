@@ -58,6 +58,7 @@ pub enum Stuck {
     Unwanted,
 }
 
+/// One lane of the stream: reads shards and yields shuffled samples.
 pub struct Lane {
     setup: Arc<Setup>,
     patience: Patience,

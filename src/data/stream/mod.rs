@@ -99,7 +99,7 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
-    /// Faults of well-formed values, for batches of `batch` rows.
+    /// Checks the values for batches of `batch` rows. Returns all faults.
     pub fn check(&self, batch: usize) -> Vec<Fault> {
         let mut found = Checks::default();
         if let Err(e) = self.sources() {

@@ -26,6 +26,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
+    /// Starts a command. Setting `stop` ends it.
     pub fn start(command: &str, stop: &Arc<AtomicBool>) -> io::Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", KEEPER, command]).stdin(Stdio::null()).stdout(Stdio::piped());

@@ -55,6 +55,7 @@ pub struct ShardSample {
     pub content: Decoded,
 }
 
+/// The decoded content of a sample.
 #[derive(Debug)]
 pub enum Decoded {
     /// (3, S, S) bytes, one channel after the other.
