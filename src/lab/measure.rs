@@ -149,6 +149,7 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// Entropy of the prediction at each position.
+///
 /// Formula: H = - sum_k p_k log2 p_k.
 /// Shapes:  logits (1, K, h, w) -> (h, w) f32, in bits.
 pub fn entropy(logits: &Tensor) -> Tensor {

@@ -21,7 +21,7 @@ pub struct ProgressSheet {
 /// The denoiser's results for the pictures of a batch, with fresh noise at ratios spread over 0..=1.
 ///
 /// Rows:    originals, noised, predicted, sampled from the caption; if the model has a CLIP, also sampled from the
-/// picture's CLIP vector.
+///          picture's CLIP vector.
 /// Source:  dome272/Paella src_distributed/train.py, what it logs every 2,000 steps.
 /// Differs: the prediction is the most likely token, not the code nearest to a sharpened mean.
 pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {

@@ -34,7 +34,8 @@ pub enum Resume {
 #[derive(Debug)]
 pub struct Outcome {
     pub folder: PathBuf,
-    /// The model folder with averaged weights. Written once the last stage has been trained.
+    /// The model folder with averaged weights. Written after the denoiser's stage, even if that was stopped early, or
+    /// after each stage if the config does not train a denoiser.
     pub model: Option<PathBuf>,
     /// Whether all updates of the config are done.
     pub finished: bool,
