@@ -19,7 +19,8 @@ const TICK: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(500);
 /// After another rank has failed: time for the main thread to notice by itself, since it can report more details.
 const MOMENT: Duration = Duration::from_secs(2);
-/// Without a store no rank can continue. This delay exists because ranks do not all end at the same time.
+/// Time without a store after which the watchdog ends the rank. It is this long because, at the end of a run, ranks do
+/// not all end at the same time.
 const STORELESS: Duration = Duration::from_secs(30);
 
 /// What the store has reported.
