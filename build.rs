@@ -1,4 +1,4 @@
-//! Compiles the C++ shim against the libtorch that torch-sys found, and makes the Rust cells of the research notebooks
+//! Compiles the C++ shim against the libtorch that torch-sys found, and turns the Rust cells of the research notebooks
 //! into functions that the tests call.
 
 use std::env;
@@ -30,14 +30,14 @@ fn main() {
     }
 }
 
-/// The `rust` blocks of `tutorials/NAME.md`, one after the other, as a function in `OUT_DIR/NAME.rs`.
+/// Writes the `rust` blocks of `tutorials/NAME.md`, in order, as a function in `OUT_DIR/NAME.rs`.
 fn research(name: &str) {
     let source = format!("tutorials/{name}.md");
     println!("cargo:rerun-if-changed={source}");
     let text = std::fs::read_to_string(&source).expect("the source of a research notebook");
     let cells =
         text.split("\n```rust\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
-    // What a notebook shows, the value of a cell, is dropped here.
+    // A notebook shows the value of a cell; here it is dropped.
     let statement = |cell: &str| match cell {
         block if block.starts_with('{') => format!("let _ = {block};\n"),
         value if !value.ends_with([';', '}']) => format!("let _ = {{\n{value}\n}};\n"),
@@ -49,8 +49,8 @@ fn research(name: &str) {
     std::fs::write(folder.join(format!("{name}.rs")), code).expect("the folder can be written");
 }
 
-/// The library that forms groups of GPUs, where CUDA's and NCCL's headers lie beside libtorch. None elsewhere: the
-/// program then knows gloo only.
+/// Builds the library that forms GPU groups, if the headers of CUDA and NCCL are beside libtorch. None otherwise: the
+/// program then supports Gloo only.
 fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
     let nvidia = lib.parent()?.parent()?.join("nvidia");
     let includes = [nvidia.join("cu13/include"), nvidia.join("nccl/include")];

@@ -1,4 +1,4 @@
-//! Whole batches of pictures from conditions, for scores and previews.
+//! Generates whole batches of pictures from conditions, for scores and previews.
 
 use crate::model::Cond;
 use crate::networks::Networks;
@@ -6,14 +6,15 @@ use crate::noise::random_tokens;
 use crate::sample::{Chance, Greedy, Pass, Random, SampleConfig, Sampler};
 use tch::Tensor;
 
-/// Tokens (B, h, w) i64 for `cond`, led away from `null`. Seed libtorch first: noise and draws follow from that.
+/// Samples tokens (B, h, w) i64 for `cond`, with guidance away from `null`. Seed libtorch first: noise and draws follow
+/// from its generator.
 pub fn generate(nets: &Networks, cond: &Cond, null: &Cond, sample: &SampleConfig) -> Tensor {
     generate_with(nets, cond, null, sample, |noise, passes| {
         passes.last().map_or(noise, |pass| pass.after)
     })
 }
 
-/// As [`generate`], but `take` gets the noise and the passes and decides how far to go.
+/// As [`generate`], but `take` receives the initial noise and the passes, and decides how far to go.
 pub fn generate_with<T>(
     nets: &Networks,
     cond: &Cond,
@@ -36,7 +37,7 @@ pub fn generate_with<T>(
     take(noise.shallow_clone(), &mut passes)
 }
 
-/// Draws of libtorch's generator, or none at all.
+/// The source of randomness: libtorch's generator, or none if `greedy`.
 pub fn chance(greedy: bool) -> &'static dyn Chance {
     if greedy { &Greedy } else { &Random }
 }

@@ -1,8 +1,9 @@
-//! Reads the tensors of a `torch.save` file without running the code its pickle may name.
+//! Reads the tensors of a `torch.save` file without executing code from its pickle.
 //!
-//! Such a file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the
-//! numbers. A pickle is a program for a small stack machine; only the part of it that data needs is understood,
-//! and whatever it calls becomes an opaque value, except `torch._utils._rebuild_tensor_v2`.
+//! The file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the numbers. A
+//! pickle is a program for a stack machine. This reader implements only the instructions for plain data. Every call
+//! gives an opaque value, except `torch._utils._rebuild_tensor_v2` and a few others that build tensors and
+//! dictionaries.
 
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -13,19 +14,19 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
 
-/// What can lie on the machine's stack.
+/// A value on the machine's stack.
 #[derive(Clone, Debug)]
 enum Value {
     Opaque,
     Mark,
     Int(i64),
     Text(Rc<str>),
-    /// `module name`, as GLOBAL names it.
+    /// `module name` of a GLOBAL instruction.
     Global(Rc<str>),
     /// A tuple or a list.
     Items(Vec<Value>),
     Dict(Vec<(Value, Value)>),
-    /// A persistent id: the type and key of stored numbers.
+    /// A persistent ID: type and key of stored numbers.
     Storage {
         kind: Kind,
         key: Rc<str>,
@@ -33,7 +34,7 @@ enum Value {
     Tensor(Rc<Layout>),
 }
 
-/// Where a tensor's numbers lie in their storage, all in elements.
+/// Layout of a tensor in its storage. All values count elements.
 #[derive(Debug)]
 struct Layout {
     kind: Kind,
@@ -43,9 +44,9 @@ struct Layout {
     stride: Vec<i64>,
 }
 
-/// All tensors of the file; keys of nested dictionaries are joined by dots.
+/// Reads all tensors of a file. Keys of nested dictionaries are joined by dots.
 ///
-/// Errors: not a zip file of `torch.save`, a pickle that needs more than data, numbers missing or cut off.
+/// Errors: not a zip file of `torch.save`; a pickle that is not plain data; numbers missing or truncated.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let broken = |what: String| {
         let hint = "a file of torch.save (PyTorch 1.6 or later) was expected; older ones: load and save them again";
@@ -158,7 +159,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// One instruction; letters as in CPython's Lib/pickle.py.
+    /// Executes one instruction. Names are those of CPython's Lib/pickle.py.
     fn step(&mut self, code: u8) -> Run<()> {
         match code {
             0x80 => self.bytes(1).map(drop)?, // PROTO
@@ -179,7 +180,7 @@ impl<'a> Machine<'a> {
             b'c' | 0x93 => self.global(code)?,
             b'Q' => self.storage()?,
             b'R' | 0x81 => self.call()?,
-            b'b' => self.pop().map(drop)?, // BUILD: attributes of an object carry no tensors of ours
+            b'b' => self.pop().map(drop)?, // BUILD: attributes of an object hold no tensors
             b's' | b'u' => self.set_items(code)?,
             b'a' | b'e' => self.append(code)?,
             b'0' => self.pop().map(drop)?,
@@ -290,7 +291,7 @@ impl<'a> Machine<'a> {
         Ok(String::from_utf8_lossy(&rest[..n]).into_owned())
     }
 
-    /// ("storage", type, key, device, count) names a file of numbers.
+    /// Reads a persistent ID ("storage", type, key, device, count), which names a file of numbers.
     fn storage(&mut self) -> Run<()> {
         let Value::Items(id) = self.pop()? else {
             return Err("a persistent id that is no tuple".into());
@@ -315,7 +316,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A call: tensors and dictionaries are understood, everything else becomes opaque.
+    /// A call. Tensors and dictionaries are built, everything else becomes opaque.
     fn call(&mut self) -> Run<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let result = match (&function, arguments) {

@@ -1,4 +1,4 @@
-//! Named tensors on disk: `.safetensors` and `torch.save` files in, `.safetensors` out.
+//! Named tensors on disk: reads `.safetensors` and `torch.save` files, writes `.safetensors`.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -11,10 +11,10 @@ use tch::{Kind, Tensor, nn};
 /// Tensors by name.
 pub type Named = BTreeMap<String, Tensor>;
 
-/// Read every tensor of a file, onto the CPU.
+/// Reads all tensors of a file to the CPU.
 ///
-/// `.safetensors` by its ending, anything else as a zip file of `torch.save`, where a dictionary under
-/// `state_dict` stands for the whole file.
+/// A `.safetensors` file is recognised by its extension. Anything else is read as a zip file of `torch.save`; if it
+/// holds a dictionary `state_dict`, only that is used.
 pub fn read(path: &Path) -> Result<Named> {
     if !path.is_file() {
         return Err(Error::checkpoint(
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> Result<Named> {
     Ok(if nested.is_empty() { tensors.into_iter().collect() } else { nested })
 }
 
-/// Read a `.safetensors` file with the strings of its header.
+/// Reads a `.safetensors` file and the strings of its header.
 pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>)> {
     let broken = |what: String| {
         Error::checkpoint(
@@ -59,7 +59,7 @@ pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>
     Ok((named, header.metadata().clone().unwrap_or_default()))
 }
 
-/// Write tensors as `.safetensors`, whole or not at all: into a file beside it, synced, then renamed.
+/// Writes tensors as `.safetensors`, complete or not at all: to a temporary file beside it, synced, then renamed.
 pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     let failed = |what: String| {
         Error::checkpoint(
@@ -82,9 +82,9 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     files::write(path, &bytes).map_err(|e| failed(e.to_string()))
 }
 
-/// Fill every variable of `vars` by name. Names that start with one of `ignore` may be left over.
+/// Fills every variable of `vars` by name. Names that start with one of `ignore` may be unused.
 ///
-/// Errors: lists all names that are missing, left over, or of another shape. Then nothing was changed.
+/// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
     let variables = vars.variables();
     let given: HashSet<usize> = variables
@@ -102,7 +102,7 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
                     xs.size()
                 ));
             }
-            // a second name of a tensor that is given under its first
+            // the second name of a tensor whose first name is given
             None if !given.contains(&(variable.data_ptr() as usize)) => {
                 faults.push(format!("`{name}` is missing"))
             }
@@ -135,7 +135,7 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
     })
 }
 
-/// The variables of a network by name; `half` stores floats in 16 bits.
+/// The variables of a network by name. `half` converts f32 to 16 bits.
 pub fn named(vars: &nn::VarStore, half: bool) -> Named {
     let narrow =
         |xs: Tensor| if half && xs.kind() == Kind::Float { xs.to_kind(Kind::Half) } else { xs };

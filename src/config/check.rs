@@ -1,4 +1,4 @@
-//! What can be wrong with the parts of a config together. What can be wrong with one part stands beside that part.
+//! Checks that concern several parts of a config together. Checks of a single part are in that part's module.
 
 use super::run::{PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
@@ -6,7 +6,7 @@ use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
-    /// Everything that is wrong though well formed; the place of a fault is its field. Empty for a config that can run.
+    /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         self.check_data(&mut found);
@@ -23,7 +23,7 @@ impl RunConfig {
         found.faults()
     }
 
-    /// Pictures, tokens and patches have to divide each other.
+    /// Checks that picture size, token grid and patches divide each other.
     fn check_data(&self, found: &mut Checks) {
         let (factor, size) = (self.tokenizer.model.factor(), self.data.size);
         found.within("data.size", size, 1, 4096);

@@ -1,12 +1,12 @@
-//! Where the data that ships with the crate lies.
+//! Locates the data that ships with the crate.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The folder of shipped data: `$PAELLA_ASSETS`, else `assets` in the crate's source, else beside the program.
+/// The folder of shipped data: `$PAELLA_ASSETS`, else `assets` in the crate's source, else `assets` beside the program.
 ///
-/// Errors: none of these is a folder, or `$PAELLA_ASSETS` is set and is not one.
+/// Errors: none of these is a folder, or `$PAELLA_ASSETS` is set to something that is not a folder.
 pub fn assets_dir() -> Result<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join("assets"));

@@ -1,6 +1,6 @@
-//! WebDataset shards: `.tar` and `.tar.gz`, the files of a sample one after the other and under one key.
+//! WebDataset shards: `.tar` and `.tar.gz` files in which the files of a sample follow each other and share a key.
 //!
-//! `KEY.webp`, `KEY.txt`, `KEY.json`, as LAION's tools write them. A thread reads ahead of the decoders.
+//! Files are `KEY.webp`, `KEY.txt`, `KEY.json`, as LAION's tools write them. A thread reads ahead of the decoders.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,30 +11,30 @@ use serde_json::{Map, Value};
 use super::{Broken, Item, PICTURES, Picture, Record, paths};
 use crate::{Error, Result};
 
-/// Samples read ahead.
+/// Number of samples read ahead.
 const AHEAD: usize = 64;
-/// A larger file inside a shard is not a sample's: 256 MiB.
+/// Size limit of a file inside a shard: 256 MiB. A larger file does not belong to a sample.
 pub(super) const MAX_FILE: u64 = 256 << 20;
 
-/// What a shard holds under one key, not yet decoded.
+/// The files that a shard holds under one key, not decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawSample {
-    /// Path inside the shard up to the first dot of the file name.
+    /// Path inside the shard, up to the first dot of the file name.
     pub key: String,
-    /// The picture file's bytes.
+    /// Bytes of the picture file.
     pub image: Vec<u8>,
     pub txt: Option<String>,
     pub json: Option<Map<String, Value>>,
 }
 
-/// The samples of one shard in order. A broken sample is an `Err` in between; a shard that ends early ends
-/// with one `Err`, after what could be read.
+/// The samples of one shard in order. A broken sample is an `Err` in between. A shard that ends early yields one final
+/// `Err` after the samples that could be read.
 pub struct ShardReader {
     samples: Receiver<std::result::Result<RawSample, Broken>>,
 }
 
 impl ShardReader {
-    /// Gzip is told by content, not by name.
+    /// Opens a shard. Gzip is detected by content, not by name.
     ///
     /// Errors: the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
@@ -55,7 +55,7 @@ impl Iterator for ShardReader {
     }
 }
 
-/// The reader at the end of the channel closed it: nobody wants more.
+/// The receiver is gone, so no more samples are needed.
 struct Unwanted;
 
 /// The reading thread: files in, samples out.
@@ -65,7 +65,7 @@ struct Walk {
     files: Option<Files>,
 }
 
-/// The files seen so far under one key.
+/// The files collected so far under one key.
 struct Files {
     key: String,
     /// (extension, bytes), in the order of the shard.
@@ -79,7 +79,7 @@ impl Walk {
         let mut rest = archive.into_inner();
         let Ok(mut cut) = ended else { return };
         if cut.is_none() {
-            // To the end of the file, where gzip compares its checksum.
+            // Read to the end of the file, where gzip compares its checksum.
             cut = io::copy(&mut rest, &mut io::sink()).err().map(|e| e.to_string());
             cut = cut.or_else(|| (rest.zeros < 512).then(|| "no end mark".into()));
         }
@@ -90,7 +90,7 @@ impl Walk {
         }
     }
 
-    /// All entries; `Some(why)` where the archive breaks off.
+    /// Reads all entries. `Some(why)` if the archive breaks off.
     fn entries(
         &mut self,
         archive: &mut tar::Archive<Tail>,
@@ -132,7 +132,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Hand over the sample whose files are all here.
+    /// Sends the sample whose files are complete.
     fn flush(&mut self) -> std::result::Result<(), Unwanted> {
         match self.files.take().map(sample) {
             None => Ok(()),
@@ -173,7 +173,7 @@ fn sample(files: Files) -> std::result::Result<RawSample, (String, &'static str,
                 pictures += 1;
                 sample.image = bytes;
             }
-            _ => {} // what other trainers need, such as `.cls` or `.npy`
+            _ => {} // files for other trainers, such as `.cls` or `.npy`
         }
     }
     match pictures {
@@ -183,7 +183,7 @@ fn sample(files: Files) -> std::result::Result<RawSample, (String, &'static str,
     }
 }
 
-/// `dir/a.b.PNG` -> (`dir/a`, `b.png`); `None` for hidden files and names without a dot.
+/// `dir/a.b.PNG` -> (`dir/a`, `b.png`). None for hidden files and names without a dot.
 pub(super) fn split_name(name: &str) -> Option<(&str, String)> {
     let name = name.trim_start_matches("./");
     let start = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -191,7 +191,7 @@ pub(super) fn split_name(name: &str) -> Option<(&str, String)> {
     Some((&name[..dot], name[dot + 1..].to_ascii_lowercase()))
 }
 
-/// A reader that counts the zero bytes it ended with: a tar ends with 1024 of them.
+/// A reader that counts the trailing zero bytes. A tar file ends with 1024 of them.
 struct Tail {
     bytes: Box<dyn Read + Send>,
     zeros: usize,
@@ -206,7 +206,7 @@ impl Read for Tail {
     }
 }
 
-/// All samples of several shards, in order. A shard that cannot be opened is one broken item.
+/// All samples of several shards, in order. A shard that cannot be opened yields one broken item.
 pub(super) fn items(
     paths: Vec<PathBuf>,
 ) -> impl Iterator<Item = std::result::Result<Item, Broken>> {
@@ -231,7 +231,7 @@ pub(super) fn items(
     })
 }
 
-/// The caption is the `.txt`, else the json's `caption`; white space in it is single blanks.
+/// Converts a sample. The caption is the `.txt`, else the json's `caption`, with runs of white space as single blanks.
 fn item(sample: RawSample, shard: &str) -> std::result::Result<Item, Broken> {
     let RawSample { key, image, txt, json } = sample;
     let field = |name: &str| {

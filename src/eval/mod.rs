@@ -1,5 +1,5 @@
-//! Scores of a trained model: how well pictures survive the tokens, how well tokens are guessed, and whether
-//! generated pictures show what was asked for.
+//! Scores of a trained model: how well the tokenizer reconstructs pictures, how well noised tokens are predicted, and
+//! whether generated pictures show what the caption says.
 
 mod classifier;
 mod concept;
@@ -26,17 +26,17 @@ use tch::{Kind, Tensor};
 pub struct Scores {
     /// Mean over validation pictures of 10 log10(1 / mean squared error), in dB.
     pub psnr_db: f64,
-    /// Share of the codes that the validation pictures use.
+    /// Fraction of the codes that the validation pictures use.
     pub codes_used: f64,
     pub guesses: Vec<Guess>,
-    /// Captions of the training pictures.
+    /// Concept accuracy on captions of the training pictures.
     pub concepts_train: Option<ConceptScore>,
-    /// Captions whose concept was trained on in other styles only.
+    /// Concept accuracy on captions whose concept was trained in other styles only.
     pub concepts_held_out: Option<ConceptScore>,
     pub classifier: Option<ClassifierScore>,
 }
 
-/// How well noised tokens are guessed at one noise ratio, over the noised places only.
+/// Prediction of noised tokens at one noise ratio, over the noised positions only.
 #[derive(Clone, Debug, Serialize)]
 pub struct Guess {
     pub t: f64,
@@ -45,17 +45,17 @@ pub struct Guess {
     pub accuracy: f64,
 }
 
-/// A classifier trained on the real pictures, asked for the class of generated ones.
+/// Scores of a classifier trained on the real pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassifierScore {
-    /// Share of real validation pictures it names right.
+    /// Fraction of real validation pictures classified correctly.
     pub on_real: f64,
-    /// Share of generated pictures it names as asked.
+    /// Fraction of generated pictures classified as their captions say.
     pub on_generated: f64,
     pub pictures: usize,
 }
 
-/// Score a model on its own data. `note` is told what is being done.
+/// Scores a model on its own data. `note` receives a message before each part.
 pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     let config = &nets.config;
     let train = Dataset::open(&config.data, Part::Train)?;
@@ -80,7 +80,7 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     Ok(Scores { psnr_db, codes_used, guesses, concepts_train, concepts_held_out, classifier })
 }
 
-/// Draw the records to generate, the same for every model of one seed.
+/// Draws the records to generate from, the same for all models with the same seed.
 fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
     let mut records = records.to_vec();
     records.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
@@ -88,7 +88,7 @@ fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
     records
 }
 
-/// PSNR in dB and share of codes used.
+/// PSNR in dB, and fraction of the codes used.
 fn tokenizer(nets: &Networks, val: &Dataset) -> (f64, f64) {
     let everything: Vec<i64> = (0..val.len() as i64).collect();
     let (mut decibels, mut used) =
@@ -129,7 +129,7 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
     Guess { t, cross_entropy, accuracy }
 }
 
-/// Generate a picture for each caption: (N, 3, S, S) f32 on the CPU. Draws follow from `seed` alone.
+/// Generates one picture per caption: (N, 3, S, S) f32 on the CPU. Draws depend on `seed` only.
 fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
     let mut images = Vec::new();
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
@@ -141,7 +141,7 @@ fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u
     Tensor::cat(&images, 0)
 }
 
-/// Train a classifier, then let it name pictures generated from captions of all classes in turn.
+/// Trains a classifier and lets it classify pictures generated from captions of all classes in turn.
 fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<ClassifierScore> {
     let config = &nets.config;
     let classifier = Classifier::train(train, config.eval.seed, nets.device)?;

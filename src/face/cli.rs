@@ -1,4 +1,4 @@
-//! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
+//! The command line: clap parses the arguments, `lab`, `train` and `eval` do the work, this module prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, lab, report};
@@ -80,7 +80,7 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-/// Read the arguments, do it, and answer with the exit code: 0 done, 1 failed, 2 not understood.
+/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
     leave_with_the_reader();
@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    // A second Ctrl-C while the first one waits for its step changes nothing; the prompt has its own handling.
+    // A second Ctrl-C has no further effect while the first one waits for its step. The prompt handles Ctrl-C itself.
     let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
     let json = cli.common.json;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(cli)));
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// `paella ... | head` ends quietly when `head` does, instead of failing to print.
+/// Makes `paella ... | head` end quietly when `head` ends, instead of failing to print.
 fn leave_with_the_reader() {
     // SAFETY: restores the default action of a signal, before any thread is started.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

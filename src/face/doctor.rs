@@ -1,4 +1,4 @@
-//! `paella doctor`: what is installed, what is missing, how to get it.
+//! `paella doctor`: what is installed, what is missing, and how to get it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::{Pictures, Terminal};
@@ -6,19 +6,19 @@ use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     what: &'static str,
     found: String,
-    /// What to do where something is missing; empty where all is well.
+    /// What to do if something is missing. Empty if all is well.
     remedy: String,
-    /// Without it nothing works.
+    /// Whether the program needs it to work at all.
     needed: bool,
 }
 
-/// Look at everything and tell it.
+/// Runs all checks and prints the findings.
 ///
-/// Errors: something that is needed is missing.
+/// Errors: something required is missing.
 pub fn run(json: bool) -> Result<()> {
     let findings = findings();
     if json {
@@ -105,7 +105,7 @@ fn findings() -> Vec<Finding> {
     all
 }
 
-/// Add two numbers, and find the library that did it.
+/// Adds two numbers with libtorch, and finds the library file that did it.
 fn libtorch() -> Finding {
     let works = std::panic::catch_unwind(|| (tch::Tensor::from(1i64) + 1).int64_value(&[]) == 2)
         .unwrap_or(false);
@@ -123,7 +123,7 @@ fn libtorch() -> Finding {
     }
 }
 
-/// Where a shared library of this process lies; Linux only.
+/// Path of a loaded shared library. Linux only.
 fn loaded(name: &str) -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path =
@@ -131,7 +131,7 @@ fn loaded(name: &str) -> Option<String> {
     path.into_iter().find(|path| path.contains(name))
 }
 
-/// Memory that is free, of all; Linux only.
+/// Free and total memory. Linux only.
 fn memory() -> Option<String> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let gib = |name: &str| {

@@ -1,4 +1,5 @@
-//! What people look at: the command line, the prompt, scripts. A face reads, calls, shows; nothing else.
+//! User interfaces: the command line, the prompt, scripts. A face reads input, calls the library and prints, and does
+//! nothing else.
 
 pub mod cli;
 pub mod common;

@@ -1,4 +1,4 @@
-//! `paella plan`: what a run takes on given cards, before it is started.
+//! `paella plan`: cost of a run on given cards, before it starts.
 #![allow(clippy::print_stdout)]
 
 use super::common::Common;
@@ -49,9 +49,9 @@ fn days(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(fits).ok_or_else(|| "more than 0 days".into())
 }
 
-/// Plan every stage of the config.
+/// Plans every stage of the config.
 ///
-/// Errors: an unknown kind of card; a config that is not sound, does not divide or does not fit.
+/// Errors: an unknown kind of card; a config that is invalid, does not divide or does not fit.
 pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let config = RunConfig::read(&args.config)?;
     let request = EstimateRequest {
@@ -77,7 +77,7 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The kind that is named, else that of the card in this machine.
+/// The kind of card with this name, else the kind in this machine.
 fn kind(name: Option<&str>) -> Result<&'static Gpu> {
     let here = || (crate::device::gpus() > 0).then(|| cost::find_card(tch::Device::Cuda(0)));
     let known = || DEVICES.map(|gpu| gpu.name).join(", ");
@@ -209,7 +209,7 @@ fn giga(flops: i64) -> String {
     format!("{:.1}", flops as f64 / 1e9)
 }
 
-/// `6.7 days`, `3.2 hours` or `4 minutes`.
+/// Formats a duration: `6.7 days`, `3.2 hours` or `4 minutes`.
 fn lasting(days: f64) -> String {
     match days {
         1.0.. => format!("{days:.1} days"),
@@ -218,7 +218,7 @@ fn lasting(days: f64) -> String {
     }
 }
 
-/// 1300000 -> 1,300,000.
+/// Inserts thousands separators: 1300000 -> 1,300,000.
 fn thousands(n: i64) -> String {
     let digits = n.to_string();
     let mut out = String::new();

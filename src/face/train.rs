@@ -1,4 +1,4 @@
-//! `paella train`: alone, or as one of the processes that a launcher starts.
+//! `paella train`: a single process, or one of the processes of a launcher.
 #![allow(clippy::print_stdout)]
 
 use super::common::{self, Common};
@@ -47,7 +47,7 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
     if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
 }
 
-/// TrainArgs as one of the processes of a launcher, where one has started it.
+/// `paella train`: runs as one rank if a launcher started this process, else alone.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
     let mut config = RunConfig::read(&args.config)?;
     if let Some(name) = &common.device {
@@ -79,7 +79,7 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// Rank 0 shows how it goes.
+/// Runs the training. Rank 0 shows the progress.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
     let mut phase = String::new();
@@ -94,7 +94,7 @@ fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> 
     })
 }
 
-/// The error to show; one of several ranks ends here.
+/// The error to print. A rank of several ends the process here.
 fn end(world: &World, error: Error, json: bool) -> Error {
     if world.size() > 1 {
         leave(&world.last_word(&error), json);
@@ -102,11 +102,11 @@ fn end(world: &World, error: Error, json: bool) -> Error {
     error
 }
 
-/// A checkpoint that is being written is given so long.
+/// Time allowed for a checkpoint that is being written.
 const WRITING: Duration = Duration::from_secs(60);
 
-/// The end of a rank that failed, from whichever thread: without a word where another rank speaks, and without taking
-/// anything apart, for its main thread may be stuck in the middle of it.
+/// Ends a rank that failed, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
+/// main thread may be stuck in the middle of them.
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
     if last.aloud {
@@ -118,7 +118,7 @@ fn leave(last: &LastWord, json: bool) -> ! {
     unsafe { libc::_exit(1) }
 }
 
-/// Torchrun shows what a process wrote to this file.
+/// Writes the error to torchrun's error file, which torchrun shows.
 fn tell_launcher(error: &Error) {
     let Some(path) = std::env::var_os("TORCHELASTIC_ERROR_FILE") else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

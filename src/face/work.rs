@@ -1,4 +1,4 @@
-//! The subcommands that do the work, but for training: sample, eval, show, config.
+//! The subcommands for work other than training: sample, eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, device, lab};
@@ -72,7 +72,7 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
         .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
 }
 
-/// `paella sample`.
+/// `paella sample`: writes pictures from a text.
 pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
     for file in outs.iter().chain(&args.sheet) {
@@ -165,7 +165,8 @@ fn save_as(view: &mut View, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Frames of 64 pixels and more, a quarter second each, the last one longer.
+/// Writes a GIF. Each frame lasts a quarter second and the last one 2 s. Frames are enlarged by a whole factor, to at
+/// most 256 pixels wide.
 fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
     let place = file.display().to_string();
     let failed = |e: &dyn std::fmt::Display| {
@@ -187,7 +188,7 @@ fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
     crate::files::write(file, &bytes).map_err(|e| failed(&e))
 }
 
-/// `paella show`.
+/// `paella show`: shows a picture of the data set.
 pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
     let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
@@ -195,7 +196,7 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
     reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
 }
 
-/// `paella eval`.
+/// `paella eval`: scores a model.
 pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     let name = args.what.clone().or_else(|| common.model.clone());
     let name = name.or_else(|| crate::lab::model::shipped_models().first().cloned());
@@ -215,7 +216,7 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The model of a run, else the shipped one of this name.
+/// The model folder of a run, else the shipped model with this name.
 fn trained(name: &str) -> PathBuf {
     let own = Path::new("runs").join(name).join("model");
     match Origin::find(name) {
@@ -272,7 +273,7 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
     }
 }
 
-/// `paella config`.
+/// `paella config`: checks, prints or compares config files.
 pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     match what {
         ConfigCommand::Check { file } => {

@@ -1,10 +1,10 @@
-//! Pictures from text: all at once (`sample`), or one step at a time (`start`, `next`, `back`).
+//! Commands that make pictures from text: all steps at once (`sample`), or one at a time (`start`, `next`, `back`).
 
+use super::Lab;
 use super::picture::first_image;
 use super::view::View;
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
-use super::Lab;
 use crate::error::Result;
 use crate::image;
 use crate::model::Cond;
@@ -14,23 +14,23 @@ use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
-/// A text to sample from, and how; `None` leaves it to the settings.
+/// A text to sample from, and sampling settings. `None` uses the session's setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleRequest {
     pub text: String,
-    /// What the picture should not show; takes the place of the empty text.
+    /// What the picture should not show. Replaces the empty text in guidance.
     pub negative: String,
     pub steps: Option<i64>,
     pub cfg_scale: Option<(f64, f64)>,
     pub temperature: Option<(f64, f64)>,
     pub greedy: Option<bool>,
     pub seed: Option<u64>,
-    /// Pictures; 0 counts as 1.
+    /// Number of pictures; 0 counts as 1.
     pub count: i64,
 }
 
 impl SampleRequest {
-    /// These settings, with what the request says in their place.
+    /// The session's settings with this request's settings applied.
     pub fn config(&self, settings: &SampleConfig) -> SampleConfig {
         let mut config = match self.steps {
             Some(steps) => settings.with_steps(steps),
@@ -44,13 +44,13 @@ impl SampleRequest {
 }
 
 impl Lab {
-    /// Pictures from a text; the first becomes the picture in hand.
+    /// Samples pictures from a text. The first becomes the current picture.
     pub fn sample(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<View> {
         let run = self.walk(request, watch)?;
         self.finish(&run)
     }
 
-    /// The pictures of a run as far as it went; the first becomes the picture in hand.
+    /// Decodes the pictures of a run at its current step. The first becomes the current picture.
     pub fn finish(&mut self, run: &Sampling) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
         let model = self.model()?;
@@ -73,7 +73,7 @@ impl Lab {
         })
     }
 
-    /// The run behind `sample`, with the tokens after every step.
+    /// Runs all steps of `sample`, and keeps the tokens after every step.
     pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
         let run = self.begin(request)?;
         let model = self.model()?;
@@ -111,7 +111,7 @@ impl Lab {
         Ok(decoded(model.nets(), run.path.last().expect("a run has a beginning")))
     }
 
-    /// Begin a run that goes one step at a time.
+    /// Starts a run that advances one step at a time.
     pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
         let run = self.begin(request)?;
         let model = self.model()?;
@@ -124,10 +124,10 @@ impl Lab {
         Ok(view.note("`next` takes the first step"))
     }
 
-    /// Say which texts the model reads only in part.
+    /// Notes the texts that the model truncates.
     fn note_cuts(&self, view: View, run: &Sampling) -> View {
         let Some(length) = self.state.model.borrow().config.text.length else { return view };
-        let room = length as usize - 1; // the end sign takes one
+        let room = length as usize - 1; // the end token takes one
         let long = [&run.text, &run.negative].into_iter().filter(|text| text.len() > room);
         long.fold(view, |view, text| {
             view.note(format!(
@@ -137,9 +137,9 @@ impl Lab {
         })
     }
 
-    /// `count` further steps of the run.
+    /// Runs `count` further steps.
     ///
-    /// Errors: no run, or it is at its end.
+    /// Errors: no run, or the run is finished.
     pub fn next(&mut self, count: usize, watch: &mut dyn Watch) -> Result<View> {
         let run = self.state.workspace.sampling()?;
         if run.path.len() > run.plan.len() {
@@ -184,9 +184,9 @@ impl Lab {
         Ok(view)
     }
 
-    /// `count` steps back.
+    /// Goes back by `count` steps.
     ///
-    /// Errors: no run, or it is at its beginning.
+    /// Errors: no run, or the run is at its beginning.
     pub fn back(&mut self, count: usize) -> Result<View> {
         let run = self.state.workspace.sampling()?;
         if run.path.len() == 1 {
@@ -247,7 +247,7 @@ impl Sampling {
         }
     }
 
-    /// The same run at another place of its path.
+    /// The same run with another path.
     fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
         let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
         let noise = self.noise.shallow_clone();
@@ -255,7 +255,7 @@ impl Sampling {
     }
 }
 
-/// The text for every picture of the run, and what stands for its absence.
+/// The conditions of every picture of the run, and the conditions for guidance to lead away from.
 fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let b = run.noise.size()[0];
     let texts = |text: &str| vec![text.to_string(); b as usize];

@@ -1,4 +1,4 @@
-// The only part that needs CUDA's and NCCL's headers: a library of its own, loaded when a group of GPUs is formed.
+// The only part that needs the headers of CUDA and NCCL. A separate library, loaded when a GPU group is formed.
 #define USE_C10D_NCCL 1
 #define USE_DISTRIBUTED 1
 #include "guard.h"

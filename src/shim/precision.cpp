@@ -1,4 +1,4 @@
-// Autocast per device, TF32 and peak memory: switches that tch 0.24 has no calls for.
+// Autocast per device, TF32 and peak memory, for which tch 0.24 has no calls.
 #include "guard.h"
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -7,7 +7,8 @@
 
 extern "C" {
 
-// Switch autocast of a tensor's device on or off; answers what it was. The cache of cast weights ends with it.
+// Switches autocast of a tensor's device on or off. Returns the previous setting. Switching off clears the cache of
+// cast weights.
 char* paella_autocast(at::Tensor* on_device, bool on, bool* was) {
   GUARD({
     auto device = on_device->device().type();
@@ -22,7 +23,7 @@ char* paella_autocast(at::Tensor* on_device, bool on, bool* was) {
   })
 }
 
-// Let f32 matrix products and convolutions of a GPU round their inputs to TF32.
+// Lets f32 matrix products and convolutions of a GPU round their inputs to TF32.
 char* paella_tf32(bool on) {
   GUARD({
     at::globalContext().setAllowTF32CuBLAS(on);
@@ -30,7 +31,7 @@ char* paella_tf32(bool on) {
   })
 }
 
-// Most bytes that tensors took at once on a GPU since the last call.
+// Peak bytes of tensors on a GPU since the last call.
 char* paella_peak_memory(int device, int64_t* bytes) {
   GUARD({
     auto* allocator = c10::getDeviceAllocator(c10::DeviceType::CUDA);

@@ -1,6 +1,6 @@
-//! The codebook: a latent becomes the index of its nearest code vector.
+//! The codebook: maps a latent to the index of its nearest code vector.
 //!
-//! Letters: K codes of width c, B pictures, h x w places.
+//! Letters: K codes of width c, B pictures, h x w positions.
 
 use crate::model::init::{Init, VarBuilder};
 use tch::{Kind, Tensor};
@@ -13,15 +13,15 @@ pub struct Codebook {
     pub weight: Tensor, // (K, c)
 }
 
-/// What quantising gives.
+/// The result of quantisation.
 #[derive(Debug)]
 pub struct Quantized {
-    /// The nearest codes (B, c, h, w); gradients pass straight to the latents.
+    /// The nearest codes (B, c, h, w). Gradients pass straight through to the latents.
     pub codes: Tensor,
     pub tokens: Tensor, // (B, h, w) i64
-    /// Pulls codes to latents: mean (q - sg(z))^2.
+    /// Pulls codes towards latents: mean (q - sg(z))^2.
     pub codebook_loss: Tensor,
-    /// Pulls latents to codes: mean (z - sg(q))^2.
+    /// Pulls latents towards codes: mean (z - sg(q))^2.
     pub commitment_loss: Tensor,
 }
 
@@ -59,7 +59,7 @@ impl Codebook {
 }
 
 impl Codebook {
-    /// Put the codes at the means of latents (N, c): k-means, `rounds` times.
+    /// Fits the codes to latents (N, c) by k-means with `rounds` iterations. Unused codes then become random latents.
     pub fn fit(&self, latents: &Tensor, rounds: usize) {
         let _no_grad = tch::no_grad_guard();
         let (k, n) = (self.weight.size()[0], latents.size()[0]);
@@ -75,7 +75,7 @@ impl Codebook {
         self.replace(&self.nearest(latents).bincount::<Tensor>(None, k).eq(0), latents);
     }
 
-    /// Codes where `dead` (K,) bool become rows of `latents` (N, c), drawn at random.
+    /// Replaces codes where `dead` (K,) bool is true by random rows of `latents` (N, c).
     pub fn replace(&self, dead: &Tensor, latents: &Tensor) {
         let _no_grad = tch::no_grad_guard();
         let picks = Tensor::randint(

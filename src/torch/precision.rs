@@ -12,7 +12,7 @@ unsafe extern "C" {
     fn paella_peak_memory(device: i32, bytes: *mut i64) -> *mut c_char;
 }
 
-/// Matrix products and convolutions of this thread run in bf16 until it is dropped.
+/// Runs matrix products and convolutions of this thread in bf16 until it is dropped.
 ///
 /// Source:  `torch.autocast(device, dtype=torch.bfloat16)`.
 pub struct Autocast {
@@ -20,7 +20,7 @@ pub struct Autocast {
 }
 
 impl Autocast {
-    /// None when `on` is false: everything stays f32.
+    /// Starts autocast to bf16. Returns None if `on` is false, and everything stays f32.
     pub fn bf16(on: bool, device: Device) -> Result<Option<Self>> {
         if !on {
             return Ok(None);
@@ -44,13 +44,13 @@ impl Drop for Autocast {
     }
 }
 
-/// Let f32 products of a GPU round their inputs to TF32; the CPU knows no such thing.
+/// Sets whether a GPU's f32 products may round their inputs to TF32. No effect on the CPU.
 pub fn tf32(on: bool) -> Result<()> {
     // SAFETY: sets two flags.
     checked(unsafe { paella_tf32(on) }, "tf32")
 }
 
-/// Convolution weights position by position: their outputs, and what follows, lie so too.
+/// Stores convolution weights channels-last. Their outputs, and what follows, then have that layout too.
 pub fn channels_last(vars: &nn::VarStore) {
     let _no_grad = tch::no_grad_guard();
     for (_, mut xs) in vars.variables() {
@@ -60,8 +60,8 @@ pub fn channels_last(vars: &nn::VarStore) {
     }
 }
 
-/// Most memory in use since the last call, in bytes: tensors on a GPU, the whole process on the CPU (since its
-/// start). None where the system does not say.
+/// Peak memory in bytes: of tensors on a GPU, since the last call; of the whole process on the CPU, since its start.
+/// None if the system does not report it.
 pub fn peak_memory(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(n) => {

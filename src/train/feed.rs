@@ -1,5 +1,4 @@
-//! Where the pictures of a step come from: a data set in memory or a stream of shards, of which every rank takes its
-//! rows.
+//! The pictures of each step: from a data set in memory or a stream of shards. Every rank takes its rows.
 //!
 //! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes, D width
 //! of a text vector.
@@ -16,21 +15,21 @@ use tch::{Device, Kind, Tensor};
 
 pub use super::batch::{Batch, Rows};
 
-/// Pictures without end, and where we are among them.
+/// An endless source of pictures, with its position.
 pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
 }
 
 impl Feed {
-    /// Endless epochs over a data set in memory, each in an order of its own.
+    /// Endless epochs over a data set in memory, each in its own order.
     pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
         Ok(Self::Memory(MemoryFeed { order: Order::new(data.len(), seed)?, data, known: None }))
     }
 
-    /// The shards that `data.stream` of the networks' config names, without end.
+    /// The endless stream of the shards in `data.stream` of the networks' config.
     ///
-    /// Errors: it names none; patterns that are not sound.
+    /// Errors: the config names no shards; invalid patterns.
     pub fn stream(nets: &Networks, seed: u64, want: Want) -> Result<Self> {
         let data = &nets.config.data;
         let config = data.stream.as_ref().ok_or_else(|| {
@@ -52,7 +51,7 @@ impl Feed {
         }
     }
 
-    /// About `count` pictures from anywhere (n, 3, S, S); the order goes on as before.
+    /// About `count` pictures from all over the data (n, 3, S, S). Does not change the position.
     pub fn some(&self, count: usize) -> Result<Tensor> {
         match self {
             Self::Memory(memory) => memory.some(count),
@@ -60,7 +59,7 @@ impl Feed {
         }
     }
 
-    /// The next batch; `images` asks for the pictures themselves as well.
+    /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         match self {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
@@ -76,8 +75,8 @@ impl Feed {
         }
     }
 
-    /// What a checkpoint holds besides the position: none for a data set in memory. The texts of all ranks, joined, are
-    /// that of the run.
+    /// State for a checkpoint besides the position. None for a data set in memory. The concatenated texts of all ranks
+    /// are the state of the run.
     pub fn text(&self) -> Option<String> {
         match self {
             Self::Memory(_) => None,
@@ -85,9 +84,9 @@ impl Feed {
         }
     }
 
-    /// Go on as if `position` pictures had been drawn; `text` is that of a stream.
+    /// Continues as if `position` pictures had been drawn. `text` is the saved state of a stream.
     ///
-    /// Errors: a text that is not of this stream and position.
+    /// Errors: a text that does not belong to this stream and position.
     pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
         match self {
             Self::Memory(memory) => {
@@ -98,7 +97,7 @@ impl Feed {
         }
     }
 
-    /// What all ranks left out so far, by reason.
+    /// Samples and shards that all ranks left out so far, by reason.
     pub fn skipped(&self, world: &World) -> Result<Counts> {
         let Self::Stream(stream) = self else { return Ok(Counts::new()) };
         let own = stream.skipped();
@@ -115,11 +114,11 @@ impl Feed {
     }
 }
 
-/// A data set in memory.
+/// Feeds from a data set in memory.
 pub struct MemoryFeed {
     data: Rc<Dataset>,
     order: Order,
-    /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, worked out once.
+    /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, computed once.
     known: Option<(Tensor, Tensor)>,
 }
 
@@ -129,7 +128,7 @@ impl MemoryFeed {
         (self.data.images(&picks), self.data.captions(&picks))
     }
 
-    /// Chosen by libtorch's generator.
+    /// Random pictures, drawn with libtorch's generator.
     fn some(&self, count: usize) -> Result<Tensor> {
         let all = Tensor::randperm(self.data.len() as i64, (Kind::Int64, Device::Cpu));
         let picks = all.slice(0, 0, count as i64, 1);

@@ -1,4 +1,4 @@
-//! Training: first the tokenizer, then the denoiser on its tokens.
+//! Training of the tokenizer, the prior and the denoiser.
 
 pub mod batch;
 mod begin;

@@ -1,4 +1,4 @@
-//! A whole run: its stages one after the other, with checkpoints and a log, resumed where it stopped.
+//! A whole run: its stages in sequence, with checkpoints and a log. Resumes where it stopped.
 
 use super::begin::{agree, can_share, find, room_for_checkpoints};
 use super::journal::Journal;
@@ -20,11 +20,11 @@ use std::rc::Rc;
 use std::time::Instant;
 use tch::{Tensor, nn};
 
-/// Train as the config says. `watch` sees every record and answers whether to go on; when it says no, a
-/// checkpoint is written and the run can be resumed.
+/// Trains as the config says. `watch` receives every record and returns whether to continue. If not, a checkpoint is
+/// written and the run can be resumed. Only rank 0 writes.
 ///
-/// Rank 0 alone writes; the others only read. Errors: data, weights or folders that cannot be read or written; a loss
-/// that stays not finite; other ranks that fail.
+/// Errors: data, weights or folders that cannot be read or written; a loss that stays non-finite; failure of another
+///         rank.
 pub fn run(
     config: &RunConfig,
     options: &RunOptions,
@@ -73,24 +73,24 @@ pub fn run(
     run.all(saved)
 }
 
-/// The file of a checkpoint that says where the stream stands.
+/// File of a checkpoint with the position of the stream.
 const STREAM: &str = "stream.jsonl";
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     nets: Networks,
-    /// None: the run reads a stream.
+    /// None if the run reads a stream.
     data: Option<Rc<Dataset>>,
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
-    /// Rank 0 keeps it.
+    /// Kept by rank 0 only.
     journal: Option<Journal>,
     saver: Saver,
-    /// Updates of this call.
+    /// Updates done in this call.
     done: u64,
     stopped: bool,
-    /// Updates in a row whose gradient was not finite.
+    /// Consecutive updates whose gradient was not finite.
     bad: u64,
     last: Option<StepRecord>,
 }
@@ -109,7 +109,7 @@ impl Run<'_> {
             self.train(stage.as_mut())?;
             self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
-            // For good: later stages and the model have the averages of a stage that is over
+            // permanent: later stages and the model use the averages of a finished stage
             stage.swap_ema();
             model = self.model(phase)?;
         }
@@ -122,7 +122,7 @@ impl Run<'_> {
         })
     }
 
-    /// The trainer of a stage, at its beginning or where the checkpoint left it.
+    /// The trainer of a stage, at its beginning or resumed from the checkpoint.
     fn begin(
         &self,
         phase: Phase,
@@ -160,7 +160,7 @@ impl Run<'_> {
         Ok(stage)
     }
 
-    /// Pictures for a stage.
+    /// The pictures for a stage.
     fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
         match &self.data {
             Some(data) => Feed::memory(data.clone(), seed),
@@ -179,7 +179,7 @@ impl Run<'_> {
             self.look(stage, record.step)?;
             let late =
                 policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
-            // clocks and signals differ: one for all
+            // clocks and signals differ between ranks: agree on one decision
             let [stopped, late] = world.any([self.stopped, late])?;
             self.stopped = stopped;
             // the last step too: a stage that follows starts from there
@@ -192,7 +192,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A checkpoint, once it is sure that all ranks have the same weights.
+    /// Writes a checkpoint, after checking that all ranks have the same weights.
     fn save(&mut self, stage: &dyn Stage) -> Result<()> {
         let (world, progress) = (&self.options.world, stage.progress());
         let kept = self.kept(progress.phase);
@@ -208,7 +208,7 @@ impl Run<'_> {
         }
     }
 
-    /// Write a sheet of pictures, when one is due, made with the averaged weights.
+    /// Writes a sheet of pictures if one is due, made with the averaged weights.
     fn look(&mut self, stage: &mut dyn Stage, step: u64) -> Result<()> {
         let every = self.nets.config.train.log.samples_every;
         let Some(journal) = &mut self.journal else { return Ok(()) };
@@ -222,7 +222,7 @@ impl Run<'_> {
         gallery.map_or(Ok(()), |gallery| journal.gallery(&gallery, step))
     }
 
-    /// Log a step and decide whether to go on.
+    /// Logs a step and decides whether to continue.
     fn after(&mut self, record: &StepRecord) -> Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.record(record)?;
@@ -248,7 +248,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Everything as it is now; `stream`: where each rank's part of the stream stands.
+    /// A snapshot of the current state. `stream` holds each rank's position in the stream.
     fn snapshot(&self, stage: &dyn Stage, stream: Option<Vec<String>>) -> Snapshot {
         let progress = stage.progress();
         let networks = self.kept(progress.phase);
@@ -261,8 +261,8 @@ impl Run<'_> {
         }
     }
 
-    /// The networks that a checkpoint of this stage holds: those the run has trained, not those it was given or
-    /// that follow from the seed.
+    /// The networks that a checkpoint of this stage holds: those the run has trained, not those that were given or
+    /// follow from the seed.
     fn kept(&self, phase: Phase) -> Vec<(&'static str, &nn::VarStore)> {
         let config = &self.nets.config;
         let tokenizer = config.weights.tokenizer.is_none();
@@ -279,7 +279,7 @@ impl Run<'_> {
         all.chain(trained.map(|prior| ("prior", &prior.vars))).collect()
     }
 
-    /// Write the model folder, once there is something to sample with.
+    /// Writes the model folder, unless the denoiser is still to be trained.
     fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
         // half of a model cannot be opened
         if phase < Phase::Denoiser && self.nets.config.stages.contains(&Phase::Denoiser) {
@@ -293,7 +293,7 @@ impl Run<'_> {
     }
 }
 
-/// The weights as they are now, on the CPU.
+/// A copy of the current weights on the CPU.
 fn copied(vars: &nn::VarStore) -> Named {
     let named = weights::named(vars, false);
     named.into_iter().map(|(name, xs)| (name, torch::copied(&xs))).collect()

@@ -1,11 +1,11 @@
-//! Reads a fixture: configuration and tolerances from the file's own metadata, nothing from its name.
+//! Reads a fixture. Configuration and tolerances come from the file's metadata, not from its name.
 
 use paella::weights::{self, Named};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor, nn};
 
-/// The folder of fixtures: `PAELLA_FIXTURES`, else the repository's own.
+/// The folder of fixtures: `PAELLA_FIXTURES`, else the repository's.
 pub fn folder() -> PathBuf {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     std::env::var_os("PAELLA_FIXTURES").map_or_else(own, PathBuf::from)
@@ -22,7 +22,7 @@ pub struct Fixture {
     pub metadata: Value,
 }
 
-/// What a case found: the outputs compared, and what was wrong.
+/// The result of a case: the outputs compared, and the differences found.
 #[derive(Default)]
 pub struct Outcome {
     pub compared: Vec<String>,
@@ -67,18 +67,18 @@ impl Fixture {
         self.get(&name).unwrap_or_else(|| panic!("{}: no `{name}`", self.path.display()))
     }
 
-    /// Names of the expected outputs, without `out.`.
+    /// Names of the expected outputs, without the prefix `out.`.
     pub fn outputs(&self) -> Vec<String> {
         self.tensors.keys().filter_map(|name| name.strip_prefix("out.").map(String::from)).collect()
     }
 
-    /// `in.NAME`, or `in.NAME.0`, `in.NAME.1`, ... for a list.
+    /// The tensors `in.NAME`, or `in.NAME.0`, `in.NAME.1`, ... for a list.
     pub fn list(&self, name: &str) -> Vec<Tensor> {
         let numbered = (0..).map_while(|i| self.get(&format!("in.{name}.{i}")));
         self.get(&format!("in.{name}")).into_iter().chain(numbered).collect()
     }
 
-    /// Fill a network strictly by name.
+    /// Fills a network strictly by name.
     pub fn fill(&self, vars: &nn::VarStore) {
         let own: Named = self
             .tensors
@@ -90,13 +90,13 @@ impl Fixture {
         weights::fill(vars, &own, &[], &self.path.display().to_string()).unwrap();
     }
 
-    /// Compare one output at the file's tolerance.
+    /// Compares one output at the file's tolerance.
     pub fn check(&self, outcome: &mut Outcome, name: &str, got: &Tensor) {
         let bound = &self.tolerance[name];
         self.check_within(outcome, name, got, bound, None);
     }
 
-    /// The same at a tolerance stored under another key of this output.
+    /// As `check`, at a tolerance stored under another key of this output.
     pub fn check_at(&self, outcome: &mut Outcome, name: &str, got: &Tensor, key: &str) {
         if let Some(atol) = self.tolerance[name][key].as_f64() {
             self.check_within(outcome, name, got, &Value::Null, Some(atol));
@@ -140,7 +140,7 @@ impl Fixture {
                 mean,
             );
         }
-        // a tolerance of its own for every entry of the first dimension, or one for all
+        // a separate tolerance for every entry of the first dimension, or one for all
         let each =
             ["atol_per_sample", "atol_per_step"].iter().find_map(|key| bound[*key].as_array());
         match (atol, each) {

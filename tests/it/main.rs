@@ -1,5 +1,5 @@
-//! All integration tests in one binary: libtorch is linked once, helpers and fixtures are shared.
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may fail loudly
+//! All integration tests in one binary: libtorch is linked once, and helpers and fixtures are shared.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
 mod cli;
 mod configs;

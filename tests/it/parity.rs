@@ -1,6 +1,6 @@
-//! Every fixture of the folder against this crate, at the tolerances the file states.
+//! Compares every fixture of the folder with this crate, at the tolerances that the file states.
 //!
-//! A file of a kind that is not built yet is reported as skipped, by name. An output that no check knows is a fault.
+//! A file of an unsupported kind is reported as skipped, by name. An output that no check knows is a fault.
 
 mod clip;
 mod files;
@@ -43,7 +43,7 @@ fn every_fixture_of_the_folder() {
     assert!(passed > 0, "no fixture in {}", folder.display());
 }
 
-/// None for what is not a fixture or not built yet.
+/// None if the file is not a fixture, or of an unsupported kind.
 fn run(path: &Path) -> Option<Outcome> {
     match path.extension()?.to_str()? {
         "json" => json_case(path),

@@ -1,4 +1,4 @@
-//! The members of a tar, one after the other as its bytes come in, and the groups that share a key.
+//! Reads the members of a tar stream, and groups members that share a key.
 
 use std::io::{self, Read};
 
@@ -8,25 +8,25 @@ use super::Bytes;
 use crate::data::shards::{MAX_FILE, split_name};
 
 const BLOCK: usize = 512;
-/// A longer name is not one.
+/// Maximum length of a member's name in bytes.
 const MAX_NAME: u64 = 1 << 20;
 
-/// Why a shard's bytes end before the shard does.
+/// Why a shard's bytes end too early.
 #[derive(Debug)]
 pub struct Cut(pub String);
 
 /// All members under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberGroup {
-    /// Path inside the shard up to the first dot of the file name.
+    /// Path inside the shard, up to the first dot of the file name.
     pub key: String,
-    /// Ending in lower case, bytes; in the order of the shard.
+    /// (ending in lower case, bytes), in the order of the shard.
     pub files: Vec<(String, Vec<u8>)>,
-    /// One of the files was too large to be kept.
+    /// Whether one of the files was too large to keep.
     pub too_large: bool,
 }
 
-/// The groups of a shard in order; at most one `Err`, at the end. Damage ends the shard, what came before stays.
+/// The groups of a shard in order, with at most one `Err`, at the end. Damage ends the shard; earlier groups are kept.
 pub struct Groups {
     bytes: Bytes,
     /// The first member of the next group.
@@ -38,7 +38,7 @@ pub struct Groups {
 struct Member {
     key: String,
     ending: String,
-    /// None: too large.
+    /// None if the file is too large.
     bytes: Option<Vec<u8>>,
 }
 
@@ -47,7 +47,7 @@ impl Groups {
         Self { bytes, next: None, cut: None, ended: false }
     }
 
-    /// The next file that has a key; None at the end.
+    /// The next file that has a key. None at the end.
     fn member(&mut self) -> Result<Option<Member>, Cut> {
         let mut long_name: Option<Vec<u8>> = None;
         loop {
@@ -83,7 +83,7 @@ impl Groups {
         }
     }
 
-    /// The data of a member and what fills its last block; None where it is not kept.
+    /// Reads the data of a member and the padding of its last block. None if the data is not kept.
     fn data(&mut self, size: u64, kept: bool) -> Result<Option<Vec<u8>>, Cut> {
         let mut data = Vec::new();
         let mut bytes = (&mut self.bytes).take(size);
@@ -100,7 +100,7 @@ impl Groups {
         Ok(kept.then_some(data))
     }
 
-    /// To the end of the source, where gzip compares its checksum and a pipe tells whether it failed.
+    /// Reads to the end of the source, where gzip compares its checksum and a pipe reports failure.
     fn finish(&mut self) -> Option<Cut> {
         io::copy(&mut self.bytes, &mut io::sink()).err().map(|e| Cut(e.to_string()))
     }
@@ -133,7 +133,7 @@ impl Iterator for Groups {
     }
 }
 
-/// As many bytes as there are, up to the whole buffer.
+/// Reads until the buffer is full or the source ends. Returns the number of bytes.
 fn fill(bytes: &mut Bytes, buffer: &mut [u8]) -> Result<usize, Cut> {
     let mut at = 0;
     while at < buffer.len() {
@@ -147,7 +147,7 @@ fn fill(bytes: &mut Bytes, buffer: &mut [u8]) -> Result<usize, Cut> {
     Ok(at)
 }
 
-/// Whether the checksum is that of the header: the sum of its bytes, those of the checksum counted as blanks.
+/// Whether the header's checksum is right: the sum of its bytes, with those of the checksum field counted as blanks.
 fn is_sound(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
@@ -155,7 +155,7 @@ fn is_sound(header: &Header) -> bool {
     header.cksum().is_ok_and(|noted| noted == sum(&bytes[..148]) + blanks + sum(&bytes[156..]))
 }
 
-/// The name that a member of names gives to the file behind it.
+/// The long name that a member of kind "name" gives to the next file.
 fn long(kind: EntryType, data: Vec<u8>) -> Option<Vec<u8>> {
     if kind.is_gnu_longname() {
         return Some(data.into_iter().take_while(|&byte| byte != 0).collect());
@@ -207,7 +207,7 @@ mod tests {
             let sound = all.iter().filter(|group| group.is_ok()).count();
             assert!(sound >= end / 2048, "{end}: {sound}");
             let broken = all.len() - sound;
-            // behind the third file only the end mark is missing, of which one block is enough
+            // after the third file only the end mark is missing, and one block of it is enough
             assert_eq!(broken, usize::from(end < 3 * 1024 + 512), "{end}");
         }
         for at in (0..whole.len()).step_by(7) {

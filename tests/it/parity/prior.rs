@@ -9,7 +9,7 @@ use paella::model::prior::{
 use std::cell::Cell;
 use tch::{Device, Tensor, nn};
 
-/// Replays stored noise (steps, B, r), one row a step.
+/// Replays stored noise (steps, B, r), one entry per step.
 struct Replay {
     noise: Tensor,
     drawn: Cell<i64>,
@@ -73,7 +73,7 @@ fn step(fixture: &Fixture, schedule: Schedule, name: &str) -> Tensor {
     }
 }
 
-/// A run is named after its method and what is unusual about it: `ddpm`, `ddpm_nocfg`, `ddim_edit`.
+/// The config of a run. Its name states the method and the exception: `ddpm`, `ddpm_nocfg`, `ddim_edit`.
 fn config(fixture: &Fixture, run: &str) -> PriorSampleConfig {
     PriorSampleConfig {
         steps: int(&fixture.call["timesteps"]),
@@ -84,7 +84,7 @@ fn config(fixture: &Fixture, run: &str) -> PriorSampleConfig {
     }
 }
 
-/// Where an edit starts: stated only in words, `sample.ddim_edit with t_start 0.7`.
+/// The start of an edit, which the fixture states in words only: `sample.ddim_edit with t_start 0.7`.
 fn edit_start(fixture: &Fixture) -> f64 {
     let order = fixture.metadata["order"].as_str().unwrap();
     let (_, behind) = order.split_once("ddim_edit with t_start ").unwrap();

@@ -97,7 +97,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     if let Some(x_start) = fixture.get("in.x_start") {
         assert_eq!(tokens, x_start, "{}: the start differs", fixture.path.display());
     }
-    // the passes themselves, each with the guess that it drew from
+    // the passes themselves, and the prediction that each drew from
     for (pass, &step) in sampler.passes(&start, &plan).zip(&plan) {
         logits.push(sampler.guess(&tokens, step));
         tokens = pass.after;

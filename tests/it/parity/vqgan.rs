@@ -1,4 +1,4 @@
-//! The autoencoder, at rest and in training.
+//! The autoencoder, in evaluation and training mode.
 
 use super::int;
 use super::training::check_gradients;
