@@ -2,7 +2,6 @@
 
 use evcxr::{CompilationError, Theme};
 use jupyter_protocol::ReplyError;
-use serde_json::Value;
 
 const RED: &str = "\x1b[1;31m";
 const BLUE: &str = "\x1b[34m";
@@ -146,13 +145,18 @@ fn looks_like_a_command(line: &str) -> bool {
     name && !line.contains([';', '(', '{', ':', '=', '&', '+', '*', '/'])
 }
 
+/// A panic, and where it arose: in which file and line of the compiled source.
+pub struct Panic {
+    pub text: String,
+    pub file: String,
+    pub line: u32,
+}
+
 /// A panic, with the line of the cell it arose in.
-pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyError {
-    let text = event["text"].as_str().unwrap_or("the cell panicked");
-    let (file, line) =
-        (event["file"].as_str().unwrap_or_default(), event["line"].as_u64().unwrap_or(0));
+pub fn panic(panic: &Panic, code: &str, source: &str, number: usize) -> ReplyError {
+    let Panic { text, file, line } = panic;
     let place = match file.ends_with("src/lib.rs") && !file.starts_with('/') {
-        true => cell_line(code, source, line as usize, number),
+        true => cell_line(code, source, *line as usize, number),
         false => None,
     };
     let place = place.unwrap_or_else(|| format!("{file}:{line}"));

@@ -2,7 +2,7 @@
 
 use crate::split::{Part, Splitter, whole_letters};
 use crate::trouble::{Result, Trouble};
-use serde_json::json;
+use paella_wire::{Event, encode};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -20,12 +20,12 @@ pub fn run(library: &str, bus: &str) -> Result<()> {
     let kernel = UnixStream::connect(bus).map_err(lost)?;
     inherit(kernel.as_raw_fd());
     let mut evaluator = start(library, kernel.as_raw_fd()).map_err(lost)?;
-    let pid = evaluator.id();
+    let pid = evaluator.id() as i32; // as the system's own type has it
     let mut guard = Guard::new(kernel, &mut evaluator)?;
-    guard.tell(&json!({ "kind": "hello", "pid": pid }));
+    guard.tell(&Event::Hello { pid });
     guard.watch();
     let status = evaluator.wait().map_err(lost)?;
-    guard.tell(&json!({ "kind": "exit", "text": status.to_string() }));
+    guard.tell(&Event::Exit { text: status.to_string() });
     std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
 }
 
@@ -109,10 +109,10 @@ impl Guard {
 
     fn pass(&mut self, part: Part) {
         match part {
-            Part::Text(text) => self.tell(&json!({ "kind": "stdout", "text": text })),
+            Part::Text(text) => self.tell(&Event::Stdout { text }),
             Part::Message(message) => {
                 self.drain_stderr();
-                self.send(&message);
+                self.send(format!("{message}\n").as_bytes());
             }
             Part::Line(line) => {
                 let mut evcxr = std::io::stdout().lock();
@@ -126,7 +126,7 @@ impl Guard {
         let whole = whole_letters(&self.cut);
         let text: Vec<u8> = self.cut.drain(..whole).collect();
         if !text.is_empty() {
-            self.tell(&json!({ "kind": "stderr", "text": String::from_utf8_lossy(&text) }));
+            self.tell(&Event::Stderr { text: String::from_utf8_lossy(&text).into_owned() });
         }
     }
 
@@ -144,11 +144,11 @@ impl Guard {
         }
     }
 
-    fn tell(&mut self, message: &serde_json::Value) {
-        self.send(&message.to_string());
+    fn tell(&mut self, event: &Event) {
+        self.send(encode(event).as_bytes());
     }
 
-    fn send(&mut self, line: &str) {
-        let _ = self.kernel.write_all(format!("{line}\n").as_bytes()); // as above
+    fn send(&mut self, line: &[u8]) {
+        let _ = self.kernel.write_all(line); // as above
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::bus::Bus;
 use crate::engine::{Job, Ran};
-use crate::faults;
+use crate::faults::{self, Panic};
 use crate::interrupt::Interrupts;
 use jupyter_protocol::ReplyError;
-use serde_json::{Value, json};
+use paella_wire::{Event, Media, Request};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ pub struct Runner {
     pub bus: Bus,
     pub jobs: Sender<Job>,
     /// What the evaluator says and nobody shows: ends, panics, questions.
-    pub events: mpsc::UnboundedReceiver<Value>,
+    pub events: mpsc::UnboundedReceiver<Event>,
     pub interrupts: Interrupts,
     /// Commands want a `%` in front.
     pub sign: bool,
@@ -27,8 +27,10 @@ pub struct Runner {
 /// What the evaluator said about one part of a cell.
 #[derive(Default)]
 struct Heard {
-    panic: Option<Value>,
+    panic: Option<Panic>,
     exit: Option<String>,
+    /// A message that one side did not understand.
+    refused: Option<String>,
 }
 
 impl Runner {
@@ -36,12 +38,16 @@ impl Runner {
     pub async fn begin(&mut self) {
         self.interrupts.begin();
         self.forget();
-        self.bus.send(&json!({ "kind": "begin" })).await;
+        self.bus.send(&Request::Begin).await;
     }
 
-    /// Said between the cells.
+    /// Drop what was said between the cells.
     pub fn forget(&mut self) {
-        while self.events.try_recv().is_ok() {}
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::Refused { text } = event {
+                eprintln!("error: {text}"); // no cell to show it below
+            }
+        }
     }
 
     /// Compile and run `code`, a part of `cell`; what evcxr itself has to show comes back.
@@ -79,20 +85,25 @@ impl Runner {
             }
             (Err(error), _) => Err(faults::other(&error.to_string())),
             (Ok(_), Some(panic)) => Err(faults::panic(panic, cell, &source, number)),
-            (Ok(outputs), None) => Ok(outputs),
+            (Ok(outputs), None) => match heard.refused {
+                Some(text) => Err(faults::plain("KernelError", &text)),
+                None => Ok(outputs),
+            },
         }
     }
 
     /// A request to the session, until it is done.
-    pub async fn command(&mut self, request: &Value, ask: Ask<'_>) -> Option<ReplyError> {
+    pub async fn command(&mut self, request: &Request, ask: Ask<'_>) -> Option<ReplyError> {
         let mut heard = Heard::default();
         self.bus.send(request).await;
         while heard.exit.is_none() {
-            let event = self.events.recv().await?;
-            if event["kind"] == "done" {
-                return event["error"].as_str().map(|text| faults::plain("CommandError", text));
+            match self.events.recv().await? {
+                Event::Done { error } => {
+                    return error.map(|text| faults::plain("CommandError", &text));
+                }
+                Event::Refused { text } => return Some(faults::plain("KernelError", &text)),
+                event => self.hear(event, &mut heard, ask).await,
             }
-            self.hear(event, &mut heard, ask).await;
         }
         self.revive().await;
         Some(faults::died(&heard.exit.unwrap_or_default(), self.interrupts.has_killed()))
@@ -105,8 +116,12 @@ impl Runner {
         let _ = again.await;
     }
 
-    /// Ask the session and wait for its answer of that kind, a few seconds at most.
-    pub async fn question(&mut self, request: &Value, kind: &str) -> Option<Value> {
+    /// Ask the session and wait for the answer that `pick` takes, a few seconds at most.
+    pub async fn question<T>(
+        &mut self,
+        request: &Request,
+        pick: impl Fn(Event) -> Option<T>,
+    ) -> Option<T> {
         self.forget();
         if !self.bus.send(request).await {
             return None;
@@ -114,8 +129,12 @@ impl Runner {
         while let Ok(Some(event)) =
             tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await
         {
-            if event["kind"] == kind {
-                return Some(event);
+            if let Event::Refused { text } = &event {
+                eprintln!("error: {text}"); // no cell to show it below
+                return None;
+            }
+            if let Some(answer) = pick(event) {
+                return Some(answer);
             }
         }
         None
@@ -123,7 +142,7 @@ impl Runner {
 
     /// Everything that was said before the end of the cell.
     async fn hear_all(&mut self, died: bool, heard: &mut Heard, ask: Ask<'_>) {
-        if !died && !self.bus.send(&json!({ "kind": "sync" })).await {
+        if !died && !self.bus.send(&Request::Sync).await {
             return;
         }
         let patience = Duration::from_secs(if died { 2 } else { 3600 });
@@ -131,33 +150,32 @@ impl Runner {
             let Ok(Some(event)) = tokio::time::timeout(patience, self.events.recv()).await else {
                 return;
             };
-            if event["kind"] == "synced" {
+            if event == Event::Synced {
                 return;
             }
             self.hear(event, heard, ask).await;
         }
     }
 
-    async fn hear(&self, event: Value, heard: &mut Heard, ask: Ask<'_>) {
-        match event["kind"].as_str() {
-            Some("panic") => heard.panic = Some(event),
-            Some("exit") => heard.exit = event["text"].as_str().map(String::from),
-            Some("input") => {
-                let prompt = event["prompt"].as_str().unwrap_or_default().to_string();
+    async fn hear(&self, event: Event, heard: &mut Heard, ask: Ask<'_>) {
+        match event {
+            Event::Panic { text, file, line } => heard.panic = Some(Panic { text, file, line }),
+            Event::Exit { text } => heard.exit = Some(text),
+            Event::Refused { text } => heard.refused = Some(text),
+            Event::Input { prompt } => {
                 let text = ask(prompt).await.unwrap_or_default(); // empty where nobody can answer
-                self.bus.send(&json!({ "kind": "answer", "text": text })).await;
+                self.bus.send(&Request::Answer { text }).await;
             }
-            _ => {}
+            _ => {} // shown by the publisher, or an answer to a question that was given up
         }
     }
 }
 
 /// What evcxr itself has to show, MIME type to content: answers of its `:commands`, values of types with a display of
 /// their own. A lone `()` is nothing.
-pub fn shown(outputs: evcxr::EvalOutputs) -> Option<Value> {
+pub fn shown(outputs: evcxr::EvalOutputs) -> Option<Media> {
     let contents = outputs.content_by_mime_type.into_iter();
-    let data: serde_json::Map<String, Value> =
-        contents.map(|(mime, text)| (mime, Value::String(text))).collect();
+    let data: Media = contents.map(|(mime, text)| (mime, text.into())).collect();
     let nothing = data.len() == 1 && data.get("text/plain").is_some_and(|text| text == "()");
-    (!data.is_empty() && !nothing).then_some(Value::Object(data))
+    (!data.is_empty() && !nothing).then_some(data)
 }

@@ -1,7 +1,7 @@
 //! Sorts what the evaluator writes: lines for evcxr, messages for the kernel, and what the cell prints.
 
 /// Begins a message for the kernel; the library of the cells writes it.
-const MARK: &[u8] = b"\x01paella\x02";
+const MARK: &[u8] = paella_wire::MARK.as_bytes();
 /// Begins a line for evcxr.
 const EVCXR: &[u8] = b"EVCXR_";
 /// Lines for evcxr up to its end.

@@ -5,7 +5,7 @@ use crate::files::remove;
 use crate::place::Tools;
 use crate::trouble::{Result, Trouble};
 use crate::workplace::Workplace;
-use serde_json::Value;
+use paella_wire::{Event, decode};
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -35,11 +35,12 @@ pub fn run(folder: &str, sysroot: &str) -> Result<()> {
 /// Print what an evaluator says: nothing, if all is well.
 fn overhear(evaluator: UnixStream) {
     for line in BufReader::new(evaluator).lines().map_while(std::io::Result::ok) {
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        if let ("stdout" | "stderr" | "panic", Some(text)) =
-            (event["kind"].as_str().unwrap_or(""), event["text"].as_str())
-        {
-            eprint!("{text}");
+        match decode(&line) {
+            Ok(Event::Stdout { text } | Event::Stderr { text } | Event::Panic { text, .. }) => {
+                eprint!("{text}")
+            }
+            Ok(_) => {}
+            Err(text) => eprintln!("error: {text}"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A compiled cell: loaded, run, and its panic told to the kernel.
 
-use crate::wire::emit;
+use crate::bus::emit;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use serde_json::json;
+use paella_wire::Event;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::io::Write;
@@ -76,12 +76,13 @@ pub fn report_panics() {
         let payload = info.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let text = text.to_string();
         let thread = std::thread::current().name().unwrap_or("a thread").to_string();
         let (file, line) = info.location().map_or(("", 0), |l| (l.file(), l.line()));
         if RUNNING.get() {
-            emit(&json!({ "kind": "panic", "text": text, "file": file, "line": line }));
+            emit(&Event::Panic { text, file: file.into(), line });
         } else if thread != "main" {
-            emit(&json!({ "kind": "stderr", "text": format!("{thread} panicked: {text}\n") }));
+            emit(&Event::Stderr { text: format!("{thread} panicked: {text}\n") });
         }
     }));
 }

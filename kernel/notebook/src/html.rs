@@ -1,6 +1,6 @@
 //! Small pieces of HTML: tables, pictures, token grids, bars. No scripts, so that an untrusted notebook shows them.
 
-use crate::bundle::{base64, png};
+use crate::png::{base64, png};
 use image::RgbImage;
 use paella::lab::view::TokenGrid;
 

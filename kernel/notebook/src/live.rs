@@ -1,13 +1,14 @@
 //! A command at work, below its cell: a bar, the loss as it falls, pictures of the work so far.
 
 use crate::bundle::Bundle;
+use crate::bus::emit;
 use crate::html;
+use crate::output::Slot;
 use crate::views::picture;
-use crate::wire::{Slot, emit};
 use paella::lab::loss_plot;
 use paella::lab::watch::{Preview, Watch, stop_asked};
 use paella::metrics::StepRecord;
-use serde_json::json;
+use paella_wire::Event;
 use std::time::{Duration, Instant};
 
 /// Time between two drawings of the bar.
@@ -135,7 +136,7 @@ impl Watch for Live {
     }
 
     fn note(&mut self, text: &str) {
-        emit(&json!({ "kind": "stderr", "text": format!("{text}\n") }));
+        emit(&Event::Stderr { text: format!("{text}\n") });
     }
 
     fn stop(&self) -> bool {

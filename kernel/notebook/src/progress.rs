@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::html;
-use crate::wire::Slot;
+use crate::output::Slot;
 use paella::lab::watch::stop_asked;
 use std::time::{Duration, Instant};
 
