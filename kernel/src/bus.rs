@@ -1,4 +1,4 @@
-//! The line to the evaluator: requests go to it, everything it says comes back, in order.
+//! The line to the evaluator: requests go out, events come back, in order.
 
 use crate::trouble::{Result, Trouble};
 use paella_wire::{Event, Request, decode, encode};
@@ -14,12 +14,12 @@ use tokio::sync::{Mutex, mpsc};
 #[derive(Clone, Default)]
 pub struct Bus {
     writer: Arc<Mutex<Option<OwnedWriteHalf>>>,
-    /// The evaluator's process, 0 while there is none.
+    /// Process number of the evaluator; 0 if none runs.
     pid: Arc<AtomicI32>,
 }
 
 impl Bus {
-    /// Listen at `path`; what evaluators say arrives at `events`.
+    /// Listen at `path` and pass the evaluators' events on to `events`.
     ///
     /// Errors: the socket cannot be made.
     pub fn open(path: &Path, events: mpsc::UnboundedSender<Event>) -> Result<Self> {
@@ -34,7 +34,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// One evaluator, until it is gone.
+    /// Serve one evaluator until it ends.
     async fn serve(&self, stream: UnixStream, events: &mpsc::UnboundedSender<Event>) {
         let (reader, writer) = stream.into_split();
         *self.writer.lock().await = Some(writer);
@@ -57,7 +57,7 @@ impl Bus {
         self.pid.load(Ordering::SeqCst) > 0
     }
 
-    /// False when there is no evaluator to hear it.
+    /// Returns false if no evaluator is connected.
     pub async fn send(&self, request: &Request) -> bool {
         let mut writer = self.writer.lock().await;
         match writer.as_mut() {

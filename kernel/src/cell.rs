@@ -115,8 +115,8 @@ mod tests {
         whole("let a = r#\"\"\n%train 10\n\"#;");
         whole("let a = b\"\n%train\";");
         let mixed = parts("// it's \"\n%noise 1\nlet c = '\"';\n%show don't \"\n1\n%help");
-        assert_eq!(mixed.len(), 5, "{mixed:?}");
-        assert_eq!(mixed[2], Part::Command("show don't \"".into()));
+        assert_eq!(mixed.len(), 6, "{mixed:?}");
+        assert_eq!(mixed[3], Part::Command("show don't \"".into()));
         let lifetime = parts("fn f<'a>(x: &'a str) {}\n%help");
         assert_eq!(lifetime.len(), 2);
     }

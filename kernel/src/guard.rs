@@ -1,4 +1,4 @@
-//! The guard: starts the evaluator and outlives it, so that nothing a dying cell has printed is lost.
+//! The guard starts the evaluator and outlives it, so that the output of a dying cell is not lost.
 
 use crate::split::{Part, Splitter, whole_letters};
 use crate::trouble::{Result, Trouble};
@@ -9,12 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
+/// evcxr's line for a `?` that returns an error.
+const FAILED: &[u8] = b"EVCXR_ERROR_OCCURRED";
+
 /// Run the evaluator; `bus` is the kernel's socket.
 ///
 /// Errors: the evaluator cannot be started or the kernel is gone.
 pub fn run(library: &str, bus: &str) -> Result<()> {
     die_with_the_parent();
-    // SAFETY: an interrupt is for the evaluator alone.
+    // SAFETY: only sets a flag; an interrupt is for the evaluator alone.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let lost = |e: std::io::Error| Trouble::new(e.to_string(), bus, "");
     let kernel = UnixStream::connect(bus).map_err(lost)?;
@@ -37,7 +40,7 @@ fn start(library: &str, bus: i32) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Whoever started this process is gone: so is this one.
+/// End this process when its parent ends.
 pub fn die_with_the_parent() {
     // SAFETY: only sets a flag of this process.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -115,6 +118,10 @@ impl Guard {
                 self.send(format!("{message}\n").as_bytes());
             }
             Part::Line(line) => {
+                if line.starts_with(FAILED) {
+                    self.drain_stderr();
+                    self.tell(&Event::Failed);
+                }
                 let mut evcxr = std::io::stdout().lock();
                 let _ = evcxr.write_all(&line).and_then(|()| evcxr.flush()); // a kernel that is gone ends us anyway
             }
@@ -130,7 +137,7 @@ impl Guard {
         }
     }
 
-    /// What was written to stderr before a message goes before it.
+    /// Pass on everything written to stderr so far. It comes before the next message.
     fn drain_stderr(&mut self) {
         let mut part = [0u8; 1 << 16];
         loop {

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// A question to the person, and where the answer goes.
+/// A question to the person, with the channel for its answer.
 pub struct Question {
     pub request: JupyterMessage,
     pub answer: oneshot::Sender<String>,
 }
 
-/// How the engine's start went; `None` while it goes on.
+/// Outcome of the engine's start; `None` until it ends.
 pub type Started = watch::Receiver<Option<Result<(), String>>>;
 
 pub struct Kernel {
@@ -38,7 +38,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Run a cell. True if it did what it should.
+    /// Run a cell and give its reply.
     pub async fn execute(
         &mut self,
         message: &JupyterMessage,
@@ -137,7 +137,9 @@ impl Kernel {
         self.runner.command(&request, &ask).await
     }
 
-    /// Wait until there is an evaluator, or until it is clear that there will be none.
+    /// Wait for the evaluator.
+    ///
+    /// Errors: the start has failed.
     async fn evaluator(&mut self) -> Result<(), String> {
         loop {
             if let Some(Err(text)) = self.started.borrow().as_ref() {
@@ -183,11 +185,11 @@ impl Kernel {
     }
 
     async fn help(&mut self, name: &str) -> InspectReply {
-        let help =
-            self.runner.question(&Request::Help { name: name.into() }, |event| match event {
-                Event::Help { text } => Some(text),
-                _ => None,
-            });
+        let request = Request::Help { name: name.into() };
+        let help = self.runner.question(&request, |event| match event {
+            Event::Help { text } => Some(text),
+            _ => None,
+        });
         complete::documentation(
             help.await.flatten().map(|text| (text.clone(), format!("```\n{text}\n```"))),
         )

@@ -1,7 +1,7 @@
 //! `paella --rust`: the prompt of `paella`, with this program's compiler behind it.
 //!
-//! The prompt itself runs in the evaluator, where `lab` is, at the terminal that it inherits. It sends here what is to be
-//! compiled; cells reach it as they do in a notebook.
+//! The prompt itself runs in the evaluator, beside `lab`, at the terminal that it inherits. It sends code here to be
+//! compiled. Cells reach it as they do in a notebook.
 
 use crate::bus::Bus;
 use crate::complete;
@@ -51,7 +51,7 @@ fn inherited() -> std::io::Result<String> {
     Ok([0, 1, 2].into_iter().map(copy).collect::<std::io::Result<Vec<_>>>()?.join(","))
 }
 
-/// How the terminal was set before anybody changed it.
+/// Settings of the terminal at the start.
 struct Settings(Option<libc::termios>);
 
 impl Settings {
@@ -63,7 +63,7 @@ impl Settings {
         }
     }
 
-    /// After a prompt that died while it read a line.
+    /// Set them again after a prompt has died while it read a line.
     fn restore(&self) {
         if let Some(settings) = &self.0 {
             // SAFETY: sets what was read from the same terminal.
@@ -105,7 +105,7 @@ async fn stop_on_interrupt(interrupts: Interrupts, bus: Bus, tell: Tell) {
     }
 }
 
-/// Print what a cell prints, hand on the rest.
+/// Print the output of cells and pass on the other events.
 async fn print(mut events: mpsc::UnboundedReceiver<Event>, rest: mpsc::UnboundedSender<Event>) {
     while let Some(event) = events.recv().await {
         match event {
@@ -161,7 +161,7 @@ impl Prompt {
         }
     }
 
-    /// Run a piece of Rust. No reply where the evaluator has died: its successor begins a prompt of its own.
+    /// Run a piece of Rust. No reply if the evaluator has died: its successor begins a new prompt.
     async fn rust(&mut self, code: &str) -> Option<Request> {
         self.count += 1;
         self.runner.begin().await;
@@ -186,7 +186,7 @@ impl Prompt {
         Some(Request::RustRan { error: error.map(|error| error.traceback.join("\n")) })
     }
 
-    /// The evaluator has died: say so, and begin again with the next one.
+    /// Say that the evaluator has died, and begin again with the next one.
     async fn again(&mut self, error: &ReplyError) {
         self.settings.restore();
         eprintln!("\n{}", error.traceback.join("\n"));

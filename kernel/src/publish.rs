@@ -1,4 +1,4 @@
-//! What the evaluator says during a cell, as Jupyter's messages below that cell.
+//! Events of the evaluator as Jupyter's messages below the running cell.
 
 use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media,
@@ -8,7 +8,7 @@ use paella_wire::Event;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-/// The cell that output belongs to: the one that runs, else the last one.
+/// The cell that output belongs to: the running one, else the last one.
 struct Cell {
     request: JupyterMessage,
     number: usize,
@@ -20,11 +20,13 @@ struct Cell {
 pub struct Publisher {
     all: UnboundedSender<JupyterMessage>,
     cell: Arc<Mutex<Option<Cell>>>,
+    /// Remarks from before the first cell, which shows them.
+    early: Arc<Mutex<String>>,
 }
 
 impl Publisher {
     pub fn new(all: UnboundedSender<JupyterMessage>) -> Self {
-        Self { all, cell: Arc::default() }
+        Self { all, cell: Arc::default(), early: Arc::default() }
     }
 
     pub fn send(&self, message: JupyterMessage) {
@@ -34,15 +36,25 @@ impl Publisher {
     /// Output belongs to this cell from now on.
     pub fn begin(&self, request: &JupyterMessage, number: usize, silent: bool) {
         *self.cell() = Some(Cell { request: request.clone(), number, silent });
+        let early = std::mem::take(&mut *self.early());
+        if !early.is_empty() {
+            self.stderr(&early);
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, String> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cell(&self) -> MutexGuard<'_, Option<Cell>> {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A remark below the cell.
     pub fn stderr(&self, text: &str) {
-        if let Some(cell) = self.cell().as_ref() {
-            self.send(StreamContent::stderr(text).as_child_of(&cell.request));
+        match self.cell().as_ref() {
+            Some(cell) => self.send(StreamContent::stderr(text).as_child_of(&cell.request)),
+            None => *self.early() += text,
         }
     }
 
@@ -91,7 +103,7 @@ impl Publisher {
     }
 }
 
-/// Show what is to be shown, hand on the rest, until the evaluators are gone.
+/// Show the events that a cell shows and pass on the others, until the bus is closed.
 pub async fn pump(
     publisher: Publisher,
     mut events: UnboundedReceiver<Event>,

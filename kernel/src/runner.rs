@@ -10,38 +10,40 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Asks the person for a line. A sender that is dropped is no answer.
+/// Asks the person for a line. A dropped sender means that there is no answer.
 pub type Ask<'a> = &'a (dyn Fn(String) -> oneshot::Receiver<String> + Sync);
 
-/// What compiles, what evaluates, and what is heard of it.
+/// Runs the parts of a cell: through the compiler or straight in the evaluator.
 pub struct Runner {
     pub bus: Bus,
     pub jobs: Sender<Job>,
-    /// What the evaluator says and nobody shows: ends, panics, questions.
+    /// Events that are not shown: ends, panics, questions, answers.
     pub events: mpsc::UnboundedReceiver<Event>,
     pub interrupts: Interrupts,
     /// Commands want a `%` in front.
     pub sign: bool,
 }
 
-/// What the evaluator said about one part of a cell.
+/// Events of one part of a cell.
 #[derive(Default)]
 struct Heard {
     panic: Option<Panic>,
     exit: Option<String>,
+    /// A `?` returned an error.
+    failed: bool,
     /// A message that one side did not understand.
     refused: Option<String>,
 }
 
 impl Runner {
-    /// A cell begins: what was said before it is forgotten.
+    /// A cell begins. Events from before it are dropped.
     pub async fn begin(&mut self) {
         self.interrupts.begin();
         self.forget();
         self.bus.send(&Request::Begin).await;
     }
 
-    /// Drop what was said between the cells.
+    /// Drop the events between two cells.
     pub fn forget(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             if let Event::Refused { text } = event {
@@ -50,7 +52,7 @@ impl Runner {
         }
     }
 
-    /// Compile and run `code`, a part of `cell`; what evcxr itself has to show comes back.
+    /// Compile and run `code`, a part of `cell`. Returns what evcxr itself shows.
     pub async fn rust(
         &mut self,
         code: &str,
@@ -85,6 +87,7 @@ impl Runner {
             }
             (Err(error), _) => Err(faults::other(&error.to_string())),
             (Ok(_), Some(panic)) => Err(faults::panic(panic, cell, &source, number)),
+            (Ok(_), None) if heard.failed => Err(faults::failed()),
             (Ok(outputs), None) => match heard.refused {
                 Some(text) => Err(faults::plain("KernelError", &text)),
                 None => Ok(outputs),
@@ -109,7 +112,7 @@ impl Runner {
         Some(faults::died(&heard.exit.unwrap_or_default(), self.interrupts.has_killed()))
     }
 
-    /// A new evaluator, after one has died where evcxr does not see it.
+    /// Start a new evaluator after one has died without evcxr's notice.
     pub async fn revive(&self) {
         let (reply, again) = oneshot::channel();
         let _ = self.jobs.send(Job::Revive { reply }); // a dead engine drops the answer
@@ -140,7 +143,7 @@ impl Runner {
         None
     }
 
-    /// Everything that was said before the end of the cell.
+    /// Take in all events from before the end of the cell.
     async fn hear_all(&mut self, died: bool, heard: &mut Heard, ask: Ask<'_>) {
         if !died && !self.bus.send(&Request::Sync).await {
             return;
@@ -161,9 +164,10 @@ impl Runner {
         match event {
             Event::Panic { text, file, line } => heard.panic = Some(Panic { text, file, line }),
             Event::Exit { text } => heard.exit = Some(text),
+            Event::Failed => heard.failed = true,
             Event::Refused { text } => heard.refused = Some(text),
             Event::Input { prompt } => {
-                let text = ask(prompt).await.unwrap_or_default(); // empty where nobody can answer
+                let text = ask(prompt).await.unwrap_or_default(); // empty if nobody can answer
                 self.bus.send(&Request::Answer { text }).await;
             }
             _ => {} // shown by the publisher, or an answer to a question that was given up
@@ -171,8 +175,8 @@ impl Runner {
     }
 }
 
-/// What evcxr itself has to show, MIME type to content: answers of its `:commands`, values of types with a display of
-/// their own. A lone `()` is nothing.
+/// Contents that evcxr itself shows: answers of its `:commands`, values of types with a display of their own. A lone `()`
+/// is nothing.
 pub fn shown(outputs: evcxr::EvalOutputs) -> Option<Media> {
     let contents = outputs.content_by_mime_type.into_iter();
     let data: Media = contents.map(|(mime, text)| (mime, text.into())).collect();

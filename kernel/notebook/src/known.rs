@@ -1,4 +1,4 @@
-//! The types that show themselves in another way than `Debug` has it. This is the only list of them.
+//! The types with a look of their own, and what it is. All other types show their `Debug` text.
 
 use crate::bundle::Bundle;
 use crate::look::{Look, alone_or_within};
@@ -8,16 +8,16 @@ use crate::{tables, tensor, values};
 use image::RgbImage;
 use paella::config::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
-use paella::lab::workspace;
 use paella::lab::plot::Plot;
 use paella::lab::view::{TokenGrid, View};
+use paella::lab::workspace;
 use paella::lab::{LossAtRatio, Reply};
 use paella::metrics::StepRecord;
 use paella::model::{self, PaellaConfig};
 use paella::networks::Networks;
 use paella::noise::Noised;
-use paella::sample::{SampleConfig, Step};
 use paella::recipe::{self, TrainConfig};
+use paella::sample::{SampleConfig, Step};
 use paella::tokens::{text::TextConfig, vqgan::VqConfig};
 use paella::train::{feed::Batch, gallery::ProgressSheet};
 use std::any::Any;

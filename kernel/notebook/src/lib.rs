@@ -1,4 +1,4 @@
-//! What a notebook cell sees: all of `paella`, and what only a notebook has.
+//! Everything a notebook cell sees: all of `paella`, and the parts for notebooks.
 //!
 //! It is one shared library, so that cells compile against it fast and all see the same session. The kernel's evaluation
 //! process loads it and calls [`entry::paella_evaluate`], which runs cells and commands one after the other.

@@ -1,7 +1,7 @@
-//! The prompt of `paella --rust` in the evaluation process: it reads and shows at the terminal, asks the kernel to compile,
+//! The prompt of `paella --rust` in the evaluation process. It reads and shows at the terminal, asks the kernel to compile,
 //! and runs the compiled cells.
 //!
-//! evcxr and the kernel hear this process through its standard output; at the prompt that is the terminal instead.
+//! evcxr and the kernel read the standard output of this process. At the prompt it is the terminal instead.
 #![allow(clippy::print_stderr)]
 
 use crate::bus::emit;
@@ -26,7 +26,7 @@ fn plain(text: &str) -> String {
     parts.fold(first, |plain, part| plain + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
-/// Stand at the terminal until the person leaves, and tell the kernel.
+/// Serve the terminal until the person leaves, then tell the kernel.
 pub(crate) fn run(evaluator: Evaluator) {
     let Some(screen) = Screen::open() else { return };
     screen::open();
@@ -39,14 +39,14 @@ pub(crate) fn run(evaluator: Evaluator) {
     rust.screen.away(|| emit(&Event::Left));
 }
 
-/// Standard output, which is the terminal or the way to the kernel.
+/// Standard output: the terminal, or the way to the kernel.
 struct Screen {
     terminal: RawFd,
     kernel: RawFd,
 }
 
 impl Screen {
-    /// Take the terminal that the environment names; none if there is none.
+    /// Take the terminal that the environment names; `None` if it names no terminal.
     fn open() -> Option<Self> {
         let names = std::env::var(TERMINAL).ok()?;
         let all: Vec<RawFd> = names.split(',').filter_map(|name| name.parse().ok()).collect();
@@ -78,7 +78,7 @@ impl Screen {
     }
 }
 
-/// The compiler, which is the kernel's.
+/// The kernel's compiler.
 struct Compiler {
     evaluator: RefCell<Evaluator>,
     screen: Screen,
@@ -86,7 +86,7 @@ struct Compiler {
 }
 
 impl Compiler {
-    /// Ask the kernel, and do what it wants meanwhile, until it sends what `pick` takes.
+    /// Ask the kernel. Its other requests are done until it sends the answer that `pick` takes.
     fn question<T>(&self, question: &Event, pick: impl Fn(Request) -> Result<T, Request>) -> T {
         self.screen.away(|| {
             emit(question);

@@ -34,7 +34,7 @@ pub(crate) fn keep(bundle: &Bundle) -> bool {
     shown().as_mut().map(|shown| shown.bundles.push(bundle.clone())).is_some()
 }
 
-/// What is kept, taken out.
+/// Take out all kept values.
 pub(crate) fn take() -> Shown {
     shown().as_mut().map(std::mem::take).unwrap_or_default()
 }

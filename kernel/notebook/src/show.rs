@@ -1,4 +1,4 @@
-//! How the value of a cell shows itself: pictures as pictures, answers as tables, all else as `Debug` has it.
+//! How the value of a cell is shown: pictures as pictures, answers as tables, other values by `Debug`.
 
 use crate::bundle::Bundle;
 use crate::debug;
@@ -6,7 +6,7 @@ use crate::known;
 use crate::output::{self, Slot};
 use std::fmt::Debug;
 
-/// Every value that can be printed shows itself; a type of your own may have an `evcxr_display` method instead.
+/// Implemented for every `Debug` value. A type of your own may have an `evcxr_display` method instead.
 pub trait Show {
     /// Its forms, for the front end to choose from.
     fn bundle(&self) -> Bundle;

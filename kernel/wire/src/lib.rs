@@ -62,6 +62,8 @@ pub enum Event {
     Stderr { text: String },
     /// A cell panicked at this place.
     Panic { text: String, file: String, line: u32 },
+    /// A `?` in a cell returned an error, which is printed.
+    Failed,
     /// The value of a cell.
     Result { data: Media },
     /// Something to show below the cell. With an `id` it can be replaced.
