@@ -3,6 +3,7 @@
 use crate::checkpoint::SaveConfig;
 use crate::loss::LossConfig;
 use crate::optim::{Decay, MOST_STEPS, OptimConfig};
+use crate::tokens::codebook::Revive;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub struct TokenizerTrainConfig {
     pub quantize_after: u64,
     /// Every so many updates, codes that were not used since become latents of the batch; 0: never.
     pub revive_every: u64,
+    /// Which latents.
+    pub revive: Revive,
     /// Start of the gains that let a residual block's two branches in; the published model starts at 0.
     pub gain: f64,
 }
@@ -39,6 +42,7 @@ impl Default for TokenizerTrainConfig {
             reconstruction: 20.0,
             quantize_after: 100,
             revive_every: 20,
+            revive: Revive::Any,
             gain: 0.3,
         }
     }
