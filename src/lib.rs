@@ -14,7 +14,7 @@
 //! | [`error`], [`files`], [`torch`], [`device`] | one error for all; whole files; what tch lacks; CPU or GPU | |
 //! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |
 //! | [`image`], [`sheet`] | files and tensors into pictures and back; rows of pictures with captions | `RgbImage` |
-//! | [`data`] | captioned pictures from shards, IDX files or a folder; [`data::stream`]: never all in memory | images (B, 3, H, W), captions |
+//! | [`data`] | captioned pictures from shards, IDX files or a folder; [`data::stream`]: never all in memory; [`data::scenes`]: shapes drawn by number | images (B, 3, H, W), captions |
 //! | [`pickle`], [`weights`] | `torch.save` files; named tensors on disk | tensors by name |
 //! | [`model`] | noised tokens, t and text to scores over codes; beside it [`model::clip`] and [`model::prior`] | logits (B, K, h, w) |
 //! | [`tokens`] | pictures and words into numbers and back | tokens (B, h, w), text vectors (B, S, D) |
@@ -29,7 +29,7 @@
 //! | [`precompute`] | tokens and text vectors of a stream, made before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and previews | tokens |
 //! | [`train`] | a whole run that stops and goes on exactly | a model folder |
-//! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy | `Scores` |
+//! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy, scenes read by rule | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
 //! | [`course`] | lessons and exercises from `tutorials/`, at the prompt and as notebooks | `Lesson` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |
