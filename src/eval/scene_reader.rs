@@ -293,7 +293,7 @@ fn bounds(mask: &Mask) -> Option<(i32, i32, i32)> {
 mod tests {
     use super::*;
     use crate::data::Part;
-    use crate::data::scenes::{Kind, ScenesConfig};
+    use crate::data::scenes::{SceneKind, ScenesConfig};
 
     fn key(o: &Object) -> (i32, i32, Shape, Colour, Size) {
         (o.x, o.y, o.shape, o.colour, o.size)
@@ -318,11 +318,11 @@ mod tests {
         for lattice in [8, 4, 1] {
             let config = ScenesConfig { lattice, ..ScenesConfig::default() };
             for (kind, count) in [
-                (Kind::Ordinary, 1),
-                (Kind::Ordinary, 2),
-                (Kind::Ordinary, 3),
-                (Kind::Pair, 2),
-                (Kind::Relation, 3),
+                (SceneKind::Ordinary, 1),
+                (SceneKind::Ordinary, 2),
+                (SceneKind::Ordinary, 3),
+                (SceneKind::Pair, 2),
+                (SceneKind::Relation, 3),
             ] {
                 let mut right = 0;
                 for i in 0..300 {

@@ -6,10 +6,10 @@ use super::pictures;
 use super::scene_reader::{Reading, SceneReader, Seen};
 use crate::data::scenes::words::{Claim, Said};
 use crate::data::scenes::world::{Relation, SIDE};
-use crate::data::scenes::{Kind, Picture, ScenesConfig, drawn};
+use crate::data::scenes::{SceneKind, ScenePicture, ScenesConfig, drawn};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
-use crate::plan::SampleConfig;
+use crate::sample::SampleConfig;
 use serde::Serialize;
 use tch::{Kind as Dtype, Tensor};
 
@@ -105,7 +105,7 @@ fn pairings(n: usize, m: usize) -> Vec<Vec<Option<usize>>> {
 /// Shares right, 0..=1, over some captions.
 #[derive(Clone, Debug, Serialize)]
 pub struct SceneScore {
-    pub kind: Kind,
+    pub kind: SceneKind,
     pub objects: usize,
     pub captions: usize,
     pub count: f64,
@@ -119,7 +119,7 @@ pub struct SceneScore {
 }
 
 impl SceneScore {
-    fn new(kind: Kind, objects: usize, verdicts: &[Verdict]) -> Self {
+    fn new(kind: SceneKind, objects: usize, verdicts: &[Verdict]) -> Self {
         let share = |which: fn(&Verdict) -> bool| {
             verdicts.iter().filter(|verdict| which(verdict)).count() as f64
                 / verdicts.len().max(1) as f64
@@ -200,13 +200,13 @@ pub fn sweep(
 }
 
 /// Every kind with every number of objects that the config draws.
-fn questions(scenes: &ScenesConfig) -> Vec<(Kind, usize)> {
+fn questions(scenes: &ScenesConfig) -> Vec<(SceneKind, usize)> {
     let counts = || (1..=scenes.objects.len()).filter(|n| scenes.objects[n - 1] > 0.0);
-    let all = Kind::ALL.into_iter().flat_map(|kind| counts().map(move |n| (kind, n)));
-    all.filter(|(kind, n)| scenes.has(*kind) && (*kind != Kind::Relation || *n > 1)).collect()
+    let all = SceneKind::ALL.into_iter().flat_map(|kind| counts().map(move |n| (kind, n)));
+    all.filter(|(kind, n)| scenes.has(*kind) && (*kind != SceneKind::Relation || *n > 1)).collect()
 }
 
-fn ask(scenes: &ScenesConfig, kind: Kind, count: usize, captions: usize) -> Result<Vec<Picture>> {
+fn ask(scenes: &ScenesConfig, kind: SceneKind, count: usize, captions: usize) -> Result<Vec<ScenePicture>> {
     (0..captions as u64).map(|i| scenes.question(kind, count, i)).collect()
 }
 
@@ -222,8 +222,8 @@ fn readable(nets: &Networks) -> Result<()> {
 /// Generate a picture for each caption and read it.
 fn of_captions(
     nets: &Networks,
-    asked: &[Picture],
-    (kind, count): (Kind, usize),
+    asked: &[ScenePicture],
+    (kind, count): (SceneKind, usize),
     sample: &SampleConfig,
     reader: &SceneReader,
 ) -> SceneScore {
@@ -233,8 +233,8 @@ fn of_captions(
 }
 
 /// images (B, 3, S, S) f32 in 0..=1.
-fn verdicts(asked: &[Picture], images: &Tensor, reader: &SceneReader) -> Vec<Verdict> {
-    let read = |(i, picture): (usize, &Picture)| {
+fn verdicts(asked: &[ScenePicture], images: &Tensor, reader: &SceneReader) -> Vec<Verdict> {
+    let read = |(i, picture): (usize, &ScenePicture)| {
         judge(&picture.claim, &reader.read(&rgb(&images.get(i as i64))))
     };
     asked.iter().enumerate().map(read).collect()

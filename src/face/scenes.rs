@@ -1,13 +1,13 @@
 //! Scores of scenes as a table and as a chart over guidance or steps.
 
 use crate::data::Source;
-use crate::data::scenes::{Kind, ScenesConfig};
+use crate::data::scenes::{SceneKind, ScenesConfig};
 use crate::error::{Error, Result};
 use crate::eval::{SceneScore, SceneScores, scenes};
 use crate::lab::plot::{Axes, Plot, Series};
 use crate::lab::view::View;
 use crate::networks::Networks;
-use crate::plan::SampleConfig;
+use crate::sample::SampleConfig;
 use clap::ValueEnum;
 
 const GUIDANCE: [f64; 7] = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0];
@@ -89,7 +89,7 @@ pub fn chart(
     let (values, settings): (Vec<f64>, Vec<SampleConfig>) =
         over.settings(&nets.config.sample).into_iter().unzip();
     let rows = scenes::sweep(nets, world, &settings, note)?;
-    let line = |kind: Kind, objects: usize| {
+    let line = |kind: SceneKind, objects: usize| {
         let at = |row: &Vec<SceneScore>| {
             row.iter().find(|s| (s.kind, s.objects) == (kind, objects)).map(|s| s.whole)
         };
@@ -102,7 +102,7 @@ pub fn chart(
         (!points.is_empty())
             .then(|| Series::new(format!("{}, {objects} object{s}", kind.word()), points))
     };
-    let shown = [(Kind::Ordinary, 1), (Kind::Pair, 1), (Kind::Ordinary, 2), (Kind::Pair, 2)];
+    let shown = [(SceneKind::Ordinary, 1), (SceneKind::Pair, 1), (SceneKind::Ordinary, 2), (SceneKind::Pair, 2)];
     let series: Vec<Series> = shown.into_iter().filter_map(|(kind, n)| line(kind, n)).collect();
     let table: Vec<Vec<String>> = values
         .iter()

@@ -5,12 +5,12 @@ use paella::config::RunConfig;
 use paella::data::scenes::draw::draw;
 use paella::data::scenes::words::{Claim, WORDINGS};
 use paella::data::scenes::world::{Ground, Relation, Scene};
-use paella::data::scenes::{Kind, ScenesConfig};
+use paella::data::scenes::{SceneKind, ScenesConfig};
 use paella::data::{DataConfig, Dataset, Part, Source};
 use paella::eval::scene_reader::{Reading, SceneReader, Seen};
 use paella::eval::scenes::judge;
 use paella::train::feed::Rows;
-use paella::train::{self, Feed, Options, Resume};
+use paella::train::{self, Feed, Resume, RunOptions};
 use std::path::Path;
 
 fn world() -> ScenesConfig {
@@ -82,14 +82,14 @@ fn what_is_held_out_never_occurs_in_training() {
             );
         }
         // what is drawn, too: captions leave parts out
-        assert_eq!(config.kind(&picture.scene), Some(Kind::Ordinary), "{}", picture.caption);
+        assert_eq!(config.kind(&picture.scene), Some(SceneKind::Ordinary), "{}", picture.caption);
     }
 }
 
 #[test]
 fn questions_are_of_the_kind_that_was_asked_for() {
     for (kind, count) in
-        [(Kind::Pair, 1), (Kind::Pair, 3), (Kind::Relation, 2), (Kind::Relation, 3)]
+        [(SceneKind::Pair, 1), (SceneKind::Pair, 3), (SceneKind::Relation, 2), (SceneKind::Relation, 3)]
     {
         for i in 0..200 {
             let picture = world().question(kind, count, i).unwrap();
@@ -97,7 +97,7 @@ fn questions_are_of_the_kind_that_was_asked_for() {
             assert_eq!(world().kind(&picture.scene), Some(kind), "{}", picture.caption);
         }
     }
-    assert!(world().question(Kind::Relation, 1, 0).is_err());
+    assert!(world().question(SceneKind::Relation, 1, 0).is_err());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn words_outside_the_grammar_are_named_with_those_inside() {
 #[test]
 fn a_wrong_picture_is_told_part_by_part() {
     let picture = (0..)
-        .map(|i| world().question(Kind::Ordinary, 2, i).unwrap())
+        .map(|i| world().question(SceneKind::Ordinary, 2, i).unwrap())
         .find(|p| p.claim == Claim::whole(&p.scene));
     let picture = picture.unwrap();
     let right = read_right(&picture.scene);
@@ -237,7 +237,7 @@ fn small() -> RunConfig {
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
     let mut losses = Vec::new();
     let (out, resume) = (Some(out.to_path_buf()), Resume::Auto);
-    let options = Options { out, resume, max_steps, ..Options::default() };
+    let options = RunOptions { out, resume, max_steps, ..RunOptions::default() };
     train::run(config, &options, &mut |record| {
         losses.push(record.loss);
         true

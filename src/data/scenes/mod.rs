@@ -151,7 +151,7 @@ impl ScenesConfig {
         found.faults()
     }
 
-    /// ScenePicture number `number` of a part: of training, always an ordinary one.
+    /// Picture number `number` of a part: of training, always an ordinary one.
     ///
     /// Errors: a config that leaves too little to choose from.
     pub fn picture(&self, part: Part, number: u64) -> Result<ScenePicture> {
@@ -171,7 +171,7 @@ impl ScenesConfig {
         }
     }
 
-    /// ScenePicture number `number` of those that scores are made with: of this kind, with `count` objects, all said of it.
+    /// Picture number `number` of those that scores are made with: of this kind, with `count` objects, all said of it.
     ///
     /// Errors: as [`ScenesConfig::picture`].
     pub fn question(&self, kind: SceneKind, count: usize, number: u64) -> Result<ScenePicture> {
