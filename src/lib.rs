@@ -15,7 +15,7 @@
 //! | [`error`], [`files`], [`torch`], [`device`] | the error type; atomic file writes; calls that tch lacks; CPU or GPU | |
 //! | [`dist`] | distributed training: gradients averaged over processes, failures attributed | no work in a single process |
 //! | [`image`], [`sheet`] | conversion between files, pictures and tensors; rows of pictures with captions | `RgbImage` |
-//! | [`data`] | captioned pictures from shards, IDX files or a folder, in memory; [`data::stream`]: from shards, not in memory | images (B, 3, H, W), captions |
+//! | [`data`] | captioned pictures from shards, IDX files or a folder, in memory; [`data::stream`]: from shards, not in memory; [`data::scenes`]: shapes drawn by number | images (B, 3, H, W), captions |
 //! | [`pickle`], [`weights`] | reads `torch.save` files; named tensors on disk | tensors by name |
 //! | [`model`] | the denoiser: noised tokens, t and text to scores over codes; also [`model::clip`] and [`model::prior`] | logits (B, K, h, w) |
 //! | [`tokens`] | pictures to tokens and back; text to vectors | tokens (B, h, w), text vectors (B, S, D) |
@@ -30,7 +30,7 @@
 //! | [`precompute`] | tokens and text vectors of a stream, computed before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and previews | tokens |
 //! | [`train`] | a whole training run, with exact resume | a model folder |
-//! | [`eval`] | PSNR, predictions per noise ratio, concept accuracy | `Scores` |
+//! | [`eval`] | PSNR, predictions per noise ratio, concept accuracy, scenes read by rule | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
 //! | [`course`] | lessons and exercises from `tutorials/`, at the prompt and as notebooks | `Lesson` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |

@@ -3,6 +3,7 @@
 use crate::checkpoint::SaveConfig;
 use crate::loss::LossConfig;
 use crate::optim::{Decay, MOST_STEPS, OptimConfig};
+use crate::tokens::codebook::Revive;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct TokenizerTrainConfig {
     pub quantize_after: u64,
     /// Every this many updates, codes not used since the last time are replaced by latents of the batch. 0: never.
     pub revive_every: u64,
+    /// Which latents.
+    pub revive: Revive,
     /// Initial value of the gains on a residual block's two branches. The published model starts at 0.
     pub gain: f64,
 }
@@ -40,6 +43,7 @@ impl Default for TokenizerTrainConfig {
             reconstruction: 20.0,
             quantize_after: 100,
             revive_every: 20,
+            revive: Revive::Any,
             gain: 0.3,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::run::{PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
+use crate::data::Source;
 use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
@@ -50,6 +51,9 @@ impl RunConfig {
         );
         if let Some(stream) = &self.data.stream {
             found.part("data.stream", stream.check(self.train.global_batch));
+        }
+        if let Source::Scenes(scenes) = &self.data.source {
+            found.part("data.source", scenes.check());
         }
     }
 

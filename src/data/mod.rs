@@ -10,6 +10,7 @@ mod json;
 pub mod laion;
 pub mod order;
 mod paths;
+pub mod scenes;
 pub mod shards;
 pub mod stream;
 
@@ -22,6 +23,7 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 use collect::Collector;
+use scenes::ScenesConfig;
 use stream::StreamConfig;
 
 /// File extensions of pictures, in lower case.
@@ -72,6 +74,8 @@ pub enum Source {
     Idx(PathBuf),
     /// A folder of pictures with `.txt` files of the same name; 1 in 20 is for validation.
     Folder(PathBuf),
+    /// Made up by number as they are asked for: one to three shapes on flat ground. Training sees new ones at every step.
+    Scenes(ScenesConfig),
 }
 
 /// Part of the train/validation split.
@@ -158,6 +162,14 @@ impl Dataset {
         keep: impl Fn(&Record) -> bool,
     ) -> Result<Self> {
         config.check()?;
+        if let Source::Scenes(scenes) = &config.source {
+            let wanted = |list: &[String], value: &String| list.is_empty() || list.contains(value);
+            return scenes::dataset(scenes, part, config.size, config.limit, |record| {
+                wanted(&config.groups, &record.group)
+                    && wanted(&config.styles, &record.style)
+                    && keep(record)
+            });
+        }
         let mut collector = Collector::new(config, &keep);
         for item in config.source.items(part)? {
             match item {
@@ -234,6 +246,7 @@ impl Source {
             }
             Self::Idx(folder) => idx::items(folder, part),
             Self::Folder(folder) => folder::items(folder, part),
+            Self::Scenes(_) => Ok(Box::new(std::iter::empty())), // they are drawn, not decoded
         }
     }
 

@@ -4,13 +4,16 @@
 mod classifier;
 mod concept;
 mod probe;
+pub mod scene_reader;
+pub mod scenes;
 
 pub use classifier::Classifier;
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
 pub use probe::probe;
+pub use scenes::{SceneScore, SceneScores};
 
 use crate::config::RunConfig;
-use crate::data::{Dataset, Part, Record};
+use crate::data::{Dataset, Part, Record, Source};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::generate::generate;
@@ -34,6 +37,8 @@ pub struct Scores {
     /// Concept accuracy on captions whose concept was trained in other styles only.
     pub concepts_held_out: Option<ConceptScore>,
     pub classifier: Option<ClassifierScore>,
+    /// Pictures of scenes, read by rule.
+    pub scenes: Option<SceneScores>,
 }
 
 /// Prediction of noised tokens at one noise ratio, over the noised positions only.
@@ -65,7 +70,10 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     note("guesses at five noise ratios");
     let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
     let (mut concepts_train, mut concepts_held_out, mut classifier) = (None, None, None);
-    if config.eval.classifier {
+    let mut scenes = None;
+    if let Source::Scenes(world) = &config.data.source {
+        scenes = Some(scenes::score(nets, world, note)?);
+    } else if config.eval.classifier {
         note("a classifier on the real pictures, then generated ones");
         classifier = Some(classify(nets, &train, &val)?);
     } else {
@@ -77,7 +85,15 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
         note("pictures for held-out pairs of concept and style");
         concepts_held_out = Some(concept_accuracy(nets, &choose(&held_out, config), &gallery)?);
     }
-    Ok(Scores { psnr_db, codes_used, guesses, concepts_train, concepts_held_out, classifier })
+    Ok(Scores {
+        psnr_db,
+        codes_used,
+        guesses,
+        concepts_train,
+        concepts_held_out,
+        classifier,
+        scenes,
+    })
 }
 
 /// Draws the records to generate from, the same for all models with the same seed.

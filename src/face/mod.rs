@@ -12,6 +12,7 @@ mod precompute;
 mod progress;
 pub mod repl;
 pub mod rust;
+mod scenes;
 mod script;
 mod signals;
 pub mod terminal;

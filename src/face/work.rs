@@ -3,6 +3,7 @@
 
 use super::common::{Common, device, lab};
 use super::progress::ProgressLine;
+use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
@@ -52,6 +53,12 @@ pub struct Eval {
     /// A model folder, a shipped model's name, or the config of a run whose model is trained
     #[arg(value_name = "CONFIG|DIR|NAME")]
     what: Option<String>,
+    /// Scenes: whole captions right over a setting of the sampler, instead of all scores
+    #[arg(long, value_enum)]
+    over: Option<Over>,
+    /// Write the chart of `--over` here, as PNG
+    #[arg(long, value_name = "FILE", requires = "over")]
+    chart: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -198,6 +205,7 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
 
 /// `paella eval`: scores a model.
 pub fn eval(args: &Eval, common: &Common) -> Result<()> {
+    args.chart.iter().try_for_each(|file| replaceable(file))?;
     let name = args.what.clone().or_else(|| common.model.clone());
     let name = name.or_else(|| crate::lab::model::shipped_models().first().cloned());
     let name = name.ok_or_else(|| Error::command("which model?", "eval", "paella eval DIR"))?;
@@ -207,12 +215,28 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     };
     eprintln!("{}:", folder.display());
     let nets = Networks::load(&folder, device(common)?)?;
+    if let Some(over) = args.over {
+        return chart(&nets, over, args.chart.as_deref(), common);
+    }
     let scores = eval::run(&nets, &mut |note| eprintln!("{note} ..."))?;
     if common.json {
         println!("{}", serde_json::to_string(&scores).unwrap_or_default());
         return Ok(());
     }
     Terminal::detect().show(&scores_view(&scores, nets.config.eval.feature_size));
+    Ok(())
+}
+
+/// Whole captions right over a setting of the sampler.
+fn chart(nets: &Networks, over: Over, file: Option<&Path>, common: &Common) -> Result<()> {
+    let (view, plot, json) = scenes::chart(nets, over, &mut |note| eprintln!("{note} ..."))?;
+    if let Some(file) = file {
+        image::save(&plot.image("")?, file)?;
+    }
+    match common.json {
+        true => println!("{json}"),
+        false => Terminal::detect().show(&view),
+    }
     Ok(())
 }
 
@@ -265,6 +289,10 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
         &["T", "nats per noised token", "accuracy"],
         scores.guesses.iter().map(guess).collect(),
     );
+    let view = match &scores.scenes {
+        Some(scores) => scenes::tables(view, scores),
+        None => view,
+    };
     match scores.concepts_train {
         None => view,
         Some(_) => view.note(format!(

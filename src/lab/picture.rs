@@ -3,6 +3,7 @@
 use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
+use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source};
 use crate::error::{Fault, Result};
 use crate::image;
@@ -252,6 +253,7 @@ pub fn source_name(source: &Source) -> String {
     match source {
         Source::Emoji => "emoji".into(),
         Source::Fashion => "fashion".into(),
+        Source::Scenes(_) => "scenes".into(),
         Source::Shards { train, .. } => train.join(", "),
         Source::Idx(path) | Source::Folder(path) => path.display().to_string(),
     }
@@ -263,6 +265,7 @@ pub fn source_of(word: &str) -> Result<Source> {
     match word.to_lowercase().as_str() {
         "emoji" => Ok(Source::Emoji),
         "fashion" => Ok(Source::Fashion),
+        "scenes" => Ok(Source::Scenes(ScenesConfig::default())),
         lower if lower.ends_with(".tar") || lower.ends_with(".tar.gz") || word.contains('*') => {
             let shards = vec![word.to_string()];
             Ok(Source::Shards { train: shards.clone(), val: shards })
@@ -275,7 +278,7 @@ pub fn source_of(word: &str) -> Result<Source> {
         _ if path.is_dir() => Ok(Source::Folder(path.into())),
         _ => Err(Lab::fault(
             format!("there is no data set `{word}`"),
-            "emoji, fashion, a folder, or a .tar shard",
+            "emoji, fashion, scenes, a folder, or a .tar shard",
         )),
     }
 }

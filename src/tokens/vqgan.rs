@@ -26,6 +26,9 @@ pub struct VqConfig {
     pub codebook_size: i64,
     /// The encoder's latents are divided by this.
     pub scale_factor: f64,
+    /// The encoder sees each token's own pixels alone. Equal patches then get equal tokens: flat ground is one code, at
+    /// the border and beside an object too. The published model looks beyond.
+    pub patchwise: bool,
 }
 
 impl Default for VqConfig {
@@ -37,6 +40,7 @@ impl Default for VqConfig {
             c_latent: 4,
             codebook_size: 8192,
             scale_factor: 0.3764,
+            patchwise: false,
         }
     }
 }
@@ -144,9 +148,17 @@ impl VqModel {
 
     /// images (B, 3, H, W) f32 in 0..=1 -> latents (B, c_latent, h, w), batch-normalised, unscaled.
     pub fn latents(&self, images: &Tensor, train: bool) -> Tensor {
-        let xs = self.in_block.forward(&images.pixel_unshuffle(2));
+        let (b, _, h, w) = images.size4().expect("images are (B, 3, H, W)");
+        let f = self.config.factor();
+        let patches = self.config.patchwise.then(|| patches(images, f)); // (B h w, 3, f, f)
+        let xs = self.in_block.forward(&patches.as_ref().unwrap_or(images).pixel_unshuffle(2));
         let xs = self.down_blocks.iter().fold(xs, |xs, stage| stage.forward(&xs));
-        self.norm.forward(&self.to_latent.forward(&xs), train)
+        let xs = self.to_latent.forward(&xs);
+        let xs = match patches {
+            Some(_) => xs.view([b, h / f, w / f, -1]).permute([0, 3, 1, 2]), // (B, c_latent, h, w)
+            None => xs,
+        };
+        self.norm.forward(&xs, train)
     }
 
     /// images (B, 3, H, W) f32 in 0..=1 -> codes, latents, tokens, loss.
@@ -178,6 +190,13 @@ impl VqModel {
         let xs = self.up_blocks.iter().fold(xs, |xs, stage| stage.forward(&xs));
         self.out_block.forward(&xs).pixel_shuffle(2)
     }
+}
+
+/// images (B, c, H, W) -> squares of f x f pixels (B H/f W/f, c, f, f), row by row.
+fn patches(images: &Tensor, f: i64) -> Tensor {
+    let (b, c, h, w) = images.size4().expect("images are (B, c, H, W)");
+    let xs = images.view([b, c, h / f, f, w / f, f]).permute([0, 2, 4, 1, 3, 5]);
+    xs.reshape([-1, c, f, f])
 }
 
 /// One entry of the reference's block lists.

@@ -1,9 +1,12 @@
-//! The pictures of each step: from a data set in memory or a stream of shards. Every rank takes its rows.
+//! The pictures of each step: from a data set in memory, a stream of shards, or scenes drawn on demand. Every rank takes
+//! its rows.
 //!
 //! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes, D width
 //! of a text vector.
 
+use super::fresh::SceneFeed;
 use super::streamed::Streamed;
+use crate::data::scenes::ScenesConfig;
 use crate::data::stream::{Counts, Want};
 use crate::data::{Dataset, order::Order};
 use crate::dist::World;
@@ -19,6 +22,7 @@ pub use super::batch::{Batch, Rows};
 pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
+    Fresh(SceneFeed),
 }
 
 impl Feed {
@@ -43,11 +47,17 @@ impl Feed {
         Ok(Self::Stream(Box::new(stream)))
     }
 
+    /// Scenes made up as they are asked for, `size` pixels a side, without end.
+    pub fn fresh(config: &ScenesConfig, size: i64) -> Self {
+        Self::Fresh(SceneFeed::new(config, size))
+    }
+
     /// The next pictures (b, 3, S, S) f32 in 0..=1 on the CPU, and their captions.
     pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
         match self {
             Self::Memory(memory) => Ok(memory.images(rows)),
             Self::Stream(stream) => stream.images(rows),
+            Self::Fresh(fresh) => fresh.images(rows),
         }
     }
 
@@ -56,6 +66,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => memory.some(count),
             Self::Stream(stream) => stream.some(count),
+            Self::Fresh(fresh) => fresh.some(count),
         }
     }
 
@@ -64,6 +75,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
             Self::Stream(stream) => stream.batch(nets, rows, images),
+            Self::Fresh(fresh) => fresh.batch(nets, rows, images),
         }
     }
 
@@ -72,14 +84,15 @@ impl Feed {
         match self {
             Self::Memory(memory) => memory.order.position(),
             Self::Stream(stream) => stream.position(),
+            Self::Fresh(fresh) => fresh.position(),
         }
     }
 
-    /// State for a checkpoint besides the position. None for a data set in memory. The concatenated texts of all ranks
+    /// State for a checkpoint besides the position. None for a data set in memory and for scenes. The concatenated texts of all ranks
     /// are the state of the run.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Fresh(_) => None,
             Self::Stream(stream) => Some(stream.text()),
         }
     }
@@ -94,6 +107,10 @@ impl Feed {
                 Ok(())
             }
             Self::Stream(stream) => stream.go_to(position, text),
+            Self::Fresh(fresh) => {
+                fresh.go_to(position);
+                Ok(())
+            }
         }
     }
 

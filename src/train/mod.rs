@@ -6,6 +6,7 @@ pub mod denoiser;
 pub mod draws;
 pub mod events;
 pub mod feed;
+mod fresh;
 pub mod gallery;
 mod journal;
 pub mod options;

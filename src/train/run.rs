@@ -8,7 +8,7 @@ use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig};
 use crate::data::stream::Want;
-use crate::data::{Dataset, Part};
+use crate::data::{Dataset, Part, Source};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::StepRecord;
@@ -52,9 +52,9 @@ pub fn run(
     if world.is_first() {
         room_for_checkpoints(&nets, &checkpoints)?;
     }
-    let data = match config.data.stream {
-        Some(_) => None,
-        None => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
+    let data = match (&config.data.stream, &config.data.source) {
+        (Some(_), _) | (None, Source::Scenes(_)) => None,
+        _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
     };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -79,7 +79,7 @@ const STREAM: &str = "stream.jsonl";
 /// A run in progress.
 struct Run<'a> {
     nets: Networks,
-    /// None if the run reads a stream.
+    /// None if the run reads a stream or draws its pictures.
     data: Option<Rc<Dataset>>,
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
@@ -162,9 +162,11 @@ impl Run<'_> {
 
     /// The pictures for a stage.
     fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
-        match &self.data {
-            Some(data) => Feed::memory(data.clone(), seed),
-            None => Feed::stream(&self.nets, seed, want),
+        let config = &self.nets.config.data;
+        match (&self.data, &config.source, &config.stream) {
+            (Some(data), _, _) => Feed::memory(data.clone(), seed),
+            (None, Source::Scenes(scenes), None) => Ok(Feed::fresh(scenes, config.size)),
+            _ => Feed::stream(&self.nets, seed, want),
         }
     }
 

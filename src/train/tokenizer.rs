@@ -120,7 +120,11 @@ impl TokenizerTrainer {
         let images = self.shell.feed.some(FIT_PICTURES)?.to_device(nets.device);
         let latents = nets.tokenizer.latents(&images, false);
         let c = latents.size()[1];
-        nets.tokenizer.vquantizer.fit(&latents.permute([0, 2, 3, 1]).reshape([-1, c]), 8);
+        nets.tokenizer.vquantizer.fit(
+            &latents.permute([0, 2, 3, 1]).reshape([-1, c]),
+            8,
+            self.recipe.revive,
+        );
         self.share_codes(nets)
     }
 
@@ -148,7 +152,7 @@ impl TokenizerTrainer {
         let c = latents.size()[1];
         let rows = latents.detach().permute([0, 2, 3, 1]).reshape([-1, c])
             * nets.config.tokenizer.model.scale_factor;
-        nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows);
+        nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows, self.recipe.revive);
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         self.used = self.used.zeros_like();
         self.share_codes(nets)

@@ -17,6 +17,7 @@ mod old_runs;
 mod parity;
 mod precision;
 mod ranks;
+mod scenes;
 mod setup;
 mod stream;
 mod summary;
