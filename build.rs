@@ -20,7 +20,7 @@ fn main() {
         .include("src/shim")
         .include(include.join("torch/csrc/api/include"))
         .include(include);
-    let files = ["paella", "precision", "recompute", "dist", "reducer"];
+    let files = ["paella", "precision", "recompute", "profile", "dist", "reducer"];
     build.clone().files(files.map(|file| format!("src/shim/{file}.cpp"))).compile("paella_shim");
     println!("cargo:rustc-env=PAELLA_NCCL={}", nccl(&build, &lib).unwrap_or_default());
     println!("cargo:rustc-link-search=native={}", lib.display());

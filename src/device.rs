@@ -7,6 +7,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Once;
 use tch::Device;
 
+pub mod driver;
+
 /// Which device a run asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceChoice {
@@ -86,6 +88,13 @@ pub fn gpu_name(number: usize) -> Option<String> {
         }
     }
     CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(String::from)
+}
+
+/// Wait until a GPU has done all that it was told; the CPU has.
+pub fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(number as i64);
+    }
 }
 
 /// Let OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Write a file beside `path`, sync it, rename it over `path`, sync the folder. Folders are made.
 ///
@@ -52,6 +52,14 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     fs::remove_dir_all(b)?;
     fs::rename(a, b)?;
     fs::create_dir_all(a)
+}
+
+/// Where `name` may lie for a program that was carried away from its source: in `$PAELLA_HOME`, then beside the program.
+pub fn at_home(name: &str) -> Vec<PathBuf> {
+    let home = std::env::var_os("PAELLA_HOME").filter(|value| !value.is_empty());
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    home.map(PathBuf::from).into_iter().chain(beside).map(|folder| folder.join(name)).collect()
 }
 
 /// Bytes that can still be written where `path` is or will be; none where the system does not say.

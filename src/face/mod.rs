@@ -1,5 +1,6 @@
 //! What people look at: the command line, the prompt, scripts. A face reads, calls, shows; nothing else.
 
+mod bench;
 pub mod cli;
 pub mod common;
 mod doctor;

@@ -1,9 +1,10 @@
 //! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late;
 //! [`precision`]: autocast, TF32, memory; [`recompute`]: activations that are computed again instead of kept; [`chance`]:
-//! generators put back as they were.
+//! generators put back as they were; [`profile`]: what took how long.
 
 pub mod chance;
 pub mod precision;
+pub mod profile;
 mod recompute;
 
 pub use recompute::recompute;

@@ -20,6 +20,8 @@ pub use super::batch::{Batch, Rows};
 pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
+    /// The same rows every time, as those who measure speed want it.
+    Fixed(Box<Batch>),
 }
 
 impl Feed {
@@ -49,6 +51,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => Ok(memory.images(rows)),
             Self::Stream(stream) => stream.images(rows),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
@@ -57,6 +60,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => memory.some(count),
             Self::Stream(stream) => stream.some(count),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
@@ -65,6 +69,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
             Self::Stream(stream) => stream.batch(nets, rows, images),
+            Self::Fixed(batch) => Ok(batch.rows(rows.first, rows.count)),
         }
     }
 
@@ -73,6 +78,7 @@ impl Feed {
         match self {
             Self::Memory(memory) => memory.order.position(),
             Self::Stream(stream) => stream.position(),
+            Self::Fixed(_) => 0,
         }
     }
 
@@ -80,7 +86,7 @@ impl Feed {
     /// that of the run.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Fixed(_) => None,
             Self::Stream(stream) => Some(stream.text()),
         }
     }
@@ -95,6 +101,7 @@ impl Feed {
                 Ok(())
             }
             Self::Stream(stream) => stream.go_to(position, text),
+            Self::Fixed(_) => Ok(()),
         }
     }
 
@@ -113,6 +120,10 @@ impl Feed {
         }
         Ok(all)
     }
+}
+
+fn without_pictures() -> Error {
+    Error::data("tokens without pictures", "a fixed batch", "")
 }
 
 /// A data set in memory.
