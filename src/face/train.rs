@@ -5,9 +5,9 @@ use super::common::{self, Common};
 use super::progress::ProgressLine;
 use super::signals::stop_on_terminate;
 use crate::checkpoint;
-use crate::config::RunConfig;
+use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Outcome, Resume, RunOptions};
@@ -32,6 +32,14 @@ pub struct TrainArgs {
     /// Stop with a checkpoint after so many steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// Another value for a field of the config, such as train.steps=3000; may be given several times
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = change)]
+    set: Vec<(String, String)>,
+}
+
+fn change(text: &str) -> std::result::Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("a field, `=`, a value")?;
+    Ok((field.trim().into(), value.trim().into()))
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -47,9 +55,9 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
     if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
 }
 
-/// TrainArgs as one of the processes of a launcher, where one has started it.
+/// Train as one of the processes of a launcher, where one has started it.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
-    let mut config = RunConfig::read(&args.config)?;
+    let mut config = changed(RunConfig::read(&args.config)?, &args.set)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -77,6 +85,20 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
         report(&outcome, &args.config, json);
     }
     Ok(())
+}
+
+/// The config with other values.
+///
+/// Errors: fields that are not there; values that do not fit.
+fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunConfig> {
+    for (field, value) in changes {
+        config = config::set(&config, field, value)?;
+    }
+    let fault = |(field, what, hint): (String, String, String)| Fault::new(what, field, hint);
+    match config.check() {
+        faults if faults.is_empty() => Ok(config),
+        faults => Err(Error::Config(faults.into_iter().map(fault).collect())),
+    }
 }
 
 /// Rank 0 shows how it goes.

@@ -2,11 +2,11 @@
 
 use super::int;
 use super::training::check_gradients;
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use serde_json::Value;
-use tch::{Device, Kind, nn};
+use tch::{Kind, nn};
 
 pub fn vq_config(init: &Value) -> VqConfig {
     VqConfig {
@@ -20,7 +20,7 @@ pub fn vq_config(init: &Value) -> VqConfig {
 }
 
 fn vqgan_with(fixture: &Fixture) -> (nn::VarStore, VqModel) {
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = VqModel::new(&VarBuilder::skeleton(&vars), &vq_config(&fixture.init));
     fixture.fill(&vars);
     (vars, model)
