@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
+use crate::recipe::Precision;
 use crate::sample::{Random, Sampler};
 use crate::tokens::text::batch_tokens;
 use crate::torch::precision::{Autocast, peak_memory};
@@ -31,6 +32,8 @@ const UTILISATION: f64 = 0.35;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Training {
     pub micro_batch: usize,
+    /// Activations are computed again instead of kept.
+    pub recompute: bool,
     /// Milliseconds of each step; the others follow from their median.
     pub each_ms: Vec<f64>,
     pub ms: f64,
@@ -102,6 +105,23 @@ impl Bench {
         (work.trained(), work.useful())
     }
 
+    /// From now on no level keeps its activations, or all do.
+    ///
+    /// Errors: libtorch's.
+    pub fn recompute(&mut self, on: bool) -> Result<()> {
+        let levels = if on { self.nets.config.model.levels.len() } else { 0 };
+        let precision = Precision {
+            recompute: (0..levels).collect(),
+            ..self.nets.config.train.precision.clone()
+        };
+        if precision != self.nets.config.train.precision {
+            self.release()?;
+            self.nets.set_precision(&precision)?;
+            self.nets.config.train.precision = precision;
+        }
+        Ok(())
+    }
+
     /// `steps` whole updates of `micro` pictures: noise, forward, loss, backward, clipping, AdamW, average.
     ///
     /// Errors: memory, after which the optimiser's state is gone and other sizes can be measured.
@@ -123,6 +143,7 @@ impl Bench {
         let peak = kind.map(|gpu| gpu.peak_of(precision));
         Ok(Training {
             micro_batch: micro,
+            recompute: !precision.recompute.is_empty(),
             mfu: peak.map(|peak| cost::mfu(self.size().1, pictures_per_s, peak)),
             plan: kind.and_then(|gpu| self.plan(gpu, micro).ok()),
             each_ms,

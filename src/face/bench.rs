@@ -30,7 +30,7 @@ pub struct Bench {
     /// Write traces of one step and one run here, for chrome://tracing, and list the longest kernels
     #[arg(long, value_name = "DIR")]
     profile: Option<PathBuf>,
-    /// Take requests from standard input, one a line: `train N TIMES`, `sample N TIMES`, `profile N DIR`, `release`
+    /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES`, `profile N DIR`, `release`
     #[arg(long, conflicts_with_all = ["train", "sample", "profile"])]
     serve: bool,
 }
@@ -86,14 +86,17 @@ fn serve(bench: &mut Measured) -> Result<()> {
 
 fn answer(bench: &mut Measured, words: &[&str]) -> Result<Value> {
     let wrong = || {
-        let hint = "train N TIMES, sample N TIMES, profile N DIR, release";
+        let hint = "train N TIMES [recompute], sample N TIMES, profile N DIR, release";
         Error::command(format!("`{}` is no request", words.join(" ")), "bench --serve", hint)
     };
     let number = |text: &str| {
         text.parse::<usize>().ok().filter(|n| (1..=1 << 16).contains(n)).ok_or_else(wrong)
     };
     match words {
-        ["train", n, times] => Ok(train(&bench.train(number(n)?, number(times)?)?)),
+        ["train", n, times, how @ ..] if matches!(how, [] | ["recompute"]) => {
+            bench.recompute(!how.is_empty())?;
+            Ok(train(&bench.train(number(n)?, number(times)?)?))
+        }
         ["sample", n, times] => Ok(sample(&bench.sample(number(n)? as i64, number(times)?)?)),
         ["profile", n, folder] => {
             Ok(profile(&bench.profile(number(n)?, Path::new(folder))?, Path::new(folder)))

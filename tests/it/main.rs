@@ -11,6 +11,7 @@ mod events;
 mod fixture;
 mod gpu;
 mod house;
+mod kit;
 mod lab;
 mod lost;
 mod method;
