@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ class Peer:
         self.answers = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
         self.said = []  # before it was ready
-        self.ready = False
+        self.ready = self.busy = False
 
     def read(self):
         for line in self.child.stdout:
@@ -51,7 +52,10 @@ class Peer:
         self.kit.need(3)
         self.child.stdin.write(" ".join(map(str, words)) + "\n")
         self.child.stdin.flush()
-        return self.next(self.kit.left())
+        self.busy = True  # it stays so where the answer comes too late
+        answer = self.next(self.kit.left())
+        self.busy = False
+        return answer
 
     def end(self):
         self.kit.kill(self.child)
@@ -82,39 +86,72 @@ def twin(kit, name, *more):
         with open(path, "w") as file:
             file.write([line for line in out.stdout.splitlines() if line.startswith("{")][-1])
     cache = os.path.join(kit.work, "inductor")
-    command = [sys.executable, os.path.join(kit.root, "twin.py"), path, "--device", kit.device, *more]
+    command = [sys.executable, os.path.join(kit.root, "peer.py"), path, "--device", kit.device, *more]
     return Peer(kit, name, command, TORCHINDUCTOR_CACHE_DIR=cache, TRITON_CACHE_DIR=cache + "-triton")
+
+
+def compiled_sizes(kit):
+    """What the compiled peers can be asked for; anything else would compile when it is measured."""
+    trains, samples, _, _ = sizes(kit)
+    return {"train": trains[:1], "sample": samples}
 
 
 def prepare_twin(kit):
     """Compiling takes minutes of CPU time: it goes on beside the stages before, and is over when speed is measured."""
     if has_torch():
-        trains, samples, _, _ = sizes(kit)
-        order = [f"sample:{samples[0]}", f"train:{trains[0]}", f"sample:{samples[-1]}"]
-        kit.shared["order"] = order
-        kit.shared["mode"] = "default" if kit.tiny else "max-autotune"
-        kit.shared["compiled"] = twin(kit, "compiled", "--compile", kit.shared["mode"], "--ready", ",".join(order))
+        mode = "aot_eager" if kit.tiny else "max-autotune"
+        kit.shared["compiled"] = {what: (mode, compiling(kit, what, mode)) for what in ("sample", "train")}
 
 
-def compiled_twin(kit):
-    """The compiled peer once it is ready, in place of one that takes too long a faster mode; None where neither is in time."""
-    peer = kit.shared.get("compiled")
-    if peer is None:
-        return None
-    for limit, again in [(0.35, True), (0.35, False)]:
+def compiling(kit, what, mode):
+    ready = ",".join(f"{what}:{n}" for n in compiled_sizes(kit)[what])
+    return twin(kit, f"{mode}-{what}", "--compile", mode, "--ready", ready)
+
+
+def ready_now(kit, seconds=1.0):
+    """The compiled peers that are ready, by what they are asked for, with the mode they were compiled in."""
+    found = {}
+    for what, (mode, peer) in kit.shared.get("compiled", {}).items():
         try:
-            said = peer.wait(limit * kit.left())
-            kit.part("torch.compile", mode=kit.shared["mode"], ready=said)
-            return peer
-        except (Late, RuntimeError) as error:
-            peer.end()
-            kit.part("torch.compile", mode=kit.shared["mode"], error=str(error)[:600], ready=peer.said)
-            if again and kit.shared["mode"] != "default":
-                kit.shared["mode"] = "default"
-                peer = twin(kit, "compiled-default", "--compile", "default", "--ready", ",".join(kit.shared["order"][:2]))
-            else:
-                return None
-    return None
+            peer.wait(seconds)
+            found[what] = (mode, peer)
+        except (Late, RuntimeError):
+            pass
+    return found
+
+
+def compiled_late(kit, found):
+    """The peers that were not ready, once they are; in place of one that has failed, its blocks compiled one by one."""
+    late = {}
+    for what, (mode, peer) in kit.shared.get("compiled", {}).items():
+        if what in found:
+            continue
+        try:
+            peer.wait(kit.left() - 30)
+            late[what] = (mode, peer)
+            continue
+        except Late:
+            error = "not ready in time"
+        except RuntimeError as failed:
+            error = str(failed)[:600]
+        peer.end()
+        kit.part("torch.compile", of=what, mode=mode, error=error, ready=peer.said)
+        if kit.left() > 60:
+            peer = compiling(kit, what, "blocks")
+            try:
+                peer.wait(kit.left() - 20)
+                late[what] = ("blocks", peer)
+            except (Late, RuntimeError) as failed:
+                peer.end()
+                kit.part("torch.compile", of=what, mode="blocks", error=str(failed)[:600], ready=peer.said)
+    return late
+
+
+def pause(kit, peers, number):
+    """Peers that compile hold still while others are measured, or go on."""
+    for _, peer in peers:
+        if peer.child.poll() is None:
+            os.killpg(peer.child.pid, number)
 
 
 def paella_peer(kit):
@@ -138,15 +175,31 @@ def bench(kit):
         except (Late, RuntimeError) as error:
             kit.part("peer", name=name, error=str(error)[:600])
             del peers[name]
-    compiled = compiled_twin(kit)
-    if compiled:
-        peers["compiled"] = compiled
+    found = ready_now(kit)
+    waiting = [it for what, it in kit.shared.get("compiled", {}).items() if what not in found]
+    every = [("train", trains[0]), *[("sample", n) for n in samples], *[("train", n) for n in trains[1:]]]
+    pause(kit, waiting, signal.SIGSTOP)
+    try:
+        done = by_turns(kit, peers, found, every, times, rounds)
+    finally:
+        pause(kit, waiting, signal.SIGCONT)
+    late = compiled_late(kit, found)
+    for what, (mode, peer) in {**found, **late}.items():
+        kit.part("torch.compile", of=what, mode=mode, ready=peer.said)
+    again = [(what, n) for what, n in every if what in late and n in compiled_sizes(kit)[what]]
+    done += by_turns(kit, {"paella": paella}, late, again, times, rounds)
+    return {"measured": done, "ok": done > 0}
+
+
+def by_turns(kit, peers, compiled, requests, times, rounds):
     done, skip = 0, set()
-    for what, ns in [("train", trains[:1]), ("sample", samples), ("train", trains[1:])]:
-        for n in ns:
-            for turn in range(rounds):
-                done += one_turn(kit, peers, (what, n, times), turn, skip)
-    return {"measured": done, "mode of torch.compile": kit.shared.get("mode") if compiled else None, "ok": done > 0}
+    for what, n in requests:
+        now = dict(peers)
+        if what in compiled and n in compiled_sizes(kit)[what]:
+            now[f"torch.compile, {compiled[what][0]}"] = compiled[what][1]
+        for turn in range(rounds):
+            done += one_turn(kit, now, (what, n, times), turn, skip)
+    return done
 
 
 def one_turn(kit, peers, request, turn, skip):
@@ -154,15 +207,13 @@ def one_turn(kit, peers, request, turn, skip):
     done = 0
     for name, peer in list(peers.items()):
         what, n, times = request
-        # the compiled peer is asked for what it has compiled: anything else would compile now
-        if (name, what, n) in skip or name == "compiled" and f"{what}:{n}" not in kit.shared["order"]:
+        if (name, what, n) in skip or peer.child.poll() is not None:
             continue
         try:
             answer = peer.ask(what, n, times)
             peer.ask("release")
         except RuntimeError as error:
             answer = {"error": str(error)[:400]}
-            del peers[name]
         if "error" in answer:
             skip.add((name, what, n))
             if name == "paella" and what == "train" and "memory" in answer["error"]:
@@ -183,7 +234,9 @@ def recomputed(kit, peer, n, times, turn):
 def profile(kit):
     """One training step and one sampling run under the profiler."""
     peer = kit.shared.get("paella")
-    if peer is None or peer.child.poll() is not None:
+    if peer is None or peer.child.poll() is not None or peer.busy or not peer.ready:
+        if peer is not None:
+            peer.end()
         peer = paella_peer(kit)
         peer.wait(min(60, kit.left()))
     folder = os.path.join(kit.work, "profile")
