@@ -25,8 +25,6 @@ use tch::{Device, Kind, Tensor};
 
 /// Steps and runs before the clock starts: libraries are loaded, workspaces found.
 const WARM_UP: usize = 3;
-/// Share of the peak that the plan is made with.
-const UTILISATION: f64 = 0.35;
 
 /// Training steps of one micro batch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +49,9 @@ pub struct Training {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Planned {
     pub ms: f64,
+    /// Of these, the products, at this share of the peak.
+    pub products_ms: f64,
+    pub share: f64,
     pub pictures_per_s: f64,
     pub mfu: f64,
     pub memory: i64,
@@ -271,7 +272,7 @@ impl Bench {
             gpu,
             gpus: 1,
             per_node: None,
-            utilisation: UTILISATION,
+            utilisation: cost::share_of(gpu).share,
             micro_batch: None,
             text_bytes: None,
         };
@@ -281,6 +282,8 @@ impl Bench {
         let pictures_per_s = budget.images_per_s();
         Ok(Planned {
             ms: 1e3 * budget.step(),
+            products_ms: 1e3 * budget.compute,
+            share: wish.utilisation,
             pictures_per_s,
             mfu: budget.mfu(pictures_per_s),
             memory: budget.memory.total(),

@@ -1,6 +1,6 @@
 """Proves, measures and trains on a machine with a GPU: one JSON line for each stage, in OUT/results.jsonl.
 
-    run.sh OUT [--budget SECONDS] [--only STAGE,..] [--skip STAGE,..] [--config FILE] [--device cuda|cpu] [--tiny]
+    run.sh OUT [--budget SECONDS] [--only STAGE,..] [--skip STAGE,..] [--config FILE] [--set FIELD=VALUE] [--few] [--tiny]
 
 Every stage has a time of its own; one that fails or comes to its end never stops the next. What a stage has found is written
 as soon as it is known, so a run that is cut off keeps what it has. `--tiny` takes sizes that a CPU can do: a rehearsal.
@@ -13,12 +13,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+PART = 15 << 20
 
 
 class Late(Exception):
@@ -31,11 +35,13 @@ class Kit:
     def __init__(self, args):
         self.args, self.tiny, self.device = args, args.tiny, args.device
         self.root = HERE  # the packed folder
-        self.out = os.path.abspath(args.out)
-        os.makedirs(os.path.join(self.out, "logs"), exist_ok=True)
-        self.work = tempfile.mkdtemp(prefix="paella-gpu-")
         self.end = time.monotonic() + args.budget
-        self.lines = open(os.path.join(self.out, "results.jsonl"), "a")
+        self.work = tempfile.mkdtemp(prefix="paella-gpu-")
+        self.front = os.path.abspath(args.out)
+        self.out = os.path.join(self.work, "out") if args.few else self.front
+        for folder in (self.front, os.path.join(self.out, "logs")):
+            os.makedirs(folder, exist_ok=True)
+        self.lines = open(os.path.join(self.front, "results.jsonl"), "a")
         self.children, self.logs, self.lock = [], 0, threading.Lock()
         self.stage, self.deadline, self.shared = "kit", self.end, {}
         self.repository = repository(self.root)
@@ -68,7 +74,9 @@ class Kit:
         env = dict(os.environ)
         folders = libraries()
         env["LD_LIBRARY_PATH"] = ":".join(folders + list(filter(None, [env.get("LD_LIBRARY_PATH")])))
-        env.update(PAELLA_HOME=self.root, PAELLA_ASSETS=self.place("assets"), OMP_WAIT_POLICY="passive", NO_COLOR="1")
+        env.update(PAELLA_HOME=self.root, OMP_WAIT_POLICY="passive", NO_COLOR="1")
+        if not os.path.isdir(os.path.join(self.root, "assets")):
+            env["PAELLA_ASSETS"] = self.place("assets")
         env.setdefault("XDG_DATA_HOME", os.path.join(self.work, "share"))
         if self.device.startswith("cpu"):
             env["OMP_NUM_THREADS"] = env.get("OMP_NUM_THREADS", "2")
@@ -90,6 +98,29 @@ class Kit:
     def part(self, name, **fields):
         """Something that a stage knows before it ends."""
         self.line(stage=self.stage, part=name, **fields)
+
+    def bring(self):
+        """With `--few`: what came out so far as few files of at most 15 MiB, for places from which no more come back."""
+        if not self.args.few:
+            return
+        model = os.path.join(self.out, "model")
+        with tarfile.open(os.path.join(self.work, "rest.tar.gz"), "w:gz") as rest:
+            rest.add(self.out, "out", filter=lambda item: None if item.name.startswith("out/model") else item)
+        if os.path.getsize(rest.name) <= PART:
+            shutil.copy(rest.name, os.path.join(self.front, "rest.tar.gz"))
+        first = os.path.join(self.front, "model.tar.0")
+        if not os.path.isdir(model) or os.path.exists(first):
+            return
+        with tarfile.open(os.path.join(self.work, "model.tar"), "w") as tar:
+            tar.add(model, "model")
+        size = os.path.getsize(tar.name)
+        if size > 3 * PART:
+            self.line(stage="kit", note=f"the model, {size >> 20} MiB, is too large to come back as few files")
+            return
+        with open(tar.name, "rb") as whole:
+            for i in range(-(-size // PART)):
+                with open(f"{first[:-1]}{i}", "wb") as part:
+                    part.write(whole.read(PART))
 
     # ---- time
 
@@ -277,6 +308,8 @@ def arguments():
     args.add_argument("--config", default="configs/emoji-gpu.ron", help="what is trained in the stage `train`")
     args.add_argument("--bench-config", default="configs/paella-v3-1gpu.ron", help="whose denoiser is measured")
     args.add_argument("--device", default="cuda", help="cuda, or cpu for a rehearsal")
+    args.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="another value in the config that is trained")
+    args.add_argument("--few", action="store_true", help="leave few files in OUT: results.jsonl, rest.tar.gz, the model in parts (cat model.tar.* | tar x)")
     args.add_argument("--tiny", action="store_true", help="sizes that a CPU can do")
     args.add_argument("--stages", default="stages", help=argparse.SUPPRESS)  # another list of stages, for tests
     return args.parse_args()
@@ -303,6 +336,7 @@ def main():
             own = seconds if seconds else max(0.0, kit.end - time.monotonic() - later)
             if not run_stage(kit, name, function, own):
                 failed.append(name)
+            kit.bring()
         kit.line(stage="kit", finished=True, failed=failed)
     finally:
         kit.kill_all()

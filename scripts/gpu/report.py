@@ -195,17 +195,23 @@ def speed(run):
             one = best(lines)
             rounds = ", ".join(number(line.get("ms")) for line in lines)
             if one is None:
-                (train if what == "train" else sample).append([n, peer, lines[-1]["error"][:80]] + [""] * (4 if what == "train" else 2))
+                (train if what == "train" else sample).append([n, peer, lines[-1]["error"][:80]] + [""] * (5 if what == "train" else 2))
             elif what == "train":
                 plan = one.get("plan") or {}
-                planned = f"{plan['ms']:.0f} ms, MFU {percent(plan['mfu'])}, {gib(plan['memory'])} GiB" if plan else "-"
-                train.append([n, peer, rounds, number(one["pictures_per_s"]), percent(one.get("mfu")), gib(one.get("memory")), planned])
+                planned = f"{plan['ms']:.0f} ms, MFU {percent(plan['mfu'])}, {gib(plan['memory'])} GiB, products at {100 * plan['share']:.0f} %" if plan else "-"
+                train.append([n, peer, rounds, number(one["pictures_per_s"]), percent(one.get("mfu")), gib(one.get("memory")), planned, reached(one, plan)])
             else:
                 sample.append([n, peer, rounds, number(one["ms_per_picture"]), gib(one.get("memory"))])
-    text += "\nA training step; of each round the median, ms:\n\n" + table(["pictures", "by", "ms", "pictures/s", "MFU", "GiB", "planned at 35 %"], train)
+    text += "\nA training step; of each round the median, ms:\n\n" + table(["pictures", "by", "ms", "pictures/s", "MFU", "GiB", "planned", "products reach"], train)
     passes = next((line.get("passes") for line in parts if line.get("passes")), "?")
     text += f"\nSampling, {passes} passes with guidance, from noise to tokens:\n\n" + table(["pictures", "by", "ms", "ms a picture", "GiB"], sample)
     return text
+
+
+def reached(one, plan):
+    """The share of the peak with which the plan would give the measured time: a row for src/cost/share.rs."""
+    rest = one["ms"] - (plan["ms"] - plan["products_ms"]) if plan else 0.0
+    return percent(plan["share"] * plan["products_ms"] / rest) if rest > 0 else "-"
 
 
 def kernels(run):

@@ -7,8 +7,8 @@ import struct
 
 def config(kit, name, *changes):
     """The kit's small config as a file, some of its text exchanged."""
-    text = open(kit.place("dist.ron") if os.path.exists(os.path.join(kit.root, "dist.ron")) else kit.place("scripts/gpu/dist.ron")).read()
-    for old, new in [("@ASSETS@", kit.env["PAELLA_ASSETS"]), *changes]:
+    text = open(os.path.join(kit.root, "dist.ron")).read()
+    for old, new in [("@ASSETS@", kit.place("assets")), *changes]:
         if old not in text:
             raise ValueError(f"`{old}` is not in dist.ron")
         text = text.replace(old, new)

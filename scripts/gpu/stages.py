@@ -197,7 +197,7 @@ def train(kit):
     """As many updates as the time allows, with a learning rate that comes to its end; then scores and pictures."""
     path = os.path.abspath(kit.args.config) if os.path.exists(kit.args.config) else kit.place(kit.args.config)
     out = os.path.join(kit.work, "trained")
-    more = [word for change in TINY for word in ("--set", change)] if kit.tiny else []
+    more = [word for change in (TINY if kit.tiny else []) + kit.args.set for word in ("--set", change)]
     sheets = ["--set", f"train.log.samples_every={10 if kit.tiny else 1000}"]
     reserve, writing = (25, 5) if kit.tiny else (35, 10)  # for scores and pictures; for checkpoint and model
     start, first = time.monotonic(), 6 if kit.tiny else 300
@@ -275,7 +275,7 @@ def draw(kit, model):
 
 # Seconds of each on an H100; `None` has what the others leave. Their order is the order of their worth.
 STAGES = [
-    ("doctor", doctor, 40),
+    ("doctor", doctor, 60),
     ("parity", parity, 90),
     ("ranks", ranks, 70),
     ("survive", survive, 70),

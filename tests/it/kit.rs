@@ -82,7 +82,7 @@ fn a_stage_that_fails_or_does_not_end_stops_no_other() {
     assert_eq!(end("broken")["error"], "ValueError: as it happens");
     assert!(end("endless")["error"].as_str().unwrap().contains("not done in time"), "{said}");
     assert!(end("endless")["seconds"].as_f64().unwrap() < 30.0);
-    // the program that was carried there finds its data beside itself
+    // the program that was carried there finds its data
     let doctor = end("doctor");
     let data = &doctor["result"]["findings"]["data"];
     assert_eq!(doctor["ok"], true, "{doctor}");
@@ -90,6 +90,26 @@ fn a_stage_that_fails_or_does_not_end_stops_no_other() {
     assert!(end("rest")["result"]["seconds left"].as_f64().unwrap() > 10.0);
     assert_eq!(lines.last().unwrap()["failed"], serde_json::json!(["broken", "endless"]));
     report(&kit, &["ValueError: as it happens", "| doctor | ok |", "rehearsal"]);
+}
+
+#[test]
+fn a_program_finds_its_data_beside_itself_and_where_its_home_is() {
+    let kit = kit("STAGES = []");
+    let data = |program: &Path, home: Option<&Path>| {
+        let mut command = Command::new(program);
+        command.args(["doctor", "--json"]).env("LD_LIBRARY_PATH", libraries());
+        command.env_remove("PAELLA_ASSETS").env_remove("PAELLA_HOME");
+        command.envs(home.map(|folder| ("PAELLA_HOME", folder)));
+        let output = command.current_dir("/").output().unwrap();
+        let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["what"] == "data");
+        row.unwrap()["found"].as_str().unwrap().to_string()
+    };
+    let beside = kit.path().join("assets").display().to_string();
+    assert_eq!(data(&kit.path().join("paella"), None), beside);
+    let built = Path::new(env!("CARGO_BIN_EXE_paella"));
+    assert_eq!(data(built, None), root().join("assets").display().to_string());
+    assert_eq!(data(built, Some(kit.path())), beside);
 }
 
 /// The page that is written from the lines says these.
