@@ -25,7 +25,7 @@ it=$(find "$target/debug/deps" -maxdepth 1 -name 'it-*' -perm -u+x -type f ! -na
 
 rm -rf "$folder"
 mkdir -p "$folder/configs" "$folder/src/shim"
-cp scripts/gpu/{run.sh,main.py,kit.py,stages.py,runs.py,together.py,speed.py,twin.py,peer.py,report.py,dist.ron,bench-tiny.ron} "$folder/"
+cp scripts/gpu/{run.sh,main.py,kit.py,stages.py,runs.py,together.py,speed.py,twin.py,peer.py,report.py,dist.ron,bench-tiny.ron,session.txt} "$folder/"
 cp configs/*.ron "$folder/configs/"
 cp src/shim/{nccl.cpp,guard.h} "$folder/src/shim/"
 pack() {

@@ -32,6 +32,7 @@ to `OUT/results.jsonl` as it ends, a failed one never stops the next. `make gpu-
 | `parity` | every fixture of the networks, sampler and training on the card, TF32 off; bf16, recompute, channels_last; 200 updates beside the CPU's |
 | `ranks` | NCCL with one rank, two ranks; a rank killed, a rank stopped |
 | `survive` | kill -9 and resume; what a checkpoint costs; SIGINT |
+| `session` | the prompt's commands, one after the other |
 | `train` | `configs/emoji-gpu.ron` for the time that is left, scored; model and sheets come back |
 | `bench` | the 1 B denoiser of v3: training steps and sampling, by turns with PyTorch eager and `torch.compile` |
 | `profile` | a trace of one step and one picture, the longest kernels |

@@ -180,6 +180,14 @@ def interrupted_sample(kit):
     return ok
 
 
+def session(kit):
+    """The prompt's commands on the device, one after the other."""
+    script, runs = os.path.join(kit.root, "session.txt"), os.path.join(kit.work, "session")
+    code, text = kit.run(kit.program("--script", script, "--device", kit.device, "--runs", runs), check=False)
+    done = [line[2:] for line in text.splitlines() if line.startswith("> ")]
+    return {"ok": code == 0, "commands": len(done), **({} if code == 0 else {"last": done[-1:], "said": text[-600:]})}
+
+
 # ---- 5
 
 # What a rehearsal trains in place of the config's networks.
@@ -279,6 +287,7 @@ STAGES = [
     ("parity", parity, 90),
     ("ranks", ranks, 70),
     ("survive", survive, 70),
+    ("session", session, 30),
     ("train", train, None),
     ("bench", bench, 150),
     ("profile", profile, 30),
