@@ -1,6 +1,7 @@
 // Libtorch's profiler: what ran, and for how long, on the CPU and on a GPU.
 #include "guard.h"
 #include <c10/core/CachingDeviceAllocator.h>
+#include <cstdlib>
 #include <torch/csrc/autograd/profiler_kineto.h>
 #include <torch/torch.h>
 
@@ -12,6 +13,7 @@ extern "C" {
 // From now on every operation of this thread and its backward passes is noted; kernels too, if `gpu`.
 char* paella_profile_start(bool gpu) {
   GUARD({
+    setenv("KINETO_LOG_LEVEL", "99", 0);  // it complains of a CPU that it has no GPU
     impl::ProfilerConfig config(impl::ProfilerState::KINETO);
     std::set<impl::ActivityType> activities{impl::ActivityType::CPU};
     if (gpu) activities.insert(impl::ActivityType::CUDA);
