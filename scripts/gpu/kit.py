@@ -334,6 +334,7 @@ def main():
         for i, (name, function, seconds) in enumerate(wanted):
             later = sum(s for _, _, s in wanted[i + 1 :] if s)
             own = seconds if seconds else max(0.0, kit.end - time.monotonic() - later)
+            own = min(own, 120.0) if kit.tiny else own
             if not run_stage(kit, name, function, own):
                 failed.append(name)
             kit.bring()

@@ -16,7 +16,8 @@ pub fn nccl_library() -> String {
     let wish = std::env::var("PAELLA_NCCL").ok().filter(|path| !path.is_empty());
     let at_home = || files::at_home(NAME).into_iter().find(|path| path.is_file());
     let found = wish.or_else(|| at_home().map(|path| path.display().to_string()));
-    found.unwrap_or_else(|| env!("PAELLA_NCCL").to_string())
+    let built = env!("PAELLA_NCCL");
+    found.unwrap_or(built.to_string())
 }
 
 type Message = *mut c_char;
