@@ -4,7 +4,7 @@
 
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
-use crate::cost::{self, Gpu, Wish, find_card};
+use crate::cost::{self, EstimateRequest, Gpu, find_card};
 use crate::device::wait;
 use crate::dist::World;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::sample::{Random, Sampler};
 use crate::tokens::text::batch_tokens;
 use crate::torch::precision::{Autocast, peak_memory};
 use crate::torch::profile::{Kernel, longest, profiled, release_memory};
-use crate::train::feed::Batch;
+use crate::train::batch::Batch;
 use crate::train::{Feed, Trainer};
 use serde::Serialize;
 use std::path::Path;
@@ -242,7 +242,8 @@ impl Bench {
         let Networks { config, denoiser, device, .. } = &self.nets;
         let _autocast = Autocast::bf16(config.train.precision.bf16, *device)?;
         let noise = self.tokens(cond.byt5.size()[0]);
-        let sampler = Sampler { model: denoiser, cond, null, noise: &noise, chance: &Random };
+        let chance = &Random;
+        let sampler = Sampler { model: denoiser, cond, null, noise: &noise, chance, region: None };
         let tokens = sampler.run(&noise, &config.sample.plan());
         wait(*device);
         let fits = tokens.size() == noise.size();
@@ -268,7 +269,7 @@ impl Bench {
     }
 
     fn plan(&self, gpu: &'static Gpu, micro: usize) -> Result<Planned> {
-        let wish = Wish {
+        let request = EstimateRequest {
             gpu,
             gpus: 1,
             per_node: None,
@@ -278,12 +279,12 @@ impl Bench {
         };
         let mut config = self.nets.config.clone();
         config.train.global_batch = micro;
-        let budget = cost::budget(&config, Phase::Denoiser, &wish)?;
+        let budget = cost::budget(&config, Phase::Denoiser, &request)?;
         let pictures_per_s = budget.images_per_s();
         Ok(Planned {
             ms: 1e3 * budget.step(),
             products_ms: 1e3 * budget.compute,
-            share: wish.utilisation,
+            share: request.utilisation,
             pictures_per_s,
             mfu: budget.mfu(pictures_per_s),
             memory: budget.memory.total(),

@@ -1,9 +1,9 @@
 //! `paella bench`: speed and memory of a denoiser, measured at once or by request.
 #![allow(clippy::print_stdout)]
 
-use super::cli::{Common, device};
+use super::common::{Common, device};
 use super::terminal::Terminal;
-use crate::bench::{Bench as Measured, Sampling, Training};
+use crate::bench::{Bench, Sampling, Training};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::lab::view::View;
@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
-pub struct Bench {
+pub struct BenchArgs {
     /// The config of a run, such as configs/paella-v3-1gpu.ron; only its denoiser, precision and sampling count
     config: PathBuf,
     /// Pictures of a training step, several sizes after commas
@@ -38,12 +38,12 @@ pub struct Bench {
 /// Measure, and tell each thing as soon as it is known.
 ///
 /// Errors: a config that is not sound; a device or memory that is not there.
-pub fn run(args: &Bench, common: &Common) -> Result<()> {
+pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     let sizes = args.train.iter().map(|n| *n as i64).chain(args.sample.iter().copied());
     if sizes.into_iter().any(|n| !(1..=1 << 16).contains(&n)) {
         return Err(Error::command("sizes are 1 to 65536", "bench", "--train 16,32 --sample 1,16"));
     }
-    let mut bench = Measured::new(&RunConfig::read(&args.config)?, device(common)?)?;
+    let mut bench = Bench::new(&RunConfig::read(&args.config)?, device(common)?)?;
     let (parameters, flops) = bench.size();
     if args.serve {
         say(&json!({ "ready": true, "parameters": parameters, "flops": flops }));
@@ -64,7 +64,7 @@ pub fn run(args: &Bench, common: &Common) -> Result<()> {
 }
 
 /// Answer requests until there are no more; one that fails is answered with its error.
-fn serve(bench: &mut Measured) -> Result<()> {
+fn serve(bench: &mut Bench) -> Result<()> {
     for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = catch_unwind(AssertUnwindSafe(|| answer(bench, &words)));
@@ -84,7 +84,7 @@ fn serve(bench: &mut Measured) -> Result<()> {
     Ok(())
 }
 
-fn answer(bench: &mut Measured, words: &[&str]) -> Result<Value> {
+fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
     let wrong = || {
         let hint = "train N TIMES [recompute], sample N TIMES, profile N DIR, release";
         Error::command(format!("`{}` is no request", words.join(" ")), "bench --serve", hint)

@@ -1,7 +1,7 @@
 //! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::bench::{self, Bench};
+use super::bench::{self, BenchArgs};
 use super::common::{Common, lab, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
@@ -47,7 +47,7 @@ enum Command {
     /// What a run takes on given cards: parameters, memory, time; nothing is allocated
     Plan(plan::Plan),
     /// Speed and memory of a config's denoiser on this machine, with random weights
-    Bench(Bench),
+    Bench(BenchArgs),
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text

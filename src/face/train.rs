@@ -7,7 +7,7 @@ use super::signals::stop_on_terminate;
 use crate::checkpoint;
 use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Outcome, Resume, RunOptions};
@@ -94,10 +94,9 @@ fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunCon
     for (field, value) in changes {
         config = config::set(&config, field, value)?;
     }
-    let fault = |(field, what, hint): (String, String, String)| Fault::new(what, field, hint);
     match config.check() {
         faults if faults.is_empty() => Ok(config),
-        faults => Err(Error::Config(faults.into_iter().map(fault).collect())),
+        faults => Err(Error::Config(faults)),
     }
 }
 

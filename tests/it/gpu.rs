@@ -6,7 +6,7 @@ use crate::fixture::{Fixture, device, folder};
 use crate::parity::paella::{cond, paella};
 use crate::train::alone;
 use paella::loss::{cross_entropy, weighted_mean};
-use paella::model::init::Place;
+use paella::model::init::VarBuilder;
 use paella::model::{Block, Cond, LevelConfig, Paella, PaellaConfig};
 use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
 use paella::optim::{AdamW, OptimConfig};
@@ -61,9 +61,9 @@ fn batch(step: i64, device: Device) -> [Tensor; 5] {
 fn denoiser(device: Device) -> (nn::VarStore, Paella) {
     tch::manual_seed(7);
     let first = nn::VarStore::new(Device::Cpu);
-    let _ = Paella::new(&Place::root(&first), &config());
+    let _ = Paella::new(&VarBuilder::root(&first), &config());
     let vars = nn::VarStore::new(device);
-    let model = Paella::new(&Place::skeleton(&vars), &config());
+    let model = Paella::new(&VarBuilder::skeleton(&vars), &config());
     tch::no_grad(|| {
         for (name, mut xs) in vars.variables() {
             xs.copy_(&first.variables()[&name]);
