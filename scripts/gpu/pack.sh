@@ -48,7 +48,7 @@ else
 fi
 
 printf '{"commit": "%s", "date": "%s", "rustc": "%s"}\n' \
-    "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)$(git diff --quiet HEAD 2>/dev/null || echo +changes)" \
+    "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)$(git diff --quiet HEAD 2>/dev/null || echo +changes)$([ $build = yes ] || echo +not-built-anew)" \
     "$(date -u +%F)" "$(rustc --version)" >"$folder/build.json"
 
 bytes=$(du -sb "$folder" | cut -f1)
