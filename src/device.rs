@@ -7,6 +7,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Once;
 use tch::Device;
 
+pub mod driver;
+
 /// The device a run asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceChoice {
@@ -88,6 +90,13 @@ pub fn gpu_name(number: usize) -> Option<String> {
         }
     }
     CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(String::from)
+}
+
+/// Waits until a GPU has finished its queued work. Returns at once for the CPU.
+pub fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(number as i64);
+    }
 }
 
 /// Makes OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a temporary file beside `path`, syncs it, renames it over `path`, and syncs the folder. Creates missing
 /// folders.
@@ -53,6 +53,14 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     fs::remove_dir_all(b)?;
     fs::rename(a, b)?;
     fs::create_dir_all(a)
+}
+
+/// Paths of `name` for a program away from its source: in `$PAELLA_HOME`, then beside the program.
+pub fn at_home(name: &str) -> Vec<PathBuf> {
+    let home = std::env::var_os("PAELLA_HOME").filter(|value| !value.is_empty());
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    home.map(PathBuf::from).into_iter().chain(beside).map(|folder| folder.join(name)).collect()
 }
 
 /// Free bytes on the disk of `path`, which need not exist. None if the system does not report it.

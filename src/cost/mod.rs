@@ -13,6 +13,7 @@ mod hardware;
 mod layers;
 mod memory;
 mod meter;
+mod share;
 mod work;
 
 pub use budget::{Budget, EstimateRequest, budget, largest, mfu};
@@ -22,6 +23,7 @@ pub use exchange::{BUCKET, Exchange, exchange};
 pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
 pub use memory::{MemoryNeed, usable};
 pub use meter::Meter;
+pub use share::{SHARES, Share, share_of};
 pub use work::{NetworkCost, Work, text_bytes, work};
 
 use std::iter::Sum;

@@ -1,16 +1,25 @@
 //! Rust owners for the C++ shim's process groups. This layer makes no decisions.
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::torch::{pointers, taken};
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
-use tch::Tensor;
+use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-/// The library with the NCCL half of the shim. Empty if it was not built.
-const NCCL: &str = env!("PAELLA_NCCL");
+/// The library with the NCCL half of the shim: `$PAELLA_NCCL`, else in `$PAELLA_HOME` or beside the program, else where it was
+/// built. Empty if it was not built.
+pub fn nccl_library() -> String {
+    const NAME: &str = "libpaella_nccl.so";
+    let named = std::env::var("PAELLA_NCCL").ok().filter(|path| !path.is_empty());
+    let at_home = || files::at_home(NAME).into_iter().find(|path| path.is_file());
+    let found = named.or_else(|| at_home().map(|path| path.display().to_string()));
+    let built = env!("PAELLA_NCCL");
+    found.unwrap_or(built.to_string())
+}
 
 type Message = *mut c_char;
 #[repr(C)]
@@ -195,33 +204,36 @@ pub struct Group {
     raw: Cell<*mut RawGroup>,
     /// An exchange failed, so the connections are closed without a goodbye.
     pub broken: Cell<bool>,
-    gpu: bool,
+    nccl: bool,
 }
 
 impl Group {
-    /// Forms the group. All ranks call this. `gpu` selects NCCL on that GPU, else Gloo.
+    /// Forms the group. All ranks call this. `nccl` selects NCCL on the GPU `device`, else Gloo, which takes tensors of CPU and
+    /// GPU alike.
     pub fn form(
         store: &Store,
-        gpu: Option<usize>,
+        nccl: bool,
+        device: Device,
         (rank, size): (usize, usize),
         timeout: Duration,
     ) -> Result<Self> {
-        let library = c_string(NCCL);
+        let library = if nccl { c_string(&nccl_library()) } else { c_string("") };
+        let gpu = if let Device::Cuda(number) = device { number as c_int } else { -1 };
         let mut out = std::ptr::null_mut();
         // SAFETY: a live store; `out` receives an owned group when no message is returned.
         checked(unsafe {
             paella_group(
                 store.0,
-                gpu.is_some(),
+                nccl,
                 library.as_ptr(),
                 rank as c_int,
                 size as c_int,
-                gpu.unwrap_or(0) as c_int,
+                gpu,
                 millis(timeout),
                 &mut out,
             )
         })?;
-        Ok(Self { raw: Cell::new(out), broken: Cell::new(false), gpu: gpu.is_some() })
+        Ok(Self { raw: Cell::new(out), broken: Cell::new(false), nccl })
     }
 
     fn exchange(&self, act: impl FnOnce(*mut RawGroup) -> Message) -> Result<()> {
@@ -259,7 +271,7 @@ impl Group {
     /// NCCL would wait for an exchange that is stuck, so a broken GPU group is not closed and ends with the process.
     pub fn leave(&self) {
         let raw = self.raw.replace(std::ptr::null_mut());
-        if !(raw.is_null() || self.gpu && self.broken.get()) {
+        if !(raw.is_null() || self.nccl && self.broken.get()) {
             // SAFETY: owned, dropped once. Errors while leaving have no effect.
             let _ = checked(unsafe { paella_group_drop(raw, self.broken.get()) });
         }

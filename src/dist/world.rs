@@ -80,7 +80,7 @@ impl World {
     /// Errors: ranks that do not arrive (named); a backend that does not fit the device or is not available.
     pub fn join(launch: &Launch, config: &DistConfig, device: Device) -> Result<Self> {
         let device = own_device(launch, device)?;
-        let gpu = nccl_gpu(config.backend, device)?;
+        let nccl = speaks_nccl(config.backend, device)?;
         let timeout = Duration::from_secs(config.timeout_s.max(1));
         let place = format!("{}:{}", launch.host, launch.port);
         let keeps_store = launch.rank == 0 && !launch.agent;
@@ -96,7 +96,7 @@ impl World {
         let notes = Notes::open(launch, keeps_store, timeout).map_err(no_store)?;
         notes.meet(keeps_store, timeout).map_err(|e| at_place(e, &place))?;
         let ranks = (launch.rank, launch.size);
-        let group = Group::form(&notes.store, gpu, ranks, timeout + BACKSTOP)
+        let group = Group::form(&notes.store, nccl, device, ranks, timeout + BACKSTOP)
             .map_err(|e| at_place(e, &place))?;
         Ok(Self(Some(Rc::new(Joined {
             watch: OnceCell::new(),
@@ -281,13 +281,14 @@ fn own_device(launch: &Launch, device: Device) -> Result<Device> {
     Err(Error::dist(format!("no GPU {local}: libtorch sees {count}"), "LOCAL_RANK", hint))
 }
 
-/// The GPU for NCCL. None for Gloo.
-fn nccl_gpu(backend: Backend, device: Device) -> Result<Option<usize>> {
-    match (backend, device) {
-        (Backend::Auto | Backend::Nccl, Device::Cuda(n)) => Ok(Some(n)),
-        (Backend::Auto | Backend::Gloo, Device::Cpu) => Ok(None),
-        (wrong, device) => {
-            let what = format!("{wrong:?} cannot exchange tensors of {device:?}");
+/// Returns true for NCCL, false for Gloo. Gloo is slower on a GPU, but several ranks may share one.
+fn speaks_nccl(backend: Backend, device: Device) -> Result<bool> {
+    match (backend, device.is_cuda()) {
+        (Backend::Auto, gpu) => Ok(gpu),
+        (Backend::Gloo, _) => Ok(false),
+        (Backend::Nccl, true) => Ok(true),
+        (Backend::Nccl, false) => {
+            let what = format!("{backend:?} cannot exchange tensors of {device:?}");
             Err(Error::dist(what, "dist.backend", "Auto takes Nccl on GPUs and Gloo on CPUs"))
         }
     }
@@ -340,9 +341,10 @@ mod tests {
 
     #[test]
     fn a_backend_must_fit_the_device() {
-        assert_eq!(nccl_gpu(Backend::Auto, Device::Cpu), Ok(None));
-        assert_eq!(nccl_gpu(Backend::Auto, Device::Cuda(3)), Ok(Some(3)));
-        let error = nccl_gpu(Backend::Nccl, Device::Cpu).expect_err("refused").to_string();
+        assert_eq!(speaks_nccl(Backend::Auto, Device::Cpu), Ok(false));
+        assert_eq!(speaks_nccl(Backend::Auto, Device::Cuda(3)), Ok(true));
+        assert_eq!(speaks_nccl(Backend::Gloo, Device::Cuda(3)), Ok(false));
+        let error = speaks_nccl(Backend::Nccl, Device::Cpu).expect_err("refused").to_string();
         assert!(error.contains("Nccl cannot") && error.contains("dist.backend"), "{error}");
     }
 }

@@ -206,7 +206,12 @@ fn questions(scenes: &ScenesConfig) -> Vec<(SceneKind, usize)> {
     all.filter(|(kind, n)| scenes.has(*kind) && (*kind != SceneKind::Relation || *n > 1)).collect()
 }
 
-fn ask(scenes: &ScenesConfig, kind: SceneKind, count: usize, captions: usize) -> Result<Vec<ScenePicture>> {
+fn ask(
+    scenes: &ScenesConfig,
+    kind: SceneKind,
+    count: usize,
+    captions: usize,
+) -> Result<Vec<ScenePicture>> {
     (0..captions as u64).map(|i| scenes.question(kind, count, i)).collect()
 }
 

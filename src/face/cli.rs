@@ -1,6 +1,7 @@
 //! The command line: clap parses the arguments, `lab`, `train` and `eval` do the work, this module prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::bench::{self, BenchArgs};
 use super::common::{Common, lab, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
@@ -45,6 +46,8 @@ enum Command {
     Train(train::TrainArgs),
     /// What a run takes on given cards: parameters, memory, time; nothing is allocated
     Plan(plan::Plan),
+    /// Speed and memory of a config's denoiser on this machine, with random weights
+    Bench(BenchArgs),
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Some(Command::Train(train)) => train::train(&train, &common),
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
+        Some(Command::Bench(args)) => bench::run(&args, &common),
         Some(Command::Precompute(args)) => precompute::precompute(&args, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),

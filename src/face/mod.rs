@@ -1,6 +1,7 @@
 //! User interfaces: the command line, the prompt, scripts. A face reads input, calls the library and prints, and does
 //! nothing else.
 
+mod bench;
 pub mod cli;
 pub mod common;
 mod doctor;

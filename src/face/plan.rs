@@ -4,7 +4,7 @@
 use super::common::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, usable};
+use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, share_of, usable};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use clap::Args;
@@ -20,9 +20,9 @@ pub struct Plan {
     /// Cards in a node [default: as the kind usually comes]
     #[arg(long, value_name = "N", value_parser = count)]
     nodes_of: Option<usize>,
-    /// Share of the peak that matrix products reach
-    #[arg(long, default_value_t = 0.35, value_name = "U", value_parser = share)]
-    utilisation: f64,
+    /// Share of the peak that matrix products reach [default: what is known of the card, else 0.35]
+    #[arg(long, value_name = "U", value_parser = share)]
+    utilisation: Option<f64>,
     /// Pictures that a card holds at once, in place of the config's
     #[arg(long, value_name = "N", value_parser = count)]
     micro_batch: Option<usize>,
@@ -54,11 +54,13 @@ fn days(text: &str) -> std::result::Result<f64, String> {
 /// Errors: an unknown kind of card; a config that is invalid, does not divide or does not fit.
 pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let config = RunConfig::read(&args.config)?;
+    let gpu = kind(common.device.as_deref())?;
+    let known = share_of(gpu);
     let request = EstimateRequest {
-        gpu: kind(common.device.as_deref())?,
+        gpu,
         gpus: args.gpus,
         per_node: args.nodes_of,
-        utilisation: args.utilisation,
+        utilisation: args.utilisation.unwrap_or(known.share),
         micro_batch: args.micro_batch,
         text_bytes: args.text_bytes,
     };
@@ -123,7 +125,8 @@ fn tell(
         .table(&["time", ""], time(b, request.utilisation));
     let text = cost::text_bytes(config, request.text_bytes);
     let mut view = view.note(format!(
-        "assumed: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
+        "{}: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
+        if request.utilisation == share_of(b.gpu).share { share_of(b.gpu).source } else { "assumed" },
         100.0 * request.utilisation,
         b.gpu.peak_of(&b.work.precision) / 1e12
     ));

@@ -102,7 +102,12 @@ pub fn chart(
         (!points.is_empty())
             .then(|| Series::new(format!("{}, {objects} object{s}", kind.word()), points))
     };
-    let shown = [(SceneKind::Ordinary, 1), (SceneKind::Pair, 1), (SceneKind::Ordinary, 2), (SceneKind::Pair, 2)];
+    let shown = [
+        (SceneKind::Ordinary, 1),
+        (SceneKind::Pair, 1),
+        (SceneKind::Ordinary, 2),
+        (SceneKind::Pair, 2),
+    ];
     let series: Vec<Series> = shown.into_iter().filter_map(|(kind, n)| line(kind, n)).collect();
     let table: Vec<Vec<String>> = values
         .iter()

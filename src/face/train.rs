@@ -5,7 +5,7 @@ use super::common::{self, Common};
 use super::progress::ProgressLine;
 use super::signals::stop_on_terminate;
 use crate::checkpoint;
-use crate::config::RunConfig;
+use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
@@ -32,6 +32,14 @@ pub struct TrainArgs {
     /// Stop with a checkpoint after so many steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// Another value for a field of the config, such as train.steps=3000; may be given several times
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = change)]
+    set: Vec<(String, String)>,
+}
+
+fn change(text: &str) -> std::result::Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("a field, `=`, a value")?;
+    Ok((field.trim().into(), value.trim().into()))
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -49,7 +57,7 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 /// `paella train`: runs as one rank if a launcher started this process, else alone.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
-    let mut config = RunConfig::read(&args.config)?;
+    let mut config = changed(RunConfig::read(&args.config)?, &args.set)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -77,6 +85,19 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
         report(&outcome, &args.config, json);
     }
     Ok(())
+}
+
+/// Returns the config with other values.
+///
+/// Errors: fields that are not there; values that do not fit.
+fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunConfig> {
+    for (field, value) in changes {
+        config = config::set(&config, field, value)?;
+    }
+    match config.check() {
+        faults if faults.is_empty() => Ok(config),
+        faults => Err(Error::Config(faults)),
+    }
 }
 
 /// Runs the training. Rank 0 shows the progress.

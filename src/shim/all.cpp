@@ -2,5 +2,6 @@
 #include "paella.cpp"
 #include "precision.cpp"
 #include "recompute.cpp"
+#include "profile.cpp"
 #include "dist.cpp"
 #include "reducer.cpp"

@@ -127,7 +127,8 @@ char* paella_store_get(c10::intrusive_ptr<c10d::Store>* store, const char* key, 
 
 void paella_store_drop(c10::intrusive_ptr<c10d::Store>* store) { delete store; }
 
-// Forms the group of all ranks; each must call this. `library` is the NCCL library, empty for gloo.
+// Forms the group of all ranks; each must call this. `library` is the NCCL library, empty for gloo. `device` is the GPU of
+// this rank, below 0 for none. Gloo moves tensors of a GPU through the CPU if libtorch's CUDA half is loaded.
 char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const char* library, int rank, int size,
                    int device, int64_t ms, Group** out) {
   GUARD({
@@ -136,9 +137,9 @@ char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const 
     auto type = use_nccl ? c10d::ProcessGroup::NCCL : c10d::ProcessGroup::GLOO;
     auto where = use_nccl ? c10::DeviceType::CUDA : c10::DeviceType::CPU;
     c10::intrusive_ptr<c10d::Backend> backend;
+    at::Device gpu(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(std::max(device, 0)));
+    if (device >= 0) c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice(gpu);
     if (use_nccl) {
-      at::Device gpu(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device));
-      c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice(gpu);
       backend = nccl(library, own, rank, size, ms);
       group->setBoundDeviceId(gpu);
     } else {
@@ -148,6 +149,7 @@ char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const 
     backend->setSequenceNumberForGroup();
     group->setDefaultBackend(type);
     group->setBackend(where, type, backend);
+    if (!use_nccl && device >= 0) group->setBackend(c10::DeviceType::CUDA, type, backend);
     group->setGroupName("0");
     group->setGroupDesc("default_pg");
     *out = new Group{group};

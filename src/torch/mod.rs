@@ -1,9 +1,10 @@
 //! Calls into the C++ shim for what tch lacks: fused AdamW, gradient norms, moving averages, loading CUDA on demand.
 //! [`precision`]: autocast, TF32, memory. [`recompute`]: activations that are recomputed instead of kept. [`chance`]:
-//! restoring generator states.
+//! restoring generator states. [`profile`]: time by operator and kernel.
 
 pub mod chance;
 pub mod precision;
+pub mod profile;
 mod recompute;
 
 pub use recompute::recompute;

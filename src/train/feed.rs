@@ -23,6 +23,8 @@ pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
     Fresh(SceneFeed),
+    /// The same rows every time, as those who measure speed want it.
+    Fixed(Box<Batch>),
 }
 
 impl Feed {
@@ -58,6 +60,7 @@ impl Feed {
             Self::Memory(memory) => Ok(memory.images(rows)),
             Self::Stream(stream) => stream.images(rows),
             Self::Fresh(fresh) => fresh.images(rows),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
@@ -67,6 +70,7 @@ impl Feed {
             Self::Memory(memory) => memory.some(count),
             Self::Stream(stream) => stream.some(count),
             Self::Fresh(fresh) => fresh.some(count),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
@@ -76,6 +80,7 @@ impl Feed {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
             Self::Stream(stream) => stream.batch(nets, rows, images),
             Self::Fresh(fresh) => fresh.batch(nets, rows, images),
+            Self::Fixed(batch) => Ok(batch.rows(rows.first, rows.count)),
         }
     }
 
@@ -85,6 +90,7 @@ impl Feed {
             Self::Memory(memory) => memory.order.position(),
             Self::Stream(stream) => stream.position(),
             Self::Fresh(fresh) => fresh.position(),
+            Self::Fixed(_) => 0,
         }
     }
 
@@ -92,7 +98,7 @@ impl Feed {
     /// are the state of the run.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Memory(_) | Self::Fresh(_) => None,
+            Self::Memory(_) | Self::Fresh(_) | Self::Fixed(_) => None,
             Self::Stream(stream) => Some(stream.text()),
         }
     }
@@ -111,6 +117,7 @@ impl Feed {
                 fresh.go_to(position);
                 Ok(())
             }
+            Self::Fixed(_) => Ok(()),
         }
     }
 
@@ -129,6 +136,10 @@ impl Feed {
         }
         Ok(all)
     }
+}
+
+fn without_pictures() -> Error {
+    Error::data("tokens without pictures", "a fixed batch", "")
 }
 
 /// Feeds from a data set in memory.

@@ -39,7 +39,8 @@ impl StepStats {
 
     /// Loss, accuracy, and accuracy by noise ratio (None for an interval without pictures).
     pub fn read(&self) -> (f64, f64, Vec<Option<f64>>) {
-        let at = |i: i64| self.0.double_value(&[i]);
+        let numbers = self.0.to_device(Device::Cpu); // once: every look at a GPU waits for it
+        let at = |i: i64| numbers.double_value(&[i]);
         let bin = |i: i64| {
             let count = at(2 + BINS + i);
             (count > 0.0).then(|| at(2 + i) / count)

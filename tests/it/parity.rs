@@ -5,14 +5,14 @@
 mod clip;
 mod files;
 pub mod laion;
-mod paella;
+pub mod paella;
 mod prior;
 mod sampling;
 mod text;
 mod training;
 mod vqgan;
 
-use crate::fixture::{Fixture, Outcome, folder};
+use crate::fixture::{Fixture, Outcome, device, folder};
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ type Case = fn(&Fixture) -> Outcome;
 
 #[test]
 fn every_fixture_of_the_folder() {
+    device(); // libtorch remembers the first answer about GPUs
     let folder = folder();
     let mut paths: Vec<_> =
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -31,7 +32,8 @@ fn every_fixture_of_the_folder() {
             None => eprintln!("skipped  {name}"),
             Some(outcome) if outcome.faults.is_empty() => {
                 passed += 1;
-                eprintln!("passed   {name}: {} outputs", outcome.compared.len());
+                let (outputs, worst) = (outcome.compared.len(), outcome.worst);
+                eprintln!("passed   {name}: {outputs} outputs, at most {worst:.2} of a tolerance");
             }
             Some(outcome) => {
                 failed += 1;

@@ -88,9 +88,12 @@ fn what_is_held_out_never_occurs_in_training() {
 
 #[test]
 fn questions_are_of_the_kind_that_was_asked_for() {
-    for (kind, count) in
-        [(SceneKind::Pair, 1), (SceneKind::Pair, 3), (SceneKind::Relation, 2), (SceneKind::Relation, 3)]
-    {
+    for (kind, count) in [
+        (SceneKind::Pair, 1),
+        (SceneKind::Pair, 3),
+        (SceneKind::Relation, 2),
+        (SceneKind::Relation, 3),
+    ] {
         for i in 0..200 {
             let picture = world().question(kind, count, i).unwrap();
             assert_eq!(picture.scene.objects.len(), count);

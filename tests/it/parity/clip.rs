@@ -1,7 +1,7 @@
 //! CLIP: each tower alone, both together, and the image preprocessing.
 
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::clip::{
     Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, logit_scale,
 };
@@ -69,7 +69,7 @@ pub fn towers(fixture: &Fixture) -> Outcome {
     let _no_grad = tch::no_grad_guard();
     let mut outcome = Outcome::default();
     assert_ne!(fixture.init["quick_gelu"], true, "the quick GELU is not built");
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let (text, vision) = towers_of(fixture, &vars);
     fixture.fill(&vars);
     let wanted = |xs: Tensor| match fixture.call["normalize"] == true {

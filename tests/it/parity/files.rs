@@ -3,7 +3,7 @@
 use super::paella::{cond, paella_config};
 use super::vqgan::vq_config;
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::clip::{Clip, ClipConfig};
 use paella::model::init::VarBuilder;
 use paella::model::prior::{PriorConfig, PriorModel};
@@ -26,7 +26,7 @@ pub fn torch_files(fixture: &Fixture) -> Outcome {
         for path in [&path, &again] {
             // the iteration counter of a training checkpoint is beside the state dict and is not read
             let tensors = weights::read(path).unwrap();
-            let vars = nn::VarStore::new(Device::Cpu);
+            let vars = nn::VarStore::new(device());
             if about["cls"] == "Paella" {
                 let model =
                     Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));

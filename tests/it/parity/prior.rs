@@ -1,13 +1,13 @@
 //! The prior: network, schedule, single steps, and whole runs with stored noise.
 
 use super::int;
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::model::prior::{
     Fresh, Interval, Method, PriorConfig, PriorModel, PriorSampleConfig, PriorSampler, Schedule,
 };
 use std::cell::Cell;
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 /// Replays stored noise (steps, B, r), one entry per step.
 struct Replay {
@@ -29,7 +29,7 @@ fn model(fixture: &Fixture) -> PriorModel {
         c_r: get("c_r"),
         num_blocks: get("num_blocks"),
     };
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = PriorModel::new(&VarBuilder::skeleton(&vars), &config);
     fixture.fill(&vars);
     model
