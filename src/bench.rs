@@ -59,7 +59,7 @@ pub struct Planned {
 
 /// Sampling runs of one batch, from noise to tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sampling {
+pub struct SamplingSpeed {
     pub batch: i64,
     /// Passes of a run; each is two of the model where it is guided.
     pub passes: usize,
@@ -213,7 +213,7 @@ impl Bench {
     }
 
     /// `runs` batches of `batch` pictures, from noise to tokens by the config's plan; captions are read before.
-    pub fn sample(&mut self, batch: i64, runs: usize) -> Result<Sampling> {
+    pub fn sample(&mut self, batch: i64, runs: usize) -> Result<SamplingSpeed> {
         let device = self.nets.device;
         let (cond, null) = (self.cond(batch), self.cond(batch));
         if self.warm != Some(batch) {
@@ -228,7 +228,7 @@ impl Bench {
             each_ms.push(1e3 * start.elapsed().as_secs_f64());
         }
         let ms = median(&each_ms);
-        Ok(Sampling {
+        Ok(SamplingSpeed {
             batch,
             passes: self.nets.config.sample.plan().len(),
             each_ms,

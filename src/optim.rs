@@ -72,7 +72,7 @@ impl OptimConfig {
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         // beyond these bounds values leave the range of f32, or updates have no effect
-        found.number("lr", self.lr, 1e-12, 100.0);
+        found.number("lr", self.lr, 1e-12, 1e38);
         found.number("eps", self.eps, 1e-30, 1.0);
         found.count("warmup", self.warmup, 0, MOST_STEPS);
         for beta in [self.betas.0, self.betas.1] {

@@ -3,7 +3,7 @@
 
 use super::common::{Common, device};
 use super::terminal::Terminal;
-use crate::bench::{Bench, Sampling, Training};
+use crate::bench::{Bench, SamplingSpeed, Training};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::lab::view::View;
@@ -110,7 +110,7 @@ fn train(measured: &Training) -> Value {
     json!({ "train": measured })
 }
 
-fn sample(measured: &Sampling) -> Value {
+fn sample(measured: &SamplingSpeed) -> Value {
     json!({ "sample": measured })
 }
 

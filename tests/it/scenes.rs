@@ -280,12 +280,12 @@ fn faults_of_a_world_are_all_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.ron");
     let scenes = "objects: [1, 2, 3, 4], lattice: 40, left_out: 1.5, held_out_relations: [(Star, Inside, Heart)]";
-    std::fs::write(&path, format!("(\n data: (source: Scenes({scenes})),\n)\n")).unwrap();
+    std::fs::write(&path, format!("(\n data: (source: Scenes(({scenes}))),\n)\n")).unwrap();
     let text = RunConfig::read(&path).unwrap_err().to_string();
     for part in ["objects", "lattice", "left_out", "held_out_relations"] {
         assert!(text.contains(&format!("data.source.{part}")), "{part} is not in\n{text}");
     }
-    std::fs::write(&path, "(data: (source: Scenes(latice: 4)))").unwrap();
+    std::fs::write(&path, "(data: (source: Scenes((latice: 4))))").unwrap();
     let text = RunConfig::read(&path).unwrap_err().to_string();
     assert!(text.contains("latice") && text.contains("lattice"), "{text}");
 }

@@ -32,8 +32,8 @@ impl Checks {
 
     /// Checks that a number is from `low` to `high`. NaN is out of range.
     pub fn number(&mut self, field: &str, value: f64, low: f64, high: f64) {
-        let hint = format!("{low} to {high}");
-        self.unless((low..=high).contains(&value), field, out_of_range(value), &hint);
+        let hint = format!("{} to {}", plain(low), plain(high));
+        self.unless((low..=high).contains(&value), field, out_of_range(plain(value)), &hint);
     }
 
     /// Checks that a number is from 0 to 1.
@@ -59,6 +59,14 @@ impl Checks {
     /// All collected faults, in order.
     pub fn faults(self) -> Vec<Fault> {
         self.0
+    }
+}
+
+/// A number with few digits: very large and very small ones with their power of ten.
+fn plain(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-4..1e6).contains(&size) => format!("{value:e}"),
+        _ => value.to_string(),
     }
 }
 

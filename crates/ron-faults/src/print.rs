@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 pub(super) fn options() -> ron::Options {
-    use ron::extensions::Extensions;
-    let extensions = Extensions::IMPLICIT_SOME | Extensions::UNWRAP_VARIANT_NEWTYPES;
-    ron::Options::default().with_default_extension(extensions)
+    ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
 }
 
 /// The whole config as RON, including all defaults. Reading it back gives exactly the same config.

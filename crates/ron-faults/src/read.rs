@@ -3,8 +3,7 @@
 //! The `ron` crate stops at the first fault. So the field at fault is recorded and replaced by blanks, which keeps all
 //! other positions, and the text is read again. This repeats until the text parses or a syntax fault hides the rest.
 //!
-//! RON's `implicit_some` is always on: `limit: 100` sets an optional field, `limit: None` clears it. So is
-//! `unwrap_variant_newtypes`: `Scenes(lattice: 4)` needs no second pair of brackets.
+//! RON's `implicit_some` is always on: `limit: 100` sets an optional field, `limit: None` clears it.
 
 use std::path::Path;
 

@@ -175,6 +175,10 @@ impl ScenesConfig {
     ///
     /// Errors: as [`ScenesConfig::picture`].
     pub fn question(&self, kind: SceneKind, count: usize, number: u64) -> Result<ScenePicture> {
+        if kind == SceneKind::Relation && count < 2 {
+            let what = format!("a relation of {count} object");
+            return Err(Error::data(what, "the scene asked for", "at least 2 objects"));
+        }
         self.made(Stream::Eval, number * 16 + kind as u64 * 4 + count as u64, kind, Some(count))
     }
 
