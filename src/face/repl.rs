@@ -250,3 +250,20 @@ impl Validator for Assistant {
 }
 
 impl Helper for Assistant {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pasted_commands_run_one_by_one_and_rust_as_one_piece() {
+        assert_eq!(
+            parts("show 0\n\nnoise 0.5\r\npredict", false),
+            ["show 0", "noise 0.5", "predict"]
+        );
+        assert_eq!(parts("show 0\nnoise 0.5", true), ["show 0", "noise 0.5"]);
+        let code = "let a = 1;\nlet b = a + 1;";
+        assert_eq!(parts(code, true), [code]);
+        assert_eq!(parts("show 0", false), ["show 0"]);
+    }
+}
