@@ -1,5 +1,6 @@
 // Autocast per device, TF32 and peak memory, for which tch 0.24 has no calls.
 #include "guard.h"
+#include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <ATen/Context.h>
@@ -20,6 +21,14 @@ char* paella_autocast(at::Tensor* on_device, bool on, bool* was) {
     } else if (at::autocast::decrement_nesting() == 0) {
       at::autocast::clear_cache();
     }
+  })
+}
+
+// Layer norm over the last dimension in the type of its input, whatever autocast says.
+char* paella_layer_norm(at::Tensor* xs, double eps, at::Tensor** out) {
+  GUARD({
+    c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
+    *out = new at::Tensor(at::layer_norm(*xs, {xs->size(-1)}, {}, {}, eps));
   })
 }
 

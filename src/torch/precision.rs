@@ -8,6 +8,7 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn paella_autocast(on_device: *mut C_tensor, on: bool, was: *mut bool) -> *mut c_char;
+    fn paella_layer_norm(xs: *mut C_tensor, eps: f64, out: *mut *mut C_tensor) -> *mut c_char;
     fn paella_tf32(on: bool) -> *mut c_char;
     fn paella_peak_memory(device: i32, bytes: *mut i64) -> *mut c_char;
 }
@@ -41,6 +42,30 @@ impl Autocast {
 impl Drop for Autocast {
     fn drop(&mut self) {
         let _ = self.switch(false);
+    }
+}
+
+/// Layer norm over the last dimension of bf16 values: bf16 -> bf16, the sums in f32. Autocast would make two copies in f32 and
+/// round the result with the next product, to the same values.
+pub fn layer_norm_bf16(xs: &Tensor, eps: f64) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: a live tensor; `out` receives an owned tensor when no message is returned.
+    checked(
+        unsafe { paella_layer_norm(xs.as_ptr().cast_mut(), eps, &mut out) },
+        "layer norm in bf16",
+    )?;
+    // SAFETY: as above.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Stores the weights of products and convolutions in bf16, as autocast hands them to every product: the same values, half the
+/// memory, no casts. Such a network samples; it cannot be trained any more.
+pub fn products_in_bf16(vars: &nn::VarStore, keep: impl Fn(&str) -> bool) {
+    let _no_grad = tch::no_grad_guard();
+    for (name, mut xs) in vars.variables() {
+        if xs.kind() == Kind::Float && !keep(&name) {
+            xs.set_data(&xs.to_kind(Kind::BFloat16));
+        }
     }
 }
 
