@@ -21,7 +21,7 @@ fn main() {
         .include(include.join("torch/csrc/api/include"))
         .include(include);
     build.clone().file("src/shim/all.cpp").compile("paella_shim");
-    println!("cargo:rustc-env=PAELLA_NCCL={}", nccl(&build, &lib).unwrap_or_default());
+    println!("cargo:rustc-env=PAELLA_CUDA={}", cuda(&build, &lib).unwrap_or_default());
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
@@ -49,9 +49,9 @@ fn research(name: &str) {
     std::fs::write(folder.join(format!("{name}.rs")), code).expect("the folder can be written");
 }
 
-/// Builds the library that forms GPU groups, if the headers of CUDA and NCCL are beside libtorch. None otherwise: the
-/// program then supports Gloo only.
-fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
+/// Builds the library that forms GPU groups and records CUDA graphs, if the headers of CUDA and NCCL are beside libtorch.
+/// None otherwise: the program then supports Gloo only, and launches kernels one by one.
+fn cuda(build: &cc::Build, lib: &Path) -> Option<String> {
     let nvidia = lib.parent()?.parent()?.join("nvidia");
     let includes = [nvidia.join("cu13/include"), nvidia.join("nccl/include")];
     let there = lib.join("libtorch_cuda.so").exists()
@@ -60,10 +60,10 @@ fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
     if !there {
         return None;
     }
-    let library = PathBuf::from(env::var("OUT_DIR").ok()?).join("libpaella_nccl.so");
+    let library = PathBuf::from(env::var("OUT_DIR").ok()?).join("libpaella_cuda.so");
     let mut compile = build.clone().includes(&includes).get_compiler().to_command();
     compile
-        .args(["-shared", "-fPIC", "src/shim/nccl.cpp", "-Wl,--no-as-needed"])
+        .args(["-shared", "-fPIC", "src/shim/nccl.cpp", "src/shim/graph.cpp", "-Wl,--no-as-needed"])
         .args(["-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10"])
         .args([format!("-L{}", lib.display()), format!("-Wl,-rpath,{}", lib.display())])
         .arg("-o")
@@ -74,6 +74,6 @@ fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
     }
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let first = text.lines().find(|line| line.contains("error")).unwrap_or("no reason given");
-    println!("cargo:warning=built without NCCL: {first}");
+    println!("cargo:warning=built without NCCL and CUDA graphs: {first}");
     None
 }

@@ -8,7 +8,8 @@ use crate::cost::{self, EstimateRequest, Gpu, find_card};
 use crate::device::wait;
 use crate::dist::World;
 use crate::error::{Error, Result};
-use crate::model::Cond;
+use crate::model::replay::{Replay, Replayed, sampling_only};
+use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
 use crate::noise::random_tokens;
 use crate::recipe::Precision;
@@ -76,8 +77,19 @@ pub struct Bench {
     bytes: i64,
     /// Of this micro batch.
     trainer: Option<(usize, Trainer)>,
-    /// This batch has been sampled before.
-    warm: Option<i64>,
+    /// The same denoiser as it samples fastest, with what was recorded of it.
+    sampler: Option<(Networks, Replay)>,
+    /// This batch has been sampled before, in this way.
+    warm: Option<(i64, SamplingWay)>,
+}
+
+/// How a sampling run is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplingWay {
+    /// The networks of the training steps, every kernel launched by itself.
+    Plain,
+    /// Weights of products in bf16, both guesses of guidance in one batch, on a GPU recorded passes.
+    Replayed,
 }
 
 impl Bench {
@@ -97,7 +109,7 @@ impl Bench {
         (train.clip_text, train.clip_image, train.train_text) = (0.0, 0.0, false);
         (train.log.samples_every, train.micro_batch) = (0, None);
         let nets = Networks::new(&config, device)?;
-        Ok(Self { nets, bytes, trainer: None, warm: None })
+        Ok(Self { nets, bytes, trainer: None, sampler: None, warm: None })
     }
 
     /// What is measured: parameters of the denoiser, operations of one picture in training.
@@ -180,6 +192,7 @@ impl Bench {
     pub fn release(&mut self) -> Result<()> {
         self.trainer = None;
         self.warm = None;
+        self.sampler = None;
         release_memory(self.nets.device)
     }
 
@@ -213,18 +226,19 @@ impl Bench {
     }
 
     /// `runs` batches of `batch` pictures, from noise to tokens by the config's plan; captions are read before.
-    pub fn sample(&mut self, batch: i64, runs: usize) -> Result<SamplingSpeed> {
+    pub fn sample(&mut self, batch: i64, runs: usize, way: SamplingWay) -> Result<SamplingSpeed> {
         let device = self.nets.device;
         let (cond, null) = (self.cond(batch), self.cond(batch));
-        if self.warm != Some(batch) {
-            self.sample_once(&cond, &null)?;
-            self.warm = Some(batch);
+        self.ready_to_sample(way)?;
+        if self.warm != Some((batch, way)) {
+            self.sample_once(&cond, &null, way)?;
+            self.warm = Some((batch, way));
         }
         let _ = peak_memory(device);
         let mut each_ms = Vec::new();
         for _ in 0..runs.max(1) {
             let start = Instant::now();
-            self.sample_once(&cond, &null)?;
+            self.sample_once(&cond, &null, way)?;
             each_ms.push(1e3 * start.elapsed().as_secs_f64());
         }
         let ms = median(&each_ms);
@@ -238,12 +252,28 @@ impl Bench {
         })
     }
 
-    fn sample_once(&self, cond: &Cond, null: &Cond) -> Result<()> {
+    fn ready_to_sample(&mut self, way: SamplingWay) -> Result<()> {
+        if way == SamplingWay::Replayed && self.sampler.is_none() {
+            let nets = Networks::new(&self.nets.config, self.nets.device)?;
+            sampling_only(&nets.denoiser_vars);
+            self.sampler = Some((nets, Replay::default()));
+        }
+        Ok(())
+    }
+
+    fn sample_once(&self, cond: &Cond, null: &Cond, way: SamplingWay) -> Result<()> {
         let Networks { config, denoiser, device, .. } = &self.nets;
-        let _autocast = Autocast::bf16(config.train.precision.bf16, *device)?;
+        let bf16 = config.train.precision.bf16;
+        let _autocast = Autocast::bf16(bf16, *device)?;
+        let replayed = match (&self.sampler, way) {
+            (Some((nets, replay)), SamplingWay::Replayed) => {
+                Some(Replayed { model: &nets.denoiser, replay: Some(replay) })
+            }
+            _ => None,
+        };
+        let model: &dyn Denoiser = replayed.as_ref().map_or(denoiser, |model| model);
         let noise = self.tokens(cond.byt5.size()[0]);
-        let chance = &Random;
-        let sampler = Sampler { model: denoiser, cond, null, noise: &noise, chance, region: None };
+        let sampler = Sampler { model, cond, null, noise: &noise, chance: &Random, region: None };
         let tokens = sampler.run(&noise, &config.sample.plan());
         wait(*device);
         let fits = tokens.size() == noise.size();
@@ -262,9 +292,10 @@ impl Bench {
         let train = folder.join("train.trace.json");
         profiled(device, &train, || self.step())?;
         let (cond, null) = (self.cond(1), self.cond(1));
-        self.sample_once(&cond, &null)?;
+        self.ready_to_sample(SamplingWay::Replayed)?;
+        self.sample_once(&cond, &null, SamplingWay::Replayed)?;
         let sample = folder.join("sample.trace.json");
-        profiled(device, &sample, || self.sample_once(&cond, &null))?;
+        profiled(device, &sample, || self.sample_once(&cond, &null, SamplingWay::Replayed))?;
         Ok([longest(&train, 10)?, longest(&sample, 10)?])
     }
 

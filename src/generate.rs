@@ -3,7 +3,7 @@
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
-use crate::sample::{Chance, Greedy, Pass, Random, SampleConfig, Sampler};
+use crate::sample::{Pass, SampleConfig, Sampler, chance};
 use tch::Tensor;
 
 /// Samples tokens (B, h, w) i64 for `cond`, with guidance away from `null`. Seed libtorch first: noise and draws follow
@@ -24,8 +24,9 @@ pub fn generate_with<T>(
 ) -> T {
     let size = [cond.byt5.size()[0], nets.grid(), nets.grid()];
     let noise = random_tokens(&size, nets.config.model.num_labels, nets.device); // (B, h, w)
+    let model = nets.sampling_denoiser();
     let sampler = Sampler {
-        model: &nets.denoiser,
+        model: &*model,
         cond,
         null,
         noise: &noise,
@@ -35,9 +36,4 @@ pub fn generate_with<T>(
     let plan = sample.plan();
     let mut passes = sampler.passes(&noise, &plan);
     take(noise.shallow_clone(), &mut passes)
-}
-
-/// The source of randomness: libtorch's generator, or none if `greedy`.
-pub fn chance(greedy: bool) -> &'static dyn Chance {
-    if greedy { &Greedy } else { &Random }
 }

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
-use crate::model::{Cond, Paella};
+use crate::model::replay::{Replay, Replayed};
+use crate::model::{Cond, Denoiser, Paella};
 use crate::recipe::Precision;
 use crate::tokens::clip::ClipEncoder;
 use crate::tokens::text::TextEncoder;
@@ -33,6 +34,8 @@ pub struct Networks {
     pub tokenizer_vars: nn::VarStore,
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
+    /// Passes that were recorded for sampling, where the config has `replay`.
+    replay: Replay,
 }
 
 /// The prior and its variables.
@@ -162,7 +165,16 @@ impl Networks {
             tokenizer_vars,
             text_vars,
             denoiser_vars,
+            replay: Replay::default(),
         })
+    }
+
+    /// The denoiser as it samples: on a GPU with `precision: (replay: true)` in bf16 from recorded passes.
+    pub fn sampling_denoiser(&self) -> Box<dyn Denoiser + '_> {
+        match self.config.train.precision.replay && self.device.is_cuda() {
+            true => Box::new(Replayed { model: &self.denoiser, replay: Some(&self.replay) }),
+            false => Box::new(&self.denoiser),
+        }
     }
 
     /// The variables in the order of `FILES`.

@@ -195,6 +195,8 @@ pub struct Precision {
     pub tf32: bool,
     /// Store activations channels-last: position by position instead of channel by channel.
     pub channels_last: bool,
+    /// GPU: sampling runs in bf16, both guesses of guidance in one batch, from passes that were recorded once (CUDA graphs).
+    pub replay: bool,
     /// Levels of the denoiser (0 is the finest) that recompute their activations in the backward pass instead of
     /// keeping them.
     pub recompute: Vec<usize>,

@@ -82,9 +82,9 @@ class Kit:
             env["OMP_NUM_THREADS"] = env.get("OMP_NUM_THREADS", "2")
         for name in ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "PAELLA_FIXTURES"]:
             env.pop(name, None)
-        nccl = os.path.join(self.work, "libpaella_nccl.so")
-        if "PAELLA_NCCL" not in env and not os.path.exists(os.path.join(self.root, "libpaella_nccl.so")):
-            env["PAELLA_NCCL"] = nccl
+        nccl = os.path.join(self.work, "libpaella_cuda.so")
+        if "PAELLA_CUDA" not in env and not os.path.exists(os.path.join(self.root, "libpaella_cuda.so")):
+            env["PAELLA_CUDA"] = nccl
         return env
 
     # ---- lines

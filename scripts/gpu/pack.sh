@@ -2,7 +2,7 @@
 # Packs the kit into a folder: `scripts/gpu/pack.sh [FOLDER] [--whole] [--no-build]`, by default target/gpu-kit.
 #
 # Inside a checkout the kit takes data and fixtures from there, so the folder is small; with `--whole` it has its own and can
-# be copied anywhere. CUDA's headers for libpaella_nccl.so are looked for in PAELLA_GPU_VENV and target/gpu-venv; where there
+# be copied anywhere. CUDA's headers for libpaella_cuda.so are looked for in PAELLA_GPU_VENV and target/gpu-venv; where there
 # are none, the kit compiles it on the machine it runs on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -27,7 +27,7 @@ rm -rf "$folder"
 mkdir -p "$folder/configs" "$folder/src/shim"
 cp scripts/gpu/{run.sh,main.py,kit.py,stages.py,runs.py,together.py,speed.py,twin.py,peer.py,report.py,dist.ron,bench-tiny.ron,session.txt} "$folder/"
 cp configs/*.ron "$folder/configs/"
-cp src/shim/{nccl.cpp,guard.h} "$folder/src/shim/"
+cp src/shim/{nccl.cpp,graph.cpp,guard.h} "$folder/src/shim/"
 pack() {
     strip -o "$folder/$2" "$1"
     xz -6 -T0 -f "$folder/$2"
@@ -35,16 +35,16 @@ pack() {
 pack "$target/debug/paella" paella
 pack "$it" it
 
-# NCCL's half of the shim
+# CUDA's half of the shim
 site=$(find "${PAELLA_GPU_VENV:-target/gpu-venv}"/lib -maxdepth 2 -name site-packages 2>/dev/null | head -n 1)
 if [ -n "$site" ] && [ -e "$site/nvidia/nccl/include/nccl.h" ] && [ -e "$site/torch/lib/libtorch_cuda.so" ]; then
     include=$site/torch/include nvidia=$site/nvidia
-    g++ -std=c++17 -O2 -fPIC -shared -w -D_GLIBCXX_USE_CXX11_ABI=1 src/shim/nccl.cpp \
+    g++ -std=c++17 -O2 -fPIC -shared -w -D_GLIBCXX_USE_CXX11_ABI=1 src/shim/nccl.cpp src/shim/graph.cpp \
         -Isrc/shim "-I$include" "-I$include/torch/csrc/api/include" "-I$nvidia/cu13/include" "-I$nvidia/nccl/include" \
-        -Wl,--no-as-needed "-L$site/torch/lib" -ltorch_cuda -ltorch_cpu -lc10_cuda -lc10 -o "$folder/libpaella_nccl.so"
-    strip --strip-unneeded "$folder/libpaella_nccl.so"
+        -Wl,--no-as-needed "-L$site/torch/lib" -ltorch_cuda -ltorch_cpu -lc10_cuda -lc10 -o "$folder/libpaella_cuda.so"
+    strip --strip-unneeded "$folder/libpaella_cuda.so"
 else
-    echo "note: no CUDA headers here: libpaella_nccl.so is compiled where the kit runs"
+    echo "note: no CUDA headers here: libpaella_cuda.so is compiled where the kit runs"
 fi
 
 printf '{"commit": "%s", "date": "%s", "rustc": "%s"}\n' \

@@ -214,6 +214,10 @@ def one_turn(kit, peers, request, turn, skip):
             peer.ask("release")
         except RuntimeError as error:
             answer = {"error": str(error)[:400]}
+        if name == "paella" and what == "sample" and "error" not in answer:
+            plain = peer.ask(what, n, times, "plain")
+            kit.part("measured", peer="paella, plain", what=what, n=n, turn=turn, **{"error": plain.get("error"), **plain.get(what, {})})
+            peer.ask("release")
         if "error" in answer:
             skip.add((name, what, n))
             if name == "paella" and what == "train" and "memory" in answer["error"]:

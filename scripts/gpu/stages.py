@@ -15,20 +15,20 @@ from runs import config, losses, most_apart, newest, weights
 
 def prepare(kit, wanted):
     """What takes long and needs no GPU to itself goes on beside the first stages."""
-    if "PAELLA_NCCL" in kit.env and not os.path.exists(kit.env["PAELLA_NCCL"]) and "ranks" in wanted:
+    if "PAELLA_CUDA" in kit.env and not os.path.exists(kit.env["PAELLA_CUDA"]) and "ranks" in wanted:
         kit.shared["nccl"] = compile_nccl(kit)
     if "bench" in wanted:
         prepare_twin(kit)
 
 
 def compile_nccl(kit):
-    """libpaella_nccl.so is compiled here, with the headers beside torch, where the packed folder has none."""
+    """libpaella_cuda.so is compiled here, with the headers beside torch, where the packed folder has none."""
     torch = os.path.dirname(kit.env["LD_LIBRARY_PATH"].split(":")[0])
     nvidia, include = os.path.join(os.path.dirname(torch), "nvidia"), os.path.join(torch, "include")
     headers = [include, f"{include}/torch/csrc/api/include", f"{nvidia}/cu13/include", f"{nvidia}/nccl/include", "/usr/local/cuda/include"]
-    command = ["g++", "-std=c++17", "-O2", "-fPIC", "-shared", "-D_GLIBCXX_USE_CXX11_ABI=1", kit.place("src/shim/nccl.cpp")]
+    command = ["g++", "-std=c++17", "-O2", "-fPIC", "-shared", "-D_GLIBCXX_USE_CXX11_ABI=1", kit.place("src/shim/nccl.cpp"), kit.place("src/shim/graph.cpp")]
     command += [f"-I{folder}" for folder in headers]
-    command += ["-Wl,--no-as-needed", f"-L{torch}/lib", "-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10", "-o", kit.env["PAELLA_NCCL"]]
+    command += ["-Wl,--no-as-needed", f"-L{torch}/lib", "-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10", "-o", kit.env["PAELLA_CUDA"]]
     return kit.start(command, name="nccl-compile") if shutil.which("g++") else None
 
 
@@ -50,13 +50,15 @@ def doctor(kit):
 PARITY = [
     "gpu::bf16_is_within_two_percent_of_the_reference",
     "gpu::ways_to_compute_lead_to_the_same_losses_on_the_device",
+    "gpu::replayed_passes_guess_what_bf16_passes_guess",
     "gpu::two_hundred_updates_have_the_losses_of_the_cpu",
 ]
 
 
 def parity(kit):
     program = kit.unpack("it")
-    env = {"PAELLA_TEST_DEVICE": kit.device, "PAELLA_FIXTURES": kit.place("tests/fixtures")}
+    # small tensors: more threads would wait for each other longer than they compute
+    env = {"PAELLA_TEST_DEVICE": kit.device, "PAELLA_FIXTURES": kit.place("tests/fixtures"), "OMP_NUM_THREADS": "2"}
     flags = ["--nocapture", "--test-threads", "1"]
     code, text = kit.run([program, "parity::every_fixture_of_the_folder", "--exact", *flags], env=env, name="parity", check=False)
     passed = re.findall(r"passed   (\S+): (\d+) outputs, at most ([\d.]+) of a tolerance", text)

@@ -17,7 +17,7 @@ def ranks(kit):
     gpu, several = kit.device.startswith("cuda"), card_count(kit) > 1
     if kit.shared.get("nccl"):
         code = kit.wait(kit.shared["nccl"], 60)
-        kit.part("libpaella_nccl.so compiled here", ok=code == 0, said="" if code == 0 else tail(kit.shared["nccl"].log))
+        kit.part("libpaella_cuda.so compiled here", ok=code == 0, said="" if code == 0 else tail(kit.shared["nccl"].log))
     finish(kit, [start(kit, path, "solo")])
     alone = losses(os.path.join(kit.work, "solo"))
     one_backend = "Nccl" if gpu else "Gloo"

@@ -1,25 +1,13 @@
 //! Rust owners for the C++ shim's process groups. This layer makes no decisions.
 
 use crate::error::{Error, Result};
-use crate::files;
-use crate::torch::{pointers, taken};
+use crate::torch::{cuda_library, pointers, taken};
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
-
-/// The library with the NCCL half of the shim: `$PAELLA_NCCL`, else in `$PAELLA_HOME` or beside the program, else where it was
-/// built. Empty if it was not built.
-pub fn nccl_library() -> String {
-    const NAME: &str = "libpaella_nccl.so";
-    let named = std::env::var("PAELLA_NCCL").ok().filter(|path| !path.is_empty());
-    let at_home = || files::at_home(NAME).into_iter().find(|path| path.is_file());
-    let found = named.or_else(|| at_home().map(|path| path.display().to_string()));
-    let built = env!("PAELLA_NCCL");
-    found.unwrap_or(built.to_string())
-}
 
 type Message = *mut c_char;
 #[repr(C)]
@@ -217,7 +205,7 @@ impl Group {
         (rank, size): (usize, usize),
         timeout: Duration,
     ) -> Result<Self> {
-        let library = if nccl { c_string(&nccl_library()) } else { c_string("") };
+        let library = if nccl { c_string(&cuda_library()) } else { c_string("") };
         let gpu = if let Device::Cuda(number) = device { number as c_int } else { -1 };
         let mut out = std::ptr::null_mut();
         // SAFETY: a live store; `out` receives an owned group when no message is returned.

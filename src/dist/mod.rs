@@ -15,7 +15,6 @@ mod reducer;
 mod watch;
 mod world;
 
-pub use engine::nccl_library;
 pub use last::LastWord;
 pub use launch::Launch;
 pub use reducer::Reducer;

@@ -3,7 +3,7 @@
 
 use super::common::{Common, device};
 use super::terminal::Terminal;
-use crate::bench::{Bench, SamplingSpeed, Training};
+use crate::bench::{Bench, SamplingSpeed, SamplingWay, Training};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::lab::view::View;
@@ -30,7 +30,7 @@ pub struct BenchArgs {
     /// Write traces of one step and one run here, for chrome://tracing, and list the longest kernels
     #[arg(long, value_name = "DIR")]
     profile: Option<PathBuf>,
-    /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES`, `profile N DIR`, `release`
+    /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES` (`plain` behind it launches kernel by kernel), `profile N DIR`, `release`
     #[arg(long, conflicts_with_all = ["train", "sample", "profile"])]
     serve: bool,
 }
@@ -54,7 +54,9 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     }
     bench.release()?;
     for &n in &args.sample {
-        tell(&sample(&bench.sample(n, args.times)?), common.json);
+        for way in [SamplingWay::Plain, SamplingWay::Replayed] {
+            tell(&sample(&bench.sample(n, args.times, way)?), common.json);
+        }
     }
     if let Some(folder) = &args.profile {
         let n = args.train.first().copied().unwrap_or(1);
@@ -86,7 +88,7 @@ fn serve(bench: &mut Bench) -> Result<()> {
 
 fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
     let wrong = || {
-        let hint = "train N TIMES [recompute], sample N TIMES, profile N DIR, release";
+        let hint = "train N TIMES [recompute], sample N TIMES [plain], profile N DIR, release";
         Error::command(format!("`{}` is no request", words.join(" ")), "bench --serve", hint)
     };
     let number = |text: &str| {
@@ -97,7 +99,10 @@ fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
             bench.recompute(!how.is_empty())?;
             Ok(train(&bench.train(number(n)?, number(times)?)?))
         }
-        ["sample", n, times] => Ok(sample(&bench.sample(number(n)? as i64, number(times)?)?)),
+        ["sample", n, times, how @ ..] if matches!(how, [] | ["plain"]) => {
+            let way = if how.is_empty() { SamplingWay::Replayed } else { SamplingWay::Plain };
+            Ok(sample(&bench.sample(number(n)? as i64, number(times)?, way)?))
+        }
         ["profile", n, folder] => {
             Ok(profile(&bench.profile(number(n)?, Path::new(folder))?, Path::new(folder)))
         }

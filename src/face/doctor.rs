@@ -115,7 +115,7 @@ fn cuda(gpus: i64, driver: &Driver) -> Finding {
 /// NCCL, and whether this program can speak it.
 fn nccl(version: i32) -> Finding {
     let found = format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
-    let library = crate::dist::nccl_library();
+    let library = crate::torch::cuda_library();
     let there = Path::new(&library).is_file();
     let remedy = if there {
         String::new()

@@ -109,8 +109,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         film(&lab.frames(&run)?, file)?;
     }
     let mut view = lab.finish(&run)?;
-    for (picture, file) in lab.pictures(&run)?.iter().zip(&outs) {
-        image::save(picture, file)?;
+    if !outs.is_empty() {
+        lab.pictures(&run)?.iter().zip(&outs).try_for_each(|(xs, file)| image::save(xs, file))?;
     }
     match (&args.sheet, outs.as_slice()) {
         (Some(sheet), _) => save_as(&mut view, sheet)?,

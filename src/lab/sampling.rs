@@ -7,7 +7,7 @@ use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
 use crate::error::Result;
 use crate::image;
-use crate::model::Cond;
+use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
 use crate::sample::{PictureSeeds, SampleConfig, Sampler, Step};
 use ::image::RgbImage;
@@ -279,7 +279,7 @@ fn sheet(pictures: &[RgbImage]) -> RgbImage {
 
 /// The sampler of a run, with the draws of the passes that are left.
 struct Runner<'a> {
-    nets: &'a Networks,
+    model: Box<dyn Denoiser + 'a>,
     run: &'a Sampling,
     cond: Cond,
     null: Cond,
@@ -290,12 +290,12 @@ impl<'a> Runner<'a> {
     fn new(nets: &'a Networks, run: &'a Sampling) -> Self {
         let (cond, null) = conditions(nets, run);
         let chance = PictureSeeds::new(&run.seeds(), run.path.len() - 1, run.greedy);
-        Self { nets, run, cond, null, chance }
+        Self { model: nets.sampling_denoiser(), run, cond, null, chance }
     }
 
     fn sampler(&self) -> Sampler<'_> {
         Sampler {
-            model: &self.nets.denoiser,
+            model: &*self.model,
             cond: &self.cond,
             null: &self.null,
             noise: &self.run.noise,

@@ -1,6 +1,6 @@
 //! Draws that belong to a picture, not to its batch.
 
-use super::{Chance, Greedy, Random};
+use super::{Chance, chance};
 use crate::noise::random_tokens;
 use std::cell::{Cell, RefCell};
 use tch::{Device, Tensor};
@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 /// same whenever it is made.
 pub struct PictureSeeds {
     seeds: Vec<u64>,
-    greedy: bool,
+    chance: &'static dyn Chance,
     /// The coming pass, from 0.
     pass: Cell<u64>,
     /// What each picture will need to renoise, drawn with its tokens.
@@ -20,7 +20,7 @@ impl PictureSeeds {
     /// For pictures of these seeds, from pass `pass` on.
     pub fn new(seeds: &[u64], pass: usize, greedy: bool) -> Self {
         let (pass, uniforms) = (Cell::new(pass as u64), RefCell::default());
-        Self { seeds: seeds.to_vec(), greedy, pass, uniforms }
+        Self { seeds: seeds.to_vec(), chance: chance(greedy), pass, uniforms }
     }
 
     /// The noise that pictures of these seeds start from: (B, h, w) i64.
@@ -30,10 +30,6 @@ impl PictureSeeds {
             random_tokens(&[1, grid.0, grid.1], num_labels, device)
         };
         Tensor::cat(&seeds.iter().map(one).collect::<Vec<_>>(), 0)
-    }
-
-    fn chance(&self) -> &'static dyn Chance {
-        if self.greedy { &Greedy } else { &Random }
     }
 }
 
@@ -46,8 +42,8 @@ impl Chance for PictureSeeds {
             // Spread by a large factor: runs with neighbouring seeds share no pass. Shifted by one: the first pass of
             // seed 0 would repeat the draws of its noise.
             tch::manual_seed(seed.wrapping_mul(1_000_003).wrapping_add(pass + 1) as i64);
-            let tokens = self.chance().draw(&logits.narrow(0, i as i64, 1), temperature);
-            (tokens, self.chance().uniform(&[1, h, w], logits.device()))
+            let tokens = self.chance.draw(&logits.narrow(0, i as i64, 1), temperature);
+            (tokens, self.chance.uniform(&[1, h, w], logits.device()))
         };
         let (tokens, uniforms): (Vec<_>, Vec<_>) = self.seeds.iter().enumerate().map(one).unzip();
         *self.uniforms.borrow_mut() = uniforms;

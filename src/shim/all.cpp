@@ -2,6 +2,7 @@
 #include "paella.cpp"
 #include "precision.cpp"
 #include "recompute.cpp"
+#include "graph_calls.cpp"
 #include "profile.cpp"
 #include "dist.cpp"
 #include "reducer.cpp"

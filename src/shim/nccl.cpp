@@ -1,4 +1,4 @@
-// The only part that needs the headers of CUDA and NCCL. A separate library, loaded when a GPU group is formed.
+// Groups of GPUs. With graph.cpp the only part that needs the headers of CUDA and NCCL: a library of its own, loaded on demand.
 #define USE_C10D_NCCL 1
 #define USE_DISTRIBUTED 1
 #include "guard.h"

@@ -1,8 +1,10 @@
 //! Calls into the C++ shim for what tch lacks: fused AdamW, gradient norms, moving averages, loading CUDA on demand.
 //! [`precision`]: autocast, TF32, memory. [`recompute`]: activations that are recomputed instead of kept. [`chance`]:
 //! restoring generator states. [`profile`]: time by operator and kernel.
+//! [`graph`]: kernels recorded and launched again.
 
 pub mod chance;
+pub mod graph;
 pub mod precision;
 pub mod profile;
 mod recompute;
@@ -10,6 +12,7 @@ mod recompute;
 pub use recompute::recompute;
 
 use crate::error::{Error, Result};
+use crate::files;
 use std::ffi::{CStr, c_char, c_void};
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
@@ -44,6 +47,17 @@ unsafe extern "C" {
     fn paella_load_cuda() -> bool;
     fn paella_torch_version() -> *const c_char;
     fn free(pointer: *mut c_void);
+}
+
+/// The library with the half of the shim that needs CUDA: `$PAELLA_CUDA`, else in `$PAELLA_HOME` or beside the program, else
+/// where it was built. Empty if it was not built.
+pub fn cuda_library() -> String {
+    const NAME: &str = "libpaella_cuda.so";
+    let named = std::env::var("PAELLA_CUDA").ok().filter(|path| !path.is_empty());
+    let at_home = || files::at_home(NAME).into_iter().find(|path| path.is_file());
+    let found = named.or_else(|| at_home().map(|path| path.display().to_string()));
+    let built = env!("PAELLA_CUDA");
+    found.unwrap_or(built.to_string())
 }
 
 /// Hyperparameters of one AdamW update.

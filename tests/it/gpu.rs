@@ -7,7 +7,8 @@ use crate::parity::paella::{cond, paella};
 use crate::train::alone;
 use paella::loss::{cross_entropy, weighted_mean};
 use paella::model::init::VarBuilder;
-use paella::model::{Block, Cond, LevelConfig, Paella, PaellaConfig};
+use paella::model::replay::{Replay, Replayed, sampling_only};
+use paella::model::{Block, Cond, Denoiser, LevelConfig, Paella, PaellaConfig};
 use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
 use paella::optim::{AdamW, OptimConfig};
 use paella::recipe::Precision;
@@ -158,4 +159,46 @@ fn bf16_is_within_two_percent_of_the_reference() {
         compared += 1;
     }
     assert_eq!(compared, 4);
+}
+
+/// On a GPU the passes are recorded and replayed; elsewhere the same code launches them one by one.
+#[test]
+fn replayed_passes_guess_what_bf16_passes_guess() {
+    let _turn = alone();
+    let _no_grad = tch::no_grad_guard();
+    let (vars, model) = denoiser(device());
+    let [_, tokens, t, _, words] = batch(3, device());
+    let (cond, null) = (Cond::text(words.shallow_clone()), Cond::text(words.zeros_like()));
+    let plain = |cond: &Cond| {
+        let _autocast = Autocast::bf16(true, device()).unwrap();
+        model.forward(&tokens, &t, cond, false).to_kind(Kind::Float)
+    };
+    // fresh weights have no opinion: what is compared should differ from place to place
+    for (name, mut xs) in vars.variables() {
+        if name.contains("clf") || name.contains("mapper") || name.contains("gamma") {
+            xs.copy_(
+                &(Tensor::randn(xs.size(), (Kind::Float, Device::Cpu)) * 0.2).to_device(device()),
+            );
+        }
+    }
+    let expected = [plain(&cond), plain(&null)];
+    sampling_only(&vars);
+    let replay = Replay::default();
+    let fast = Replayed { model: &model, replay: Some(&replay) };
+    let mut worst = 0f64;
+    for _ in 0..3 {
+        let (with_text, without) = fast.both(&tokens, &t, &cond, &null);
+        let alone = fast.logits(&tokens, &t, &null);
+        for (own, of) in [(&with_text, 0), (&without, 1), (&alone, 1)] {
+            let expected: &Tensor = &expected[of];
+            let off = (own - expected).norm() / expected.norm();
+            worst = worst.max(off.double_value(&[]));
+        }
+    }
+    // other inputs of the same size go through the same recording
+    let other = (&tokens + 1).remainder(CODES);
+    let moved = (fast.logits(&other, &t, &null) - &expected[1]).norm() / expected[1].norm();
+    eprintln!("figures: replayed {worst:.1e} apart, other tokens {:.1e}", moved.double_value(&[]));
+    assert!(worst < 1e-2 && moved.double_value(&[]) > 5.0 * worst.max(1e-3));
+    assert_eq!(replay.count(), if device().is_cuda() { 2 } else { 0 });
 }
