@@ -61,6 +61,7 @@ pub fn byte_tokenizer(value: &Value) -> Outcome {
             Tensor::from_slice(
                 &case[key].as_array().unwrap().iter().flat_map(ints).collect::<Vec<_>>(),
             )
+            .to_device(device())
         };
         if ids.view(-1) != rows("input_ids") || mask.view(-1) != rows("attention_mask") {
             outcome.faults.push(format!("{texts:?}"));
