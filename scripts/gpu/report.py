@@ -5,6 +5,7 @@ Several folders may be named: of each stage the last run counts.
 import argparse
 import json
 import os
+import re
 
 HEAD = """# On a GPU
 
@@ -29,14 +30,17 @@ to `OUT/results.jsonl` as it ends, a failed one never stops the next. `make gpu-
 | stage | what |
 | --- | --- |
 | `doctor` | card, driver, libtorch, NCCL |
-| `parity` | every fixture of the networks, sampler and training on the card, TF32 off; bf16, recompute, channels_last; 200 updates beside the CPU's |
+| `parity` | every fixture of the networks, sampler and training on the card, TF32 off; bf16, recompute, channels_last, replayed sampling; 200 updates beside the CPU's |
 | `ranks` | NCCL with one rank, two ranks; a rank killed, a rank stopped |
 | `survive` | kill -9 and resume; what a checkpoint costs; SIGINT |
 | `session` | the prompt's commands, one after the other |
-| `train` | `configs/emoji-gpu.ron` for the time that is left, scored; model and sheets come back |
-| `bench` | the 1 B denoiser of v3: training steps and sampling, by turns with PyTorch eager and `torch.compile` |
+| `train` | `configs/emoji-gpu.ron`, or another one, for the time that is left, scored; model and sheets come back |
+| `bench` | the 1 B denoiser of v3: training steps and sampling (recorded passes, and `plain` without), by turns with PyTorch eager and `torch.compile` |
 | `profile` | a trace of one step and one picture, the longest kernels |
 """
+
+
+STAGES = ["doctor", "parity", "ranks", "survive", "session", "train", "bench", "profile"]
 
 
 class Run:
@@ -67,7 +71,8 @@ class Run:
 def table(head, rows):
     if not rows:
         return ""
-    clean = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    # of a path of that machine only the last part
+    clean = lambda cell: re.sub(r"(?<![\w.])/(?:[\w.+-]+/)+([\w.+-]+)", r"\1", str(cell)).replace("|", "\\|").replace("\n", " ")
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(clean, row)) + " |" for row in lines) + "\n"
 
@@ -116,6 +121,7 @@ def stages(run):
             rows.append([stage, "cut off", "", ""])
         else:
             rows.append([stage, state(end), f"{end['seconds']} s", end.get("error", "")[:200]])
+    rows += [[stage, "not run", "", ""] for stage in STAGES if stage not in run.ends]
     return "\n## Stages\n\n" + table(["stage", "", "took", "error"], rows)
 
 
