@@ -37,18 +37,19 @@ pub struct Training {
     pub each_ms: Vec<f64>,
     pub ms: f64,
     pub pictures_per_s: f64,
-    /// Share of the peak; None where the kind of card is not known.
+    /// Share of the peak. None if the kind of card is unknown.
     pub mfu: Option<f64>,
     /// Most bytes in use.
     pub memory: Option<u64>,
     pub loss: f64,
-    /// None where the kind of card is not known, or the plan says that it does not fit.
-    pub plan: Option<Planned>,
+    /// None if the kind of card is unknown, or if by the estimate it does not fit.
+    #[serde(rename = "plan")]
+    pub estimate: Option<Estimated>,
 }
 
 /// What `paella plan` says of the same step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Planned {
+pub struct Estimated {
     pub ms: f64,
     /// Of these, the products, at this share of the peak.
     pub products_ms: f64,
@@ -73,13 +74,13 @@ pub struct SamplingSpeed {
 /// A denoiser to be measured.
 pub struct Bench {
     nets: Networks,
-    /// Bytes of a caption.
+    /// Bytes of each caption.
     bytes: i64,
-    /// Of this micro batch.
+    /// The trainer, and the micro batch that it was made for.
     trainer: Option<(usize, Trainer)>,
     /// The same denoiser as it samples fastest, with what was recorded of it.
     sampler: Option<(Networks, Replay)>,
-    /// This batch has been sampled before, in this way.
+    /// Batch and way of the last sampling run: the next such run needs no warm-up.
     warm: Option<(i64, SamplingWay)>,
 }
 
@@ -88,7 +89,8 @@ pub struct Bench {
 pub enum SamplingWay {
     /// The networks of the training steps, every kernel launched by itself.
     Plain,
-    /// Weights of products in bf16, both guesses of guidance in one batch, on a GPU recorded passes.
+    /// A copy of the networks that only samples: weights of products stored in bf16 (a session casts them in every
+    /// pass), both guesses of guidance in one batch, on a GPU recorded passes.
     Replayed,
 }
 
@@ -158,7 +160,7 @@ impl Bench {
             micro_batch: micro,
             recompute: !precision.recompute.is_empty(),
             mfu: peak.map(|peak| cost::mfu(self.size().1, pictures_per_s, peak)),
-            plan: kind.and_then(|gpu| self.plan(gpu, micro).ok()),
+            estimate: kind.and_then(|gpu| self.estimate(gpu, micro).ok()),
             each_ms,
             ms,
             pictures_per_s,
@@ -189,6 +191,8 @@ impl Bench {
     }
 
     /// Give up the optimiser's state, and the memory that libtorch keeps.
+    ///
+    /// Errors: libtorch's.
     pub fn release(&mut self) -> Result<()> {
         self.trainer = None;
         self.warm = None;
@@ -263,7 +267,8 @@ impl Bench {
 
     fn sample_once(&self, cond: &Cond, null: &Cond, way: SamplingWay) -> Result<()> {
         let Networks { config, denoiser, device, .. } = &self.nets;
-        let bf16 = config.train.precision.bf16;
+        // a replayed pass switches autocast on by itself
+        let bf16 = config.train.precision.bf16 && way == SamplingWay::Plain;
         let _autocast = Autocast::bf16(bf16, *device)?;
         let replayed = match (&self.sampler, way) {
             (Some((nets, replay)), SamplingWay::Replayed) => {
@@ -299,7 +304,7 @@ impl Bench {
         Ok([longest(&train, 10)?, longest(&sample, 10)?])
     }
 
-    fn plan(&self, gpu: &'static Gpu, micro: usize) -> Result<Planned> {
+    fn estimate(&self, gpu: &'static Gpu, micro: usize) -> Result<Estimated> {
         let request = EstimateRequest {
             gpu,
             gpus: 1,
@@ -312,7 +317,7 @@ impl Bench {
         config.train.global_batch = micro;
         let budget = cost::budget(&config, Phase::Denoiser, &request)?;
         let pictures_per_s = budget.images_per_s();
-        Ok(Planned {
+        Ok(Estimated {
             ms: 1e3 * budget.step(),
             products_ms: 1e3 * budget.compute,
             share: request.utilisation,

@@ -88,6 +88,7 @@ impl Networks {
 
     /// Sets the precision of training passes. The values of the weights do not change, only their memory layout.
     pub fn set_precision(&mut self, precision: &Precision) -> Result<()> {
+        self.replay = Replay::default(); // recorded passes read the weights where they were
         self.denoiser.recompute(&precision.recompute, &self.denoiser_vars);
         if precision.channels_last {
             torch::precision::channels_last(&self.denoiser_vars);

@@ -195,7 +195,8 @@ pub struct Precision {
     pub tf32: bool,
     /// Store activations channels-last: position by position instead of channel by channel.
     pub channels_last: bool,
-    /// GPU: sampling runs in bf16, both guesses of guidance in one batch, from passes that were recorded once (CUDA graphs).
+    /// GPU: sampling runs in bf16 from passes that were recorded once (CUDA graphs). Both guesses of guidance are one
+    /// batch if text and empty text have one length (`text.length`) and the model has no prior.
     pub replay: bool,
     /// Levels of the denoiser (0 is the finest) that recompute their activations in the backward pass instead of
     /// keeping them.

@@ -32,7 +32,7 @@ impl Channelwise {
 
     /// xs (B, c, H, W) -> (B, c, H, W).
     fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
-        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none")); // (B, H, W, 4c)
+        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none"), train); // (B, H, W, 4c)
         let xs = if train && self.dropout > 0.0 { xs.dropout(self.dropout, true) } else { xs };
         channels_first(&self.narrow.forward(&xs)) // (B, c, H, W)
     }

@@ -15,15 +15,15 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub fn new(p: &VarBuilder, i: i64, o: i64, fill: Init) -> Self {
+    pub fn new(p: &VarBuilder, i: i64, o: i64, init: Init) -> Self {
         Self {
-            weight: p.var("weight", &[o, i], fill),
+            weight: p.var("weight", &[o, i], init),
             bias: Some(p.var("bias", &[o], Init::Zeros)),
         }
     }
 
-    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, fill: Init) -> Self {
-        Self { weight: p.var("weight", &[o, i], fill), bias: None }
+    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, init: Init) -> Self {
+        Self { weight: p.var("weight", &[o, i], init), bias: None }
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
@@ -62,14 +62,14 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window, fill: Init) -> Self {
+    pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window, init: Init) -> Self {
         let bias = Some(p.var("bias", &[o], Init::Zeros));
-        Self { bias, ..Self::without_bias(p, i, o, window, fill) }
+        Self { bias, ..Self::without_bias(p, i, o, window, init) }
     }
 
-    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, window: Window, fill: Init) -> Self {
+    pub fn without_bias(p: &VarBuilder, i: i64, o: i64, window: Window, init: Init) -> Self {
         let dims = [o, i / window.groups, window.kernel, window.kernel];
-        Self { weight: p.var("weight", &dims, fill), bias: None, window }
+        Self { weight: p.var("weight", &dims, init), bias: None, window }
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
@@ -164,9 +164,12 @@ impl GlobalResponseNorm {
         }
     }
 
-    pub fn forward(&self, xs: &Tensor) -> Tensor {
-        let energy = if xs.kind() == Kind::BFloat16 && xs.requires_grad() {
-            // as below; its gradient takes three passes over the widest tensor instead of six
+    /// xs (B, H, W, c) -> (B, H, W, c). `train`: its gradient will be asked for. It is not read from `xs`: recomputed
+    /// activations run forward without a graph first, and both runs have to agree.
+    pub fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
+        let energy = if xs.kind() == Kind::BFloat16 && train {
+            // Squares are rounded to bf16, their sum is f32. The gradient takes three passes over the widest tensor,
+            // `norm`'s six. At least 1e-30: the root has no gradient at 0.
             (xs * xs).sum_dim_intlist(&[1i64, 2][..], true, Kind::Float).clamp_min(1e-30).sqrt()
         } else {
             xs.norm_scalaropt_dim(2.0, &[1i64, 2][..], true)

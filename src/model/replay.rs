@@ -1,4 +1,4 @@
-//! The denoiser as a GPU samples with it: bf16, both guesses of guidance in one batch, its kernels recorded as CUDA graphs.
+//! The denoiser as a GPU samples with it: bf16, both guesses of guidance in one batch, kernels recorded (CUDA graphs).
 //!
 //! Letters: B pictures, h x w tokens, K codes, S condition vectors.
 
@@ -8,17 +8,26 @@ use crate::torch::precision::{Autocast, products_in_bf16};
 use std::cell::RefCell;
 use tch::{Kind, Tensor, nn};
 
+/// Recorded passes that are kept. Each holds the GPU memory of a whole pass.
+const MOST: usize = 4;
+
 /// Recorded passes of one denoiser, one for each size of its inputs.
 #[derive(Debug, Default)]
 pub struct Replay {
     recorded: RefCell<Vec<Recorded>>,
 }
 
+/// Which parts a condition has: CLIP's text, the number of pictures, factors.
+type Form = (bool, usize, bool);
+
 /// A pass and the tensors that it reads.
 #[derive(Debug)]
 struct Recorded {
+    /// Sizes alone do not tell CLIP's text from a picture.
+    form: Form,
     inputs: Vec<Tensor>,
-    graph: CudaGraph,
+    /// None: CUDA did not record it. Its kernels are launched one by one.
+    graph: Option<CudaGraph>,
 }
 
 /// A denoiser that samples in bf16 and, where it can, from recorded passes.
@@ -29,7 +38,7 @@ pub struct Replayed<'a> {
     pub replay: Option<&'a Replay>,
 }
 
-/// Prepares a network's variables for [`Replayed`]; it cannot be trained any more.
+/// Stores weights of products in bf16 for [`Replayed`]. The network can no longer be trained.
 pub fn sampling_only(vars: &nn::VarStore) {
     // what no product multiplies stays f32: the table of tokens, the response norms
     let keep = |name: &str| {
@@ -44,7 +53,8 @@ impl Denoiser for Replayed<'_> {
             return self.pass(tokens, t, cond);
         };
         let inputs: Vec<&Tensor> = [tokens, t].into_iter().chain(parts(cond)).collect();
-        replay.logits(&inputs, |inputs| {
+        let form = (cond.clip.is_some(), cond.clip_image.len(), cond.attn_weights.is_some());
+        replay.logits(form, &inputs, |inputs| {
             self.pass(&inputs[0], &inputs[1], &rebuilt(cond, &inputs[2..]))
         })
     }
@@ -74,32 +84,36 @@ impl Replayed<'_> {
 }
 
 impl Replay {
-    /// Sizes of inputs for which a pass is recorded.
+    /// Sizes of inputs that are kept, recorded or refused.
     pub fn count(&self) -> usize {
         self.recorded.borrow().len()
     }
 
-    /// The recorded pass for inputs of these sizes, with these values; the first time it is recorded.
-    fn logits(&self, inputs: &[&Tensor], pass: impl Fn(&[Tensor]) -> Tensor) -> Tensor {
+    /// Logits (B, K, h, w) f32 of `pass` for these inputs. A new size is recorded; the one unused for longest is dropped.
+    fn logits(&self, form: Form, inputs: &[&Tensor], pass: impl Fn(&[Tensor]) -> Tensor) -> Tensor {
         let mut all = self.recorded.borrow_mut();
-        let sizes = |xs: &Tensor| (xs.size(), xs.kind());
+        let size = |xs: &Tensor| (xs.size(), xs.kind());
         let fits = |it: &Recorded| {
-            it.inputs.len() == inputs.len()
-                && it.inputs.iter().zip(inputs).all(|(own, xs)| sizes(own) == sizes(xs))
+            it.form == form
+                && it.inputs.len() == inputs.len()
+                && it.inputs.iter().zip(inputs).all(|(own, xs)| size(own) == size(xs))
         };
-        let at = match all.iter().position(fits) {
-            Some(at) => at,
+        let mut it = match all.iter().position(fits) {
+            Some(at) => all.remove(at),
             None => {
+                all.truncate(MOST - 1); // captions have many lengths: without a limit they would fill the card
                 let own: Vec<Tensor> = inputs.iter().map(|xs| xs.copy()).collect();
-                let recorded = CudaGraph::record(|| pass(&own));
-                let Ok(graph) = recorded else { return pass(&own) };
-                all.push(Recorded { inputs: own, graph });
-                all.len() - 1
+                let graph = CudaGraph::record(|| pass(&own)).ok(); // a failure is not tried again
+                Recorded { form, inputs: own, graph }
             }
         };
-        let it = &mut all[at];
-        it.inputs.iter_mut().zip(inputs).for_each(|(own, xs)| own.copy_(xs));
-        it.graph.replay().map_or_else(|_| pass(&it.inputs), Tensor::copy)
+        it.inputs.iter_mut().zip(inputs).for_each(|(own, xs)| own.copy_(xs)); // a graph reads fixed addresses
+        let logits = match it.graph.as_ref().map(CudaGraph::replay) {
+            Some(Ok(logits)) => logits.copy(), // the next replay overwrites the graph's own
+            _ => pass(&it.inputs),
+        };
+        all.insert(0, it); // the latest first
+        logits
     }
 }
 

@@ -1,5 +1,5 @@
-//! CUDA graphs: kernels recorded once and launched again in one go. A network of many small kernels is limited by the time
-//! of their launches; a replay has one.
+//! CUDA graphs: kernels recorded once and launched again in one go.
+//! A network of many small kernels waits for their launches; a replay has one.
 
 use super::{checked, cuda_library};
 use crate::error::{Error, Result};
@@ -52,17 +52,19 @@ impl CudaGraph {
 
     /// The warm-up and the recording, on the graph's own stream.
     fn between(raw: *mut c_void, run: &impl Fn() -> Tensor) -> Result<Tensor> {
-        (0..WARM_UP).for_each(|_| drop(run()));
+        let hint = "`replay: false` under `train.precision`";
+        // tch's calls panic where libtorch throws. The stream is left and the recording ended in any case.
+        let caught = || {
+            catch_unwind(AssertUnwindSafe(run))
+                .map_err(|_| Error::device("this pass cannot be recorded", "CUDA graph", hint))
+        };
+        (0..WARM_UP).try_for_each(|_| caught().map(drop))?;
         // SAFETY: a live graph, on whose stream this thread is.
         checked(unsafe { paella_graph_begin(raw) }, "CUDA graph")?;
-        // tch's calls panic where libtorch throws: a recording that cannot be is still to be ended
-        let output = catch_unwind(AssertUnwindSafe(run));
+        let output = caught();
         // SAFETY: as above.
         let ended = checked(unsafe { paella_graph_end(raw) }, "CUDA graph");
-        let hint = "`replay: false` under `train.precision`";
-        output
-            .map_err(|_| Error::device("this pass cannot be recorded", "CUDA graph", hint))
-            .and_then(|xs| ended.map(|()| xs))
+        output.and_then(|xs| ended.map(|()| xs))
     }
 
     /// Launches all of it with what the inputs hold now. The output is a tensor of the graph's own: the next replay
