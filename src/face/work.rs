@@ -325,10 +325,9 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
             let b = RunConfig::read(other.as_ref().unwrap_or(file))?;
             let rows = config::diff(&a, &b);
             if json {
-                let row = |(p, a, b): &(String, String, String)| serde_json::json!({ "path": p, "from": a, "to": b });
-                println!("{}", serde_json::Value::Array(rows.iter().map(row).collect()));
+                println!("{}", serde_json::json!(rows));
             } else {
-                rows.iter().for_each(|(path, a, b)| println!("{path}: {a} -> {b}"));
+                rows.iter().for_each(|it| println!("{}: {} -> {}", it.path, it.from, it.to));
             }
         }
     }

@@ -57,8 +57,7 @@ impl Lab {
         if rows.is_empty() {
             return View::new().text("all settings are at their defaults");
         }
-        let cells =
-            rows.into_iter().map(|(path, old, new)| vec![path, one_line(&old), one_line(&new)]);
+        let cells = rows.into_iter().map(|it| vec![it.path, one_line(&it.from), one_line(&it.to)]);
         View::new().table(&["setting", "default", "now"], cells.collect())
     }
 

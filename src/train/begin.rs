@@ -111,9 +111,9 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
     let changed: Vec<String> = config::diff(&before, config)
         .into_iter()
-        .filter(|(path, _, _)| fixed.iter().any(|prefix| path.starts_with(prefix)))
-        .filter(|(path, _, _)| !free.contains(path))
-        .map(|(path, was, is)| format!("`{path}` was {was}, is {is}"))
+        .filter(|change| fixed.iter().any(|prefix| change.path.starts_with(prefix)))
+        .filter(|change| !free.contains(&change.path))
+        .map(|change| format!("`{}` was {}, is {}", change.path, change.from, change.to))
         .collect();
     if changed.is_empty() {
         return Ok(());

@@ -49,20 +49,26 @@ pub fn get<T: Serialize>(config: &T, path: &str) -> Result<String> {
     printed.get(path).map(str::to_string).ok_or_else(|| unknown(path, &printed))
 }
 
-/// The fields that differ, as (path, value in `a`, value in `b`), in the order of the config. Lists, tuples and enums
-/// are compared as a whole.
-pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<(String, String, String)> {
+/// A field that differs between two configs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub path: String,
+    pub from: String,
+    pub to: String,
+}
+
+/// The fields that differ, in the order of the config. Lists, tuples and enums are compared as a whole.
+pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<Change> {
     let (a, b) = (Printed::new(a), Printed::new(b));
-    let mut rows = Vec::<(String, String, String)>::new();
+    let mut rows = Vec::<Change>::new();
     for entry in a.scan.entries.iter().filter(|e| e.plain) {
-        let below =
-            |(path, ..): &(String, String, String)| entry.path.starts_with(&format!("{path}."));
+        let below = |change: &Change| entry.path.starts_with(&format!("{}.", change.path));
         if (entry.branch && b.is_branch(&entry.path)) || rows.last().is_some_and(below) {
             continue;
         }
         let (old, new) = (a.value(entry), b.get(&entry.path).unwrap_or_default());
         if old != new {
-            rows.push((entry.path.clone(), old.into(), new.into()));
+            rows.push(Change { path: entry.path.clone(), from: old.into(), to: new.into() });
         }
     }
     rows

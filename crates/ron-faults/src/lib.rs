@@ -28,7 +28,7 @@ mod spans;
 mod tests;
 
 pub use checks::Checks;
-pub use edit::{diff, get, minimal_ron, paths, set};
+pub use edit::{Change, diff, get, minimal_ron, paths, set};
 pub use fault::Fault;
 pub use print::to_ron;
 pub use read::{parse, read};

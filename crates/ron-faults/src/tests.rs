@@ -234,12 +234,16 @@ fn prints_what_differs() {
     run.seed = 3;
     let text = minimal_ron(&run);
     assert_eq!(text, "(\n    seed: 3,\n    train: (\n        lr: 0.5,\n    ),\n)");
-    let row = |path: &str, a: &str, b: &str| (path.to_string(), a.to_string(), b.to_string());
+    let row = |path: &str, from: &str, to: &str| Change {
+        path: path.to_string(),
+        from: from.to_string(),
+        to: to.to_string(),
+    };
     let rows =
         [row("seed", "0", "3"), row("train.lr", "0.001", "0.5"), row("train.warmup", "7", "100")];
     assert_eq!(diff(&Run::default(), &run), rows);
     run.model = Some(Train::default());
     let (a, b) = (diff(&Run::default(), &run), diff(&run, &Run::default()));
-    assert_eq!((a.len(), a[3].0.as_str(), a[3].1.as_str()), (4, "model", "None"));
-    assert_eq!((b.len(), b[3].0.as_str(), b[3].2.as_str()), (4, "model", "None"));
+    assert_eq!((a.len(), a[3].path.as_str(), a[3].from.as_str()), (4, "model", "None"));
+    assert_eq!((b.len(), b[3].path.as_str(), b[3].to.as_str()), (4, "model", "None"));
 }
