@@ -1,7 +1,6 @@
 //! The folder of one running kernel: evcxr's workspace, the socket, a link to the standard library's sources.
 
 use crate::place::{HOST, Prepared, Tools};
-use crate::prepare::recall;
 use crate::trouble::{Result, Trouble};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,7 @@ impl Workplace {
         set("EVCXR_TMPDIR", &self.workspace());
         set("EVCXR_CONFIG_DIR", &self.prepared.config());
         set("RUST_SRC_PATH", &self.sources());
-        for (name, value) in recall::environment(&self.prepared, tools) {
+        for (name, value) in environment(&self.prepared, tools) {
             set(name, &value);
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -95,7 +94,7 @@ impl Workplace {
         let mut command = Command::new(program);
         command.arg("guard").arg(self.prepared.library()).arg(self.socket());
         command.env("LD_LIBRARY_PATH", self.prepared.library_path());
-        recall::hide(&mut command, &self.prepared);
+        hide(&mut command, &self.prepared);
         if std::env::var_os("OMP_WAIT_POLICY").is_none() {
             command.env("OMP_WAIT_POLICY", "PASSIVE"); // as `paella` does: waiting threads sleep
         }
@@ -154,4 +153,30 @@ pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a process needs to find the programs first, in whatever way it looks for the tools.
+fn environment(prepared: &Prepared, tools: &Tools) -> Vec<(&'static str, PathBuf)> {
+    let bin = prepared.tools().join("bin");
+    vec![
+        ("PAELLA_RECALL", prepared.folder.clone()),
+        ("PAELLA_SYSROOT", tools.sysroot.clone()),
+        ("RUSTC", bin.join("rustc")),
+        ("CARGO", bin.join("cargo")),
+        ("RUSTUP_TOOLCHAIN", prepared.tools()), // rustup's own way
+    ]
+}
+
+/// The process that `command` starts meets the tools themselves.
+fn hide(command: &mut Command, prepared: &Prepared) {
+    let own = prepared.tools().join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Ok(others) =
+        std::env::join_paths(std::env::split_paths(&path).filter(|part| *part != own))
+    {
+        command.env("PATH", others);
+    }
+    for name in ["PAELLA_RECALL", "RUSTC", "CARGO", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
 }

@@ -61,7 +61,7 @@ pub fn emit(event: &Event) {
 
 /// The next request; `None` when the kernel is gone.
 ///
-/// Errors: the line holds no request. The kernel has been told.
+/// Errors: the line holds no request. The kernel has received an [`Event::Refused`].
 pub(crate) fn request() -> Option<Result<Request, ()>> {
     let line = REQUESTS.with_borrow_mut(|lines| lines.as_mut().and_then(Lines::line))?;
     Some(decode(&line).map_err(|text| emit(&Event::Refused { text })))

@@ -50,8 +50,7 @@ pub fn dataset(data: &Dataset) -> Bundle {
     let (n, size) = (data.len(), data.images.size());
     let picks: Vec<i64> = (0..n.min(SOME)).map(|i| (i * n / n.min(SOME)) as i64).collect();
     let images = data.images(&picks);
-    let pictures: Vec<RgbImage> =
-        (0..images.size()[0]).map(|i| paella::image::from_tensor(&images.get(i))).collect();
+    let pictures = paella::image::all_from_tensor(&images);
     let captions = data.captions(&picks).join("; ");
     let caption = format!("{n} pictures of {} x {} pixels, such as: {captions}", size[2], size[3]);
     sheet(&pictures, &caption)

@@ -7,7 +7,6 @@ use crate::files::{remove, take};
 use crate::place::{Prepared, Tools};
 use crate::trouble::{Result, Trouble};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Built beside this program.
 const PROGRAM: &str = "paella-recall";
@@ -50,30 +49,4 @@ fn folder(prepared: &Prepared) -> Result<PathBuf> {
 fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// What a process needs to find the programs first, in whatever way it looks for the tools.
-pub fn environment(prepared: &Prepared, tools: &Tools) -> Vec<(&'static str, PathBuf)> {
-    let bin = prepared.tools().join("bin");
-    vec![
-        ("PAELLA_RECALL", prepared.folder.clone()),
-        ("PAELLA_SYSROOT", tools.sysroot.clone()),
-        ("RUSTC", bin.join("rustc")),
-        ("CARGO", bin.join("cargo")),
-        ("RUSTUP_TOOLCHAIN", prepared.tools()), // rustup's own way
-    ]
-}
-
-/// The process that `command` starts meets the tools themselves.
-pub fn hide(command: &mut Command, prepared: &Prepared) {
-    let own = prepared.tools().join("bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Ok(others) =
-        std::env::join_paths(std::env::split_paths(&path).filter(|part| *part != own))
-    {
-        command.env("PATH", others);
-    }
-    for name in ["PAELLA_RECALL", "RUSTC", "CARGO", "RUSTUP_TOOLCHAIN"] {
-        command.env_remove(name);
-    }
 }

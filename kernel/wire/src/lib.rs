@@ -78,7 +78,7 @@ pub enum Event {
     Done { error: Option<String> },
     /// `start` is the byte of the line where the words begin; `files` asks for file names too.
     Completions { start: usize, words: Vec<String>, files: bool },
-    /// Help of a command; none for an unknown name.
+    /// Help of a command. None if the name is unknown.
     Help { text: Option<String> },
     /// Everything before [`Request::Sync`] is sent.
     Synced,
