@@ -52,6 +52,7 @@ impl Default for OptimConfig {
 impl OptimConfig {
     /// Learning rate of update `step` (from 0) out of `steps`.
     pub fn lr_at(&self, step: u64, steps: u64) -> f64 {
+        // AdamW's first averages rest on few gradients: full steps would follow their noise
         if step < self.warmup {
             return self.lr * step as f64 / self.warmup as f64;
         }
@@ -125,8 +126,10 @@ impl AdamW {
         if norm.is_finite() {
             let OptimConfig { betas, eps, weight_decay, .. } = self.config;
             let at = AdamWStep { lr, betas, eps, weight_decay };
+            // weights without a gradient (a condition that was dropped) stay, and their step does not count
             torch::fused_adamw(&self.params, &self.exp_avgs, &self.exp_avg_sqs, &self.steps, at)?;
         }
+        // also when nothing moved: the next backward pass adds to what is left here
         torch::reset_grads(&self.params)?;
         Ok(norm)
     }
@@ -193,7 +196,7 @@ impl Ema {
     /// Moves the averages towards the weights. Early updates move them further, so that the initial weights lose
     /// influence quickly.
     pub fn update(&mut self, step: u64) -> Result<()> {
-        let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
+        let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64)); // 0.1 at step 0, 0.91 at step 90, never above `decay`
         let values: Vec<Tensor> = self.params.iter().map(Tensor::detach).collect();
         torch::lerp(&self.averages, &values, 1.0 - decay)
     }
@@ -201,6 +204,7 @@ impl Ema {
     /// Swaps averages and weights. A second call restores them.
     pub fn swap(&mut self) {
         tch::no_grad(|| {
+            // by value: the optimiser, checkpoints and recorded passes hold on to the tensors themselves
             for (param, average) in self.params.iter_mut().zip(&mut self.averages) {
                 let weights = param.copy();
                 param.copy_(average);
@@ -224,7 +228,8 @@ impl Ema {
                     "resume with the config of this run",
                 )
             };
-            average.f_copy_(state.get(name).ok_or_else(missing)?)?;
+            let saved = state.get(name).filter(|saved| saved.size() == average.size());
+            average.f_copy_(saved.ok_or_else(missing)?)?;
         }
         Ok(())
     }

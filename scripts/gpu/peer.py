@@ -106,9 +106,9 @@ class Bench:
         text = torch.where(drop, torch.zeros_like(text[:1]), text)
         with self.autocast():
             logits = self.call("train")(noised, t, text).float()
-        surprise = F.cross_entropy(logits, tokens, label_smoothing=train["label_smoothing"], reduction="none")
+        token_loss = F.cross_entropy(logits, tokens, label_smoothing=train["label_smoothing"], reduction="none")
         weight = 1.0 - (~mask).float() * (1.0 - t)[:, None, None] * (1.0 - train["min_val"])
-        loss = ((surprise * weight).sum((1, 2)) / weight.sum((1, 2))).mean()
+        loss = ((token_loss * weight).sum((1, 2)) / weight.sum((1, 2))).mean()
         loss.backward()
         right = (logits.detach().argmax(1) == tokens).float().mean()
         norm = nn.utils.clip_grad_norm_(self.params, train["optim"]["max_norm"], foreach=True)

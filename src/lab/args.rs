@@ -83,7 +83,7 @@ fn split(line: &str) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Whether the `#` that comes next begins a comment, behind so many blanks.
+/// Whether the coming `#` begins a comment. `blanks` is the number of blanks before it.
 fn comment_follows(blanks: usize, mut letters: impl Iterator<Item = char>) -> bool {
     letters.next();
     blanks >= 2 && letters.next().is_none_or(char::is_whitespace)

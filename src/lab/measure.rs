@@ -1,6 +1,6 @@
 //! Measurements of the model: `predict` and `loss`.
 
-use super::picture::first_image;
+use super::picture::{first_image, noised};
 use super::view::View;
 use super::workspace::{floats, ints};
 use super::{Lab, seed_torch};
@@ -10,7 +10,7 @@ use crate::image;
 use crate::loss::{accuracy, objective};
 use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
-use crate::noise::{Noised, draw_mask, random_tokens, uniform};
+use crate::noise::Noised;
 use serde::Serialize;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
@@ -108,9 +108,7 @@ impl Lab {
         let level = |tenth: i32| {
             let t = f64::from(tenth) / 10.0;
             let ratio = Tensor::full([tokens.size()[0]], t, (Kind::Float, nets.device)); // (B,)
-            let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
-            let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (B, h, w)
-            let noised = Noised::new(&tokens, &noise, mask, ratio);
+            let noised = noised(nets, &tokens, ratio); // tokens and mask (B, h, w)
             let (logits, loss) = self.judge(nets, &tokens, &noised, &cond);
             LossAtRatio { t, loss, accuracy: accuracy(&logits, &tokens).double_value(&[]) }
         };

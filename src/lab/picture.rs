@@ -7,6 +7,7 @@ use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source};
 use crate::error::{Fault, Result};
 use crate::image;
+use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
 use std::collections::BTreeMap;
@@ -194,10 +195,8 @@ impl Lab {
         seed_torch(seed);
         let mut model = model.borrow_mut();
         let nets = model.nets();
-        let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device);
         let ratio = Tensor::from_slice(&[t as f32]).to_device(nets.device); // (1,)
-        let mask = draw_mask(&uniform(&tokens.size(), nets.device), &ratio); // (1, h, w)
-        let noised = Noised::new(&tokens, &noise, mask, ratio);
+        let noised = noised(nets, &tokens, ratio); // tokens and mask (1, h, w)
         let image = first_image(&nets.decode(&noised.tokens));
         let both = image::grid(&[image.clone(), mask_image(&noised.mask, image.width())], 2, 2);
         let (replaced, all) = (ints(&noised.mask).iter().sum::<i64>(), tokens.numel());
@@ -320,4 +319,11 @@ pub(super) fn mask_image(mask: &Tensor, side: u32) -> RgbImage {
         ::image::Rgb([if noise { 255 } else { 0 }; 3])
     });
     image::enlarge(&small, factor)
+}
+
+/// As [`crate::noise::corrupt`], with the draws in the session's order: a seed gives the noise of earlier versions.
+pub fn noised(nets: &Networks, tokens: &Tensor, t: Tensor) -> Noised {
+    let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device); // (B, h, w)
+    let mask = draw_mask(&uniform(&tokens.size(), nets.device), &t); // (B, h, w)
+    Noised::new(tokens, &noise, mask, t)
 }

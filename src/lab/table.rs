@@ -178,7 +178,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "next [N]",
         summary: "the next step of the sampling run",
         help: "Three pictures: the tokens before, the tokens drawn from the model's guess, and what is left of them \
-               after noise is put back. With N: so many steps.",
+               after noise is put back. With N: N steps.",
         example: "next",
         words: Some(1),
         keys: &[],
@@ -278,7 +278,7 @@ pub const COMMANDS: &[Command] = &[
         name: "seed",
         aliases: &[],
         synopsis: "seed N",
-        summary: "start chance anew from N",
+        summary: "start the random numbers from N",
         help: "The same commands after the same seed give the same pictures on the same machine.",
         example: "seed 1",
         words: Some(1),

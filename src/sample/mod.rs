@@ -27,7 +27,7 @@ impl Chance for Random {
     fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor {
         let (b, k, h, w) = logits.size4().expect("logits are (B, K, h, w)");
         let probs = match logits.device().is_cuda() {
-            // a GPU goes through the codes of a place side by side only where they lie side by side
+            // a GPU's softmax is fast over neighbours in memory: the codes of a position go side by side
             true => (logits.movedim_int(1, -1).contiguous() / temperature).softmax(-1, Kind::Float),
             false => (logits / temperature).softmax(1, Kind::Float).movedim_int(1, -1),
         }; // (B, h, w, K)

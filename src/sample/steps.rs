@@ -4,7 +4,7 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// One pass: the noise ratio the model is told, how it draws, and the noise ratio that is put back.
+/// One pass: the noise ratio that the model gets, how it draws, and the noise ratio that is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Noise ratio of the tokens that go in, 0..=1.

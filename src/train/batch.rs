@@ -36,6 +36,7 @@ impl Batch {
     /// Pads the captions to the longest of all ranks if the config sets no length. So the number of ranks does not
     /// change the result.
     pub fn fill_up(self, nets: &Networks, world: &World) -> Result<Self> {
+        // the encoder may attend to padding, so its length changes the vectors
         if nets.config.text.length.is_some() {
             return Ok(self);
         }
@@ -45,7 +46,7 @@ impl Batch {
 
     /// `n` rows starting at row `first`.
     pub fn rows(&self, first: usize, n: usize) -> Self {
-        let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
+        let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64); // views: no copy for a micro batch
         Self {
             tokens: some(&self.tokens),
             ids: some(&self.ids),

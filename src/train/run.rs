@@ -41,7 +41,7 @@ pub fn run(
         let path = folder.join("config.ron");
         files::write(&path, config::to_ron(config).as_bytes())
             .map_err(|e| unwritable(&path, &e))?;
-        checkpoint::sweep(&checkpoints);
+        checkpoint::sweep(&checkpoints); // folders that a killed run left half written
     }
     let journal = world
         .is_first()
@@ -100,6 +100,7 @@ impl Run<'_> {
         let phases = self.nets.config.to_train();
         let (mut seconds, mut model) = (0.0, None);
         for phase in phases {
+            // a checkpoint of a later stage holds what this one has trained
             let saved = saved.as_ref().filter(|(progress, _)| progress.phase >= phase);
             if self.stopped || saved.is_some_and(|(progress, _)| progress.phase > phase) {
                 continue;
@@ -152,7 +153,7 @@ impl Run<'_> {
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
                 let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;
-                let stream = checkpoint::read_text(folder, STREAM).unwrap_or_default();
+                let stream = checkpoint::read_text(folder, STREAM).unwrap_or_default(); // pictures in memory leave no such file
                 stage.restore(&state, progress, &stream, &folder.display().to_string())?;
             }
             None => stage.add_seconds(seconds),

@@ -77,6 +77,7 @@ impl Shell {
             rows: Rows::of_rank(world, job.split.rows * world.size()),
             meter: Meter::new(&nets.config, job.phase, nets.device, world.size()),
             progress: Progress::start(job.phase),
+            // before the averages: it gives every rank the weights of rank 0
             reducer: Reducer::new(world, &optimizer.params())?,
             ema: job.ema_decay.map(|decay| Ema::new(job.trained, decay)),
             world: world.clone(),
@@ -121,7 +122,7 @@ impl Shell {
         self.reducer.backward(&(loss / self.split.passes as f64), micro.last)
     }
 
-    /// Move the weights, then their averages. A gradient that is not finite moves nothing.
+    /// Move the weights, then their averages. A gradient that is not finite leaves the weights; averages still approach them.
     pub fn update(&mut self) -> Result<Update> {
         let lr = self.optim.lr_at(self.progress.step, self.steps);
         let grad_norm = self.optimizer.update(lr)?; // clips, moves, forgets the gradients

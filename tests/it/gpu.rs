@@ -5,11 +5,11 @@
 use crate::fixture::{Fixture, device, folder};
 use crate::parity::paella::{cond, paella};
 use crate::train::alone;
-use paella::loss::{cross_entropy, weighted_mean};
+use paella::loss::{LossConfig, objective};
 use paella::model::init::VarBuilder;
 use paella::model::replay::{Replay, Replayed, sampling_only};
 use paella::model::{Block, Cond, Denoiser, LevelConfig, Paella, PaellaConfig};
-use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
+use paella::noise::{Noised, corrupt, random_tokens, uniform};
 use paella::optim::{AdamW, OptimConfig};
 use paella::recipe::Precision;
 use paella::torch::precision::{Autocast, channels_last};
@@ -43,19 +43,19 @@ fn config() -> PaellaConfig {
     }
 }
 
-/// What an update sees: everything is drawn on the CPU, so that all devices see the same.
-fn batch(step: i64, device: Device) -> [Tensor; 5] {
+/// Tokens, the same under noise, and text vectors. Drawn on the CPU, so that all devices see the same.
+fn batch(step: i64, device: Device) -> (Tensor, Noised, Tensor) {
     tch::manual_seed(1);
-    // 32 pictures to learn by heart, each with words of its own
+    // 32 pictures to learn by heart, each with a text of its own
     let all = random_tokens(&[32, H, H], CODES, Device::Cpu);
-    let words = Tensor::randn([32, S, D], (Kind::Float, Device::Cpu));
+    let text = Tensor::randn([32, S, D], (Kind::Float, Device::Cpu));
     tch::manual_seed(1000 + step);
     let picks = Tensor::randint(32, [B], (Kind::Int64, Device::Cpu));
-    let (tokens, words) = (all.index_select(0, &picks), words.index_select(0, &picks));
-    let t = uniform(&[B], Device::Cpu);
-    let mask = draw_mask(&uniform(&tokens.size(), Device::Cpu), &t);
-    let noised = add_noise(&tokens, &random_tokens(&tokens.size(), CODES, Device::Cpu), &mask);
-    [tokens, noised, t, mask, words].map(|xs| xs.to_device(device))
+    let (tokens, text) = (all.index_select(0, &picks), text.index_select(0, &picks));
+    let Noised { t, mask, tokens: noised } = corrupt(&tokens, uniform(&[B], Device::Cpu), CODES);
+    let [tokens, noised, t, mask, text] =
+        [tokens, noised, t, mask, text].map(|xs| xs.to_device(device));
+    (tokens, Noised { t, mask, tokens: noised }, text)
 }
 
 /// A fresh denoiser, the same on every device.
@@ -73,7 +73,7 @@ fn denoiser(device: Device) -> (nn::VarStore, Paella) {
     (vars, model)
 }
 
-/// The losses of so many updates.
+/// The losses of `steps` updates.
 fn curve(device: Device, steps: i64, precision: &Precision) -> Vec<f64> {
     let (vars, mut model) = denoiser(device);
     model.recompute(&precision.recompute, &vars);
@@ -83,13 +83,13 @@ fn curve(device: Device, steps: i64, precision: &Precision) -> Vec<f64> {
     let optim = OptimConfig { lr: 1e-3, warmup: 10, ..OptimConfig::default() };
     let mut optimizer = AdamW::new(&[("", &vars)], &optim);
     let update = |step: i64| {
-        let [tokens, noised, t, mask, words] = batch(step, device);
+        let (tokens, noised, text) = batch(step, device);
         let logits = {
             let _autocast = Autocast::bf16(precision.bf16, device).unwrap();
-            model.forward(&noised, &t, &Cond::text(words), true).to_kind(Kind::Float)
+            model.forward(&noised.tokens, &noised.t, &Cond::text(text), true).to_kind(Kind::Float)
         };
-        let weight = loss_weight(&mask, &t, 0.3);
-        let loss = weighted_mean(&cross_entropy(&logits, &tokens, 0.1), &weight);
+        let config = LossConfig { label_smoothing: 0.1, min_val: 0.3 };
+        let loss = objective(&logits, &tokens, &noised, config);
         loss.backward();
         optimizer.update(optim.lr_at(step as u64, steps as u64)).unwrap();
         loss.double_value(&[])
@@ -167,8 +167,8 @@ fn replayed_passes_guess_what_bf16_passes_guess() {
     let _turn = alone();
     let _no_grad = tch::no_grad_guard();
     let (vars, model) = denoiser(device());
-    let [_, tokens, t, _, words] = batch(3, device());
-    let (cond, null) = (Cond::text(words.shallow_clone()), Cond::text(words.zeros_like()));
+    let (_, Noised { tokens, t, .. }, text) = batch(3, device());
+    let (cond, null) = (Cond::text(text.shallow_clone()), Cond::text(text.zeros_like()));
     let plain = |cond: &Cond| {
         let _autocast = Autocast::bf16(true, device()).unwrap();
         model.forward(&tokens, &t, cond, false).to_kind(Kind::Float)

@@ -34,7 +34,7 @@ pub fn smoke(tokenizer: u64, denoiser: u64) -> RunConfig {
     config
 }
 
-/// Adds a small CLIP, used in so many batches that ten steps include every case.
+/// Adds a small CLIP, used often enough that ten steps include every case.
 pub fn small_clip(config: &mut RunConfig) {
     config.clip = Some(ClipConfig {
         embed_dim: 8,
