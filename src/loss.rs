@@ -36,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, tokens: &Tensor, label_smoothing: f64) -> 
     if !logits.device().is_cuda() {
         return loss(logits, tokens);
     }
-    // a GPU goes through the codes of a place side by side only where they lie side by side
+    // a GPU's softmax is fast over neighbours in memory: the codes of a position go side by side
     let k = logits.size()[1];
     let rows = logits.movedim_int(1, -1).reshape([-1, k]); // (B h w, K)
     loss(&rows, &tokens.reshape([-1])).view_as(tokens)

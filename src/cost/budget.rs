@@ -46,7 +46,7 @@ pub struct Budget {
 const UPDATE_BYTES: f64 = 52.0;
 const DAY: f64 = 86_400.0;
 
-/// Plans a stage.
+/// Estimates a stage.
 ///
 /// Errors: a batch that does not divide over the cards; a micro batch that does not fit, with the settings that do.
 pub fn budget(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> Result<Budget> {

@@ -10,13 +10,13 @@ use crate::{Error, Result};
 /// Errors: none of these is a folder, or `$PAELLA_ASSETS` is set to something that is not a folder.
 pub fn assets_dir() -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
-    let wish = std::env::var_os("PAELLA_ASSETS").filter(|value| !value.is_empty());
+    let named = std::env::var_os("PAELLA_ASSETS").filter(|value| !value.is_empty());
     let places = crate::files::at_home("assets").into_iter().chain([source]);
-    choose(wish.map(PathBuf::from), places.collect())
+    choose(named.map(PathBuf::from), places.collect())
 }
 
-fn choose(wish: Option<PathBuf>, places: Vec<PathBuf>) -> Result<PathBuf> {
-    if let Some(folder) = wish {
+fn choose(named: Option<PathBuf>, places: Vec<PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = named {
         let hint =
             "unset PAELLA_ASSETS, or let it name the folder that holds `emoji` and `fashion`";
         let what = || format!("PAELLA_ASSETS is not a folder: `{}`", folder.display());

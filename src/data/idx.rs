@@ -103,10 +103,7 @@ fn read(path: &Path, magic: u32, dims: usize) -> Result<(Vec<u32>, Vec<u8>)> {
     let got = fields.next().unwrap_or_default();
     if got != magic {
         let what = format!("expected magic {magic:#010x}, got {got:#010x}");
-        return Err(fail(
-            what,
-            "an IDX file of bytes with so many dimensions is wanted: images 3, labels 1",
-        ));
+        return Err(fail(what, "give an IDX file of bytes: 3 dimensions for images, 1 for labels"));
     }
     let shape: Vec<u32> = fields.collect();
     let size =

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-/// A card and what drives it. Fields are None where a library is not there or does not say.
+/// A card and what drives it. A field is None if its library is missing or does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Driver {
     /// Of the driver itself, such as `580.95.05`.

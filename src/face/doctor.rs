@@ -138,7 +138,7 @@ fn libtorch() -> Finding {
         remedy: if works {
             String::new()
         } else {
-            "it does not compute: `make setup` fetches it anew".into()
+            "it does not compute: `make setup` fetches it again".into()
         },
         needed: true,
     }

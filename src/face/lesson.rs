@@ -192,7 +192,7 @@ impl Guide {
         let replay = self.walk.replay();
         if !replay.is_empty() {
             self.note(&format!(
-                "you were here before: {} commands are run again first (`paella lesson {} --again` begins anew)",
+                "you were here before: {} commands are run again first (`paella lesson {} --again` starts over)",
                 replay.len(),
                 self.walk.lesson.name
             ));

@@ -29,7 +29,7 @@ pub struct Plan {
     /// Bytes of a caption, where the config sets no length [default: 128]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=768))]
     text_bytes: Option<i64>,
-    /// Also say which utilisation the last stage has when it takes so many days
+    /// Also print the utilisation with which the last stage takes D days
     #[arg(long, value_name = "D", value_parser = days)]
     days: Option<f64>,
 }
@@ -158,7 +158,7 @@ fn operations(b: &Budget) -> Vec<Vec<String>> {
     [
         ("forward", work.forward()),
         ("backward", work.backward()),
-        ("useful, of which MFU is a share", work.useful()),
+        ("useful (MFU counts these)", work.useful()),
         ("computed again", work.recomputed),
     ]
     .map(|(name, flops)| vec![name.into(), giga(flops)])

@@ -26,10 +26,10 @@ pub struct TrainArgs {
     /// The run's folder [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Stop with a checkpoint after so many minutes of training
+    /// Stop with a checkpoint after M minutes of training
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<f64>,
-    /// Stop with a checkpoint after so many steps of this call
+    /// Stop with a checkpoint after N steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Another value for a field of the config, such as train.steps=3000; may be given several times

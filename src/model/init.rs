@@ -87,6 +87,7 @@ fn refill(mut xs: Tensor, init: Init) -> Tensor {
         Init::Xavier(gain) => {
             let dims = xs.size(); // (o, i, kernel..)
             let field: i64 = dims[2..].iter().product(); // 1 for a linear layer
+            // variance 2 / (fan in + fan out): signals keep their size forward, gradients backward
             let bound = gain * (6.0 / ((dims[0] + dims[1]) * field) as f64).sqrt();
             xs.uniform_(-bound, bound)
         }

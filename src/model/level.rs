@@ -32,12 +32,12 @@ impl Level {
 
     pub fn on_the_way_up(p: &VarBuilder, config: &PaellaConfig, i: usize) -> Self {
         let deepest = config.levels.len() - 1;
-        let p = p / "up_blocks" / (deepest - i);
+        let p = p / "up_blocks" / (deepest - i); // the reference counts upwards from the deepest
         let LevelConfig { c_hidden: c, blocks, layout, .. } = &config.levels[i];
         // the deepest level gets what comes down directly, the others the skip of their own level
         let groups = build_groups(&p, config, i, 0, i < deepest);
         let double = Window::strided(2, 2, 0);
-        let last = *blocks as usize * layout.len();
+        let last = *blocks as usize * layout.len(); // the step up is numbered behind the last block
         let up = (i > 0).then(|| {
             ConvTranspose2d::new(&(&p / last / 1), *c, config.levels[i - 1].c_hidden, double)
         });

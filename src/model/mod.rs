@@ -184,7 +184,7 @@ pub trait Denoiser {
     /// tokens (B, h, w) i64, t (B,) f32, cond -> logits (B, K, h, w) f32.
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor;
 
-    /// Logits of the same tokens with two conditions.
+    /// Logits of the same tokens with two conditions: each (B, K, h, w) f32. A GPU may compute both in one batch.
     fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
         (self.logits(tokens, t, cond), self.logits(tokens, t, null))
     }
@@ -302,7 +302,7 @@ impl Paella {
         }
         skips.pop(); // the deepest output goes straight on
         for (i, level) in self.up.iter().enumerate() {
-            let skip = if i > 0 { skips.pop() } else { None };
+            let skip = if i > 0 { skips.pop() } else { None }; // the latest skip is the deepest that is left: the one of this level
             xs = level.forward(&xs, skip.as_ref(), &context); // twice the positions a side, but for the last level
         }
         self.read_out(&xs) // (B, K, h, w)

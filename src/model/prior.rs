@@ -46,7 +46,7 @@ impl PriorConfig {
     }
 }
 
-/// A stack of residual blocks, each of which sees text and time anew.
+/// A stack of residual blocks. Each of them reads text and time again.
 #[derive(Debug)]
 pub struct PriorModel {
     config: PriorConfig,
@@ -238,8 +238,8 @@ impl PriorSampleConfig {
 
     /// The times in the order they are visited, `steps` + 1 of them: f32 on the CPU.
     ///
-    /// A quirk kept from the reference: `t_start` itself is left out, so that the first pass is told
-    /// steps / (steps + 1) of the way although it sees pure noise.
+    /// A quirk kept from the reference: `t_start` itself is left out. So the first pass gets the time of
+    /// steps / (steps + 1) of the way, although its input is pure noise.
     pub fn times(&self) -> Tensor {
         let kind = (Kind::Float, Device::Cpu);
         Tensor::linspace(self.t_start, self.t_end, self.steps + 2, kind).narrow(

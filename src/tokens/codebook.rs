@@ -59,7 +59,7 @@ impl Codebook {
     }
 }
 
-/// Where codes that nothing chose start anew.
+/// Where unused codes are placed again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revive {
     /// At any latent of the batch.

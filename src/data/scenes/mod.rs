@@ -237,7 +237,7 @@ impl ScenesConfig {
         1
     }
 
-    /// Objects of which one or two are as the kind asks.
+    /// Objects. One or two of them are as the kind asks.
     fn idea(&self, kind: SceneKind, count: usize, dice: &mut Dice) -> Option<Idea> {
         let mut idea = Idea::new(count, dice);
         match kind {
@@ -249,7 +249,7 @@ impl ScenesConfig {
             }
             SceneKind::Relation => {
                 let (a, relation, b) = dice.pick(&self.held_out_relations)?;
-                // told of the first object, or of the other
+                // seen from the first object, or from the other
                 let swap = dice.chance(0.5);
                 let (hub, other) = if swap { (a, b) } else { (b, a) };
                 let relation = if swap { relation.inverse() } else { relation };

@@ -54,7 +54,7 @@ impl Idea {
         }
     }
 
-    /// Whether it can be drawn and told: other directions for each object, no two alike, nothing held by its own colour.
+    /// Whether it can be drawn and described: each object in another direction, no two alike, none held by its own colour.
     pub fn is_sound(&self) -> bool {
         let alike = |a: &Object, b: &Object| (a.shape, a.colour) == (b.shape, b.colour);
         let pairs = || (0..self.objects.len()).flat_map(move |i| (0..i).map(move |j| (i, j)));

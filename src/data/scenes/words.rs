@@ -1,6 +1,6 @@
 //! Captions: what is said of a scene, as text in several wordings, and read back from text.
 //!
-//! Of two and three objects, the others are told in relation to the first, the hub:
+//! With two or three objects, each further one is placed relative to the first, the hub:
 //! `a small red star above a large blue ring on sky`, `small red star, large blue ring below it, sky`.
 
 use super::dice::Dice;

@@ -116,7 +116,7 @@ impl Shape {
 }
 
 impl Relation {
-    /// The same, told of the other object.
+    /// The same relation, seen from the other object.
     pub fn inverse(self) -> Self {
         match self {
             Self::LeftOf => Self::RightOf,
@@ -128,7 +128,7 @@ impl Relation {
         }
     }
 
-    /// How `a` stands to `b`; none where it is neither clearly beside nor clearly above or below.
+    /// How `a` stands to `b`. None if it is neither clearly beside nor clearly above or below.
     pub fn between(a: &Object, b: &Object) -> Option<Self> {
         if let Some(nested) = nested(a, b) {
             return Some(nested);
