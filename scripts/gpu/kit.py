@@ -305,7 +305,7 @@ def arguments():
     args.add_argument("--budget", type=float, default=540, help="seconds in all [540]")
     args.add_argument("--only", default="", help="stages, with commas between")
     args.add_argument("--skip", default="", help="stages, with commas between")
-    args.add_argument("--config", default="configs/emoji-gpu.ron", help="what is trained in the stage `train`")
+    args.add_argument("--config", default="configs/scenes-gpu.ron", help="what is trained in the stage `train`")
     args.add_argument("--bench-config", default="configs/paella-v3-1gpu.ron", help="whose denoiser is measured")
     args.add_argument("--device", default="cuda", help="cuda, or cpu for a rehearsal")
     args.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="another value in the config that is trained")

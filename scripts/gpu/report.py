@@ -34,7 +34,7 @@ to `OUT/results.jsonl` as it ends, a failed one never stops the next. `make gpu-
 | `ranks` | NCCL with one rank, two ranks; a rank killed, a rank stopped |
 | `survive` | kill -9 and resume; what a checkpoint costs; SIGINT |
 | `session` | the prompt's commands, one after the other |
-| `train` | `configs/emoji-gpu.ron`, or another one, for the time that is left, scored; model and sheets come back |
+| `train` | `configs/scenes-gpu.ron`, or another one, for the time that is left, scored; model and sheets come back |
 | `bench` | the 1 B denoiser of v3: training steps and sampling (recorded passes, and `plain` without), by turns with PyTorch eager and `torch.compile` |
 | `profile` | a trace of one step and one picture, the longest kernels |
 """
@@ -174,7 +174,13 @@ def trained(run):
             if scores.get(key):
                 s = scores[key]
                 rows.append([f"right concept, {name}", f"rank 1 {percent(s['rank1'])}, rank 5 {percent(s['rank5'])}, of {s['captions']} captions among {s['candidates']:.0f} pictures"])
-    return "\n## Trained\n\n" + table(["", ""], rows)
+    text = "\n## Trained\n\n" + table(["", ""], rows)
+    scenes = ((scores or {}).get("scenes") or {}).get("generated") or []
+    if scenes:
+        keys = ["count", "shape", "colour", "size", "relation", "background", "whole"]
+        rows = [[s["kind"], s["objects"], s["captions"], *[percent(s.get(key)) for key in keys]] for s in scenes]
+        text += "\nGenerated scenes, read by rule:\n\n" + table(["captions", "objects", "asked", *keys[:-1], "whole caption"], rows)
+    return text
 
 
 def best(lines, key="ms"):

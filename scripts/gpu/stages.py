@@ -248,7 +248,7 @@ def train(kit):
     _, text = kit.run(kit.program("eval", model, "--device", kit.device, "--json"), name="eval")
     scores = json.loads([line for line in text.splitlines() if line.startswith("{")][-1])
     kit.part("scores", **scores)
-    draw(kit, model)
+    draw(kit, path, model)
     return {**told, "scores": scores}
 
 
@@ -272,9 +272,17 @@ def take_sheets(kit, out):
         shutil.copy(os.path.join(folder, name), to)
 
 
-def draw(kit, model):
-    """A sheet of pictures of the trained model."""
-    for i, text in enumerate(["red apple, 3d emoji", "tiger face, noto emoji", "strawberry, noto emoji"]):
+TEXTS = {
+    "Scenes": ["a small red star above a large blue ring on sky", "a large green heart on sand", "a small purple circle left of a large orange square"],
+    "Emoji": ["red apple, 3d emoji", "tiger face, noto emoji", "strawberry, noto emoji"],
+}
+
+
+def draw(kit, path, model):
+    """Pictures of the trained model, for texts of its data."""
+    config = open(path).read()
+    texts = next((texts for source, texts in TEXTS.items() if f"source: {source}" in config), [])
+    for i, text in enumerate(texts):
         out = os.path.join(kit.out, "sheets", f"sample-{i}.png")
         try:
             kit.run(kit.program("sample", text, "--model", model, "--device", kit.device, "--count", "8", "--seed", "1", "--out", out), name="sample")
