@@ -217,7 +217,7 @@ def speed(run):
                 sample.append([n, peer, rounds, number(one["ms_per_picture"]), gib(one.get("memory"))])
     text += "\nA training step; of each round the median, ms:\n\n" + table(["pictures", "by", "ms", "pictures/s", "MFU", "GiB", "planned", "products reach"], train)
     passes = next((line.get("passes") for line in parts if line.get("passes")), "?")
-    text += f"\nSampling, {passes} passes with guidance, from noise to tokens:\n\n" + table(["pictures", "by", "ms", "ms a picture", "GiB"], sample)
+    text += f"\nSampling, {passes} passes with guidance, from noise to tokens. `paella` samples from recorded passes with weights of products stored in bf16 and both guesses of guidance in one batch (a session with `replay` casts its weights in every pass); `plain` launches kernel by kernel:\n\n" + table(["pictures", "by", "ms", "ms a picture", "GiB"], sample)
     return text
 
 
