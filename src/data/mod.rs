@@ -3,15 +3,21 @@
 //! A data set is held in memory as one tensor of bytes. What cannot be read is left out, counted and named.
 
 pub mod assets;
+mod braces;
 mod collect;
 pub mod folder;
+mod groups;
 pub mod idx;
 mod json;
 pub mod laion;
+mod look;
+mod members;
 pub mod order;
+mod parts;
 mod paths;
 pub mod shards;
 pub mod stream;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,9 +29,20 @@ use tch::{Kind, Tensor};
 use crate::{Error, Result};
 use collect::Collector;
 use stream::StreamConfig;
+use text::tidy;
 
-/// Extensions of picture files, in lower case.
-const PICTURES: [&str; 9] = ["png", "webp", "jpg", "jpeg", "gif", "bmp", "ppm", "pgm", "pnm"];
+pub use paths::{home, shard_list};
+
+/// Endings of picture files, in lower case.
+const PICTURES: [&str; 17] = [
+    "png", "apng", "webp", "jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "gif", "bmp",
+    "dib", "ppm", "pgm", "pbm", "pnm",
+];
+/// Endings of pictures that have no decoder here; what such a file really holds may have one.
+const OTHER_PICTURES: [&str; 23] = [
+    "tif", "tiff", "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "ico", "tga", "qoi",
+    "exr", "hdr", "dds", "psd", "dng", "cr2", "nef", "arw", "pam", "ff",
+];
 
 /// Which pictures, and how large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,11 +82,11 @@ pub enum Source {
     Emoji,
     /// Shipped: 6,000 pictures of Fashion-MNIST, 28x28 grey; framed in black at size 32.
     Fashion,
-    /// WebDataset shards, `.tar` or `.tar.gz`: paths, in which a `*` stands for any part of a name.
+    /// WebDataset shards, `.tar` or `.tar.gz`, as `StreamConfig::shards` names them: files, commands, addresses.
     Shards { train: Vec<String>, val: Vec<String> },
     /// The folder of Fashion-MNIST's four IDX files, plain or `.gz`; framed as `Fashion`.
     Idx(PathBuf),
-    /// Pictures with a `.txt` of the same name beside them; 1 in 20 is for validation.
+    /// Pictures with a `.txt` of the same name beside them; 1 in 20 is for validation. `~` is your home.
     Folder(PathBuf),
 }
 
@@ -118,9 +135,38 @@ pub struct Broken {
     /// File, shard with key.
     pub place: String,
     /// In a few words, the same for all of its kind.
-    pub reason: &'static str,
+    pub reason: String,
     /// What is particular to this one; may be empty.
     pub detail: String,
+}
+
+/// Why something is left out: in a few words, the same for all of its kind; and what is particular to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    reason: String,
+    detail: String,
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.into(), detail: String::new() }
+    }
+}
+
+impl Refusal {
+    /// Of an error of `crate::image::decode`.
+    fn undecodable(error: &Error) -> Self {
+        let what = error.faults().first().map_or("", |fault| fault.what.as_str());
+        let detail = what.trim_start_matches("the picture cannot be decoded: ");
+        if detail.starts_with("no decoder for") {
+            return detail.into();
+        }
+        Self { reason: "the picture cannot be decoded".into(), detail: detail.into() }
+    }
+
+    fn at(self, place: String) -> Broken {
+        Broken { place, reason: self.reason, detail: self.detail }
+    }
 }
 
 /// A picture on its way into a data set.
@@ -229,10 +275,10 @@ impl Source {
                     Part::Train => (train, "train"),
                     Part::Val => (val, "val"),
                 };
-                Ok(Box::new(shards::items(paths::expand(patterns, name)?)))
+                Ok(Box::new(shards::items(stream::present(patterns, name)?)))
             }
-            Self::Idx(folder) => idx::items(folder, part),
-            Self::Folder(folder) => folder::items(folder, part),
+            Self::Idx(folder) => idx::items(&paths::home(folder), part),
+            Self::Folder(folder) => folder::items(&paths::home(folder), part),
         }
     }
 
@@ -247,7 +293,7 @@ fn shipped(name: &str, part: Part) -> Result<Items> {
     let word = if part == Part::Train { "train" } else { "val" };
     let folder = assets::assets_dir()?.join(name);
     let pattern = folder.join(format!("{name}-{word}-*.tar.gz")).display().to_string();
-    let items = shards::items(paths::expand(&[pattern], word)?);
+    let items = shards::items(stream::present(&[pattern], word)?);
     Ok(Box::new(items.filter(move |item| match item {
         Ok(item) => (item.record.split == "train") == (part == Part::Train),
         Err(_) => true,
@@ -261,7 +307,7 @@ impl Skipped {
     }
 
     fn add(&mut self, broken: Broken) {
-        *self.reasons.entry(broken.reason.into()).or_default() += 1;
+        *self.reasons.entry(broken.reason.clone()).or_default() += 1;
         let colon = if broken.detail.is_empty() { "" } else { ": " };
         self.names.push((broken.place, format!("{}{colon}{}", broken.reason, broken.detail)));
     }
@@ -278,9 +324,4 @@ impl fmt::Display for Skipped {
             write!(f, "{} skipped: {}", self.total(), reasons.join(", "))
         }
     }
-}
-
-/// White space as single blanks, none at the ends.
-fn tidy(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use super::braces;
 use crate::{Error, Result};
 
 /// A file's bytes; unpacked if its content, not its name, is gzip.
@@ -13,6 +14,29 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// `~` and `~/..` as they stand for the home folder; other paths as they are.
+pub fn home(path: &Path) -> PathBuf {
+    let rest = path.strip_prefix("~").ok();
+    let below = |rest: &Path| dirs::home_dir().map(|home| home.join(rest));
+    rest.and_then(below).unwrap_or_else(|| path.into())
+}
+
+/// Names of shards, with commas between them where there are several: files that end as shards do, patterns with `*` or
+/// braces, commands, addresses. None if one of them is something else.
+pub fn shard_list(word: &str) -> Option<Vec<String>> {
+    let lower = word.to_lowercase();
+    if ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
+        return Some(vec![word.into()]);
+    }
+    let shards = braces::split(word);
+    let is_shard = |name: &&str| {
+        let lower = name.to_lowercase();
+        let ends = [".tar", ".tar.gz", ".tgz"].iter().any(|end| lower.ends_with(end));
+        ends || name.contains('*')
+    };
+    shards.iter().all(is_shard).then(|| shards.into_iter().map(String::from).collect())
 }
 
 /// Paths and patterns -> files. A `*` stands for any part of a folder's or file's name; matches are sorted.
@@ -29,13 +53,10 @@ pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     for pattern in patterns {
-        let found = matches(Path::new(pattern));
+        let path = home(Path::new(pattern));
+        let found = matches(&path);
         if found.is_empty() {
-            return Err(Error::data(
-                "no shard is there",
-                pattern.clone(),
-                missing(Path::new(pattern)),
-            ));
+            return Err(Error::data("no shard is there", pattern.clone(), missing(&path)));
         }
         if let Some(folder) = found.iter().find(|path| path.is_dir()) {
             let hint = format!("name its files: `{}`", folder.join("*.tar").display());

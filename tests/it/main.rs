@@ -22,3 +22,4 @@ mod stream;
 mod summary;
 mod survive;
 mod train;
+mod weights;

@@ -1,5 +1,6 @@
 //! Streams of shards: the same batches for any number of ranks and threads, gone on with exactly, whatever is broken.
 
+pub mod both;
 mod make;
 mod pipe;
 mod precompute;

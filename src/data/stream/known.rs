@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::{Error, Result};
 
 /// The member's ending.
-pub const ENDING: &str = "safetensors";
+pub const ENDING: &str = crate::data::groups::KNOWN;
 
 /// On the CPU.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `braces`, `source`, `http`, `pipe` | patterns -> shards -> bytes, mended where a connection breaks |
-//! | `members` | bytes -> files under one key |
+//! | `source`, `http`, `pipe` | patterns -> shards -> bytes, mended where a connection breaks |
 //! | `sample`, `known` | files -> judged, kept packed -> pixels, or tokens that were made before |
 //! | `deal` | which shard comes next in which lane; every draw |
 //! | `lane` | shards in order -> shuffle buffer -> samples; how it goes on after a stop |
@@ -14,12 +13,10 @@
 //! What a run sees depends on the seed, the shards, `lanes` and `shuffle`; not on threads, ranks, stops. A shard that
 //! could not be read for a while, in spite of all retries, is left out, so then two runs may differ.
 
-mod braces;
 mod deal;
 mod http;
 mod known;
 mod lane;
-mod members;
 mod once;
 mod pipe;
 mod rows;
@@ -35,12 +32,12 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
 use super::laion::LaionFilter;
+use super::members::Bytes;
 use crate::{Error, Result};
 use deal::{Purpose, draw};
 use lane::LaneState;
 use rows::RowSchedule;
 use sample::{Packed, Reason};
-use source::{Patience, ShardSource};
 use workers::Workers;
 
 pub use deal::Mode;
@@ -48,9 +45,7 @@ pub use known::{ENDING as KNOWN_ENDING, Known, pack};
 pub use once::Once;
 pub use rows::Rows;
 pub use sample::{Crop, Decoded, ShardSample, Want};
-
-/// Bytes of a shard, from some offset on.
-type Bytes = Box<dyn std::io::Read + Send>;
+pub(super) use source::{Patience, ShardSource, present};
 
 /// Reason -> how many samples or shards were left out for it.
 pub type Counts = BTreeMap<String, u64>;
@@ -62,7 +57,7 @@ const PATIENCE: &str = "above 0, at most 86400 seconds";
 #[serde(default, deny_unknown_fields)]
 pub struct StreamConfig {
     /// Files, `pipe:COMMAND` (run by `sh -c`, its output is the shard), `http://` and `https://` addresses.
-    /// `{000..127}` and `{a,b}` stand for many; in paths of files also `*`. Tar, plain or gzipped.
+    /// `{000..127}` and `{a,b}` stand for many; in paths of files also `*`, and `~` is your home. Tar, plain or gzipped.
     pub shards: Vec<String>,
     pub mode: Mode,
     /// Samples in the shuffle buffer of each lane; 0: as they lie in the shards.
@@ -124,7 +119,7 @@ impl StreamConfig {
         self.max_idle_s > 0.0 && self.max_idle_s <= 86_400.0
     }
 
-    fn sources(&self) -> Result<Vec<ShardSource>> {
+    pub(super) fn sources(&self) -> Result<Vec<ShardSource>> {
         let sources = source::expand(&self.shards)?;
         if sources.is_empty() {
             return Err(Error::data(

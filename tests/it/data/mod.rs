@@ -1,5 +1,8 @@
 //! Data sets from end to end: the shipped ones, and broken ones made here.
 
+mod odd;
+mod random;
+
 use std::io::{Cursor, Write};
 use std::path::Path;
 
