@@ -3,12 +3,12 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build repl test test-core test-kernel lint kernel notebook clean
+.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Put libtorch at ./libtorch (once; half a GB to fetch, shared by all clones)
 	@command -v python3 >/dev/null || { printf 'error: python3 is missing\n  in: PATH\n  hint: install Python 3.9 or newer with pip\n' >&2; exit 1; }
@@ -56,6 +56,9 @@ notebook: setup ## Open JupyterLab with the kernel, in an environment of its own
 	@printf '\n%s\n%s\n\n' "JupyterLab opens $(LESSON) with the kernel Paella (Rust): Shift-Enter runs a cell." \
 	    "If no browser comes up, open the address with the token below in one. Ctrl-C twice ends it."
 	@$(LAB) --LabApp.default_url=/lab/tree/$(LESSON) $(ARGS)
+
+gpu-rehearsal: setup ## Run the kit for machines with a GPU on this CPU; fetches 2.7 GB once, or PAELLA_GPU_VENV
+	@scripts/gpu/rehearse.sh
 
 clean: ## Remove what was built; libtorch stays in the cache
 	@cargo clean

@@ -1,4 +1,4 @@
-//! Compiles the C++ shim against the libtorch that torch-sys found, and makes the Rust cells of the research notebooks
+//! Compiles the C++ shim against the libtorch that torch-sys found, and turns the Rust cells of the research notebooks
 //! into functions that the tests call.
 
 use std::env;
@@ -20,9 +20,8 @@ fn main() {
         .include("src/shim")
         .include(include.join("torch/csrc/api/include"))
         .include(include);
-    let files = ["paella", "precision", "recompute", "dist", "reducer"];
-    build.clone().files(files.map(|file| format!("src/shim/{file}.cpp"))).compile("paella_shim");
-    println!("cargo:rustc-env=PAELLA_NCCL={}", nccl(&build, &lib).unwrap_or_default());
+    build.clone().file("src/shim/all.cpp").compile("paella_shim");
+    println!("cargo:rustc-env=PAELLA_CUDA={}", cuda(&build, &lib).unwrap_or_default());
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
@@ -31,14 +30,14 @@ fn main() {
     }
 }
 
-/// The `rust` blocks of `tutorials/NAME.md`, one after the other, as a function in `OUT_DIR/NAME.rs`.
+/// Writes the `rust` blocks of `tutorials/NAME.md`, in order, as a function in `OUT_DIR/NAME.rs`.
 fn research(name: &str) {
     let source = format!("tutorials/{name}.md");
     println!("cargo:rerun-if-changed={source}");
     let text = std::fs::read_to_string(&source).expect("the source of a research notebook");
     let cells =
         text.split("\n```rust\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or(rest));
-    // What a notebook shows, the value of a cell, is dropped here.
+    // A notebook shows the value of a cell; here it is dropped.
     let statement = |cell: &str| match cell {
         block if block.starts_with('{') => format!("let _ = {block};\n"),
         value if !value.ends_with([';', '}']) => format!("let _ = {{\n{value}\n}};\n"),
@@ -50,9 +49,9 @@ fn research(name: &str) {
     std::fs::write(folder.join(format!("{name}.rs")), code).expect("the folder can be written");
 }
 
-/// The library that forms groups of GPUs, where CUDA's and NCCL's headers lie beside libtorch. None elsewhere: the
-/// program then knows gloo only.
-fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
+/// Builds the library that forms GPU groups and records CUDA graphs, if the headers of CUDA and NCCL are beside libtorch.
+/// None otherwise: the program then supports Gloo only, and launches kernels one by one.
+fn cuda(build: &cc::Build, lib: &Path) -> Option<String> {
     let nvidia = lib.parent()?.parent()?.join("nvidia");
     let includes = [nvidia.join("cu13/include"), nvidia.join("nccl/include")];
     let there = lib.join("libtorch_cuda.so").exists()
@@ -61,10 +60,10 @@ fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
     if !there {
         return None;
     }
-    let library = PathBuf::from(env::var("OUT_DIR").ok()?).join("libpaella_nccl.so");
+    let library = PathBuf::from(env::var("OUT_DIR").ok()?).join("libpaella_cuda.so");
     let mut compile = build.clone().includes(&includes).get_compiler().to_command();
     compile
-        .args(["-shared", "-fPIC", "src/shim/nccl.cpp", "-Wl,--no-as-needed"])
+        .args(["-shared", "-fPIC", "src/shim/nccl.cpp", "src/shim/graph.cpp", "-Wl,--no-as-needed"])
         .args(["-ltorch_cuda", "-ltorch_cpu", "-lc10_cuda", "-lc10"])
         .args([format!("-L{}", lib.display()), format!("-Wl,-rpath,{}", lib.display())])
         .arg("-o")
@@ -75,6 +74,6 @@ fn nccl(build: &cc::Build, lib: &Path) -> Option<String> {
     }
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let first = text.lines().find(|line| line.contains("error")).unwrap_or("no reason given");
-    println!("cargo:warning=built without NCCL: {first}");
+    println!("cargo:warning=built without NCCL and CUDA graphs: {first}");
     None
 }

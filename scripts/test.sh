@@ -24,6 +24,7 @@ kernel() {
         echo "not run: the kernel's tests, since rust-src cannot be had here" | tee -a "$log"
         return
     fi
+    run cargo test -p paella-wire --no-fail-fast --color "$colour"
     run cargo test -p paella-kernel --no-fail-fast --color "$colour"
     run cargo build -p paella-kernel || return
     [ -x "$jupyter/bin/python" ] || run python3 -m venv "$jupyter" || return
@@ -35,6 +36,7 @@ kernel() {
 
 # The kernel completes and types cells with Rust's own sources.
 rust_src() {
+    [ -d "${PAELLA_RUST_SRC:-/nowhere}/core" ] && return
     [ -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library/core" ] || rustup component add rust-src >/dev/null 2>&1
 }
 

@@ -1,4 +1,4 @@
-//! Checkpoints: everything a run needs to go on exactly where it was, in one folder that is whole or not there.
+//! Checkpoints: everything a run needs to resume exactly, in one folder that is either complete or absent.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a run is training.
+/// The network that a run is training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     Tokenizer,
-    /// CLIP's picture vector from its text vector; needs no tokenizer.
+    /// Predicts CLIP's image vector from its text vector. Needs no tokenizer.
     Prior,
     Denoiser,
 }
 
-/// How far a run has come. Random draws follow from (seed, phase, step), so no generator state is needed.
+/// The progress of a run. Random draws follow from (seed, phase, step), so no generator state is needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
@@ -33,13 +33,13 @@ pub struct Progress {
     pub position: u64,
     /// Seconds of training so far, over all phases.
     pub seconds: f64,
-    /// Updates left out since the start of the phase because loss or gradient was not finite.
+    /// Updates skipped since the start of the phase because the loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
 }
 
 impl Progress {
-    /// Before the first update of a phase.
+    /// The state before the first update of a phase.
     pub fn start(phase: Phase) -> Self {
         Self { phase, step: 0, position: 0, seconds: 0.0, skipped: 0 }
     }
@@ -61,11 +61,11 @@ impl fmt::Display for Phase {
 pub struct SaveConfig {
     /// Updates between two checkpoints.
     pub every: u64,
-    /// Minutes between two checkpoints; 0: only by updates.
+    /// Minutes between two checkpoints; 0 means only `every` counts.
     pub minutes: f64,
-    /// The newest so many are kept.
+    /// Number of newest checkpoints to keep.
     pub keep: usize,
-    /// So are those whose step this divides; 0: none.
+    /// Also keep checkpoints whose step is a multiple of this; 0 means none.
     pub keep_every: u64,
 }
 
@@ -76,7 +76,7 @@ impl Default for SaveConfig {
 }
 
 impl SaveConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("every", self.every, 1, i64::MAX);
@@ -87,21 +87,21 @@ impl SaveConfig {
     }
 }
 
-/// All that a checkpoint holds, copied: the run may go on while it is written.
+/// A copy of everything a checkpoint holds. The run may continue while it is written.
 pub struct Snapshot {
     pub progress: Progress,
-    /// The run's config in full.
+    /// The run's full config.
     pub config: String,
-    /// Tensors on the CPU, by file.
+    /// Tensors on the CPU, by file stem.
     pub tensors: Vec<(&'static str, Named)>,
     /// Other files, by name.
     pub texts: Vec<(&'static str, String)>,
 }
 
-/// Write `ROOT/PHASE-STEP`, then remove what the policy does not keep.
+/// Writes `ROOT/PHASE-STEP`, then removes the checkpoints that the policy does not keep.
 ///
-/// The folder is filled under a hidden name, synced and renamed: a run that dies at any moment leaves the last one
-/// intact.
+/// The folder is filled under a hidden name, synced and renamed. A run that dies at any moment leaves the last
+/// checkpoint intact.
 pub fn save(root: &Path, snapshot: &Snapshot, policy: &SaveConfig) -> Result<PathBuf> {
     let name = folder_name(&snapshot.progress);
     let target = root.join(&name);
@@ -140,7 +140,7 @@ fn fill(folder: &Path, snapshot: &Snapshot) -> std::result::Result<(), Filling> 
     Ok(())
 }
 
-/// Remove checkpoints that the policy does not keep. They disappear before they are taken apart.
+/// Removes checkpoints that the policy does not keep. Each folder is renamed to a hidden name first, then deleted.
 fn thin(root: &Path, policy: &SaveConfig) {
     for (progress, folder) in all(root).iter().rev().skip(policy.keep) {
         if policy.keep_every > 0 && progress.step.is_multiple_of(policy.keep_every) {
@@ -153,7 +153,8 @@ fn thin(root: &Path, policy: &SaveConfig) {
     }
 }
 
-/// Remove what killed runs left half written or half removed. Only while no other run uses the folder.
+/// Removes half-written and half-removed folders that killed runs left. Call it only while no other run uses the
+/// folder.
 pub fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -163,7 +164,7 @@ pub fn sweep(root: &Path) {
     }
 }
 
-/// Writes checkpoints on a thread of its own, one at a time.
+/// Writes checkpoints on its own thread, one at a time.
 pub struct Saver {
     root: PathBuf,
     policy: SaveConfig,
@@ -175,9 +176,9 @@ impl Saver {
         Self { root: root.to_path_buf(), policy: policy.clone(), writing: None }
     }
 
-    /// Begin to write; waits for the one before.
+    /// Starts writing a checkpoint. Waits for the previous one first.
     ///
-    /// Errors: those of the one before.
+    /// Errors: those of the previous write.
     pub fn save(&mut self, snapshot: Snapshot) -> Result<()> {
         self.wait()?;
         let (root, policy) = (self.root.clone(), self.policy.clone());
@@ -189,7 +190,7 @@ impl Saver {
         Ok(())
     }
 
-    /// Until the last one is on disk.
+    /// Waits until the last checkpoint is on disk.
     pub fn wait(&mut self) -> Result<()> {
         let Some(thread) = self.writing.take() else { return Ok(()) };
         let broken = |_| Err(Error::checkpoint("the writer broke", "", ""));
@@ -203,7 +204,7 @@ impl Drop for Saver {
     }
 }
 
-/// Checkpoints that are being written by this process.
+/// Number of checkpoints this process is writing.
 static WRITERS: AtomicUsize = AtomicUsize::new(0);
 
 struct Writing;
@@ -221,8 +222,8 @@ impl Drop for Writing {
     }
 }
 
-/// Before a process is ended from aside: wait until no checkpoint is being written, but not longer than `limit`. One that
-/// is cut off is no checkpoint; the one before it is whole.
+/// Waits until no checkpoint is being written, but at most `limit`. Called before another thread ends the process. A
+/// write that is cut off leaves no checkpoint; the one before it stays complete.
 pub fn settle(limit: Duration) {
     let start = Instant::now();
     while WRITERS.load(Ordering::SeqCst) > 0 && start.elapsed() < limit {
@@ -230,22 +231,22 @@ pub fn settle(limit: Duration) {
     }
 }
 
-/// The checkpoint that got furthest, with its progress.
+/// The checkpoint with the most progress.
 pub fn latest(root: &Path) -> Option<(Progress, PathBuf)> {
     all(root).pop()
 }
 
-/// One file of tensors of a checkpoint.
+/// Reads one tensor file of a checkpoint.
 pub fn read(folder: &Path, name: &str) -> Result<Named> {
     weights::read(&folder.join(format!("{name}.safetensors")))
 }
 
-/// One of the other files of a checkpoint; none where it holds none of this name.
+/// Reads another file of a checkpoint. None if the checkpoint has no file of this name.
 pub fn read_text(folder: &Path, name: &str) -> Option<String> {
     fs::read_to_string(folder.join(name)).ok()
 }
 
-/// Whole checkpoints, the furthest last.
+/// Complete checkpoints, the one with the most progress last.
 fn all(root: &Path) -> Vec<(Progress, PathBuf)> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let mut found: Vec<(Progress, PathBuf)> = entries
@@ -263,7 +264,7 @@ fn folder_name(progress: &Progress) -> String {
     format!("{}-{:07}", progress.phase, progress.step)
 }
 
-/// The folder of a run cannot be written.
+/// The error for a run folder that cannot be written.
 pub fn unwritable(path: &Path, e: &io::Error) -> Error {
     let hint = "is there room? choose a writable folder with `--out`";
     Error::checkpoint(e.to_string(), path.display().to_string(), hint)

@@ -1,4 +1,4 @@
-//! Where tensors live, and one seed for every draw.
+//! Chooses the device, and derives one seed for all draws of a step.
 
 use crate::error::{Error, Result};
 use crate::torch;
@@ -7,21 +7,23 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Once;
 use tch::Device;
 
-/// Which device a run asks for.
+pub mod driver;
+
+/// The device a run asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceChoice {
     /// The first GPU if there is one, else the CPU.
     #[default]
     Auto,
     Cpu,
-    /// The GPU of this number.
+    /// The GPU with this number.
     Cuda(usize),
 }
 
 impl std::str::FromStr for DeviceChoice {
     type Err = Error;
 
-    /// `auto`, `cpu`, `cuda` or `cuda:1`.
+    /// Parses `auto`, `cpu`, `cuda` or `cuda:1`.
     fn from_str(text: &str) -> Result<Self> {
         let unknown =
             || Error::device(format!("unknown device `{text}`"), "", "auto, cpu, cuda or cuda:N");
@@ -38,7 +40,9 @@ impl std::str::FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Errors: a GPU that is asked for and not there.
+    /// The device itself.
+    ///
+    /// Errors: the requested GPU does not exist.
     pub fn open(self) -> Result<Device> {
         let count = gpus();
         match self {
@@ -54,7 +58,7 @@ impl DeviceChoice {
     }
 }
 
-/// GPUs that libtorch can use. Its CUDA half is loaded on the first call, where it is installed.
+/// Number of GPUs that libtorch can use. The first call loads libtorch's CUDA library if it is installed.
 pub fn gpus() -> i64 {
     static LOAD: Once = Once::new();
     LOAD.call_once(|| {
@@ -63,13 +67,13 @@ pub fn gpus() -> i64 {
     tch::Cuda::device_count()
 }
 
-/// The name that the driver gives to GPU `number`, such as `NVIDIA H200`; none where there is no driver.
+/// The driver's name for GPU `number`, such as `NVIDIA H200`. None without a driver.
 pub fn gpu_name(number: usize) -> Option<String> {
     type Init = unsafe extern "C" fn(u32) -> i32;
     type Name = unsafe extern "C" fn(*mut c_char, i32, i32) -> i32;
     let mut name = [0u8; 256];
-    // SAFETY: the driver's library stays loaded; cuInit and cuDeviceGetName have had these types since CUDA 2.0, write
-    // at most the length they are given, and answer 0 when they succeed.
+    // SAFETY: the driver's library stays loaded. cuInit and cuDeviceGetName have had these types since CUDA 2.0, write
+    // at most the given length, and return 0 on success.
     unsafe {
         let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
         let find = |symbol: &CStr| {
@@ -88,10 +92,17 @@ pub fn gpu_name(number: usize) -> Option<String> {
     CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(String::from)
 }
 
-/// Let OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.
+/// Waits until a GPU has finished its queued work. Returns at once for the CPU.
+pub fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(number as i64);
+    }
+}
+
+/// Makes OpenMP's waiting threads sleep instead of spin, unless `OMP_WAIT_POLICY` is already set.
 ///
-/// Spinning costs several times the time of a step on a machine that also does other work. OpenMP reads the
-/// variable when it is loaded, before `main`, so the program starts itself anew, once.
+/// Spinning makes a step several times slower on a machine that does other work too. OpenMP reads the variable when it
+/// is loaded, before `main`, so the program restarts itself once.
 pub fn let_threads_sleep() {
     use std::os::unix::process::CommandExt;
     const VARIABLE: &str = "OMP_WAIT_POLICY";
@@ -100,11 +111,12 @@ pub fn let_threads_sleep() {
     {
         let mut again = std::process::Command::new(program);
         again.args(std::env::args_os().skip(1)).env(VARIABLE, "PASSIVE");
-        let _ = again.exec(); // comes back only if it fails: then threads spin
+        let _ = again.exec(); // returns only on failure: then threads spin
     }
 }
 
-/// Seed every draw of step `step` of a run: what is drawn depends on both alone, so a resumed run draws the same.
+/// Seeds all draws of step `step` of a run. The draws depend on `seed` and `step` only, so a resumed run draws the
+/// same.
 pub fn seed_step(seed: u64, step: u64) {
     // SplitMix64, so that neighbouring steps have unrelated streams
     let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

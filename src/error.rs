@@ -1,25 +1,26 @@
-//! One error for every stage: what happened, where, and what to do about it.
+//! The error type of all stages: what happened, where, and what to do.
 
 use std::fmt;
 
 pub use ron_faults::Fault;
 
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The stage that failed, with the fault. Display never prints the word `error:`; the face does.
+/// An error: the stage that failed, and its fault. Display never prints the word `error:`; the face does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Everything that is wrong with a config, or with the source of a lesson, all at once.
+    /// All faults of a config, or of the source of a lesson.
     Config(Vec<Fault>),
     Data(Fault),
     Tokens(Fault),
     Model(Fault),
     Checkpoint(Fault),
     Device(Fault),
-    /// Between the processes of a run.
+    /// Communication between the processes of a run.
     Dist(Fault),
     Command(Fault),
-    /// Libtorch refused; `detail` keeps the lines after the first.
+    /// A libtorch error. `detail` keeps the lines after the first.
     Torch {
         fault: Fault,
         detail: String,
@@ -43,7 +44,7 @@ macro_rules! constructors {
 impl Error {
     constructors!(data Data, tokens Tokens, model Model, checkpoint Checkpoint, device Device, dist Dist, command Command);
 
-    /// The faults in order; more than one only for a config.
+    /// The faults in order. Only a config error has more than one.
     pub fn faults(&self) -> &[Fault] {
         match self {
             Self::Config(faults) => faults,
@@ -56,7 +57,7 @@ impl Error {
         }
     }
 
-    /// The same error with other faults.
+    /// The same error with each fault changed by `change`.
     pub fn map(self, change: impl Fn(Fault) -> Fault) -> Self {
         match self {
             Self::Config(faults) => Self::Config(faults.into_iter().map(change).collect()),
@@ -71,7 +72,7 @@ impl Error {
         }
     }
 
-    /// What Display leaves out: the rest of a libtorch message.
+    /// The rest of a libtorch message, which Display leaves out.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Torch { detail, .. } if !detail.is_empty() => Some(detail),
@@ -79,7 +80,7 @@ impl Error {
         }
     }
 
-    /// Wrap a libtorch error: its first line is the message, the rest is kept for `last_error`.
+    /// Wraps a libtorch error. Its first line is the message, and the rest is kept for `last_error`.
     pub fn torch(error: &tch::TchError, place: impl Into<String>) -> Self {
         let text = match error {
             tch::TchError::Torch(text) => text.clone(),

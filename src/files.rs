@@ -1,14 +1,15 @@
-//! Files that appear whole or not at all.
+//! Atomic file writes: a file appears complete or not at all.
 
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Write a file beside `path`, sync it, rename it over `path`, sync the folder. Folders are made.
+/// Writes a temporary file beside `path`, syncs it, renames it over `path`, and syncs the folder. Creates missing
+/// folders.
 ///
-/// Errors: the disk's; something other than a file is there, such as a folder or a device, and stays.
+/// Errors: those of the disk; `path` exists and is not a regular file (it is left unchanged).
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         return Err(io::Error::other("there is something that is no file"));
@@ -28,7 +29,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Rename the folder `from` to `to`, on the same disk; one that is there is exchanged in one go, then removed.
+/// Renames the folder `from` to `to` on the same disk. An existing `to` is exchanged atomically, then removed.
 pub fn put_folder(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {
         exchange(from, to)?;
@@ -39,7 +40,7 @@ pub fn put_folder(from: &Path, to: &Path) -> io::Result<()> {
     File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Let two paths change names in one step, where the file system can; else in two.
+/// Exchanges two paths atomically if the file system supports it, else in two steps.
 fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
     let (from, to, here) = (text(a)?, text(b)?, libc::AT_FDCWD);
@@ -54,12 +55,20 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     fs::create_dir_all(a)
 }
 
-/// Bytes that can still be written where `path` is or will be; none where the system does not say.
+/// Paths of `name` for a program away from its source: in `$PAELLA_HOME`, then beside the program.
+pub fn at_home(name: &str) -> Vec<PathBuf> {
+    let home = std::env::var_os("PAELLA_HOME").filter(|value| !value.is_empty());
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    home.map(PathBuf::from).into_iter().chain(beside).map(|folder| folder.join(name)).collect()
+}
+
+/// Free bytes on the disk of `path`, which need not exist. None if the system does not report it.
 pub fn free_space(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|a| a.exists()).unwrap_or(Path::new("."));
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     let path = CString::new(there.as_os_str().as_bytes()).ok()?;
-    // SAFETY: plain numbers, for which zero is a value; filled by the call.
+    // SAFETY: a plain struct of numbers, valid when zeroed, and filled by the call.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: a C string and a place for the answer.
     let code = unsafe { libc::statvfs(path.as_ptr(), &mut stat) };

@@ -1,19 +1,20 @@
-//! Whole batches of pictures from conditions, for scores and previews.
+//! Generates whole batches of pictures from conditions, for scores and previews.
 
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::noise::random_tokens;
-use crate::sample::{Chance, Greedy, Pass, Random, SampleConfig, Sampler};
+use crate::sample::{Pass, SampleConfig, Sampler, chance};
 use tch::Tensor;
 
-/// Tokens (B, h, w) i64 for `cond`, led away from `null`. Seed libtorch first: noise and draws follow from that.
+/// Samples tokens (B, h, w) i64 for `cond`, with guidance away from `null`. Seed libtorch first: noise and draws follow
+/// from its generator.
 pub fn generate(nets: &Networks, cond: &Cond, null: &Cond, sample: &SampleConfig) -> Tensor {
     generate_with(nets, cond, null, sample, |noise, passes| {
         passes.last().map_or(noise, |pass| pass.after)
     })
 }
 
-/// As [`generate`], but `take` gets the noise and the passes and decides how far to go.
+/// As [`generate`], but `take` receives the initial noise and the passes, and decides how far to go.
 pub fn generate_with<T>(
     nets: &Networks,
     cond: &Cond,
@@ -23,8 +24,9 @@ pub fn generate_with<T>(
 ) -> T {
     let size = [cond.byt5.size()[0], nets.grid(), nets.grid()];
     let noise = random_tokens(&size, nets.config.model.num_labels, nets.device); // (B, h, w)
+    let model = nets.sampling_denoiser();
     let sampler = Sampler {
-        model: &nets.denoiser,
+        model: &*model,
         cond,
         null,
         noise: &noise,
@@ -34,9 +36,4 @@ pub fn generate_with<T>(
     let plan = sample.plan();
     let mut passes = sampler.passes(&noise, &plan);
     take(noise.shallow_clone(), &mut passes)
-}
-
-/// Draws of libtorch's generator, or none at all.
-pub fn chance(greedy: bool) -> &'static dyn Chance {
-    if greedy { &Greedy } else { &Random }
 }

@@ -1,6 +1,6 @@
-//! Pictures: file <-> RGB <-> tensor, grids, saving.
+//! Pictures: conversion between files, RGB and tensors; grids; saving.
 //!
-//! A tensor of one picture is (3, H, W) f32 in 0..=1, on the CPU unless said.
+//! A tensor of one picture is (3, H, W) f32 in 0..=1, on the CPU unless noted.
 
 mod judge;
 
@@ -14,17 +14,17 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// The largest picture we unpack, in bytes of pixels: 512 MiB.
+/// Maximum size of a decoded picture: 512 MiB of pixels.
 const MAX_BYTES: u64 = 512 << 20;
 
 const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// A picture file's bytes -> RGB. PNG, WebP, JPEG, GIF (first frame), BMP or PNM, told apart by content.
-/// Transparent pixels go on white; the turn that a camera noted is applied.
+/// Decodes a picture file -> RGB. PNG, WebP, JPEG, GIF (first frame), BMP or PNM, detected by content. Transparent
+/// pixels are blended with white, and the EXIF orientation is applied.
 ///
 /// Errors: not one of these formats, damaged, or more than 512 MiB of pixels.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
-    // Decoders see any bytes at all: a panic in one of them is a damaged picture, not the end of a run.
+    // Decoders receive arbitrary bytes. A panic inside one is treated as a damaged picture, so that the run continues.
     let outcome = catch_unwind(AssertUnwindSafe(|| decode_any(bytes)));
     let picture = outcome.unwrap_or_else(|_| Err("its decoder gave up".into()));
     picture.map_err(|why| Error::data(format!("the picture cannot be decoded: {why}"), "", FORMATS))
@@ -36,7 +36,7 @@ fn decode_any(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     if let Some(kind) = judge::kind_without_decoder(bytes) {
         return Err(format!("no decoder for {kind} pictures"));
     }
-    // its decoder fills up with grey what is not there
+    // the decoder fills the missing part of a JPEG with grey
     if bytes.starts_with(&[0xff, 0xd8]) && !judge::jpeg_is_whole(bytes) {
         return Err("the JPEG ends early".into());
     }
@@ -72,7 +72,7 @@ fn on_white(picture: &RgbaImage) -> RgbImage {
     })
 }
 
-/// A picture file -> RGB, as [`decode`].
+/// Reads and decodes a picture file, as [`decode`].
 ///
 /// Errors: the file cannot be read, or as [`decode`]; both name the file.
 pub fn load(path: &Path) -> Result<RgbImage> {
@@ -85,16 +85,16 @@ pub fn load(path: &Path) -> Result<RgbImage> {
     })
 }
 
-/// The middle square of a picture, resized to `size` x `size` pixels: the mean of whole blocks where `size`
-/// divides the side (exact, and ten times as fast), else Lanczos over the whole area.
+/// Crops the middle square of a picture and resizes it to `size` x `size` pixels. If `size` divides the side, a pixel
+/// is the mean of a block (exact, and ten times as fast); else Lanczos is used.
 pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
     let (w, h) = img.dimensions();
     let side = w.min(h);
     fit_at(img, size, ((w - side) / 2, (h - side) / 2))
 }
 
-/// The same of the square that begins `x` pixels from the left and `y` from the top; its side is the picture's shorter
-/// one, so that one of the two is 0.
+/// As [`fit`], for the square that begins `x` pixels from the left and `y` from the top. Its side is the picture's
+/// shorter side, so `x` or `y` is 0.
 pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
     let (w, h) = img.dimensions();
     let side = w.min(h);
@@ -104,7 +104,7 @@ pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
     if side == 0 || size == 0 {
         return RgbImage::from_pixel(size, size, WHITE);
     }
-    // `DynamicImage` has its resampler compiled with the `image` crate, at full optimisation.
+    // `DynamicImage`'s resampler is compiled with the `image` crate, at full optimisation.
     let picture = DynamicImage::ImageRgb8(img.clone());
     let square = picture.crop_imm(x, y, side, side);
     if side == size {
@@ -116,13 +116,13 @@ pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
     square.resize_exact(size, size, FilterType::Lanczos3).into_rgb8()
 }
 
-/// The whole picture, squeezed into `size` x `size` pixels.
+/// Resizes the whole picture to `size` x `size` pixels, ignoring its aspect ratio.
 pub fn squeeze(img: &RgbImage, size: u32) -> RgbImage {
     let picture = DynamicImage::ImageRgb8(img.clone());
     picture.resize_exact(size, size, FilterType::Lanczos3).into_rgb8()
 }
 
-/// Each block of `n` x `n` pixels -> its mean, rounded. `n` at most 64, so that the sums fit.
+/// The rounded mean of each block of `n` x `n` pixels. `n` is at most 64, so that the sums fit.
 fn block_means(img: &RgbImage, n: u32) -> RgbImage {
     let size = img.width() / n;
     let mut sums = vec![0u32; (size * size * 3) as usize];
@@ -147,7 +147,7 @@ pub fn to_tensor(img: &RgbImage) -> Tensor {
     pixels.permute([2, 0, 1]).to_kind(Kind::Float).contiguous() / 255.0
 }
 
-/// (3, H, W) of any float kind and device -> RGB, clamped to 0..=1; what is not a number becomes black.
+/// (3, H, W) of any float kind and device -> RGB, clamped to 0..=1. NaN becomes black.
 pub fn from_tensor(t: &Tensor) -> RgbImage {
     let (_, h, w) = t.size3().expect("a picture is (3, H, W)");
     let bytes: Tensor = (t.detach().to_device(Device::Cpu).to_kind(Kind::Float) * 255.0)
@@ -163,12 +163,13 @@ pub fn from_tensor(t: &Tensor) -> RgbImage {
     RgbImage::from_raw(w as u32, h as u32, pixels).expect("a picture has three channels")
 }
 
-/// (B, 3, H, W) as [`from_tensor`] takes them -> B pictures.
+/// Images (B, 3, H, W) -> B pictures, each converted as in [`from_tensor`].
 pub fn all_from_tensor(images: &Tensor) -> Vec<RgbImage> {
     (0..images.size()[0]).map(|i| from_tensor(&images.get(i))).collect()
 }
 
-/// Pictures in rows of `columns`, `gap` white pixels between them; cells are as large as the largest picture.
+/// Arranges pictures in rows of `columns`, with `gap` white pixels between them. A cell is as large as the largest
+/// picture.
 pub fn grid(images: &[RgbImage], columns: usize, gap: u32) -> RgbImage {
     let columns = columns.clamp(1, images.len().max(1)) as u32;
     let rows = (images.len() as u32).div_ceil(columns);
@@ -183,7 +184,7 @@ pub fn grid(images: &[RgbImage], columns: usize, gap: u32) -> RgbImage {
     sheet
 }
 
-/// Each pixel becomes a square of `factor` x `factor`; 0 counts as 1.
+/// Enlarges each pixel to a square of `factor` x `factor`. 0 counts as 1.
 pub fn enlarge(img: &RgbImage, factor: u32) -> RgbImage {
     let factor = factor.max(1);
     RgbImage::from_fn(img.width() * factor, img.height() * factor, |x, y| {
@@ -191,17 +192,23 @@ pub fn enlarge(img: &RgbImage, factor: u32) -> RgbImage {
     })
 }
 
-/// Write a picture in the format of its extension (`.png`, `.webp`, `.jpg`, `.gif`, `.bmp`, `.ppm`).
-/// Folders are made; the file appears whole or not at all.
+/// The format that a file's extension names.
 ///
-/// Errors: unknown extension; the disk refuses; something that is no file is there.
+/// Errors: none that can be written.
+pub fn format_of(path: &Path) -> Result<ImageFormat> {
+    ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled).ok_or_else(|| {
+        let what = "no picture format goes with this file name";
+        Error::data(what, path.display().to_string(), "end the name with .png")
+    })
+}
+
+/// Writes a picture in the format of its extension (`.png`, `.webp`, `.jpg`, `.gif`, `.bmp`, `.ppm`). Creates missing
+/// folders. The file appears complete or not at all.
+///
+/// Errors: unknown extension; a disk error; `path` exists and is not a regular file.
 pub fn save(img: &RgbImage, path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    let format = ImageFormat::from_path(path).ok().filter(ImageFormat::writing_enabled);
-    let Some(format) = format else {
-        let what = "no picture format goes with this file name";
-        return Err(Error::data(what, place, "end the name with .png"));
-    };
+    let format = format_of(path)?;
     let fail = |e: String| Error::data(format!("cannot save the picture: {e}"), place.clone(), "");
     let mut bytes = Cursor::new(Vec::new());
     img.write_to(&mut bytes, format).map_err(|e| fail(e.to_string()))?;
@@ -255,7 +262,7 @@ mod tests {
         for format in [Bmp, Gif, Jpeg, Png, Pnm, WebP] {
             let bytes = encoded(&ramp(8, 6).into(), format);
             assert_eq!(decode(&bytes).expect("valid").dimensions(), (8, 6), "{format:?}");
-            // Cut anywhere, it is an error or a picture, never a panic.
+            // Any truncation gives an error or a picture, never a panic.
             for end in 0..bytes.len() {
                 let _ = decode(&bytes[..end]);
             }

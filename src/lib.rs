@@ -1,39 +1,42 @@
 //! Paella: text to image by un-noising tokens.
 //!
-//! A VQGAN turns a picture into a grid of tokens. Training replaces a random share `t` of them by random tokens and
-//! asks the denoiser for the originals. Sampling starts from random tokens, guesses, puts a little less noise back,
-//! a dozen times.
+//! A VQGAN turns a picture into a grid of tokens. Training replaces a random fraction `t` of them by random tokens and
+//! asks the denoiser for the originals. Sampling starts from random tokens, predicts the originals, puts back a little
+//! less noise, and repeats this a dozen times.
 //!
-//! Open these first, in this order: [`noise`], [`loss`], [`sample`], [`train::denoiser::Trainer::step`], then
-//! [`model::Paella::forward`] and [`model::blocks`]. That is the whole method, in under 500 lines.
+//! Read these first, in this order: [`noise`], [`loss`], [`sample`], [`train::denoiser::Trainer::step`],
+//! [`model::Paella::forward`], [`model::blocks`]. They hold the whole method, in under 500 lines. `docs/reading.md` is
+//! a guide to them.
 //!
-//! The map: a module uses only modules that stand above it. A test reads this table and the imports.
+//! The modules. Each uses only modules above it. A test checks the imports against this table.
 //!
 //! | module | what it does | gives |
 //! | --- | --- | --- |
-//! | [`error`], [`files`], [`torch`], [`device`] | one error for all; whole files; what tch lacks; CPU or GPU | |
-//! | [`dist`] | the other processes of a run: gradients averaged, failures named | nothing when alone |
-//! | [`image`], [`sheet`] | files and tensors into pictures and back; rows of pictures with captions | `RgbImage` |
-//! | [`data`] | captioned pictures from shards, IDX files or a folder; [`data::stream`]: never all in memory | images (B, 3, H, W), captions |
-//! | [`pickle`], [`weights`] | `torch.save` files; named tensors on disk | tensors by name |
-//! | [`model`] | noised tokens, t and text to scores over codes; beside it [`model::clip`] and [`model::prior`] | logits (B, K, h, w) |
-//! | [`tokens`] | pictures and words into numbers and back | tokens (B, h, w), text vectors (B, S, D) |
-//! | [`noise`] | which tokens are replaced, by what, how much each counts | `Noised` { tokens, mask, t } |
+//! | [`error`], [`files`], [`torch`], [`device`] | the error type; atomic file writes; calls that tch lacks; CPU or GPU | |
+//! | [`dist`] | distributed training: gradients averaged over processes, failures attributed | no work in a single process |
+//! | [`image`], [`sheet`] | conversion between files, pictures and tensors; rows of pictures with captions | `RgbImage` |
+//! | [`data`] | captioned pictures from shards, IDX files or a folder, in memory; [`data::stream`]: from shards, not in memory; [`data::scenes`]: shapes drawn by number | images (B, 3, H, W), captions |
+//! | [`pickle`], [`weights`] | reads `torch.save` files; named tensors on disk | tensors by name |
+//! | [`model`] | the denoiser: noised tokens, t and text to scores over codes; also [`model::clip`] and [`model::prior`] | logits (B, K, h, w) |
+//! | [`tokens`] | pictures to tokens and back; text to vectors | tokens (B, h, w), text vectors (B, S, D) |
+//! | [`noise`] | which tokens are replaced, by what, and their loss weights | `Noised` { tokens, mask, t } |
 //! | [`loss`] | the objective: label-smoothed cross entropy, weighted | a number, token accuracy |
 //! | [`optim`] | AdamW, warm-up, moving average of the weights | new weights |
-//! | [`checkpoint`] | all that a run needs to go on exactly, in one folder | a folder, whole or not there |
-//! | [`sample`] | the table of passes, and the dozen lines that follow it | passes { drawn, after } |
-//! | [`metrics`], [`recipe`], [`config`] | the record of a step; every number of a run, read from RON | `RunConfig` |
-//! | [`cost`] | parameters, work, memory, traffic and time of a run, before it is started | `Budget` |
+//! | [`checkpoint`] | the state a run needs to resume exactly | a folder, complete or absent |
+//! | [`sample`] | the plan of passes, and the dozen lines that run it | passes { drawn, after } |
+//! | [`metrics`], [`recipe`], [`config`] | the record of a step; the numbers of training and scoring; the config of a run, read from RON | `RunConfig` |
+//! | [`cost`] | parameters, operations, memory, traffic and time of a run before it starts | `Budget` |
 //! | [`networks`] | the three networks, CLIP and prior as one model folder | encode, decode, conditions |
-//! | [`precompute`] | tokens and text vectors of a stream, made before training | shards |
+//! | [`precompute`] | tokens and text vectors of a stream, computed before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and previews | tokens |
-//! | [`train`] | a whole run that stops and goes on exactly | a model folder |
-//! | [`eval`] | PSNR, guesses per noise ratio, concept accuracy | `Scores` |
+//! | [`train`] | a whole training run, with exact resume | a model folder |
+//! | [`bench`] | speed and memory of a denoiser on a device, with random weights | times, kernels |
+//! | [`eval`] | PSNR, predictions per noise ratio, concept accuracy, scenes read by rule | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
 //! | [`course`] | lessons and exercises from `tutorials/`, at the prompt and as notebooks | `Lesson` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod cost;

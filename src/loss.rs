@@ -30,7 +30,16 @@ pub fn objective(logits: &Tensor, tokens: &Tensor, noised: &Noised, config: Loss
 /// Shapes:  logits (B, K, h, w) f32, tokens (B, h, w) i64 -> (B, h, w) f32, in nats.
 /// Source:  dome272/Paella src/train.py, `nn.CrossEntropyLoss(label_smoothing=0.1, reduction='none')`.
 pub fn cross_entropy(logits: &Tensor, tokens: &Tensor, label_smoothing: f64) -> Tensor {
-    logits.cross_entropy_loss::<Tensor>(tokens, None, Reduction::None, -100, label_smoothing)
+    let loss = |logits: &Tensor, tokens: &Tensor| {
+        logits.cross_entropy_loss::<Tensor>(tokens, None, Reduction::None, -100, label_smoothing)
+    };
+    if !logits.device().is_cuda() {
+        return loss(logits, tokens);
+    }
+    // a GPU goes through the codes of a place side by side only where they lie side by side
+    let k = logits.size()[1];
+    let rows = logits.movedim_int(1, -1).reshape([-1, k]); // (B h w, K)
+    loss(&rows, &tokens.reshape([-1])).view_as(tokens)
 }
 
 /// Each picture's weighted mean, then the mean over pictures: (B, h, w), (B, h, w) -> scalar.

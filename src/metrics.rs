@@ -1,4 +1,4 @@
-//! What one step of training measured.
+//! Measurements of one training step.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 /// One row of a training log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// What is trained: `tokenizer`, `prior` or `denoiser`.
+    /// The network trained: `tokenizer`, `prior` or `denoiser`.
     pub phase: String,
     /// Updates done so far.
     pub step: u64,
-    /// Updates in all.
+    /// Total number of updates.
     pub steps: u64,
-    /// The loss of this step: nats per token, for the tokenizer squared error and codebook terms, for the
-    /// prior weighted squared error.
+    /// The loss of this step. Denoiser: nats per token. Tokenizer: squared error and codebook terms. Prior: weighted
+    /// squared error.
     pub loss: f64,
-    /// Denoiser: share of tokens guessed right. Tokenizer: share of the codes in use. Prior: 0.
+    /// Denoiser: fraction of tokens predicted right. Tokenizer: fraction of the codes in use. Prior: 0.
     pub accuracy: f64,
     /// Total 2-norm of the gradients before clipping.
     pub grad_norm: f64,
@@ -26,22 +26,22 @@ pub struct StepRecord {
     /// Seconds of this step.
     #[serde(default)]
     pub took: f64,
-    /// Seconds of this step that were spent waiting for data.
+    /// Seconds of this step spent waiting for data.
     #[serde(default)]
     pub wait: f64,
-    /// Updates left out since the start because loss or gradient was not finite.
+    /// Updates skipped since the start because the loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
-    /// Samples and shards that the stream left out since the start of the phase, by reason.
+    /// Samples and shards that the stream has left out since the start of the phase, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped_samples: BTreeMap<String, u64>,
-    /// Denoiser: accuracy by noise ratio, in fifths of 0..=1; none where no picture had such a ratio.
+    /// Denoiser: accuracy by noise ratio, in fifths of 0..=1. None if no picture had such a ratio.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accuracy_by_t: Vec<Option<f64>>,
-    /// Most bytes in use: tensors on a GPU, the process on the CPU.
+    /// Peak memory in bytes: of tensors on a GPU, of the process on the CPU.
     #[serde(default)]
     pub memory: Option<u64>,
-    /// Share of the peak of all cards that went into useful operations; none where the kind of card is not known.
+    /// Model FLOPs utilisation over all cards. None if the kind of card is unknown.
     #[serde(default)]
     pub mfu: Option<f64>,
 }

@@ -1,4 +1,5 @@
-//! The three networks of a model, and CLIP and prior if it has them, as one thing that can be made, loaded, saved and asked.
+//! The networks of a model: tokenizer, text encoder and denoiser, and optionally CLIP and prior. Made, loaded, saved
+//! and applied together.
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
@@ -7,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
-use crate::model::{Cond, Paella};
+use crate::model::replay::{Replay, Replayed};
+use crate::model::{Cond, Denoiser, Paella};
 use crate::recipe::Precision;
 use crate::tokens::clip::ClipEncoder;
 use crate::tokens::text::TextEncoder;
@@ -17,7 +19,7 @@ use crate::weights;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
-/// Tokenizer, text encoder and denoiser, with the variables behind them and the config that sized them.
+/// Tokenizer, text encoder and denoiser, with their variables and their config.
 #[derive(Debug)]
 pub struct Networks {
     pub config: RunConfig,
@@ -25,16 +27,18 @@ pub struct Networks {
     pub tokenizer: VqModel,
     pub text: TextEncoder,
     pub denoiser: Paella,
-    /// Where the config has one.
+    /// Present if the config has a CLIP.
     pub clip: Option<ClipEncoder>,
-    /// Where the config has one.
+    /// Present if the config has a prior.
     pub prior: Option<PriorNet>,
     pub tokenizer_vars: nn::VarStore,
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
+    /// Passes that were recorded for sampling, where the config has `replay`.
+    replay: Replay,
 }
 
-/// The prior with its variables.
+/// The prior and its variables.
 #[derive(Debug)]
 pub struct PriorNet {
     pub model: PriorModel,
@@ -42,7 +46,7 @@ pub struct PriorNet {
 }
 
 impl PriorNet {
-    /// With `skeleton`, memory is left for weights that are read next.
+    /// Makes the prior. With `skeleton`, the weights are allocated but not initialised, because they are loaded next.
     fn new(config: &PriorConfig, device: Device, skeleton: bool) -> Self {
         let vars = nn::VarStore::new(device);
         let p = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
@@ -50,13 +54,14 @@ impl PriorNet {
     }
 }
 
-/// The file a model folder holds for each network; beside them lies `config.ron`, and `clip` and `prior` where there are.
+/// File stems of the weights in a model folder. The folder also holds `config.ron`, and `clip` and `prior` weights if
+/// the model has them.
 pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
 
 impl Networks {
-    /// Fresh weights, drawn from the config's seed; files named under `weights` replace them.
+    /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
     ///
-    /// Errors: a config that does not fit together, weights that cannot be read.
+    /// Errors: a config with faults; weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
         let mut nets = Self::build(config, device, false)?;
@@ -66,7 +71,7 @@ impl Networks {
         let given = [&config.weights.tokenizer, &config.weights.text, &config.weights.denoiser];
         for (path, vars) in given.into_iter().zip(nets.vars()) {
             if let Some(path) = path {
-                // the published text encoder comes with a decoder that nothing here needs
+                // the published text encoder comes with a decoder that is not used here
                 let unused = ["decoder.", "lm_head."];
                 weights::fill(vars, &weights::read(path)?, &unused, &path.display().to_string())?;
             }
@@ -81,7 +86,7 @@ impl Networks {
         Ok(nets)
     }
 
-    /// How training passes compute from now on. What weights are does not change, only how they lie in memory.
+    /// Sets the precision of training passes. The values of the weights do not change, only their memory layout.
     pub fn set_precision(&mut self, precision: &Precision) -> Result<()> {
         self.denoiser.recompute(&precision.recompute, &self.denoiser_vars);
         if precision.channels_last {
@@ -91,7 +96,7 @@ impl Networks {
         torch::precision::tf32(precision.tf32)
     }
 
-    /// A model folder: `config.ron` and the three `.safetensors` files.
+    /// Loads a model folder: `config.ron` and the `.safetensors` files.
     pub fn load(folder: &Path, device: Device) -> Result<Self> {
         let path = folder.join("config.ron");
         if !path.is_file() {
@@ -107,7 +112,7 @@ impl Networks {
         Ok(nets)
     }
 
-    /// Replace all weights by those of a model folder.
+    /// Replaces all weights by those of a model folder.
     pub fn fill(&mut self, folder: &Path) -> Result<()> {
         for (name, vars) in FILES.into_iter().zip(self.vars()) {
             let path = folder.join(format!("{name}.safetensors"));
@@ -124,7 +129,7 @@ impl Networks {
         Ok(())
     }
 
-    /// Write a model folder; `half` stores 16 bits a weight. Each file is whole or not there.
+    /// Writes a model folder. `half` stores 16 bits per weight. Each file appears complete or not at all.
     pub fn save(&self, folder: &Path, half: bool) -> Result<()> {
         for (name, vars) in self.all_vars() {
             weights::write(
@@ -138,7 +143,8 @@ impl Networks {
         })
     }
 
-    /// With `skeleton`, memory is left for weights that are read next.
+    /// Makes the networks. With `skeleton`, the weights are allocated but not initialised, because they are loaded
+    /// next.
     fn build(config: &RunConfig, device: Device, skeleton: bool) -> Result<Self> {
         let faults = config.check();
         if !faults.is_empty() {
@@ -159,7 +165,16 @@ impl Networks {
             tokenizer_vars,
             text_vars,
             denoiser_vars,
+            replay: Replay::default(),
         })
+    }
+
+    /// The denoiser as it samples: on a GPU with `precision: (replay: true)` in bf16 from recorded passes.
+    pub fn sampling_denoiser(&self) -> Box<dyn Denoiser + '_> {
+        match self.config.train.precision.replay && self.device.is_cuda() {
+            true => Box::new(Replayed { model: &self.denoiser, replay: Some(&self.replay) }),
+            false => Box::new(&self.denoiser),
+        }
     }
 
     /// The variables in the order of `FILES`.
@@ -167,14 +182,14 @@ impl Networks {
         [&self.tokenizer_vars, &self.text_vars, &self.denoiser_vars]
     }
 
-    /// The variables of every network there is, by the name of its file.
+    /// The variables of all networks of this model, by file stem.
     fn all_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
         let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
         let prior = self.prior.as_ref().map(|prior| ("prior", &prior.vars));
         FILES.into_iter().zip(self.vars()).chain(clip).chain(prior).collect()
     }
 
-    /// What the denoiser's training moves, with the prefix that tells the networks apart in a checkpoint.
+    /// The variables that denoiser training updates, each with its prefix in a checkpoint.
     pub fn trained_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
         let mut trained = vec![("denoiser", &self.denoiser_vars)];
         if self.config.train.train_text {
@@ -200,16 +215,16 @@ impl Networks {
         self.tokenizer.decode_indices(&tokens.to_device(self.device)).clamp(0.0, 1.0)
     }
 
-    /// Conditions that a picture is guessed or sampled from: B texts -> their vectors, and the image embedding that the
-    /// prior makes of them if the model has a prior.
+    /// Conditions for prediction and sampling: vectors of B texts, and the prior's image embeddings if the model has a
+    /// prior.
     pub fn condition(&self, texts: &[String]) -> Cond {
         let text = self.encode_text(texts);
         let clip_image = text.clip.iter().filter_map(|clip| self.image_embedding(clip)).collect();
         Cond { clip_image, ..text }
     }
 
-    /// The prior's CLIP image embeddings (B, e) for CLIP text embeddings (B, e); None without a prior. The noise it
-    /// starts from follows from the config's seed alone.
+    /// The prior's CLIP image embeddings (B, e) for CLIP text embeddings (B, e). None without a prior. Its initial
+    /// noise depends on the config's seed only.
     fn image_embedding(&self, texts: &Tensor) -> Option<Tensor> {
         let (net, config) = (self.prior.as_ref()?, self.config.prior.as_ref()?);
         let (fresh, null) = (Seeded::new(self.config.seed), texts.zeros_like());
@@ -230,12 +245,12 @@ impl Networks {
         Cond { clip, ..Cond::text(self.text.encode(texts, self.device)) }
     }
 
-    /// The empty text, `count` times: guidance leads away from it.
+    /// Conditions of the empty text for `count` pictures. Guidance leads away from them.
     pub fn null(&self, count: usize) -> Cond {
         self.encode_text(&vec![String::new(); count])
     }
 
-    /// How many weights each network has, by name.
+    /// Number of weights of each network, by name.
     pub fn parameters(&self) -> Vec<(&'static str, i64)> {
         let count = |(name, vars): (&'static str, &nn::VarStore)| {
             let mut seen = std::collections::HashSet::new();
@@ -248,7 +263,7 @@ impl Networks {
         self.all_vars().into_iter().map(count).collect()
     }
 
-    /// Tokens of many pictures, a few at a time: (N, 3, S, S) u8 on the CPU -> (N, h, w) i64.
+    /// Tokens of many pictures, encoded in chunks: (N, 3, S, S) u8 on the CPU -> (N, h, w) i64.
     pub fn encode_all(&self, images: &Tensor) -> Tensor {
         let chunks = images.split(256, 0);
         let encode = |chunk: &Tensor| {

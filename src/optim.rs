@@ -1,4 +1,4 @@
-//! The optimiser: AdamW with its state in our own tensors, a warm-up, and a moving average of the weights.
+//! The optimiser: AdamW with its state in plain tensors, a learning rate warm-up, and a moving average of the weights.
 
 use crate::error::Result;
 use crate::torch::{self, AdamWStep};
@@ -7,31 +7,31 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
-/// Most updates of a run that a config may ask for.
+/// Maximum number of updates that a config may set.
 pub const MOST_STEPS: i64 = 1 << 40;
 
-/// How the learning rate goes on after the warm-up.
+/// The learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decay {
-    /// Stays as it is.
+    /// Constant at the peak.
     Constant,
-    /// Falls along half a cosine to this share of the peak at the last step.
+    /// Falls along half a cosine to this fraction of the peak at the last step.
     Cosine(f64),
 }
 
-/// AdamW and its learning rate. The default is the reference's: 1e-4 after a warm-up of 10,000 updates.
+/// AdamW and its learning rate. Default, as in the reference: 1e-4 after a warm-up of 10,000 updates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
     /// Peak learning rate.
     pub lr: f64,
-    /// Updates of linear warm-up; the very first has rate 0.
+    /// Updates of linear warm-up. The first update has rate 0.
     pub warmup: u64,
     pub decay: Decay,
     pub betas: (f64, f64),
     pub eps: f64,
     pub weight_decay: f64,
-    /// Gradients are scaled down to this total 2-norm; 0 leaves them.
+    /// Maximum total 2-norm of the gradients; larger gradients are scaled down. 0: no clipping.
     pub max_norm: f64,
 }
 
@@ -68,11 +68,11 @@ impl OptimConfig {
 }
 
 impl OptimConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
-        // beyond these the numbers leave f32, or nothing moves
-        found.number("lr", self.lr, 1e-12, 100.0);
+        // beyond these bounds values leave the range of f32, or updates have no effect
+        found.number("lr", self.lr, 1e-12, 1e38);
         found.number("eps", self.eps, 1e-30, 1.0);
         found.count("warmup", self.warmup, 0, MOST_STEPS);
         for beta in [self.betas.0, self.betas.1] {
@@ -100,7 +100,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// `networks`: a prefix for the names and the variables.
+    /// `networks`: (name prefix, variables) of each network.
     pub fn new(networks: &[(&str, &nn::VarStore)], config: &OptimConfig) -> Self {
         let (names, params): (Vec<_>, Vec<_>) = trained(networks).into_iter().unzip();
         let zeros = |xs: &Tensor| xs.zeros_like().set_requires_grad(false);
@@ -117,9 +117,9 @@ impl AdamW {
         }
     }
 
-    /// Clip the gradients, update with rate `lr`, forget them. Returns the norm before clipping.
+    /// Clips the gradients, updates with rate `lr`, and clears the gradients. Returns the norm before clipping.
     ///
-    /// A norm that is not finite leaves weights and state as they are.
+    /// If the norm is not finite, weights and state do not change.
     pub fn update(&mut self, lr: f64) -> Result<f64> {
         let norm = torch::clip_grad_norm(&self.params, self.config.max_norm)?;
         if norm.is_finite() {
@@ -131,7 +131,7 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// The trained variables by prefixed name, in one order for every run.
+    /// The trained variables by prefixed name, in a fixed order.
     pub fn params(&self) -> Vec<(String, Tensor)> {
         self.names.iter().cloned().zip(self.params.iter().map(Tensor::shallow_clone)).collect()
     }
@@ -141,7 +141,7 @@ impl AdamW {
         self.slots().map(|(name, xs)| (name, torch::copied(&xs))).collect()
     }
 
-    /// Take the state of a checkpoint; the names are those of `state`.
+    /// Restores the state of a checkpoint, with the names that `state` uses.
     pub fn restore(&mut self, state: &Named, place: &str) -> Result<()> {
         for (name, mut xs) in self.slots() {
             let missing = || {
@@ -170,7 +170,7 @@ impl AdamW {
     }
 }
 
-/// A moving average of the weights, which samples better than the weights themselves.
+/// A moving average of the weights. It samples better than the weights themselves.
 pub struct Ema {
     decay: f64,
     names: Vec<String>,
@@ -179,6 +179,7 @@ pub struct Ema {
 }
 
 impl Ema {
+    /// Starts the averages at the current weights.
     pub fn new(networks: &[(&str, &nn::VarStore)], decay: f64) -> Self {
         let (names, params): (Vec<_>, Vec<_>) = trained(networks).into_iter().unzip();
         Self {
@@ -189,14 +190,15 @@ impl Ema {
         }
     }
 
-    /// Move towards the weights; early on by more, so that the start is soon forgotten.
+    /// Moves the averages towards the weights. Early updates move them further, so that the initial weights lose
+    /// influence quickly.
     pub fn update(&mut self, step: u64) -> Result<()> {
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         let values: Vec<Tensor> = self.params.iter().map(Tensor::detach).collect();
         torch::lerp(&self.averages, &values, 1.0 - decay)
     }
 
-    /// Exchange averages and weights; the second call puts them back.
+    /// Swaps averages and weights. A second call restores them.
     pub fn swap(&mut self) {
         tch::no_grad(|| {
             for (param, average) in self.params.iter_mut().zip(&mut self.averages) {
@@ -212,7 +214,7 @@ impl Ema {
         self.names.iter().cloned().zip(self.averages.iter().map(torch::copied)).collect()
     }
 
-    /// Take the averages of a checkpoint; the names are those of `state`.
+    /// Restores the averages of a checkpoint, with the names that `state` uses.
     pub fn restore(&mut self, state: &Named, place: &str) -> Result<()> {
         for (name, average) in self.names.iter().zip(&mut self.averages) {
             let missing = || {
@@ -228,7 +230,7 @@ impl Ema {
     }
 }
 
-/// Trained variables by prefixed name, sorted: one order for every run.
+/// Trained variables by prefixed name, sorted, so that the order is fixed.
 fn trained(networks: &[(&str, &nn::VarStore)]) -> Vec<(String, Tensor)> {
     let mut all: Vec<(String, Tensor)> = networks
         .iter()

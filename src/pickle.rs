@@ -1,8 +1,9 @@
-//! Reads the tensors of a `torch.save` file without running the code its pickle may name.
+//! Reads the tensors of a `torch.save` file without executing code from its pickle.
 //!
-//! Such a file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the
-//! numbers. A pickle is a program for a small stack machine; only the part of it that data needs is understood,
-//! and whatever it calls becomes an opaque value, except `torch._utils._rebuild_tensor_v2`.
+//! The file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the numbers. A
+//! pickle is a program for a stack machine. This reader implements only the instructions for plain data. Every call
+//! gives an opaque value, except `torch._utils._rebuild_tensor_v2` and a few others that build tensors and
+//! dictionaries.
 
 mod machine;
 
@@ -16,17 +17,19 @@ use std::rc::Rc;
 use tch::Tensor;
 use zip::ZipArchive;
 
-/// Names that are looked at, at most, and dictionaries in each other: a small file can stand for endless ones.
+/// Limits on names and on nested dictionaries: a small file can describe endlessly many.
 const MOST_NAMES: usize = 1 << 20;
 const DEEPEST: usize = 32;
-/// A description of tensors is no longer than this: 256 MiB.
+/// Size limit of the description of the tensors: 256 MiB.
 const LONGEST: u64 = 256 << 20;
+/// Most numbers of a tensor that repeats fewer stored ones.
+const MOST_REPEATED: i64 = 1 << 28;
 
-/// All tensors of the file; keys of nested dictionaries are joined by dots.
+/// Reads all tensors of a file. Keys of nested dictionaries are joined by dots.
 ///
-/// Tensors of types that tch does not know are left out.
+/// Tensors of types that tch does not have are left out.
 ///
-/// Errors: not a zip file of `torch.save`, a whole module, TorchScript, numbers missing or cut off.
+/// Errors: not a zip file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let broken = |what: String| {
         let hint = "a file of torch.save (PyTorch 1.6 or later) was expected; older ones: load and save them again";
@@ -50,9 +53,9 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let program = program.ok_or_else(|| broken("no `data.pkl` inside".into()))?;
     let folder = program.trim_end_matches("data.pkl").to_string();
     let bytes = entry(&mut archive, &program, LONGEST).map_err(&broken)?;
-    let value = Machine::new(&bytes).run().map_err(|what| broken(format!("`data.pkl`: {what}")))?;
+    let whole = Machine::new(&bytes).run().map_err(|what| broken(format!("`data.pkl`: {what}")))?;
     let mut found = Found::default();
-    found.look("", &value, 0);
+    found.look("", &whole.value, 0);
     if let (true, Some(class)) = (found.tensors.is_empty(), found.object) {
         let what = format!("a whole `{}`, not its tensors", class.replace(' ', "."));
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
@@ -136,23 +139,22 @@ impl Found {
 impl Layout {
     fn build(&self, storage: &[u8]) -> std::result::Result<Tensor, String> {
         let width = self.kind.elt_size_in_bytes();
-        let reach: i64 = self
-            .size
-            .iter()
-            .zip(&self.stride)
-            .map(|(n, s)| (n - 1).max(0).saturating_mul(*s))
-            .sum();
         let (count, sane) = ((storage.len() / width) as i64, |n: &i64| *n >= 0);
-        if self.size.len() != self.stride.len() || !self.size.iter().chain(&self.stride).all(sane) {
+        let product = |all: i64, &n: &i64| all.saturating_mul(n);
+        let numel = self.size.iter().fold(1, product);
+        let is_sound = self.size.len() == self.stride.len()
+            && self.size.iter().chain(&self.stride).all(sane)
+            && numel <= count.max(MOST_REPEATED);
+        if !is_sound {
             return Err(format!("impossible shape {:?}, strides {:?}", self.size, self.stride));
         }
-        if self.offset < 0
-            || self.offset.saturating_add(reach) >= count && self.size.iter().all(|&n| n > 0)
-        {
-            return Err(format!(
-                "needs {} numbers, stored are {count}",
-                self.offset.saturating_add(reach) + 1
-            ));
+        let steps = self.size.iter().zip(&self.stride);
+        let last = steps.fold(self.offset, |at, (n, stride)| {
+            at.saturating_add((n - 1).max(0).saturating_mul(*stride))
+        });
+        if self.offset < 0 || (last >= count && numel > 0) {
+            let needed = last.saturating_add(1);
+            return Err(format!("needs {needed} numbers, stored are {count}"));
         }
         let flat =
             Tensor::f_from_data_size(&storage[..count as usize * width], &[count], self.kind);
@@ -169,7 +171,8 @@ mod tests {
     fn a_program_that_calls_the_system_is_only_data() {
         // os.system("true") in protocol 0 style with protocol 2 codes
         let program = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.";
-        assert!(matches!(Machine::new(program).run(), Ok(Value::Object(_))));
+        let whole = Machine::new(program).run().expect("data");
+        assert!(matches!(whole.value, Value::Object(_)));
     }
 
     #[test]
@@ -192,10 +195,43 @@ mod tests {
     fn what_has_two_names_is_one_thing_even_inside_itself() {
         // d = {}; e = {"a": d, "b": d}; d["c"] = e
         let program = b"}q\x00}q\x01(X\x01\0\0\0ah\x00X\x01\0\0\0bh\x00uh\x00X\x01\0\0\0ch\x01s0.";
-        let value = Machine::new(program).run().expect("data");
+        let whole = Machine::new(program).run().expect("data");
         let mut found = Found::default();
-        found.look("", &value, 0);
+        found.look("", &whole.value, 0);
         assert!(found.names > 2 && found.names <= MOST_NAMES + DEEPEST, "{}", found.names);
+    }
+
+    #[test]
+    fn a_deep_chain_of_objects_is_freed_without_recursion() {
+        let program = [&b"]"[..], &[0x85].repeat(1_000_000), b"."].concat();
+        assert!(Machine::new(&program).run().is_ok());
+        let cut = &program[..program.len() - 1];
+        assert!(Machine::new(cut).run().is_err());
+    }
+
+    #[test]
+    fn layouts_that_no_storage_has_are_refused() {
+        let build = |size: &[i64], stride: &[i64], offset| {
+            let (size, stride) = (size.to_vec(), stride.to_vec());
+            let layout = Layout { kind: tch::Kind::Float, key: "0".into(), offset, size, stride };
+            layout.build(&[0; 24]).map(|xs| xs.size())
+        };
+        assert_eq!(build(&[2, 3], &[3, 1], 0), Ok(vec![2, 3]));
+        assert_eq!(build(&[100, 3], &[0, 1], 3), Ok(vec![100, 3]));
+        assert_eq!(build(&[0, 3], &[3, 1], 0), Ok(vec![0, 3]));
+        let (most, least) = (i64::MAX, i64::MIN);
+        let refused: [(&[i64], &[i64], i64); 7] = [
+            (&[2, 3], &[3, 1], 1),
+            (&[2], &[most], 0),
+            (&[2, 2], &[most, most], most),
+            (&[most, most], &[0, 0], 0),
+            (&[least], &[1], 0),
+            (&[1], &[1], least),
+            (&[1], &[1, 1], 0),
+        ];
+        for (size, stride, offset) in refused {
+            assert!(build(size, stride, offset).is_err(), "{size:?} {stride:?} {offset}");
+        }
     }
 
     #[test]

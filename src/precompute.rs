@@ -1,7 +1,8 @@
-//! What the frozen networks make of a stream, made once: shards of tokens, and of text vectors if wished.
+//! Precomputes the frozen networks' outputs for a stream: shards of tokens, and optionally of text vectors.
 //!
-//! Each shard becomes one of the same number, whole or not there; so the work can be stopped, repeated and shared out.
-//! Its samples hold `KEY.txt` and `KEY.safetensors`. Filter and crop have then been applied, once for all epochs.
+//! Each source shard gives one shard with the same number, complete or absent. So the work can be interrupted, repeated
+//! and split over processes. Samples hold `KEY.txt` and `KEY.safetensors`. Filter and crop are applied here, once for
+//! all epochs.
 //!
 //! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
 
@@ -14,18 +15,20 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
-/// What to make, and where.
+/// What to compute, and where to write it.
 #[derive(Clone, Debug)]
 pub struct PrecomputeOptions {
     pub out: PathBuf,
-    /// Also the captions' vectors: `text.length` x `text.d_model` numbers of 16 bits a sample.
+    /// Also compute the captions' vectors: `text.length` x `text.d_model` numbers of 16 bits per sample.
     pub text: bool,
-    /// Of so many processes (the second number) this one (the first, from 0) makes every so many-th shard.
+    /// (i, n): this process makes shards i, i + n, i + 2 n, .. of the work split over n processes. i counts from 0.
     pub part: (usize, usize),
 }
 
 impl Made {
-    /// Errors: more samples were left out than read, not counting those that the filter refused; or no shard was read.
+    /// Checks that most of the input was used.
+    ///
+    /// Errors: more samples were left out than read, not counting those that the filter rejected; or no shard was read.
     pub fn check(&self) -> Result<()> {
         let lost: u64 =
             self.skipped.iter().filter(|(why, _)| !is_filters(why)).map(|(_, n)| n).sum();
@@ -36,26 +39,26 @@ impl Made {
             self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
         let what = format!("{lost} left out, {} made: {}", self.samples, reasons.join(", "));
         let hint =
-            "look at the reasons; remove what was made and begin anew once the shards are right";
+            "look at the reasons; remove what was made and begin again once the shards are right";
         Err(Error::data(what, "`data.stream.shards`", hint))
     }
 }
 
-/// What was made.
+/// Counts of the shards made so far.
 #[derive(Clone, Debug, Default)]
 pub struct Made {
     pub shards: usize,
     pub samples: u64,
-    /// Shards that had been made before.
+    /// Shards that existed before.
     pub before: usize,
-    /// The numbers of those that could not be read, or not to their end.
+    /// Numbers of the shards that could not be read, or not to their end.
     pub broken: Vec<usize>,
     pub skipped: Counts,
 }
 
-/// Make the shards that are not there yet. `watch` sees what was made so far and answers whether to go on.
+/// Makes the missing shards. `watch` receives the counts so far and returns whether to continue.
 ///
-/// Errors: networks that were not given their weights; a folder that cannot be written.
+/// Errors: networks whose weights are not given; a folder that cannot be written.
 pub fn run(
     nets: &Networks,
     options: &PrecomputeOptions,
@@ -105,7 +108,7 @@ fn check(nets: &Networks, options: &PrecomputeOptions) -> Result<()> {
     }
 }
 
-/// Make one shard: under a hidden name, synced, renamed. Whether all of its source was read.
+/// Makes one shard: writes a hidden file, syncs and renames it. Returns whether the whole source was read.
 fn shard(
     nets: &Networks,
     options: &PrecomputeOptions,
@@ -138,11 +141,11 @@ fn shard(
         }
         Ok(whole)
     });
-    let _ = std::fs::remove_file(&hidden); // there only if it did not become a shard
+    let _ = std::fs::remove_file(&hidden); // exists only if it did not become a shard
     done
 }
 
-/// The files of some samples, in order.
+/// Writes the files of some samples, in order.
 fn members(
     nets: &Networks,
     options: &PrecomputeOptions,

@@ -1,8 +1,9 @@
-//! The recipes: every number of training and scoring that is not a network's size.
+//! Training and evaluation settings: every number that is not a network's size.
 
 use crate::checkpoint::SaveConfig;
 use crate::loss::LossConfig;
 use crate::optim::{Decay, MOST_STEPS, OptimConfig};
+use crate::tokens::codebook::Revive;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +15,16 @@ pub struct TokenizerTrainConfig {
     /// Pictures per update.
     pub batch: usize,
     pub optim: OptimConfig,
-    /// Factor of the mean squared error against the codebook and commitment terms.
+    /// Weight of the mean squared error relative to the codebook and commitment terms.
     pub reconstruction: f64,
-    /// The first so many updates go without a codebook; then its codes start at means of the latents.
+    /// Number of initial updates trained without quantisation. Then the codes are initialised to cluster means of the
+    /// latents.
     pub quantize_after: u64,
-    /// Every so many updates, codes that were not used since become latents of the batch; 0: never.
+    /// Every this many updates, codes not used since the last time are replaced by latents of the batch. 0: never.
     pub revive_every: u64,
-    /// Start of the gains that let a residual block's two branches in; the published model starts at 0.
+    /// Which latents.
+    pub revive: Revive,
+    /// Initial value of the gains on a residual block's two branches. The published model starts at 0.
     pub gain: f64,
 }
 
@@ -39,13 +43,14 @@ impl Default for TokenizerTrainConfig {
             reconstruction: 20.0,
             quantize_after: 100,
             revive_every: 20,
+            revive: Revive::Any,
             gain: 0.3,
         }
     }
 }
 
 impl TokenizerTrainConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("batch", self.batch as u64, 2, 1 << 20);
@@ -57,9 +62,9 @@ impl TokenizerTrainConfig {
         found.faults()
     }
 
-    /// Pictures of each of `ranks` processes.
+    /// Pictures per update on each of `ranks` processes.
     ///
-    /// Errors: it does not come out even; the hint names numbers that do.
+    /// Errors: the batch does not divide evenly; the hint names numbers that do.
     pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
         let (batch, ranks) = (self.batch, ranks.max(1));
         if batch >= ranks && batch.is_multiple_of(ranks) {
@@ -81,12 +86,13 @@ pub struct PriorTrainConfig {
     pub steps: u64,
     /// Pictures per update over all processes.
     pub batch: usize,
-    /// Pictures that one process holds in memory at once; None: its whole share. Smaller ones are accumulated.
+    /// Maximum pictures that one process holds in memory at once. None: its whole share. Smaller micro batches are
+    /// accumulated.
     pub micro_batch: Option<usize>,
     pub optim: OptimConfig,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
-    /// Share of the captions whose vector is replaced by zeros, which guidance needs.
+    /// Fraction of the captions whose vector is replaced by zeros. Guidance needs this.
     pub cond_drop: f64,
 }
 
@@ -104,7 +110,7 @@ impl Default for PriorTrainConfig {
 }
 
 impl PriorTrainConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
@@ -120,7 +126,7 @@ impl PriorTrainConfig {
 
     /// The share of each of `ranks` processes.
     ///
-    /// Errors: it does not come out even; the hint names numbers that do.
+    /// Errors: the batch does not divide evenly; the hint names numbers that do.
     pub fn split(&self, ranks: usize) -> Result<Split, Fault> {
         split("prior.train.", "batch", (self.batch, self.micro_batch), ranks)
     }
@@ -129,18 +135,19 @@ impl PriorTrainConfig {
 /// How noise ratios are drawn in training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NoiseRatio {
-    /// Every ratio equally often, as the reference does.
+    /// Uniform in 0..1, as in the reference.
     Uniform,
-    /// The largest of so many uniform draws: 2 prefers high noise, where the text matters.
+    /// Distributed as the largest of p uniform draws, where p is the value. 2 prefers high noise, where the text
+    /// matters most.
     Power(f64),
 }
 
-/// Which captions are left out together.
+/// Which captions are dropped together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DropBy {
-    /// Each by itself.
+    /// Each caption independently.
     Caption,
-    /// All of a global batch or none, as the reference does.
+    /// All captions of a global batch or none, as in the reference.
     Batch,
 }
 
@@ -149,56 +156,61 @@ pub enum DropBy {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub steps: u64,
-    /// Pictures per update over all processes; the share of one is derived, never written.
+    /// Pictures per update over all processes. The share of one process is derived from it.
     pub global_batch: usize,
-    /// Pictures that one process holds in memory at once; None: its whole share. Smaller ones are accumulated.
+    /// Maximum pictures that one process holds in memory at once. None: its whole share. Smaller micro batches are
+    /// accumulated.
     pub micro_batch: Option<usize>,
     pub optim: OptimConfig,
     pub precision: Precision,
     pub label_smoothing: f64,
     /// Loss weight of a clean token in a clean picture.
     pub min_val: f64,
-    /// Share of the captions replaced by the empty one, which guidance needs.
+    /// Fraction of the captions replaced by the empty text. Guidance needs this.
     pub cond_drop: f64,
     pub drop_by: DropBy,
-    /// Share of the batches that are given their captions' CLIP vectors; the others get the empty text's.
+    /// Fraction of the batches that receive their captions' CLIP vectors. The others receive the empty text's.
     pub clip_text: f64,
-    /// Share of the batches that are given their pictures' CLIP vectors; the others get none.
+    /// Fraction of the batches that receive their pictures' CLIP vectors. The others receive none.
     pub clip_image: f64,
     pub noise_ratio: NoiseRatio,
-    /// Train the text encoder along; at full size it is loaded and stays frozen.
+    /// Whether to train the text encoder too. At full size it is loaded and stays frozen.
     pub train_text: bool,
     /// Decay of the moving average of the weights.
     pub ema_decay: f64,
-    /// Updates in a row without a finite loss and gradient that end the run; each one is skipped and counted.
+    /// Number of consecutive updates without a finite loss and gradient that ends the run. Each one is skipped and
+    /// counted.
     pub max_bad: u64,
     pub save: SaveConfig,
     pub log: LogConfig,
 }
 
-/// Numbers and memory layout of the training passes. The default is plain f32, which is bit-exact on the CPU.
+/// Numeric precision and memory layout of the training passes. The default is plain f32, which is bit-exact on the CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Precision {
-    /// Matrix products and convolutions in bf16, the rest in f32 (autocast); weights and state stay f32.
+    /// Matrix products and convolutions in bf16, the rest in f32 (autocast). Weights and optimiser state stay f32.
     pub bf16: bool,
-    /// GPU: f32 matrix products may round their inputs to 19 bits.
+    /// GPU: f32 matrix products may round their inputs to 19 bits (TF32).
     pub tf32: bool,
-    /// Pictures lie in memory position by position instead of channel by channel.
+    /// Store activations channels-last: position by position instead of channel by channel.
     pub channels_last: bool,
-    /// Levels of the denoiser (0 is the finest) that keep no activations and compute them again for the gradient.
+    /// GPU: sampling runs in bf16, both guesses of guidance in one batch, from passes that were recorded once (CUDA graphs).
+    pub replay: bool,
+    /// Levels of the denoiser (0 is the finest) that recompute their activations in the backward pass instead of
+    /// keeping them.
     pub recompute: Vec<usize>,
 }
 
-/// What a run writes down besides its JSON lines.
+/// What a run logs besides its JSON lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Updates between two grids of pictures: originals, noised, guessed, sampled; 0: none.
+    /// Updates between two grids of pictures: originals, noised, predicted, sampled. 0: none.
     pub samples_every: u64,
-    /// Pictures in a grid.
+    /// Pictures per grid.
     pub samples: usize,
-    /// Also write TensorBoard's event files, into `tensorboard/` beside the JSON lines.
+    /// Also write TensorBoard event files to `tensorboard/`, beside the JSON lines.
     pub tensorboard: bool,
 }
 
@@ -232,19 +244,19 @@ impl Default for TrainConfig {
     }
 }
 
-/// How a global batch is shared out.
+/// Division of a global batch over ranks and passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Rows of one rank.
+    /// Rows per rank.
     pub rows: usize,
-    /// Rows of one pass.
+    /// Rows per pass.
     pub micro: usize,
-    /// Passes of a rank for one update.
+    /// Passes per rank for one update.
     pub passes: usize,
 }
 
 impl TrainConfig {
-    /// Everything that is wrong though well formed, for a denoiser of so many `levels`.
+    /// Checks the values for a denoiser with `levels` levels. Returns all faults.
     pub fn check(&self, levels: usize) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
@@ -272,20 +284,20 @@ impl TrainConfig {
         found.faults()
     }
 
-    /// The numbers of the objective.
+    /// The settings of the objective.
     pub fn loss(&self) -> LossConfig {
         LossConfig { label_smoothing: self.label_smoothing, min_val: self.min_val }
     }
 
     /// The share of each of `ranks` processes.
     ///
-    /// Errors: it does not come out even; the hint names numbers that do.
+    /// Errors: the batch does not divide evenly; the hint names numbers that do.
     pub fn split(&self, ranks: usize) -> Result<Split, Fault> {
         split("train.", "global_batch", (self.global_batch, self.micro_batch), ranks)
     }
 }
 
-/// A batch, in the field `name` below `path`, over `ranks` processes.
+/// Splits the batch of field `name` below `path` over `ranks` processes.
 fn split(
     path: &str,
     name: &str,
@@ -316,19 +328,19 @@ fn split(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Captions that get a picture each, from training and from the held-out pairs.
+    /// Number of captions to generate one picture for, from training and from the held-out pairs each.
     pub captions: usize,
     /// Pictures per pass.
     pub batch: usize,
-    /// Side of the averaged picture that nearest neighbours are searched with, in pixels.
+    /// Side in pixels of the averaged pictures used for the nearest-neighbour search.
     pub feature_size: i64,
     pub seed: u64,
-    /// Name generated pictures with a small classifier trained on the real ones (for data with few classes).
+    /// Also score generated pictures with a small classifier trained on the real ones (for data with few classes).
     pub classifier: bool,
 }
 
 impl EvalConfig {
-    /// Everything that is wrong though well formed, for pictures of `size` pixels a side.
+    /// Checks the values for pictures of `size` pixels a side. Returns all faults.
     pub fn check(&self, size: i64) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("captions", self.captions as u64, 1, 1 << 20);

@@ -1,4 +1,4 @@
-//! Sheets: rows of pictures with a name for each row and the captions written out below.
+//! Sheets: rows of pictures with a name for each row, and captions below.
 
 use image::RgbImage;
 use plotters::prelude::*;
@@ -6,16 +6,16 @@ use std::sync::OnceLock;
 
 const FONT: &[u8] = include_bytes!("../assets/fonts/DejaVuSans-subset.ttf");
 const INK: RGBColor = RGBColor(40, 44, 52);
-/// Pixels: width of the rows' names, height of a line of text, space between pictures.
+/// In pixels: width of the row names, height of a text line, space between pictures.
 const NAMES: u32 = 110;
 const LINE: u32 = 18;
 const GAP: u32 = 4;
-/// The least width of a sheet, so that captions have room.
+/// Minimum width of a sheet, which leaves room for captions.
 const WIDTH: u32 = 480;
-/// About the width of a letter, to cut captions that are too long.
+/// Approximate width of a character, used to truncate captions.
 const LETTER: u32 = 7;
 
-/// The built-in font under the name `sans-serif`, for plotters.
+/// Registers the built-in font as `sans-serif` for plotters.
 pub fn register_font() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
@@ -24,7 +24,7 @@ pub fn register_font() {
     });
 }
 
-/// One picture for each row (name, n pictures of one size) and column, then `captions`, one for each column.
+/// Draws a sheet: one row per (name, n pictures of one size), then `captions`, one per column.
 pub fn sheet(rows: &[(&str, Vec<RgbImage>)], captions: &[String]) -> RgbImage {
     let first = rows.iter().flat_map(|(_, images)| images).next();
     let (w, h) = first.map_or((1, 1), RgbImage::dimensions);
@@ -52,7 +52,7 @@ pub fn sheet(rows: &[(&str, Vec<RgbImage>)], captions: &[String]) -> RgbImage {
     sheet
 }
 
-/// Text at (x, y) of its upper left corner. Where plotters refuses, the sheet stays without it.
+/// Writes text, each with its upper left corner at (x, y). If plotters fails, the sheet stays without the text.
 fn write_lines(sheet: &mut RgbImage, lines: &[(u32, u32, String)]) {
     register_font();
     let size = sheet.dimensions();

@@ -1,4 +1,4 @@
-//! Named tensors on disk: `.safetensors` and `torch.save` files in, `.safetensors` out.
+//! Named tensors on disk: reads `.safetensors` and `torch.save` files, writes `.safetensors`.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -14,11 +14,11 @@ use tch::{Kind, Tensor, nn};
 /// Tensors by name.
 pub type Named = BTreeMap<String, Tensor>;
 
-/// Read every tensor of a file, onto the CPU.
+/// Reads all tensors of a file to the CPU.
 ///
-/// `.safetensors` and zip files of `torch.save`, told apart by content, or the `.index.json` of several `.safetensors`.
-/// In a `torch.save` file a dictionary under `state_dict` stands for the whole file. Tensors of types that tch does not
-/// know are left out.
+/// `.safetensors` and zip files of `torch.save` are recognised by content; `.index.json` names several `.safetensors`.
+/// If a `torch.save` file holds a dictionary `state_dict`, only that is used. Tensors of types that tch does not have
+/// are left out.
 pub fn read(path: &Path) -> Result<Named> {
     let path = &crate::data::home(path);
     if !path.is_file() {
@@ -49,7 +49,7 @@ pub fn read(path: &Path) -> Result<Named> {
     Ok(if nested.is_empty() { tensors.into_iter().collect() } else { nested })
 }
 
-/// An index names the file, in its own folder, in which each tensor lies.
+/// Reads all files that an index names. It gives for each tensor the file, in the index's own folder, that holds it.
 fn read_sharded(path: &Path) -> Result<Named> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -75,7 +75,7 @@ fn read_sharded(path: &Path) -> Result<Named> {
     }
 }
 
-/// Read a `.safetensors` file with the strings of its header.
+/// Reads a `.safetensors` file and the strings of its header.
 pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>)> {
     let broken =
         |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
@@ -111,7 +111,7 @@ fn is_cut(bytes: &[u8]) -> bool {
     last > (rest.len() - length) as u64
 }
 
-/// Write tensors as `.safetensors`, whole or not at all: into a file beside it, synced, then renamed.
+/// Writes tensors as `.safetensors`, complete or not at all: to a temporary file beside it, synced, then renamed.
 pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     let failed = |what: String| {
         Error::checkpoint(
@@ -134,31 +134,25 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     files::write(path, &bytes).map_err(|e| failed(e.to_string()))
 }
 
-/// Fill every variable of `vars` by name. Names that start with one of `ignore` may be left over. What a wrapper put in
-/// front of the names (`module.`, `_orig_mod.`, `model.`) is taken off if all names fit then.
+/// Fills every variable of `vars` by name. Names that start with one of `ignore`, and tensors of whole numbers, may be
+/// unused. Prefixes that wrappers add (`module.`, `_orig_mod.`, `model.`) are removed if all names fit without them.
 ///
-/// Errors: lists all names that are missing, left over, of another shape, or hold what is no number. Then nothing was
-/// changed.
+/// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
     let variables = vars.variables();
-    let mut faults = misfits(&variables, tensors, ignore);
+    let faults = misfits(&variables, tensors, ignore);
     let unwrapped = match faults.is_empty() {
         true => None,
         false => unwrapped(tensors).find(|named| misfits(&variables, named, ignore).is_empty()),
     };
+    if !faults.is_empty() && unwrapped.is_none() {
+        return Err(Error::checkpoint(
+            listed(&faults),
+            place,
+            "do these weights belong to this config?",
+        ));
+    }
     let tensors = unwrapped.as_ref().unwrap_or(tensors);
-    if unwrapped.is_some() {
-        faults.clear();
-    }
-    let mut hint = "do these weights belong to this config?";
-    if faults.is_empty() {
-        faults =
-            variables.keys().filter_map(|name| not_numbers(name, tensors.get(name)?)).collect();
-        hint = "a training that failed wrote them: take an earlier checkpoint";
-    }
-    if !faults.is_empty() {
-        return Err(Error::checkpoint(listed(&faults), place, hint));
-    }
     tch::no_grad(|| {
         for (name, mut variable) in variables {
             if let Some(xs) = tensors.get(&name) {
@@ -169,7 +163,7 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
     })
 }
 
-/// What is missing, of another shape or left over.
+/// Names that are missing, of another shape or unused.
 fn misfits(variables: &HashMap<String, Tensor>, tensors: &Named, ignore: &[&str]) -> Vec<String> {
     let given: HashSet<usize> = variables
         .iter()
@@ -186,23 +180,26 @@ fn misfits(variables: &HashMap<String, Tensor>, tensors: &Named, ignore: &[&str]
                     xs.size()
                 ));
             }
-            // a second name of a tensor that is given under its first
+            // the second name of a tensor whose first name is given
             None if !given.contains(&(variable.data_ptr() as usize)) => {
                 faults.push(format!("`{name}` is missing"))
             }
             _ => {}
         }
     }
-    let known = |name: &String| {
-        variables.contains_key(name) || ignore.iter().any(|prefix| name.starts_with(prefix))
+    // whole numbers are counters and notes of other programs, never weights
+    let known = |name: &String, xs: &Tensor| {
+        variables.contains_key(name)
+            || ignore.iter().any(|prefix| name.starts_with(prefix))
+            || !xs.is_floating_point()
     };
-    let left_over = tensors.keys().filter(|name| !known(name));
-    faults.extend(left_over.map(|name| format!("`{name}` is not of this network")));
+    let unused = tensors.iter().filter(|(name, xs)| !known(name, xs));
+    faults.extend(unused.map(|(name, _)| format!("`{name}` is not of this network")));
     faults
 }
 
-/// The names as they may have been before `DistributedDataParallel`, `torch.compile` or a script of training wrapped
-/// them: up to three times.
+/// The tensors under shorter names, without up to three prefixes that `DistributedDataParallel`, `torch.compile` or a
+/// training script added. Tensors without the prefix are left out.
 fn unwrapped(tensors: &Named) -> impl Iterator<Item = Named> {
     let renamed = |named: &Named, rename: &dyn Fn(&str) -> Option<String>| -> Named {
         let pairs = named.iter().filter_map(|(name, xs)| Some((rename(name)?, xs.shallow_clone())));
@@ -223,14 +220,7 @@ fn unwrapped(tensors: &Named) -> impl Iterator<Item = Named> {
     first.into_iter().chain(second).chain(third)
 }
 
-/// How much of a tensor is NaN or infinite, if any.
-fn not_numbers(name: &str, xs: &Tensor) -> Option<String> {
-    let odd = xs.f_isfinite().and_then(|fine| fine.f_logical_not()).ok()?;
-    let count = odd.f_sum(Kind::Int64).ok()?.int64_value(&[]);
-    (count > 0).then(|| format!("`{name}`: {count} of {} numbers are NaN or infinite", xs.numel()))
-}
-
-/// The variables of a network by name; `half` stores floats in 16 bits.
+/// The variables of a network by name. `half` converts f32 to 16 bits.
 pub fn named(vars: &nn::VarStore, half: bool) -> Named {
     let narrow =
         |xs: Tensor| if half && xs.kind() == Kind::Float { xs.to_kind(Kind::Half) } else { xs };

@@ -1,7 +1,7 @@
-//! The line to the evaluator: requests go to it, everything it says comes back, in order.
+//! The line to the evaluator: requests go out, events come back, in order.
 
 use crate::trouble::{Result, Trouble};
-use serde_json::Value;
+use paella_wire::{Event, Request, decode, encode};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,15 +14,15 @@ use tokio::sync::{Mutex, mpsc};
 #[derive(Clone, Default)]
 pub struct Bus {
     writer: Arc<Mutex<Option<OwnedWriteHalf>>>,
-    /// The evaluator's process, 0 while there is none.
+    /// Process number of the evaluator; 0 if none runs.
     pid: Arc<AtomicI32>,
 }
 
 impl Bus {
-    /// Listen at `path`; what evaluators say arrives at `events`.
+    /// Listen at `path` and pass the evaluators' events on to `events`.
     ///
     /// Errors: the socket cannot be made.
-    pub fn open(path: &Path, events: mpsc::UnboundedSender<Value>) -> Result<Self> {
+    pub fn open(path: &Path, events: mpsc::UnboundedSender<Event>) -> Result<Self> {
         let listener = UnixListener::bind(path).map_err(|e| Trouble::file(&e, path))?;
         let bus = Self::default();
         let own = bus.clone();
@@ -34,19 +34,16 @@ impl Bus {
         Ok(bus)
     }
 
-    /// One evaluator, until it is gone.
-    async fn serve(&self, stream: UnixStream, events: &mpsc::UnboundedSender<Value>) {
+    /// Serve one evaluator until it ends.
+    async fn serve(&self, stream: UnixStream, events: &mpsc::UnboundedSender<Event>) {
         let (reader, writer) = stream.into_split();
         *self.writer.lock().await = Some(writer);
         let mut lines = BufReader::new(reader).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-            match event["kind"].as_str() {
-                Some("hello") => {
-                    let pid = event["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-                    self.pid.store(pid.unwrap_or(0), Ordering::SeqCst);
-                }
-                Some("exit") => self.pid.store(0, Ordering::SeqCst),
+            let event = decode(&line).unwrap_or_else(|text| Event::Refused { text });
+            match &event {
+                Event::Hello { pid } => self.pid.store(*pid, Ordering::SeqCst),
+                Event::Exit { .. } => self.pid.store(0, Ordering::SeqCst),
                 _ => {}
             }
             if events.send(event).is_err() {
@@ -60,11 +57,11 @@ impl Bus {
         self.pid.load(Ordering::SeqCst) > 0
     }
 
-    /// False when there is no evaluator to hear it.
-    pub async fn send(&self, request: &Value) -> bool {
+    /// Returns false if no evaluator is connected.
+    pub async fn send(&self, request: &Request) -> bool {
         let mut writer = self.writer.lock().await;
         match writer.as_mut() {
-            Some(writer) => writer.write_all(format!("{request}\n").as_bytes()).await.is_ok(),
+            Some(writer) => writer.write_all(encode(request).as_bytes()).await.is_ok(),
             None => false,
         }
     }

@@ -1,5 +1,8 @@
 //! A cell as it is typed: Rust, commands behind `%`, or a config behind `%%ron`.
 
+use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
+use std::collections::BTreeSet;
+
 /// One thing to do, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part {
@@ -13,7 +16,7 @@ pub enum Part {
     Unknown(String),
 }
 
-/// Take a cell apart. A command is a line that begins with `%` and a letter, without anything in front.
+/// Take a cell apart. A command is a line that begins with `%` and a letter, outside of texts and comments.
 pub fn parts(code: &str) -> Vec<Part> {
     let code = code.trim_start_matches('\u{feff}');
     let first = code.trim_start().lines().next().unwrap_or_default().trim();
@@ -26,8 +29,9 @@ pub fn parts(code: &str) -> Vec<Part> {
         }];
     }
     let (mut parts, mut rust) = (Vec::new(), String::new());
+    let inside = inside(code);
     for (i, line) in code.lines().enumerate() {
-        match command(line) {
+        match command(line).filter(|_| !inside.contains(&i)) {
             Some(command) => {
                 push(&mut parts, &mut rust);
                 parts.push(Part::Command(command.into()));
@@ -44,6 +48,36 @@ pub fn parts(code: &str) -> Vec<Part> {
 pub fn command(line: &str) -> Option<&str> {
     let rest = line.strip_prefix('%')?;
     rest.starts_with(|c: char| c.is_ascii_alphabetic()).then(|| rest.trim_end())
+}
+
+/// The lines, counted from 0, that begin within a text or a comment.
+pub fn inside(code: &str) -> BTreeSet<usize> {
+    // A command ends with its line: an apostrophe in it opens nothing. Its line is blank to the lexer, unless it turns out
+    // to begin within something.
+    let (mut inside, mut line, mut at) = (BTreeSet::new(), 0, 0);
+    while at < code.len() {
+        let rest = &code[at..];
+        let starts_line = at == 0 || code[..at].ends_with('\n');
+        if starts_line && command(rest.lines().next().unwrap_or_default()).is_some() {
+            at += rest.find('\n').map_or(rest.len(), |end| end + 1);
+            line += 1;
+            continue;
+        }
+        let Some(token) = tokenize(rest, FrontmatterAllowed::No).next() else { break };
+        let mut text = &rest[..token.len as usize];
+        let spans =
+            matches!(token.kind, TokenKind::Literal { .. } | TokenKind::BlockComment { .. });
+        if !spans && let Some(end) = text.find('\n') {
+            text = &text[..=end]; // white space ends with its line: the next one may be a command
+        }
+        let breaks = text.matches('\n').count();
+        if spans {
+            inside.extend(line + 1..=line + breaks);
+        }
+        line += breaks;
+        at += text.len();
+    }
+    inside
 }
 
 fn push(parts: &mut Vec<Part>, rust: &mut String) {
@@ -70,6 +104,21 @@ mod tests {
         ];
         assert_eq!(found, all);
         assert_eq!(parts(" \n"), []);
+    }
+
+    #[test]
+    fn a_percent_in_a_text_or_comment_is_no_command() {
+        let whole =
+            |code: &str| assert_eq!(parts(code), [Part::Rust(format!("{code}\n"))], "{code}");
+        whole("let a = \"\n%train 10\n\";");
+        whole("/* /* */\n%train 10\n*/ 1");
+        whole("let a = r#\"\"\n%train 10\n\"#;");
+        whole("let a = b\"\n%train\";");
+        let mixed = parts("// it's \"\n%noise 1\nlet c = '\"';\n%show don't \"\n1\n%help");
+        assert_eq!(mixed.len(), 6, "{mixed:?}");
+        assert_eq!(mixed[3], Part::Command("show don't \"".into()));
+        let lifetime = parts("fn f<'a>(x: &'a str) {}\n%help");
+        assert_eq!(lifetime.len(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::publish::media;
 use evcxr::Completions;
 use jupyter_protocol::{CompleteReply, InspectReply};
+use paella_wire::Media;
 use serde_json::{Map, Value, json};
 
 /// Character `at` of `code`, as a byte.
@@ -42,14 +43,22 @@ pub fn words(found: Completions) -> (usize, Vec<String>) {
     (found.start_offset, found.completions.into_iter().map(|c| c.code).collect())
 }
 
-/// What the session offers for the command whose line begins at byte `line`; `from` is counted behind the `%`.
-pub fn command(code: &str, line: usize, cursor: usize, event: &Value) -> CompleteReply {
-    let from = event["start"].as_u64().unwrap_or(0) as usize;
-    let start = character_of(code, line + 1 + from);
-    let mut matches: Vec<String> =
-        serde_json::from_value(event["words"].clone()).unwrap_or_default();
-    if event["files"] == true {
-        matches.extend(files(&code[(line + 1 + from).min(code.len())..byte_of(code, cursor)]));
+/// What the session offers for a command.
+#[derive(Default)]
+pub struct Offer {
+    /// The byte behind the `%` where the words begin.
+    pub start: usize,
+    pub words: Vec<String>,
+    /// File names fit too.
+    pub files: bool,
+}
+
+/// The offer for the command whose line begins at byte `line`.
+pub fn command(code: &str, line: usize, cursor: usize, offer: Offer) -> CompleteReply {
+    let from = line + 1 + offer.start;
+    let (start, mut matches) = (character_of(code, from), offer.words);
+    if offer.files {
+        matches.extend(files(code.get(from..byte_of(code, cursor)).unwrap_or_default()));
     }
     reply(matches, start, cursor, Vec::new())
 }
@@ -105,7 +114,13 @@ pub fn word_end(code: &str, at: usize) -> usize {
 pub fn documentation(found: Option<(String, String)>) -> InspectReply {
     match found {
         Some((text, markdown)) => {
-            let data = media(&json!({ "text/plain": text, "text/markdown": markdown }));
+            let both = [("text/plain", text), ("text/markdown", markdown)];
+            let data = media(
+                &both
+                    .map(|(mime, text)| (mime.to_string(), text.into()))
+                    .into_iter()
+                    .collect::<Media>(),
+            );
             InspectReply { found: true, data, ..InspectReply::default() }
         }
         None => InspectReply::default(),
@@ -125,8 +140,8 @@ mod tests {
         );
         assert_eq!(line_start(code, code.len()), 7);
         assert_eq!(word_end("foo.bar()", 5), 7);
-        let reply =
-            command(code, 7, 10, &json!({ "start": 0, "words": ["show "], "files": false }));
+        let offer = Offer { start: 0, words: vec!["show ".into()], files: false };
+        let reply = command(code, 7, 10, offer);
         assert_eq!((reply.cursor_start, reply.cursor_end, reply.matches.len()), (7, 10, 1));
     }
 }

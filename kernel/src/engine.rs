@@ -1,9 +1,10 @@
 //! evcxr on a thread of its own: one job after the other, since its context must not move.
 
+use crate::apart;
 use crate::place::Tools;
-use crate::prepare;
-use crate::trouble::Tell;
-use crate::workplace::{LEVELS, Workplace};
+use crate::prepare::{self, late::Types};
+use crate::trouble::{Tell, Trouble};
+use crate::workplace::Workplace;
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -14,12 +15,10 @@ const STACK: usize = 64 << 20;
 /// The session as a variable of the cells.
 const LAB: &str =
     "let mut lab: paella::session::Session = paella::session().expect(\"the session begins\");";
-/// Analysed first of all with the standard library: the first inference of a tensor's type costs a second otherwise.
-const WARM: &str = "let xs = Tensor::randn([2, 2], (Kind::Float, Device::Cpu)); let ys = xs.matmul(&xs); let view = lab.encode(); ys.";
 
 pub struct Ran {
     pub outcome: Result<evcxr::EvalOutputs, evcxr::Error>,
-    /// What was compiled in the end: positions of panics are in there.
+    /// The source that was compiled. Positions of panics refer to it.
     pub source: String,
 }
 
@@ -38,7 +37,7 @@ pub enum Job {
         at: usize,
         reply: oneshot::Sender<Option<(String, String)>>,
     },
-    /// The evaluator died in a command, which evcxr does not see.
+    /// The evaluator died in a command. evcxr does not notice that.
     Revive {
         reply: oneshot::Sender<()>,
     },
@@ -54,7 +53,7 @@ impl Job {
     }
 }
 
-/// Start the thread. `tell` hears what has to be prepared, `started` how it went.
+/// Start the thread. `tell` receives the lines of a preparation, `started` the outcome of the start.
 pub fn start(
     place: Workplace,
     tools: Tools,
@@ -80,17 +79,13 @@ pub fn start(
     sender
 }
 
-/// Until the first `let`, or until nothing else is to do, cells are compiled without knowing the standard library's types:
-/// that takes as long as all the rest of the start.
 struct Engine {
     context: CommandContext,
-    place: Workplace,
-    /// The standard library is known.
-    typed: bool,
+    types: Types,
 }
 
 impl Engine {
-    /// Prepare what is not, and run the prelude. The job that waits already comes back, to be done first.
+    /// Prepare what is missing and run the prelude. Returns the first job if one is waiting already.
     fn new(
         place: &Workplace,
         tools: &Tools,
@@ -98,45 +93,30 @@ impl Engine {
         jobs: &Receiver<Job>,
     ) -> Result<(Self, Option<Job>), String> {
         if prepare::find(tools).is_none() {
-            prepare::ensure(&mut |line| tell(&format!("{line}\n"))).map_err(|e| e.to_string())?;
+            apart::prepare(place, tell).map_err(|e| e.to_string())?;
         }
         place.fill().map_err(|e| e.to_string())?;
         Self::begin(place, || jobs.try_recv().ok())
     }
 
-    /// Run the prelude, with the standard library's types only if the job that waits has need of them.
+    /// Run the prelude, with the standard library's types only if the job that waits needs them.
     fn begin(
         place: &Workplace,
         waiting: impl FnOnce() -> Option<Job>,
     ) -> Result<(Self, Option<Job>), String> {
-        place.analyse_little();
+        let mut types = Types::at_start(place);
         let (context, _outputs) =
             EvalContext::with_subprocess_command(place.guard()).map_err(|e| e.to_string())?;
         let mut context = CommandContext::with_eval_context(context);
         let first = waiting();
-        let typed = first.as_ref().is_some_and(Job::needs_types);
-        if typed {
-            place.analyse_all(); // the prelude's dependencies have the workspace read anew
+        if first.as_ref().is_some_and(Job::needs_types) {
+            types.know_from_start(); // the prelude's dependencies make rust-analyzer read the workspace again
         }
-        let prelude = prepare::prelude(&place.prepared) + LAB;
+        let file = place.prepared.prelude();
+        let prelude = std::fs::read_to_string(&file).map_err(|e| Trouble::file(&e, &file));
+        let prelude = prelude.map_err(|e| e.to_string())? + LAB;
         context.execute(&prelude).map_err(|e| e.to_string())?;
-        Ok((Self { context, place: place.clone(), typed }, first))
-    }
-
-    /// Let rust-analyzer read the standard library at its next look, if it has not.
-    fn know_types(&mut self) {
-        if !std::mem::replace(&mut self.typed, true) {
-            self.place.analyse_all();
-            self.place.read_anew();
-            let level = format!(":opt {}", LEVELS[1]); // what `read_anew` has written is then evcxr's own
-            let _ = self.context.execute(&level); // compiles nothing
-        }
-    }
-
-    /// Look, so that the next cell need not wait.
-    fn warm(&mut self) {
-        self.know_types();
-        let _ = self.context.completions(WARM, WARM.len()); // only to have been there
+        Ok((Self { context, types }, first))
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
@@ -147,7 +127,7 @@ impl Engine {
                 Ok(job) => self.job(job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.warm();
+                    self.types.warm(&mut self.context);
                     warm = true;
                 }
             }
@@ -156,9 +136,9 @@ impl Engine {
 
     fn job(&mut self, job: Job) {
         if job.needs_types() {
-            self.know_types();
+            self.types.know(&mut self.context);
         }
-        // Whoever asked may have gone: then nobody waits for the answer.
+        // A failed `send` means that nobody waits for the answer any more.
         match job {
             Job::Run { code, reply } => {
                 let outcome =
@@ -193,17 +173,17 @@ impl Engine {
     }
 }
 
-/// Whether a cell may have variables, whose types have to be found out.
+/// Whether a cell may declare variables. Their types have to be inferred.
 fn declares(code: &str) -> bool {
     code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "let")
 }
 
-/// What every kernel does at its start, up to a cell that is compiled with all types known.
+/// The start of a kernel, up to a cell that is compiled with all types known.
 ///
 /// Errors: the prelude or the cell does not compile.
 pub fn rehearse(place: &Workplace) -> Result<(), String> {
     let (mut engine, _) = Engine::begin(place, || None)?;
-    engine.warm();
+    engine.types.warm(&mut engine.context);
     engine.context.execute("let rehearsed = 1;").map_err(|e| e.to_string())?;
     Ok(())
 }

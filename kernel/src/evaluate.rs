@@ -1,4 +1,4 @@
-//! The evaluator's beginning: loads the library of the cells and hands over to it.
+//! The evaluator: loads the library of the cells and hands over to it.
 
 use crate::guard::die_with_the_parent;
 use crate::trouble::{Result, Trouble};
@@ -9,7 +9,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 /// Errors: the library cannot be loaded.
 pub fn run(library: &str, bus: &str) -> Result<()> {
     die_with_the_parent();
-    let hint = "`paella-kernel prepare` builds it anew";
+    let hint = "`paella-kernel prepare` builds it again";
     let fault = |e: &dyn std::fmt::Debug| Trouble::new(format!("{e:?}"), library, hint);
     let bus: i32 = bus.parse().map_err(|e| fault(&e))?;
     let cells = take_standard_input().map_err(|e| fault(&e))?;
@@ -25,7 +25,7 @@ pub fn run(library: &str, bus: &str) -> Result<()> {
     Ok(())
 }
 
-/// evcxr's pipe moves aside: a cell that reads standard input finds its end, not the next cell.
+/// Move evcxr's pipe to another descriptor. A cell that reads standard input finds the end of a file, not the next cell.
 fn take_standard_input() -> std::io::Result<i32> {
     // SAFETY: plain system calls on descriptors of this process.
     unsafe {

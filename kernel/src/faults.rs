@@ -1,14 +1,13 @@
-//! What went wrong in a cell, as the front end shows it: coloured, at its place, with a hint.
+//! Errors of a cell as the front end shows them: coloured, with the place and a hint.
 
 use evcxr::{CompilationError, Theme};
 use jupyter_protocol::ReplyError;
-use serde_json::Value;
 
 const RED: &str = "\x1b[1;31m";
 const BLUE: &str = "\x1b[34m";
 const PLAIN: &str = "\x1b[0m";
 
-/// evcxr writes down the type of each variable, and of the compiler's error only an advice is left.
+/// evcxr writes down the type of each variable. Only the compiler's advice is left of such an error.
 const UNNAMED: &str =
     "the type of a variable has a trait in it, as `Box<dyn Debug>` has, that is not imported";
 const IMPORT: &str = "import it in a cell before, as with `use std::fmt::Debug;`; or put the code into braces, which keep no variable";
@@ -29,6 +28,11 @@ pub fn interrupted() -> ReplyError {
     plain("Interrupted", "stopped; all variables and the model are kept")
 }
 
+/// A `?` that returned an error. evcxr has printed that error.
+pub fn failed() -> ReplyError {
+    plain("Error", "a `?` returned the error above\n  lost: the variables that this cell made")
+}
+
 /// The name of the error below.
 pub const DIED: &str = "EvaluatorDied";
 
@@ -43,7 +47,7 @@ pub fn died(how: &str, killed: bool) -> ReplyError {
     plain(DIED, &format!("{cause}\n  {lost}\n  {kept}"))
 }
 
-/// An error of evcxr that is none of the compiler's.
+/// An error of evcxr itself.
 pub fn other(text: &str) -> ReplyError {
     plain("Error", text)
 }
@@ -74,7 +78,7 @@ pub fn compilation(
     error(name, &value, lines)
 }
 
-/// Whether all that is left of an error is the advice to import a trait, or one of several.
+/// Whether an error holds only the advice to import a trait.
 fn is_unnamed_trait(error: &CompilationError) -> bool {
     let advice = ["consider importing this trait", "consider importing one of these traits"];
     advice.iter().any(|text| error.message().starts_with(text))
@@ -90,7 +94,7 @@ fn labelled(hint: &str) -> Vec<String> {
         .collect()
 }
 
-/// With the lines of the cell where it can be; as rustc has it for errors beyond the cell.
+/// The error with the lines of the cell; for an error outside the cell, rustc's own text.
 fn report(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     if !error.is_from_user_code() {
         return error.rendered().lines().map(String::from).collect();
@@ -105,7 +109,7 @@ fn report(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     by_hand(error, code, number)
 }
 
-/// For cells that are not ASCII, which the report cannot place.
+/// For cells that are not ASCII: the report cannot find their columns.
 fn by_hand(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     let mut lines = vec![format!("{RED}error{PLAIN}: {}", error.message())];
     for message in error.spanned_messages() {
@@ -127,7 +131,7 @@ fn by_hand(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     lines
 }
 
-/// What this kernel knows beyond the compiler.
+/// Hints that the compiler does not give.
 fn own_hint(error: &CompilationError, code: &str, sign: bool) -> Option<String> {
     let line = error.primary_spanned_message().and_then(|message| message.span.as_ref());
     let line = line.and_then(|span| code.lines().nth(span.start_line.saturating_sub(1)))?.trim();
@@ -146,13 +150,18 @@ fn looks_like_a_command(line: &str) -> bool {
     name && !line.contains([';', '(', '{', ':', '=', '&', '+', '*', '/'])
 }
 
-/// A panic, with the line of the cell it arose in.
-pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyError {
-    let text = event["text"].as_str().unwrap_or("the cell panicked");
-    let (file, line) =
-        (event["file"].as_str().unwrap_or_default(), event["line"].as_u64().unwrap_or(0));
+/// A panic, with file and line of the compiled source.
+pub struct Panic {
+    pub text: String,
+    pub file: String,
+    pub line: u32,
+}
+
+/// The error of a panic, with the line of the cell.
+pub fn panic(panic: &Panic, code: &str, source: &str, number: usize) -> ReplyError {
+    let Panic { text, file, line } = panic;
     let place = match file.ends_with("src/lib.rs") && !file.starts_with('/') {
-        true => cell_line(code, source, line as usize, number),
+        true => cell_line(code, source, *line as usize, number),
         false => None,
     };
     let place = place.unwrap_or_else(|| format!("{file}:{line}"));
@@ -166,7 +175,7 @@ pub fn panic(event: &Value, code: &str, source: &str, number: usize) -> ReplyErr
     )
 }
 
-/// The compiled source has the cell's lines among generated ones.
+/// The line of the cell that stands in this line of the compiled source.
 fn cell_line(code: &str, source: &str, line: usize, number: usize) -> Option<String> {
     let compiled = source.lines().nth(line.checked_sub(1)?)?.trim();
     let same = |own: &str| {

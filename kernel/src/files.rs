@@ -1,9 +1,9 @@
-//! Files of what is prepared: other kernels may be reading them.
+//! Files of the prepared kernel. Other kernels may be reading them.
 
 use crate::trouble::{Result, Trouble};
 use std::path::Path;
 
-/// Copy a file under another name first, so that a kernel which reads it keeps the old one.
+/// Copy a file under another name first. A kernel that reads the old one keeps it.
 pub fn take(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("new");
     let copied = std::fs::copy(from, &fresh).and_then(|_| std::fs::rename(&fresh, to));

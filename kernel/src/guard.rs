@@ -1,31 +1,34 @@
-//! The guard: starts the evaluator and outlives it, so that nothing a dying cell has printed is lost.
+//! The guard starts the evaluator and outlives it, so that the output of a dying cell is not lost.
 
 use crate::split::{Part, Splitter, whole_letters};
 use crate::trouble::{Result, Trouble};
-use serde_json::json;
+use paella_wire::{Event, encode};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
+/// evcxr's line for a `?` that returns an error.
+const FAILED: &[u8] = b"EVCXR_ERROR_OCCURRED";
+
 /// Run the evaluator; `bus` is the kernel's socket.
 ///
 /// Errors: the evaluator cannot be started or the kernel is gone.
 pub fn run(library: &str, bus: &str) -> Result<()> {
     die_with_the_parent();
-    // SAFETY: an interrupt is for the evaluator alone.
+    // SAFETY: only sets a flag; an interrupt is for the evaluator alone.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let lost = |e: std::io::Error| Trouble::new(e.to_string(), bus, "");
     let kernel = UnixStream::connect(bus).map_err(lost)?;
     inherit(kernel.as_raw_fd());
     let mut evaluator = start(library, kernel.as_raw_fd()).map_err(lost)?;
-    let pid = evaluator.id();
+    let pid = evaluator.id() as i32; // as the system's own type has it
     let mut guard = Guard::new(kernel, &mut evaluator)?;
-    guard.tell(&json!({ "kind": "hello", "pid": pid }));
+    guard.tell(&Event::Hello { pid });
     guard.watch();
     let status = evaluator.wait().map_err(lost)?;
-    guard.tell(&json!({ "kind": "exit", "text": status.to_string() }));
+    guard.tell(&Event::Exit { text: status.to_string() });
     std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
 }
 
@@ -37,7 +40,7 @@ fn start(library: &str, bus: i32) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Whoever started this process is gone: so is this one.
+/// End this process when its parent ends.
 pub fn die_with_the_parent() {
     // SAFETY: only sets a flag of this process.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -109,12 +112,16 @@ impl Guard {
 
     fn pass(&mut self, part: Part) {
         match part {
-            Part::Text(text) => self.tell(&json!({ "kind": "stdout", "text": text })),
+            Part::Text(text) => self.tell(&Event::Stdout { text }),
             Part::Message(message) => {
                 self.drain_stderr();
-                self.send(&message);
+                self.send(format!("{message}\n").as_bytes());
             }
             Part::Line(line) => {
+                if line.starts_with(FAILED) {
+                    self.drain_stderr();
+                    self.tell(&Event::Failed);
+                }
                 let mut evcxr = std::io::stdout().lock();
                 let _ = evcxr.write_all(&line).and_then(|()| evcxr.flush()); // a kernel that is gone ends us anyway
             }
@@ -126,11 +133,11 @@ impl Guard {
         let whole = whole_letters(&self.cut);
         let text: Vec<u8> = self.cut.drain(..whole).collect();
         if !text.is_empty() {
-            self.tell(&json!({ "kind": "stderr", "text": String::from_utf8_lossy(&text) }));
+            self.tell(&Event::Stderr { text: String::from_utf8_lossy(&text).into_owned() });
         }
     }
 
-    /// What was written to stderr before a message goes before it.
+    /// Pass on everything written to stderr so far. It comes before the next message.
     fn drain_stderr(&mut self) {
         let mut part = [0u8; 1 << 16];
         loop {
@@ -144,11 +151,11 @@ impl Guard {
         }
     }
 
-    fn tell(&mut self, message: &serde_json::Value) {
-        self.send(&message.to_string());
+    fn tell(&mut self, event: &Event) {
+        self.send(encode(event).as_bytes());
     }
 
-    fn send(&mut self, line: &str) {
-        let _ = self.kernel.write_all(format!("{line}\n").as_bytes()); // as above
+    fn send(&mut self, line: &[u8]) {
+        let _ = self.kernel.write_all(line); // as above
     }
 }

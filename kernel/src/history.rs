@@ -1,4 +1,4 @@
-//! What was typed in this session, for the front end's search.
+//! The cells of this session, for the front end's search.
 
 use jupyter_protocol::{HistoryEntry, HistoryReply, HistoryRequest};
 use std::collections::HashSet;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Name of the folder, and of the kernel in notebooks.
 const NAME: &str = "paella";
 
-/// Prepare the kernel and tell Jupyter of it: for the user, or below a prefix (a virtual environment).
+/// Prepare the kernel and add it to Jupyter's list: for the user, or below a prefix (a virtual environment).
 ///
 /// Errors: as `prepare::ensure`; the folder cannot be written.
 pub fn install(args: &[&str]) -> Result<()> {
@@ -34,7 +34,7 @@ pub fn install(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Take the kernelspec away again; what is prepared stays in the cache.
+/// Remove the kernelspec. The prepared kernel stays in the cache.
 ///
 /// Errors: the folder cannot be removed.
 pub fn uninstall(args: &[&str]) -> Result<()> {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 /// Presses closer together are one.
 const TOGETHER: Duration = Duration::from_millis(300);
-/// After that long without an end, say what a second press does.
+/// Time until the first advice about a second press.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ADVICE: &str = "still running: only %commands and loops over `paella::progress(..)` stop when asked.\n\
                       A second interrupt ends the evaluation process: all variables are lost.\n";
 
 #[derive(Default)]
 struct State {
-    /// Number of the cell that runs, 0 for none; numbers are never used again.
+    /// Number of the running cell, 0 for none. Each number is used once.
     running: u64,
     last: u64,
     asked: Option<Instant>,
@@ -38,7 +38,7 @@ impl Interrupts {
         *state = State { running: last, last, asked: None, killed: false };
     }
 
-    /// The cell ends: was it asked to stop?
+    /// The cell ends. Returns whether it was asked to stop.
     pub fn end(&self) -> bool {
         let mut state = self.state();
         state.running = 0;
@@ -57,7 +57,7 @@ impl Interrupts {
         self.state().killed
     }
 
-    /// The button is pressed; `tell` hears what a second press does, if nothing ends soon.
+    /// The button is pressed. If the cell does not end soon, `tell` receives advice about a second press.
     pub fn press(&self, bus: &Bus, tell: &Tell) {
         let mut state = self.state();
         match state.asked {

@@ -1,7 +1,7 @@
 //! The kernel: one cell after the other, each part to the engine or to the session.
 
 use crate::cell::{Part, parts};
-use crate::complete;
+use crate::complete::{self, Offer};
 use crate::engine::Job;
 use crate::faults;
 use crate::history::History;
@@ -11,19 +11,19 @@ use jupyter_protocol::{
     CompleteReply, CompleteRequest, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount,
     InputRequest, InspectReply, InspectRequest, JupyterMessage, Payload, ReplyError, ReplyStatus,
 };
-use serde_json::{Value, json};
+use paella_wire::{Event, Request};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// A question to the person, and where the answer goes.
+/// A question to the person, with the channel for its answer.
 pub struct Question {
     pub request: JupyterMessage,
     pub answer: oneshot::Sender<String>,
 }
 
-/// How the engine's start went; `None` while it goes on.
+/// Outcome of the engine's start; `None` until it ends.
 pub type Started = watch::Receiver<Option<Result<(), String>>>;
 
 pub struct Kernel {
@@ -38,7 +38,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Run a cell. True if it did what it should.
+    /// Run a cell and give its reply.
     pub async fn execute(
         &mut self,
         message: &JupyterMessage,
@@ -124,10 +124,10 @@ impl Kernel {
                     self.pages.push(Payload::Page { data: reply.data, start: 0 });
                     return None;
                 }
-                json!({ "kind": "command", "line": format!("help {name}") })
+                Request::Command { line: format!("help {name}") }
             }
-            Part::Command(line) => json!({ "kind": "command", "line": line }),
-            Part::Config { text, file } => json!({ "kind": "config", "text": text, "file": file }),
+            Part::Command(line) => Request::Command { line },
+            Part::Config { text, file } => Request::Config { text, file },
             Part::Unknown(line) => {
                 let text =
                     format!("unknown cell command `{line}`\n  hint: `%%ron` begins a config");
@@ -137,7 +137,9 @@ impl Kernel {
         self.runner.command(&request, &ask).await
     }
 
-    /// Wait until there is an evaluator, or until it is clear that there will be none.
+    /// Wait for the evaluator.
+    ///
+    /// Errors: the start has failed.
     async fn evaluator(&mut self) -> Result<(), String> {
         loop {
             if let Some(Err(text)) = self.started.borrow().as_ref() {
@@ -155,9 +157,12 @@ impl Kernel {
         let byte = complete::byte_of(code, cursor);
         let line = complete::line_start(code, byte);
         if let Some(typed) = code[line..byte].strip_prefix('%') {
-            let request = json!({ "kind": "complete", "line": typed });
-            let event = self.runner.question(&request, "completions").await;
-            return complete::command(code, line, cursor, &event.unwrap_or(Value::Null));
+            let request = Request::Complete { line: typed.into() };
+            let offer = self.runner.question(&request, |event| match event {
+                Event::Completions { start, words, files } => Some(Offer { start, words, files }),
+                _ => None,
+            });
+            return complete::command(code, line, cursor, offer.await.unwrap_or_default());
         }
         let (reply, answer) = oneshot::channel();
         let _ = self.runner.jobs.send(Job::Complete { code: code.clone(), at: byte, reply });
@@ -180,8 +185,13 @@ impl Kernel {
     }
 
     async fn help(&mut self, name: &str) -> InspectReply {
-        let event = self.runner.question(&json!({ "kind": "help", "name": name }), "help").await;
-        let text = event.and_then(|event| event["text"].as_str().map(String::from));
-        complete::documentation(text.map(|text| (text.clone(), format!("```\n{text}\n```"))))
+        let request = Request::Help { name: name.into() };
+        let help = self.runner.question(&request, |event| match event {
+            Event::Help { text } => Some(text),
+            _ => None,
+        });
+        complete::documentation(
+            help.await.flatten().map(|text| (text.clone(), format!("```\n{text}\n```"))),
+        )
     }
 }

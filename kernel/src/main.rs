@@ -1,18 +1,18 @@
 //! `paella-kernel`: the Jupyter kernel "Paella (Rust)".
 //!
-//! Three processes: the kernel speaks Jupyter's protocol and compiles cells with evcxr; the guard stands between evcxr and
-//! the evaluator and sorts what comes out; the evaluator loads the compiled cells and runs the commands.
+//! Three processes. The kernel speaks Jupyter's protocol and compiles cells with evcxr. The evaluator loads the compiled
+//! cells and runs the commands. The guard stands between evcxr and the evaluator and sorts the evaluator's output.
 //!
-//! Open these first: [`kernel`] (one request after the other), [`runner`] (one part of a cell), [`engine`] (evcxr), [`guard`], [`prepare`].
+//! Open these first: [`kernel`] (one request after the other), [`runner`] (one part of a cell), [`engine`] (evcxr), [`guard`], [`prepare`] (built once;
+//! with everything that serves speed alone).
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
+mod apart;
 mod bus;
 mod cell;
 mod complete;
 mod engine;
 mod evaluate;
-mod expand;
-mod facade;
 mod faults;
 mod files;
 mod guard;
@@ -21,7 +21,6 @@ mod info;
 mod install;
 mod interrupt;
 mod kernel;
-mod library;
 mod place;
 mod prepare;
 mod prompt;
@@ -29,9 +28,7 @@ mod publish;
 mod runner;
 mod sockets;
 mod split;
-mod trim;
 mod trouble;
-mod warm;
 mod whole;
 mod workplace;
 
@@ -49,7 +46,7 @@ fn main() -> ExitCode {
         ["prepare"] => prepare::ensure(&mut |line| eprintln!("{line}")).map(|_| ()),
         ["install", rest @ ..] => install::install(rest),
         ["uninstall", rest @ ..] => install::uninstall(rest),
-        ["warm", folder, sysroot] => warm::run(folder, sysroot),
+        ["rehearse", folder, sysroot] => prepare::template::run(folder, sysroot, engine::rehearse),
         ["guard", library, bus] => guard::run(library, bus),
         ["evaluate", library, bus] => evaluate::run(library, bus),
         _ => Err(Trouble::new(

@@ -1,30 +1,14 @@
-//! Where things are: the sources of paella, the Rust tools, the folder of what is prepared.
+//! Places: the sources of paella, the Rust tools, the folder of the prepared kernel.
 
 use crate::trouble::{Result, Trouble};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The version of evcxr that this kernel is built with; `Cargo.toml` holds it to exactly that.
-const EVCXR: &str = "0.22.0";
+pub const EVCXR: &str = "0.22.0";
 
 /// The one platform that libtorch is set up for here.
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
-
-/// What prepares a kernel: another text of it may prepare another one.
-const PREPARATION: [&str; 11] = [
-    include_str!("place.rs"),
-    include_str!("prepare.rs"),
-    include_str!("warm.rs"),
-    include_str!("workplace.rs"),
-    include_str!("library.rs"),
-    include_str!("bin/paella-recall.rs"),
-    include_str!("trim.rs"),
-    include_str!("expand.rs"),
-    include_str!("facade.rs"),
-    include_str!("hashbrown.stub"),
-    include_str!("engine.rs"),
-];
 
 /// The sources that the library of the cells is built from: `$PAELLA_SOURCE`, else where this program was built.
 pub fn source() -> PathBuf {
@@ -51,10 +35,15 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Ask the `rustc` in PATH, else the one in `~/.cargo/bin`, with the settings of the source folder.
+    /// Those of `$PAELLA_SYSROOT`, which the kernelspec sets; else of the `rustc` in PATH, else of the one in
+    /// `~/.cargo/bin`, with the settings of the source folder.
     ///
-    /// Errors: there is none.
+    /// Errors: no rustc runs.
     pub fn find() -> Result<Self> {
+        let told = std::env::var_os("PAELLA_SYSROOT").and_then(|own| Self::at(own.as_ref()));
+        if let Some(tools) = told {
+            return Ok(tools);
+        }
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let tries = [PathBuf::from("rustc"), home.join(".cargo/bin/rustc")];
         let sysroot = tries.iter().find_map(|rustc| output(rustc, &["--print", "sysroot"]));
@@ -77,18 +66,9 @@ impl Tools {
         let name = format!("kernel-{}-rust-{rust}-evcxr-{EVCXR}", env!("CARGO_PKG_VERSION"));
         Prepared { folder: cache().join(name) }
     }
-
-    /// What a prepared kernel has to agree with, to the byte.
-    pub fn stamp(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        PREPARATION.hash(&mut hasher);
-        let by = format!("paella {} {:016x}", env!("CARGO_PKG_VERSION"), hasher.finish());
-        let versions = format!("{}\nevcxr {EVCXR}\n{by}", self.version);
-        format!("{versions}\n{}\n{}\n", self.sysroot.display(), source().display())
-    }
 }
 
-/// A folder with everything in it.
+/// The folder of one prepared kernel.
 #[derive(Clone)]
 pub struct Prepared {
     pub folder: PathBuf,
@@ -103,12 +83,27 @@ impl Prepared {
         self.folder.join("template")
     }
 
-    /// The tools that remember, laid out as a toolchain is.
+    /// Metadata of the crates below the library.
+    pub fn metadata(&self) -> PathBuf {
+        self.folder.join("metadata")
+    }
+
+    /// What runs before the first cell.
+    pub fn prelude(&self) -> PathBuf {
+        self.folder.join("prelude")
+    }
+
+    /// Settings of evcxr.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("evcxr")
+    }
+
+    /// The tools, or programs in their place, laid out as a toolchain is.
     pub fn tools(&self) -> PathBuf {
         self.folder.join("tools")
     }
 
-    /// For the evaluator: libtorch, what it needs in turn, Rust's own library. One folder a line.
+    /// Library folders for the evaluator: libtorch, its dependencies, Rust's own library. One folder a line.
     pub fn library_path(&self) -> String {
         let own = std::fs::read_to_string(self.folder.join("library-path")).unwrap_or_default();
         let inherited = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
@@ -121,7 +116,7 @@ impl Prepared {
     }
 }
 
-/// What a program prints, where it runs and succeeds.
+/// Output of a program; `None` if it does not run or fails.
 fn output(program: &Path, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).current_dir(source_or_here()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_string();

@@ -1,7 +1,7 @@
 //! `paella --rust`: the prompt of `paella`, with this program's compiler behind it.
 //!
-//! The prompt itself runs in the evaluator, where `lab` is, at the terminal that it inherits. It sends here what is to be
-//! compiled; cells reach it as they do in a notebook.
+//! The prompt itself runs in the evaluator, beside `lab`, at the terminal that it inherits. It sends code here to be
+//! compiled. Cells reach it as they do in a notebook.
 
 use crate::bus::Bus;
 use crate::complete;
@@ -14,14 +14,11 @@ use crate::trouble::{Result, Tell, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
 use jupyter_protocol::{IsCompleteReplyStatus, ReplyError};
-use serde_json::{Value, json};
+use paella_wire::{Event, Request, TERMINAL};
 use std::io::Write;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-
-/// Names the descriptors of the terminal for the evaluator: input, output, errors.
-const TERMINAL: &str = "PAELLA_TERMINAL";
 
 /// A session at the terminal, until the person leaves.
 ///
@@ -54,7 +51,7 @@ fn inherited() -> std::io::Result<String> {
     Ok([0, 1, 2].into_iter().map(copy).collect::<std::io::Result<Vec<_>>>()?.join(","))
 }
 
-/// How the terminal was set before anybody changed it.
+/// Settings of the terminal at the start.
 struct Settings(Option<libc::termios>);
 
 impl Settings {
@@ -66,7 +63,7 @@ impl Settings {
         }
     }
 
-    /// After a prompt that died while it read a line.
+    /// Set them again after a prompt has died while it read a line.
     fn restore(&self) {
         if let Some(settings) = &self.0 {
             // SAFETY: sets what was read from the same terminal.
@@ -108,17 +105,17 @@ async fn stop_on_interrupt(interrupts: Interrupts, bus: Bus, tell: Tell) {
     }
 }
 
-/// Print what a cell prints, hand on the rest.
-async fn print(mut events: mpsc::UnboundedReceiver<Value>, rest: mpsc::UnboundedSender<Value>) {
+/// Print the output of cells and pass on the other events.
+async fn print(mut events: mpsc::UnboundedReceiver<Event>, rest: mpsc::UnboundedSender<Event>) {
     while let Some(event) = events.recv().await {
-        match (event["kind"].as_str(), event["text"].as_str()) {
-            (Some("stdout"), Some(text)) => {
+        match event {
+            Event::Stdout { text } => {
                 print!("{text}");
                 let _ = std::io::stdout().flush(); // a terminal that is gone ends the prompt
             }
-            (Some("stderr"), Some(text)) => eprint!("{text}"),
-            _ => {
-                if rest.send(event).is_err() {
+            Event::Stderr { text } => eprint!("{text}"),
+            other => {
+                if rest.send(other).is_err() {
                     return;
                 }
             }
@@ -136,25 +133,27 @@ struct Prompt {
 impl Prompt {
     /// Answer what the prompt asks, until the person leaves.
     async fn serve(&mut self) {
-        self.runner.bus.send(&json!({ "kind": "prompt" })).await;
+        self.runner.bus.send(&Request::Prompt).await;
         while let Some(event) = self.runner.events.recv().await {
-            let code = event["code"].as_str().unwrap_or_default();
-            let reply = match event["kind"].as_str() {
-                Some("left") => return,
-                Some("rust") => self.rust(code).await,
-                Some("whole") => {
+            let reply = match event {
+                Event::Left => return,
+                Event::RunRust { code } => self.rust(&code).await,
+                Event::AskWhole { code } => {
                     let open =
-                        matches!(whole::reply(code).status, IsCompleteReplyStatus::Incomplete);
-                    Some(json!({ "kind": "whole", "whole": !open }))
+                        matches!(whole::reply(&code).status, IsCompleteReplyStatus::Incomplete);
+                    Some(Request::Whole { whole: !open })
                 }
-                Some("words") => self.words(code, event["at"].as_u64().unwrap_or(0)).await,
-                Some("exit") => {
-                    let how = event["text"].as_str().unwrap_or_default();
+                Event::CompleteRust { code, at } => Some(self.words(&code, at).await),
+                Event::Exit { text } => {
                     self.runner.revive().await;
-                    self.again(&faults::died(how, false)).await;
+                    self.again(&faults::died(&text, false)).await;
                     None
                 }
-                _ => None,
+                Event::Refused { text } => {
+                    eprintln!("error: {text}");
+                    None
+                }
+                _ => None, // of a cell, whose run has heard it
             };
             if let Some(reply) = reply {
                 self.runner.bus.send(&reply).await;
@@ -162,8 +161,8 @@ impl Prompt {
         }
     }
 
-    /// Run a piece of Rust. No reply where the evaluator has died: its successor begins a prompt of its own.
-    async fn rust(&mut self, code: &str) -> Option<Value> {
+    /// Run a piece of Rust. No reply if the evaluator has died: its successor begins a new prompt.
+    async fn rust(&mut self, code: &str) -> Option<Request> {
         self.count += 1;
         self.runner.begin().await;
         let nobody = |_| oneshot::channel().1; // the evaluator asks at the terminal itself
@@ -179,28 +178,28 @@ impl Prompt {
             Err(error) => Some(error),
             Ok(outputs) => {
                 let data = shown(outputs).unwrap_or_default();
-                data["text/plain"].as_str().iter().for_each(|text| println!("{text}"));
+                let text = data.get("text/plain").and_then(|text| text.as_str());
+                text.iter().for_each(|text| println!("{text}"));
                 None
             }
         };
-        Some(json!({ "kind": "ran", "error": error.map(|error| error.traceback.join("\n")) }))
+        Some(Request::RustRan { error: error.map(|error| error.traceback.join("\n")) })
     }
 
-    /// The evaluator has died: say so, and begin again with the next one.
+    /// Say that the evaluator has died, and begin again with the next one.
     async fn again(&mut self, error: &ReplyError) {
         self.settings.restore();
         eprintln!("\n{}", error.traceback.join("\n"));
         self.words("", 0).await; // the engine has then made the next session
         self.runner.forget();
-        self.runner.bus.send(&json!({ "kind": "prompt" })).await;
+        self.runner.bus.send(&Request::Prompt).await;
     }
 
-    async fn words(&self, code: &str, at: u64) -> Option<Value> {
+    async fn words(&self, code: &str, at: usize) -> Request {
         let (reply, answer) = oneshot::channel();
-        let at = at as usize;
         let _ = self.runner.jobs.send(Job::Complete { code: code.into(), at, reply });
         let found = answer.await.ok().flatten();
         let (start, words) = found.map_or((at, Vec::new()), complete::words);
-        Some(json!({ "kind": "words", "start": start, "words": words }))
+        Request::Words { start, words }
     }
 }

@@ -1,14 +1,14 @@
-//! What the evaluator says during a cell, as Jupyter's messages below that cell.
+//! Events of the evaluator as Jupyter's messages below the running cell.
 
 use jupyter_protocol::{
     ClearOutput, DisplayData, ErrorOutput, ExecuteResult, ExecutionCount, JupyterMessage, Media,
     ReplyError, StreamContent, Transient, UpdateDisplayData,
 };
-use serde_json::Value;
+use paella_wire::Event;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-/// The cell that output belongs to: the one that runs, else the last one.
+/// The cell that output belongs to: the running one, else the last one.
 struct Cell {
     request: JupyterMessage,
     number: usize,
@@ -20,11 +20,13 @@ struct Cell {
 pub struct Publisher {
     all: UnboundedSender<JupyterMessage>,
     cell: Arc<Mutex<Option<Cell>>>,
+    /// Remarks from before the first cell, which shows them.
+    early: Arc<Mutex<String>>,
 }
 
 impl Publisher {
     pub fn new(all: UnboundedSender<JupyterMessage>) -> Self {
-        Self { all, cell: Arc::default() }
+        Self { all, cell: Arc::default(), early: Arc::default() }
     }
 
     pub fn send(&self, message: JupyterMessage) {
@@ -34,15 +36,25 @@ impl Publisher {
     /// Output belongs to this cell from now on.
     pub fn begin(&self, request: &JupyterMessage, number: usize, silent: bool) {
         *self.cell() = Some(Cell { request: request.clone(), number, silent });
+        let early = std::mem::take(&mut *self.early());
+        if !early.is_empty() {
+            self.stderr(&early);
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, String> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cell(&self) -> MutexGuard<'_, Option<Cell>> {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A remark below the cell.
     pub fn stderr(&self, text: &str) {
-        if let Some(cell) = self.cell().as_ref() {
-            self.send(StreamContent::stderr(text).as_child_of(&cell.request));
+        match self.cell().as_ref() {
+            Some(cell) => self.send(StreamContent::stderr(text).as_child_of(&cell.request)),
+            None => *self.early() += text,
         }
     }
 
@@ -54,7 +66,7 @@ impl Publisher {
     }
 
     /// The value of the cell.
-    pub fn result(&self, data: &Value) {
+    pub fn result(&self, data: &paella_wire::Media) {
         if let Some(cell) = self.cell().as_ref().filter(|cell| !cell.silent) {
             let execution_count = ExecutionCount(cell.number);
             let (metadata, transient) = (serde_json::Map::new(), Some(Transient::default()));
@@ -63,51 +75,39 @@ impl Publisher {
         }
     }
 
-    /// Show an event of the evaluator; one that is none to show comes back.
-    fn show(&self, event: Value) -> Option<Value> {
-        let text = || event["text"].as_str().unwrap_or_default();
-        let display_id = event["id"].as_str().map(String::from);
-        let data = || media(&event["data"]);
+    /// Show an event of the evaluator below the cell; one that shows nothing comes back.
+    fn show(&self, event: Event) -> Option<Event> {
+        if let Event::Result { data } = &event {
+            self.result(data);
+            return None;
+        }
+        let cell = self.cell();
+        let Some(Cell { request, .. }) = cell.as_ref() else { return Some(event) };
         let metadata = serde_json::Map::new();
-        let message = {
-            let cell = self.cell();
-            let Some(Cell { request, .. }) = cell.as_ref() else { return Some(event) };
-            match event["kind"].as_str() {
-                Some("stdout") => StreamContent::stdout(text()).as_child_of(request),
-                Some("stderr") => StreamContent::stderr(text()).as_child_of(request),
-                Some("display") => {
-                    let transient = display_id.map(|id| Transient { display_id: Some(id) });
-                    DisplayData { data: data(), metadata, transient }.as_child_of(request)
-                }
-                Some("update") => {
-                    let transient = Transient { display_id };
-                    UpdateDisplayData { data: data(), metadata, transient }.as_child_of(request)
-                }
-                Some("clear") => ClearOutput { wait: event["wait"] == true }.as_child_of(request),
-                _ => {
-                    drop(cell);
-                    return self.rest(event);
-                }
+        let message = match event {
+            Event::Stdout { text } => StreamContent::stdout(&text).as_child_of(request),
+            Event::Stderr { text } => StreamContent::stderr(&text).as_child_of(request),
+            Event::Display { id, data } => {
+                let transient = id.map(|id| Transient { display_id: Some(id) });
+                DisplayData { data: media(&data), metadata, transient }.as_child_of(request)
             }
+            Event::Update { id, data } => {
+                let transient = Transient { display_id: Some(id) };
+                UpdateDisplayData { data: media(&data), metadata, transient }.as_child_of(request)
+            }
+            Event::Clear { wait } => ClearOutput { wait }.as_child_of(request),
+            other => return Some(other),
         };
         self.send(message);
         None
     }
-
-    fn rest(&self, event: Value) -> Option<Value> {
-        if event["kind"] != "result" {
-            return Some(event);
-        }
-        self.result(&event["data"]);
-        None
-    }
 }
 
-/// Show what is to be shown, hand on the rest, until the evaluators are gone.
+/// Show the events that a cell shows and pass on the others, until the bus is closed.
 pub async fn pump(
     publisher: Publisher,
-    mut events: UnboundedReceiver<Value>,
-    rest: UnboundedSender<Value>,
+    mut events: UnboundedReceiver<Event>,
+    rest: UnboundedSender<Event>,
 ) {
     while let Some(event) = events.recv().await {
         if let Some(event) = publisher.show(event)
@@ -119,6 +119,6 @@ pub async fn pump(
 }
 
 /// MIME types to content, as the protocol crate has it.
-pub fn media(data: &Value) -> Media {
-    serde_json::from_value(data.clone()).unwrap_or_default()
+pub fn media(data: &paella_wire::Media) -> Media {
+    serde_json::from_value(data.clone().into()).unwrap_or_default()
 }

@@ -2,49 +2,57 @@
 
 use crate::bus::Bus;
 use crate::engine::{Job, Ran};
-use crate::faults;
+use crate::faults::{self, Panic};
 use crate::interrupt::Interrupts;
 use jupyter_protocol::ReplyError;
-use serde_json::{Value, json};
+use paella_wire::{Event, Media, Request};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Asks the person for a line. A sender that is dropped is no answer.
+/// Asks the person for a line. A dropped sender means that there is no answer.
 pub type Ask<'a> = &'a (dyn Fn(String) -> oneshot::Receiver<String> + Sync);
 
-/// What compiles, what evaluates, and what is heard of it.
+/// Runs the parts of a cell: through the compiler or straight in the evaluator.
 pub struct Runner {
     pub bus: Bus,
     pub jobs: Sender<Job>,
-    /// What the evaluator says and nobody shows: ends, panics, questions.
-    pub events: mpsc::UnboundedReceiver<Value>,
+    /// Events that are not shown: ends, panics, questions, answers.
+    pub events: mpsc::UnboundedReceiver<Event>,
     pub interrupts: Interrupts,
     /// Commands want a `%` in front.
     pub sign: bool,
 }
 
-/// What the evaluator said about one part of a cell.
+/// Events of one part of a cell.
 #[derive(Default)]
 struct Heard {
-    panic: Option<Value>,
+    panic: Option<Panic>,
     exit: Option<String>,
+    /// A `?` returned an error.
+    failed: bool,
+    /// A message that one side did not understand.
+    refused: Option<String>,
 }
 
 impl Runner {
-    /// A cell begins: what was said before it is forgotten.
+    /// A cell begins. Events from before it are dropped.
     pub async fn begin(&mut self) {
         self.interrupts.begin();
         self.forget();
-        self.bus.send(&json!({ "kind": "begin" })).await;
+        self.bus.send(&Request::Begin).await;
     }
 
-    /// Said between the cells.
+    /// Drop the events between two cells.
     pub fn forget(&mut self) {
-        while self.events.try_recv().is_ok() {}
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::Refused { text } = event {
+                eprintln!("error: {text}"); // no cell to show it below
+            }
+        }
     }
 
-    /// Compile and run `code`, a part of `cell`; what evcxr itself has to show comes back.
+    /// Compile and run `code`, a part of `cell`. Returns what evcxr itself shows.
     pub async fn rust(
         &mut self,
         code: &str,
@@ -79,34 +87,44 @@ impl Runner {
             }
             (Err(error), _) => Err(faults::other(&error.to_string())),
             (Ok(_), Some(panic)) => Err(faults::panic(panic, cell, &source, number)),
-            (Ok(outputs), None) => Ok(outputs),
+            (Ok(_), None) if heard.failed => Err(faults::failed()),
+            (Ok(outputs), None) => match heard.refused {
+                Some(text) => Err(faults::plain("KernelError", &text)),
+                None => Ok(outputs),
+            },
         }
     }
 
     /// A request to the session, until it is done.
-    pub async fn command(&mut self, request: &Value, ask: Ask<'_>) -> Option<ReplyError> {
+    pub async fn command(&mut self, request: &Request, ask: Ask<'_>) -> Option<ReplyError> {
         let mut heard = Heard::default();
         self.bus.send(request).await;
         while heard.exit.is_none() {
-            let event = self.events.recv().await?;
-            if event["kind"] == "done" {
-                return event["error"].as_str().map(|text| faults::plain("CommandError", text));
+            match self.events.recv().await? {
+                Event::Done { error } => {
+                    return error.map(|text| faults::plain("CommandError", &text));
+                }
+                Event::Refused { text } => return Some(faults::plain("KernelError", &text)),
+                event => self.hear(event, &mut heard, ask).await,
             }
-            self.hear(event, &mut heard, ask).await;
         }
         self.revive().await;
         Some(faults::died(&heard.exit.unwrap_or_default(), self.interrupts.has_killed()))
     }
 
-    /// A new evaluator, after one has died where evcxr does not see it.
+    /// Start a new evaluator after one has died without evcxr's notice.
     pub async fn revive(&self) {
         let (reply, again) = oneshot::channel();
         let _ = self.jobs.send(Job::Revive { reply }); // a dead engine drops the answer
         let _ = again.await;
     }
 
-    /// Ask the session and wait for its answer of that kind, a few seconds at most.
-    pub async fn question(&mut self, request: &Value, kind: &str) -> Option<Value> {
+    /// Ask the session and wait for the answer that `pick` takes, a few seconds at most.
+    pub async fn question<T>(
+        &mut self,
+        request: &Request,
+        pick: impl Fn(Event) -> Option<T>,
+    ) -> Option<T> {
         self.forget();
         if !self.bus.send(request).await {
             return None;
@@ -114,16 +132,20 @@ impl Runner {
         while let Ok(Some(event)) =
             tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await
         {
-            if event["kind"] == kind {
-                return Some(event);
+            if let Event::Refused { text } = &event {
+                eprintln!("error: {text}"); // no cell to show it below
+                return None;
+            }
+            if let Some(answer) = pick(event) {
+                return Some(answer);
             }
         }
         None
     }
 
-    /// Everything that was said before the end of the cell.
+    /// Take in all events from before the end of the cell.
     async fn hear_all(&mut self, died: bool, heard: &mut Heard, ask: Ask<'_>) {
-        if !died && !self.bus.send(&json!({ "kind": "sync" })).await {
+        if !died && !self.bus.send(&Request::Sync).await {
             return;
         }
         let patience = Duration::from_secs(if died { 2 } else { 3600 });
@@ -131,33 +153,33 @@ impl Runner {
             let Ok(Some(event)) = tokio::time::timeout(patience, self.events.recv()).await else {
                 return;
             };
-            if event["kind"] == "synced" {
+            if event == Event::Synced {
                 return;
             }
             self.hear(event, heard, ask).await;
         }
     }
 
-    async fn hear(&self, event: Value, heard: &mut Heard, ask: Ask<'_>) {
-        match event["kind"].as_str() {
-            Some("panic") => heard.panic = Some(event),
-            Some("exit") => heard.exit = event["text"].as_str().map(String::from),
-            Some("input") => {
-                let prompt = event["prompt"].as_str().unwrap_or_default().to_string();
-                let text = ask(prompt).await.unwrap_or_default(); // empty where nobody can answer
-                self.bus.send(&json!({ "kind": "answer", "text": text })).await;
+    async fn hear(&self, event: Event, heard: &mut Heard, ask: Ask<'_>) {
+        match event {
+            Event::Panic { text, file, line } => heard.panic = Some(Panic { text, file, line }),
+            Event::Exit { text } => heard.exit = Some(text),
+            Event::Failed => heard.failed = true,
+            Event::Refused { text } => heard.refused = Some(text),
+            Event::Input { prompt } => {
+                let text = ask(prompt).await.unwrap_or_default(); // empty if nobody can answer
+                self.bus.send(&Request::Answer { text }).await;
             }
-            _ => {}
+            _ => {} // shown by the publisher, or an answer to a question that was given up
         }
     }
 }
 
-/// What evcxr itself has to show, MIME type to content: answers of its `:commands`, values of types with a display of
-/// their own. A lone `()` is nothing.
-pub fn shown(outputs: evcxr::EvalOutputs) -> Option<Value> {
+/// Contents that evcxr itself shows: answers of its `:commands`, values of types with a display of their own. A lone `()`
+/// is nothing.
+pub fn shown(outputs: evcxr::EvalOutputs) -> Option<Media> {
     let contents = outputs.content_by_mime_type.into_iter();
-    let data: serde_json::Map<String, Value> =
-        contents.map(|(mime, text)| (mime, Value::String(text))).collect();
+    let data: Media = contents.map(|(mime, text)| (mime, text.into())).collect();
     let nothing = data.len() == 1 && data.get("text/plain").is_some_and(|text| text == "()");
-    (!data.is_empty() && !nothing).then_some(Value::Object(data))
+    (!data.is_empty() && !nothing).then_some(data)
 }

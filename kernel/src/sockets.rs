@@ -38,8 +38,7 @@ pub fn run(file: &str) -> Result<()> {
     let text = std::fs::read_to_string(file).map_err(|e| fault(e.to_string()))?;
     let connection: ConnectionInfo =
         serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
-    let own = std::env::var_os("PAELLA_SYSROOT").and_then(|sysroot| Tools::at(sysroot.as_ref()));
-    let tools = own.map_or_else(Tools::find, Ok)?;
+    let tools = Tools::find()?;
     let place = Workplace::claim(tools.prepared())?;
     place.announce(&tools);
     // SAFETY: an interrupt comes as a message; Ctrl-C in the terminal of the server is not for us.

@@ -1,7 +1,7 @@
-//! Sorts what the evaluator writes: lines for evcxr, messages for the kernel, and what the cell prints.
+//! Sorts the evaluator's output: lines for evcxr, messages for the kernel, text of the cell.
 
 /// Begins a message for the kernel; the library of the cells writes it.
-const MARK: &[u8] = b"\x01paella\x02";
+const MARK: &[u8] = paella_wire::MARK.as_bytes();
 /// Begins a line for evcxr.
 const EVCXR: &[u8] = b"EVCXR_";
 /// Lines for evcxr up to its end.
@@ -18,7 +18,7 @@ pub enum Part {
     Line(Vec<u8>),
 }
 
-/// Bytes in, parts out, in order; a line that may still become special waits for its end.
+/// Takes bytes, gives parts in order. A line that may still become special waits for its end.
 #[derive(Default)]
 pub struct Splitter {
     buffer: Vec<u8>,
@@ -41,7 +41,7 @@ impl Splitter {
         parts
     }
 
-    /// What is left when nothing more comes.
+    /// The rest, after the last byte.
     pub fn finish(&mut self) -> Option<Part> {
         let rest = std::mem::take(&mut self.buffer);
         (!rest.is_empty()).then(|| Part::Text(String::from_utf8_lossy(&rest).into_owned()))
@@ -72,7 +72,7 @@ fn special(line: &[u8]) -> Option<usize> {
     (0..line.len()).find(|&i| line[i..].starts_with(MARK) || line[i..].starts_with(EVCXR))
 }
 
-/// How much of an unfinished line is certainly plain text: up to a beginning of something special, whole letters only.
+/// Length of the unfinished line that is certainly plain text: whole letters, up to a possible mark.
 fn plain_length(rest: &[u8]) -> usize {
     let may = |mark: &[u8], tail: &[u8]| tail.starts_with(mark) || mark.starts_with(tail);
     let end = (0..rest.len()).find(|&i| may(MARK, &rest[i..]) || may(EVCXR, &rest[i..]));

@@ -1,6 +1,6 @@
 //! Is a cell finished, or does Enter begin another line?
 
-use crate::cell::command;
+use crate::cell::{command, inside};
 use jupyter_protocol::IsCompleteReply;
 use ra_ap_syntax::{Edition, SourceFile, SyntaxKind, SyntaxNode};
 
@@ -20,9 +20,14 @@ pub fn reply(code: &str) -> IsCompleteReply {
             false => IsCompleteReply::incomplete(String::new()),
         };
     }
-    let rust = |line: &str| command(line).is_none() && !line.trim_start().starts_with(':');
-    let code: String =
-        code.lines().map(|l| if rust(l) { format!("{l}\n") } else { "\n".into() }).collect();
+    let inside = inside(code);
+    let rust = |number: usize, line: &str| {
+        inside.contains(&number) || command(line).is_none() && !line.trim_start().starts_with(':')
+    };
+    let lines = code.lines().enumerate();
+    let code: String = lines
+        .map(|(number, line)| if rust(number, line) { format!("{line}\n") } else { "\n".into() })
+        .collect();
     let depth = match nesting(&code) {
         Nesting::Closed => 0,
         Nesting::Open(depth) => return IsCompleteReply::incomplete("    ".repeat(depth)),
@@ -120,6 +125,7 @@ mod tests {
             "use std::fs::*;",
             "",
             "f(r#\"\"\"#)",
+            "let a = \"\n%train\n\";",
         ] {
             assert!(matches!(status(code), Status::Complete), "{code}");
         }

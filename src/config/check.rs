@@ -1,11 +1,12 @@
-//! What can be wrong with the parts of a config together. What can be wrong with one part stands beside that part.
+//! Checks that concern several parts of a config together. Checks of a single part are in that part's module.
 
 use super::run::{PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
+use crate::data::Source;
 use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
-/// Whether a text is the name of one folder: no way out of the folder in which it is put.
+/// Whether a text is the name of one folder, without a path to another place.
 pub fn is_name(name: &str) -> bool {
     let mut parts = std::path::Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
@@ -13,7 +14,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl RunConfig {
-    /// Everything that is wrong though well formed; the place of a fault is its field. Empty for a config that can run.
+    /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         let what = format!("`{}` is a path, or no name", self.name);
@@ -33,7 +34,7 @@ impl RunConfig {
         found.faults()
     }
 
-    /// Pictures, tokens and patches have to divide each other.
+    /// Checks that picture size, token grid and patches divide each other.
     fn check_data(&self, found: &mut Checks) {
         let (factor, size) = (self.tokenizer.model.factor(), self.data.size);
         found.within("data.size", size, 1, 4096);
@@ -60,6 +61,9 @@ impl RunConfig {
         );
         if let Some(stream) = &self.data.stream {
             found.part("data.stream", stream.check(self.train.global_batch));
+        }
+        if let Source::Scenes(scenes) = &self.data.source {
+            found.part("data.source", scenes.check());
         }
     }
 

@@ -1,11 +1,11 @@
-//! What a config names and is not there: data, weights. Of use before a run, where the run will be.
+//! Finds data and weights that a config names and that do not exist on this machine.
 
 use super::run::RunConfig;
 use crate::data::home;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
-    /// Faults of files, folders, groups and styles; the place of a fault is its field. Empty if all is there.
+    /// A fault for each file, folder, group and style that does not exist, with its field as the place.
     pub fn look(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.part("data", self.data.look());

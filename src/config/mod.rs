@@ -1,4 +1,4 @@
-//! `RunConfig`: every stage's config, and what can be wrong with them together.
+//! `RunConfig`: the configs of all stages, and the checks that concern several of them.
 
 mod check;
 mod look;

@@ -1,4 +1,4 @@
-//! The config of a run: every stage's own config, gathered.
+//! The config of a run, made of the configs of all stages.
 
 use crate::checkpoint::Phase;
 use crate::data::DataConfig;
@@ -15,24 +15,25 @@ use crate::tokens::vqgan::VqConfig;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Everything that makes a run what it is. A file lists only what differs from the defaults.
+/// The config of a run. A file lists only what differs from the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Names the run's folder.
+    /// Name of the run's folder.
     pub name: String,
-    /// Every draw of the run follows from it.
+    /// Seed of every random draw of the run.
     pub seed: u64,
     pub device: DeviceChoice,
-    /// What the run trains, one after the other. A tokenizer whose weights are given is not trained.
+    /// The networks to train, in this order. A network whose weights are given in `weights` is not trained, except the
+    /// denoiser.
     pub stages: Vec<Phase>,
     pub weights: WeightsConfig,
     pub data: DataConfig,
     pub tokenizer: TokenizerConfig,
     pub text: TextConfig,
-    /// A frozen CLIP, whose vectors the denoiser is given besides the text's; none: there is no CLIP.
+    /// A frozen CLIP whose vectors condition the denoiser besides the text encoder's. None: no CLIP.
     pub clip: Option<ClipConfig>,
-    /// Makes a picture's CLIP vector of the text's, for sampling; none: sampling goes without.
+    /// Predicts a picture's CLIP vector from its caption's, for sampling. None: sampling uses no image vector.
     pub prior: Option<PriorStageConfig>,
     pub model: PaellaConfig,
     pub train: TrainConfig,
@@ -41,14 +42,14 @@ pub struct RunConfig {
     pub eval: EvalConfig,
 }
 
-/// Weights to start from: `.safetensors` or `torch.save` files with the published names. A tokenizer that is
-/// given is not trained, nor is a prior.
+/// Initial weights: `.safetensors` or `torch.save` files with the published names. A tokenizer or prior given here is
+/// not trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightsConfig {
     pub tokenizer: Option<PathBuf>,
     pub text: Option<PathBuf>,
-    /// Random weights if none, which is of use for measuring speed.
+    /// None: random weights, which is useful for measuring speed.
     pub clip: Option<PathBuf>,
     pub prior: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
@@ -76,7 +77,7 @@ impl Default for RunConfig {
     }
 }
 
-/// The tokenizer: its sizes and how it is trained.
+/// The tokenizer: model sizes and training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenizerConfig {
@@ -84,7 +85,7 @@ pub struct TokenizerConfig {
     pub train: TokenizerTrainConfig,
 }
 
-/// The prior: its sizes, how it is trained, and how it is sampled.
+/// The prior: model sizes, training and sampling.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriorStageConfig {
@@ -94,14 +95,14 @@ pub struct PriorStageConfig {
 }
 
 impl RunConfig {
-    /// Read and check a file.
+    /// Reads and checks a config file.
     ///
-    /// Errors: every fault at once, with line, column, field and hint.
+    /// Errors: all faults at once, with line, column, field and hint.
     pub fn read(path: &Path) -> Result<Self> {
         Ok(super::read(path, Self::check)?)
     }
 
-    /// The stages, without those whose weights are given.
+    /// The stages to train: `stages` without those whose weights are given.
     pub fn to_train(&self) -> Vec<Phase> {
         let given = |phase: &Phase| match phase {
             Phase::Tokenizer => self.weights.tokenizer.is_some(),

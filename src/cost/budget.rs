@@ -1,4 +1,4 @@
-//! The budget of a stage on given cards, or what to change so that it fits.
+//! The budget of a training stage on given cards, or what to change so that it fits.
 
 use super::exchange::{Exchange, exchange};
 use super::memory::{MemoryNeed, usable};
@@ -9,46 +9,46 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::recipe::Split;
 
-/// Which cards, and what is assumed of them.
+/// The cards to plan for, and the assumptions about them.
 #[derive(Clone, Debug)]
 pub struct EstimateRequest {
     pub gpu: &'static Gpu,
     pub gpus: usize,
-    /// Cards in a node; None: as the kind usually comes.
+    /// Cards per node. None: the usual number for this kind.
     pub per_node: Option<usize>,
-    /// Share of the peak that the products of a step reach.
+    /// Fraction of the peak that the matrix products of a step reach.
     pub utilisation: f64,
-    /// In place of the config's.
+    /// Overrides the config's micro batch.
     pub micro_batch: Option<usize>,
-    /// Bytes of a caption where the config sets no length.
+    /// Caption length in bytes if the config sets none.
     pub text_bytes: Option<i64>,
 }
 
-/// What a stage takes.
+/// Compute, memory and time of a training stage.
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub work: Work,
     pub gpu: &'static Gpu,
     pub gpus: usize,
     pub steps: u64,
-    /// Pictures of an update over all cards.
+    /// Pictures per update over all cards.
     pub batch: usize,
     pub split: Split,
     pub memory: MemoryNeed,
     pub exchange: Exchange,
-    /// Seconds of an update that go into products, on each card.
+    /// Seconds of an update spent in matrix products, on each card.
     pub compute: f64,
-    /// Seconds that go into the optimiser and the average, which memory's speed sets.
+    /// Seconds of an update spent in the optimiser and the weight average. Memory bandwidth bounds them.
     pub update: f64,
 }
 
-/// Bytes that clipping, AdamW and the average read and write for a weight: 12 + 28 + 12.
+/// Bytes that gradient clipping, AdamW and the weight average read and write per weight: 12 + 28 + 12.
 const UPDATE_BYTES: f64 = 52.0;
 const DAY: f64 = 86_400.0;
 
-/// Plan a stage.
+/// Plans a stage.
 ///
-/// Errors: shares that do not come out even; a micro batch that does not fit, with the settings that do.
+/// Errors: a batch that does not divide over the cards; a micro batch that does not fit, with the settings that do.
 pub fn budget(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> Result<Budget> {
     let mut config = config.clone();
     config.train.micro_batch = request.micro_batch.or(config.train.micro_batch);
@@ -106,37 +106,40 @@ fn timed(
 }
 
 impl Budget {
-    /// Seconds of an update.
+    /// Seconds per update.
     pub fn step(&self) -> f64 {
         self.compute + self.update + self.exchange.exposed
     }
 
+    /// Days of the whole stage.
     pub fn days(&self) -> f64 {
         self.step() * self.steps as f64 / DAY
     }
 
-    /// Pictures a second of one card.
+    /// Pictures per second on one card.
     pub fn images_per_s(&self) -> f64 {
         self.split.rows as f64 / self.step()
     }
 
-    /// Share of the peak that goes into useful operations, at so many pictures a second of one card.
+    /// Model FLOPs utilisation at this number of pictures per second on one card.
     pub fn mfu(&self, images_per_s: f64) -> f64 {
         mfu(self.work.useful(), images_per_s, self.gpu.peak_of(&self.work.precision))
     }
 
-    /// Pictures a second of one card for a run of so many days.
+    /// Pictures per second on one card that finish the run in `days`.
     pub fn images_per_s_in(&self, days: f64) -> f64 {
         self.steps as f64 * self.batch as f64 / (days * DAY * self.gpus as f64)
     }
 }
 
-/// Model FLOPs utilisation: operations a picture needs x pictures a second / peak.
+/// Model FLOPs utilisation (MFU).
+///
+/// Formula: operations per picture x pictures per second / peak.
 pub fn mfu(flops: i64, images_per_s: f64, peak: f64) -> f64 {
     flops as f64 * images_per_s / peak
 }
 
-/// The error of a stage that does not fit: what is needed, and what to set instead.
+/// The error for a stage that does not fit: memory needed, and the settings to change.
 fn too_large(
     config: &RunConfig,
     phase: Phase,
@@ -166,7 +169,7 @@ fn too_large(
     Error::device(what, config.name.clone(), hint)
 }
 
-/// Settings under which the denoiser fits, the least intrusive first, each with its largest micro batch.
+/// Settings under which the denoiser fits, least intrusive first, each with its largest micro batch.
 fn ways_out(config: &RunConfig, request: &EstimateRequest) -> Vec<String> {
     let all: Vec<usize> = (0..config.model.levels.len()).collect();
     let precision = &config.train.precision;
@@ -190,7 +193,7 @@ fn ways_out(config: &RunConfig, request: &EstimateRequest) -> Vec<String> {
     ways
 }
 
-/// The largest micro batch of the denoiser that divides a card's share and fits.
+/// The largest micro batch of the denoiser that divides a card's share of the batch and fits.
 pub fn largest(config: &RunConfig, request: &EstimateRequest) -> Option<usize> {
     let stage = work(config, Phase::Denoiser, text_bytes(config, request.text_bytes));
     largest_of(&stage, config.train.global_batch, request)
@@ -215,7 +218,7 @@ fn tokenizer_batch(config: &RunConfig, request: &EstimateRequest) -> Option<Stri
     Some(format!("`tokenizer.train.batch: {}`", (rows * request.gpus).max(2)))
 }
 
-/// Kinds of cards with more memory, on which a stage fits as it is.
+/// Names of cards with more memory on which the stage fits unchanged.
 fn others(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> String {
     let fits = |gpu: &&'static Gpu| {
         let stage = work(config, phase, text_bytes(config, request.text_bytes));

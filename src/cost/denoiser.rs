@@ -1,4 +1,4 @@
-//! The denoiser, counted block by block as `model::level` builds it.
+//! Cost of the denoiser, counted block by block as `model::level` builds it.
 //!
 //! Letters: N positions of a level, S condition vectors of width d, h x w tokens, K codes.
 
@@ -8,44 +8,47 @@ use super::layers::{
 use super::{Cost, Kept};
 use crate::model::{Block, LevelConfig, PaellaConfig};
 
-/// The denoiser for one picture.
+/// The cost of the denoiser for one picture.
 #[derive(Clone, Debug)]
 pub struct DenoiserCost {
-    /// Text vectors to condition vectors; the mappers of CLIP vectors, which this training does not feed.
+    /// Text vectors to condition vectors. Includes the parameters of the CLIP mappers; their operations are not
+    /// counted.
     pub cond: Cost,
     /// Tokens to the first level's channels.
     pub input: Cost,
-    /// The finest first.
+    /// One entry per level, the finest first.
     pub levels: Vec<LevelCost>,
     /// The first level's channels to logits.
     pub output: Cost,
 }
 
-/// One resolution, the way down and the way up together.
+/// The cost of one resolution, down path and up path together.
 #[derive(Clone, Debug)]
 pub struct LevelCost {
-    /// The steps from and to the finer level.
+    /// The resampling steps from and to the finer level.
     pub steps: Cost,
     /// All blocks.
     pub blocks: Cost,
-    /// The repetition of the layout that keeps most.
+    /// The repetition of the block layout that keeps the most.
     pub group: Cost,
-    /// What is kept of all blocks when they are computed again: the inputs of their groups.
+    /// What is kept if all blocks are recomputed: the inputs of their groups.
     pub inputs: Kept,
 }
 
 impl LevelCost {
+    /// Resampling and blocks together.
     pub fn total(&self) -> Cost {
         self.steps + self.blocks
     }
 }
 
 impl DenoiserCost {
+    /// The whole denoiser.
     pub fn total(&self) -> Cost {
         self.cond + self.input + self.levels.iter().map(LevelCost::total).sum() + self.output
     }
 
-    /// Work that is done once more for the gradient.
+    /// Operations that are done again in the backward pass.
     pub fn recomputed(&self, levels: &[usize]) -> i64 {
         self.again(levels).map(|level| level.blocks.flops).sum()
     }
@@ -70,7 +73,7 @@ impl DenoiserCost {
     }
 }
 
-/// Count the denoiser for pictures of h x w tokens and S text vectors.
+/// Counts the denoiser for pictures of h x w tokens and S text vectors.
 pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> DenoiserCost {
     let PaellaConfig { c_in, num_labels, patch_size: p, c_cond, byt5_embd, .. } = *config;
     let (tokens, positions) = (h * w, h * w / (p * p));
@@ -88,7 +91,7 @@ pub fn denoiser(config: &PaellaConfig, (h, w): (i64, i64), s: i64) -> DenoiserCo
         levels: (0..config.levels.len())
             .map(|i| level(config, i, positions >> (2 * i), s))
             .collect(),
-        // logits and their logarithms are f32 and are both kept
+        // logits and log probabilities are f32, and both are kept
         output: layer_norm(c, positions)
             + linear(c, patch, positions)
             + layer_norm(c_in, tokens)
@@ -124,7 +127,7 @@ fn level(config: &PaellaConfig, i: usize, n: i64, s: i64) -> LevelCost {
     }
 }
 
-/// One block at N positions; `skip` where it takes the way down's output as well.
+/// One block at N positions. `skip` is true if it also takes the down path's output.
 fn block(config: &PaellaConfig, i: usize, kind: Block, skip: bool, n: i64, s: i64) -> Cost {
     let level = &config.levels[i];
     let c = level.c_hidden;
@@ -139,8 +142,8 @@ fn block(config: &PaellaConfig, i: usize, kind: Block, skip: bool, n: i64, s: i6
     }
 }
 
-/// Norm, widen, GELU, response norm, dropout, narrow. Kept besides the products' inputs: what GELU saw and gave, and
-/// the response norm's product, which is f32.
+/// Norm, widen, GELU, response norm, dropout, narrow. Kept besides the inputs of the products: input and output of the
+/// GELU, and the product of the response norm, which is f32.
 fn channelwise(c: i64, share: f64, n: i64) -> Cost {
     layer_norm(c, n)
         + linear(c, 4 * c, n)
@@ -150,7 +153,8 @@ fn channelwise(c: i64, share: f64, n: i64) -> Cost {
         + linear(4 * c, c, n)
 }
 
-/// Keys and values are projected from the same vectors, of which each product keeps a copy of its own under autocast.
+/// Attention block. Keys and values are projected from the same vectors. Under autocast each of the two products keeps
+/// its own copy.
 fn attend(config: &PaellaConfig, level: &LevelConfig, n: i64, s: i64) -> Cost {
     let c = level.c_hidden;
     let keys = if config.self_attn { n + s } else { s };

@@ -1,4 +1,4 @@
-//! The tokenizer, the text encoder, CLIP and the prior, counted as `tokens` builds them.
+//! Cost of the tokenizer, the text encoder, CLIP and the prior, counted as the networks build them.
 
 use super::Cost;
 use super::layers::{
@@ -9,25 +9,26 @@ use crate::model::prior::PriorConfig;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 
-/// The VQGAN for one picture.
+/// The cost of the VQGAN for one picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokenizer {
-    /// Picture to tokens, the nearest codes included.
+    /// Picture to tokens, including the nearest-code search.
     pub encode: Cost,
     pub codebook: Cost,
     /// Codes to picture.
     pub decode: Cost,
-    /// Bytes at the widest place of an encoding whose inputs are not kept.
+    /// Peak bytes of an encoding that keeps nothing for a backward pass.
     pub widest: i64,
 }
 
 impl Tokenizer {
+    /// Encoder, codebook and decoder together.
     pub fn total(&self) -> Cost {
         self.encode + self.codebook + self.decode
     }
 }
 
-/// Count the VQGAN for pictures of `size` x `size` pixels.
+/// Counts the VQGAN for pictures of `size` x `size` pixels.
 pub fn tokenizer(config: &VqConfig, size: i64) -> Tokenizer {
     let VqConfig { levels, bottleneck_blocks, c_hidden, c_latent, codebook_size, .. } = *config;
     let width = |level: i64| c_hidden >> (levels - 1 - level);
@@ -69,7 +70,7 @@ pub fn tokenizer(config: &VqConfig, size: i64) -> Tokenizer {
     }
 }
 
-/// A residual block: gains keep what they multiply, the padding its input.
+/// A residual block. Gains keep their input, and so does the padding.
 fn block(c: i64, n: i64) -> Cost {
     let modulated = layer_norm(c, n) + remember(0, c * n);
     weights(6)
@@ -83,7 +84,7 @@ fn block(c: i64, n: i64) -> Cost {
         + remember(0, c * n)
 }
 
-/// Count the text encoder for texts of S bytes.
+/// Counts the text encoder for texts of S bytes.
 pub fn text(config: &TextConfig, s: i64) -> Cost {
     let TextConfig { vocab_size, d_model: d, d_kv, d_ff, num_layers, num_heads, .. } = *config;
     let inner = num_heads * d_kv;
@@ -104,14 +105,14 @@ pub fn text(config: &TextConfig, s: i64) -> Cost {
         + norm
 }
 
-/// CLIP for one caption and one picture.
+/// The cost of CLIP for one caption and one picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Towers {
     pub text: Cost,
     pub vision: Cost,
 }
 
-/// Count both towers; the sharpness that they share is the text's.
+/// Counts both towers. The shared logit scale is counted with the text tower.
 pub fn clip(config: &ClipConfig) -> Towers {
     Towers {
         text: text_tower(&config.text, config.embed_dim) + weights(1),
@@ -140,7 +141,7 @@ fn vision_tower(config: &ClipVisionConfig, e: i64) -> Cost {
         + product(c, e, 1)
 }
 
-/// Attention and feed-forward at `s` places, with two norms.
+/// Attention and feed-forward at `s` positions, with two norms.
 fn clip_layer(c: i64, heads: i64, mlp_ratio: f64, s: i64) -> Cost {
     let hidden = (c as f64 * mlp_ratio) as i64;
     weights(4 * c)
@@ -151,7 +152,7 @@ fn clip_layer(c: i64, heads: i64, mlp_ratio: f64, s: i64) -> Cost {
         + linear(hidden, c, s)
 }
 
-/// Count the prior for one vector.
+/// Counts the prior for one vector.
 pub fn prior(config: &PriorConfig) -> Cost {
     let PriorConfig { clip_r: r, c_hidden: c, c_r, num_blocks } = *config;
     let block = product(c + r + c_r, 4 * c, 1)

@@ -1,29 +1,30 @@
-//! Gradients go round: the traffic of an update, and how much of it the backward pass hides.
+//! Gradient all-reduce: traffic per update, and how much of it the backward pass hides.
 //!
-//! Assumed: a ring over all cards, one node's cards after each other, so that every link carries the same and the
-//! slowest one sets the time; f32 gradients; buckets that are sent as soon as they are full while the backward pass of
-//! the last micro batch goes on. Left out: the latency of a hop, and anybody else on the network.
+//! Assumed: a ring over all cards with the cards of one node next to each other, so that every link carries the same
+//! traffic and the slowest link sets the time; f32 gradients; buckets that are sent as soon as they are full, during
+//! the backward pass of the last micro batch. Left out: latency per hop, and other traffic on the network.
 
 use super::Gpu;
 
-/// Bytes of a bucket, as PyTorch's DDP has it.
+/// Bytes of a gradient bucket, PyTorch DDP's default.
 pub const BUCKET: f64 = 25.0 * 1024.0 * 1024.0;
 
+/// Traffic and time of one gradient exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exchange {
     /// Bytes of all gradients.
     pub bytes: f64,
-    /// Bytes that every card sends and receives for an update: 2 (n - 1) / n of the gradients.
+    /// Bytes that every card sends and receives per update: 2 (n - 1) / n of the gradients.
     pub sent: f64,
-    /// Bytes a second of the slowest link of the ring.
+    /// Bytes per second of the slowest link of the ring.
     pub link: f64,
-    /// Seconds, were nothing hidden.
+    /// Seconds of the whole exchange.
     pub seconds: f64,
-    /// Seconds that are not hidden: what the backward pass is too short for, at least the last bucket.
+    /// Seconds not hidden by the backward pass: at least the last bucket.
     pub exposed: f64,
 }
 
-/// The exchange of `params` gradients between `gpus` cards, `per_node` in a node; the last backward pass takes
+/// The exchange of `params` gradients between `gpus` cards, `per_node` per node. The last backward pass takes
 /// `backward` seconds.
 pub fn exchange(params: i64, gpus: usize, per_node: usize, gpu: &Gpu, backward: f64) -> Exchange {
     let (n, bytes) = (gpus as f64, 4.0 * params as f64);

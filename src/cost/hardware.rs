@@ -1,28 +1,28 @@
-//! What graphics cards can do, as their makers say. Peaks are those of dense matrices.
+//! Specifications of graphics cards, from their makers' datasheets. Peaks are for dense matrices.
 
 use crate::device::gpu_name;
 use crate::recipe::Precision;
 use tch::Device;
 
-/// One kind of card, and the machine it usually comes in.
+/// One kind of card, and the node it usually comes in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gpu {
     pub name: &'static str,
-    /// Words of the name that the driver gives it; a card is of the first kind of which all are there.
+    /// Words of the driver's name for the card. A card is of the first listed kind whose words all occur in its name.
     pub words: &'static [&'static str],
-    /// Peak operations a second of products in bf16, in f32 with TF32 on, in f32.
+    /// Peak operations per second of matrix products in bf16, in f32 with TF32, and in f32.
     pub bf16: f64,
     pub tf32: f64,
     pub f32: f64,
-    /// Bytes that a process can use.
+    /// Bytes of memory that a process can use.
     pub memory: i64,
-    /// Bytes a second from and to its memory.
+    /// Memory bandwidth in bytes per second.
     pub bandwidth: f64,
-    /// Bytes a second from card to card inside a node, in one direction.
+    /// Bytes per second from card to card inside a node, in one direction.
     pub link: f64,
-    /// Bytes a second out of a node, over all its network cards.
+    /// Bytes per second out of a node, over all its network cards.
     pub network: f64,
-    /// Cards in a node.
+    /// Cards per node.
     pub of_node: usize,
 }
 
@@ -30,10 +30,10 @@ const T: f64 = 1e12;
 const G: f64 = 1e9;
 const GIB: i64 = 1 << 30;
 
-/// The kinds that are known. Where two of them share words, the narrower one comes first.
+/// All known kinds. If two kinds share words, the more specific one comes first.
 pub const DEVICES: [Gpu; 11] = [
     // NVIDIA A100 Tensor Core GPU datasheet (2021): 312, 156, 19.5 TFLOP/s; 1,555 and 2,039 GB/s; NVLink 600 GB/s both
-    // ways. Nodes as AWS p4d and p4de have them: 8 cards, 400 Gb/s.
+    // ways. Nodes as AWS p4d and p4de: 8 cards, 400 Gb/s.
     Gpu {
         name: "a100-40gb",
         words: &["A100", "40GB"],
@@ -58,7 +58,7 @@ pub const DEVICES: [Gpu; 11] = [
         network: 50.0 * G,
         of_node: 8,
     },
-    // NVIDIA H100 datasheet (2023), half of the figures "with sparsity". PCIe: 128 GB/s both ways, 100 Gb/s a node.
+    // NVIDIA H100 datasheet (2023), half of the figures "with sparsity". PCIe: 128 GB/s both ways, 100 Gb/s per node.
     Gpu {
         name: "h100-pcie",
         words: &["H100", "PCIe"],
@@ -71,7 +71,7 @@ pub const DEVICES: [Gpu; 11] = [
         network: 12.5 * G,
         of_node: 8,
     },
-    // The same sheet, SXM: 3.35 TB/s, NVLink 900 GB/s both ways. Nodes as AWS p5: 8 cards, 3,200 Gb/s.
+    // The same datasheet, SXM: 3.35 TB/s, NVLink 900 GB/s both ways. Nodes as AWS p5: 8 cards, 3,200 Gb/s.
     Gpu {
         name: "h100-80gb",
         words: &["H100"],
@@ -84,7 +84,7 @@ pub const DEVICES: [Gpu; 11] = [
         network: 400.0 * G,
         of_node: 8,
     },
-    // NVIDIA H200 datasheet (2024): computes as the H100, 141 GB at 4.8 TB/s. Nodes as AWS p5en.
+    // NVIDIA H200 datasheet (2024): compute as the H100, 141 GB at 4.8 TB/s. Nodes as AWS p5en.
     Gpu {
         name: "h200",
         words: &["H200"],
@@ -123,8 +123,8 @@ pub const DEVICES: [Gpu; 11] = [
         network: 12.5 * G,
         of_node: 8,
     },
-    // NVIDIA Ada architecture whitepaper (2022): bf16 with f32 sums. PCIe 4.0 x16 by way of the host, which halves it;
-    // 10 Gb/s between desktop machines.
+    // NVIDIA Ada architecture whitepaper (2022): bf16 with f32 accumulation. PCIe 4.0 x16 through the host, which
+    // halves it; 10 Gb/s between desktop machines.
     Gpu {
         name: "rtx-4090",
         words: &["4090"],
@@ -137,7 +137,7 @@ pub const DEVICES: [Gpu; 11] = [
         network: 1.25 * G,
         of_node: 1,
     },
-    // NVIDIA Ampere GA102 whitepaper (2021): 71 TFLOP/s in bf16 with f32 sums.
+    // NVIDIA Ampere GA102 whitepaper (2021): 71 TFLOP/s in bf16 with f32 accumulation.
     Gpu {
         name: "rtx-3090",
         words: &["3090"],
@@ -163,7 +163,8 @@ pub const DEVICES: [Gpu; 11] = [
         network: 6.25 * G,
         of_node: 4,
     },
-    // Two cores with AVX2 at 3 GHz, for comparison: 2 units x 8 numbers x 2 operations; 16 GB of DDR4. No driver names it.
+    // Two cores with AVX2 at 3 GHz, for comparison: 2 units x 8 numbers x 2 operations; 16 GB of DDR4. No driver
+    // reports this name.
     Gpu {
         name: "cpu",
         words: &[],
@@ -178,12 +179,12 @@ pub const DEVICES: [Gpu; 11] = [
     },
 ];
 
-/// The kind of this name.
+/// The kind with this name.
 pub fn find(name: &str) -> Option<&'static Gpu> {
     DEVICES.iter().find(|gpu| gpu.name == name.to_lowercase())
 }
 
-/// The kind of the card that the driver calls `full`, such as `NVIDIA A100-SXM4-80GB`.
+/// The kind of a card from the driver's full name, such as `NVIDIA A100-SXM4-80GB`.
 pub fn recognise(full: &str) -> Option<&'static Gpu> {
     let has = |word: &&str| {
         full.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word))
@@ -191,7 +192,7 @@ pub fn recognise(full: &str) -> Option<&'static Gpu> {
     DEVICES.iter().find(|gpu| !gpu.words.is_empty() && gpu.words.iter().all(&has))
 }
 
-/// The kind of the card behind a device; none for a CPU and for kinds that are not listed.
+/// The kind of the card behind a device. None for a CPU and for unlisted kinds.
 pub fn find_card(device: Device) -> Option<&'static Gpu> {
     match device {
         Device::Cuda(number) => recognise(&gpu_name(number)?),
@@ -200,7 +201,7 @@ pub fn find_card(device: Device) -> Option<&'static Gpu> {
 }
 
 impl Gpu {
-    /// Peak operations a second of products in bf16, or in f32 with TF32 on or off.
+    /// Peak operations per second of matrix products in bf16, or in f32 with TF32 on or off.
     pub fn peak(&self, bf16: bool, tf32: bool) -> f64 {
         match (bf16, tf32) {
             (true, _) => self.bf16,
@@ -209,6 +210,7 @@ impl Gpu {
         }
     }
 
+    /// Peak operations per second at a config's precision.
     pub fn peak_of(&self, precision: &Precision) -> f64 {
         self.peak(precision.bf16, precision.tf32)
     }

@@ -1,16 +1,16 @@
-//! Bytes on one card at the moment when most are in use: the backward pass begins.
+//! Peak bytes on one card, which is at the start of the backward pass.
 
 use super::Gpu;
 use super::work::Work;
 use crate::checkpoint::Phase;
 
-/// Bytes by what they are for.
+/// Bytes on one card, by use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Of trained networks, f32.
+    /// Weights of trained networks, f32.
     pub weights: i64,
     pub gradients: i64,
-    /// AdamW's two.
+    /// AdamW's two moments.
     pub moments: i64,
     /// The moving average of the weights.
     pub average: i64,
@@ -18,19 +18,19 @@ pub struct MemoryNeed {
     pub encoders: i64,
     /// Trained weights once more in bf16, under autocast.
     pub copies: i64,
-    /// Kept from the forward pass, for one micro batch.
+    /// Activations kept from the forward pass, for one micro batch.
     pub activations: i64,
-    /// What comes and goes: the loss's gradients, or a frozen network at its widest and its copies in bf16.
+    /// Temporary tensors: the loss's gradients, or a frozen network at its peak with its bf16 copies.
     pub passing: i64,
 }
 
-/// CUDA's context, workspaces of its libraries, buffers of NCCL.
+/// Bytes for CUDA's context, library workspaces and NCCL buffers.
 const RESERVE: i64 = 2 << 30;
-/// Share of the memory that cannot be used because free blocks are of the wrong size.
+/// Fraction of the memory lost to fragmentation.
 const LOST: f64 = 0.04;
 
 impl MemoryNeed {
-    /// For micro batches of this size.
+    /// Memory for micro batches of this size.
     pub fn new(work: &Work, micro: i64) -> Self {
         let (trained, frozen, full) = (work.trained(), work.frozen(), work.frozen_full());
         let bf16 = work.precision.bf16;
@@ -48,21 +48,23 @@ impl MemoryNeed {
         }
     }
 
+    /// Peak bytes.
     pub fn total(&self) -> i64 {
         self.fixed() + self.activations + self.passing
     }
 
-    /// What does not depend on the micro batch.
+    /// Bytes that do not depend on the micro batch.
     pub fn fixed(&self) -> i64 {
         self.weights + self.gradients + self.moments + self.average + self.encoders + self.copies
     }
 
+    /// Whether the peak fits into a card's usable memory.
     pub fn fits(&self, gpu: &Gpu) -> bool {
         self.total() <= usable(gpu)
     }
 }
 
-/// Bytes of a card that tensors can have.
+/// Bytes of a card that are available for tensors.
 pub fn usable(gpu: &Gpu) -> i64 {
     (gpu.memory as f64 * (1.0 - LOST)) as i64 - RESERVE
 }

@@ -1,37 +1,37 @@
-//! How well a run under way uses its cards.
+//! Utilisation of the cards by a run in progress.
 
 use super::{find_card, mfu, work};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use tch::Device;
 
-/// The utilisation of a stage on the cards it runs on.
+/// Measures the utilisation of a stage on the cards it runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     pub device: Device,
     phase: Phase,
-    /// Operations of one picture.
+    /// Operations per picture.
     useful: i64,
-    /// Peak operations a second of all cards; None where the kind of card is not known.
+    /// Peak operations per second of all cards. None if the kind of card is unknown.
     peak: Option<f64>,
 }
 
 impl Meter {
-    /// For `ranks` cards of the kind that this one is of.
+    /// Meter for `ranks` cards of the same kind as `device`.
     pub fn new(config: &RunConfig, phase: Phase, device: Device, ranks: usize) -> Self {
         let stage = work(config, phase, super::text_bytes(config, None));
         let peak = find_card(device).map(|gpu| gpu.peak_of(&stage.precision) * ranks as f64);
         Self { device, phase, useful: stage.useful(), peak }
     }
 
-    /// Captions are of so many bytes from now on.
+    /// Sets the caption length to `bytes` from now on.
     pub fn read_texts(&mut self, config: &RunConfig, bytes: i64) {
         if self.peak.is_some() {
             self.useful = work(config, self.phase, bytes).useful();
         }
     }
 
-    /// Share of the peak at so many pictures a second over all cards.
+    /// Model FLOPs utilisation at this number of pictures per second over all cards.
     pub fn mfu(&self, images_per_s: f64) -> Option<f64> {
         self.peak.map(|peak| mfu(self.useful, images_per_s, peak))
     }

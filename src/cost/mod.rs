@@ -1,7 +1,7 @@
-//! What a run takes before it is started: parameters, work, memory, traffic and time, worked out from the config alone.
+//! Cost of a run before it starts: parameters, operations, memory, traffic and time, computed from the config alone.
 //!
-//! Nothing here makes a tensor. Every layer is counted as the networks build it, so that sums over layers are exact for
-//! parameters and for the products of matrices; cheaper work (norms, activations, additions) is left out of the work.
+//! Nothing here makes a tensor. Every layer is counted as the networks build it, so sums over layers are exact for
+//! parameters and matrix products. Cheaper operations (norms, activations, additions) are not counted.
 //!
 //! Letters: B pictures, N positions of a level, S condition vectors, h x w tokens, K codes, c channels.
 
@@ -13,6 +13,7 @@ mod hardware;
 mod layers;
 mod memory;
 mod meter;
+mod share;
 mod work;
 
 pub use budget::{Budget, EstimateRequest, budget, largest, mfu};
@@ -22,34 +23,36 @@ pub use exchange::{BUCKET, Exchange, exchange};
 pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
 pub use memory::{MemoryNeed, usable};
 pub use meter::Meter;
+pub use share::{SHARES, Share, share_of};
 pub use work::{NetworkCost, Work, text_bytes, work};
 
 use std::iter::Sum;
 use std::ops::{Add, Mul};
 
-/// Numbers that the backward pass needs of a forward pass.
+/// Numbers that the backward pass needs from the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// In the kind of the products: bf16 under autocast, else f32.
+    /// Stored in the kind of the products: bf16 under autocast, else f32.
     pub products: i64,
-    /// Always f32.
+    /// Always stored as f32.
     pub full: i64,
-    /// A byte each, such as dropout masks.
+    /// Stored as one byte each, such as dropout masks.
     pub bytes: i64,
 }
 
 impl Kept {
+    /// Bytes with products in bf16 or f32.
     pub fn bytes(self, bf16: bool) -> i64 {
         self.products * if bf16 { 2 } else { 4 } + self.full * 4 + self.bytes
     }
 }
 
-/// What a layer or a network takes for one picture.
+/// The cost of a layer or a network for one picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Trained numbers.
+    /// Number of parameters.
     pub params: i64,
-    /// Floating point operations of a forward pass: a multiplication with its addition counts 2.
+    /// Floating point operations of a forward pass. A multiply-add counts as 2.
     pub flops: i64,
     pub kept: Kept,
 }
@@ -70,7 +73,7 @@ impl Add for Cost {
     }
 }
 
-/// So many equal ones after each other.
+/// The cost of `times` equal layers in sequence.
 impl Mul<i64> for Cost {
     type Output = Self;
     fn mul(self, times: i64) -> Self {

@@ -1,4 +1,4 @@
-//! One stage of a run: which networks take part, which of them are trained, and what they do for one picture.
+//! The work of one training stage: which networks take part, which are trained, and their cost per picture.
 
 use super::Cost;
 use super::denoiser::{DenoiserCost, denoiser};
@@ -8,38 +8,38 @@ use crate::config::RunConfig;
 use crate::model::clip::ClipConfig;
 use crate::recipe::Precision;
 
-/// Bytes of a caption where the config sets no length. A LAION caption has some 60, but a batch is as long as its
-/// longest one.
+/// Caption length in bytes if the config sets none. A LAION caption has about 60, but a batch is padded to its longest
+/// caption.
 pub const TEXT_BYTES: i64 = 128;
 
-/// A network of a stage.
+/// One network of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkCost {
     pub name: String,
     pub params: i64,
-    /// Moved by this stage; else its weights are only read.
+    /// Trained in this stage; otherwise frozen.
     pub trained: bool,
-    /// Operations of one picture's forward pass; where only a share of the batches needs it, that share of them.
+    /// Operations of one picture's forward pass, scaled by the fraction of batches that use the network.
     pub flops: i64,
-    /// Weights lie in memory in bf16, not in f32.
+    /// Weights are stored in bf16, not f32.
     pub bf16: bool,
 }
 
-/// A stage, for one picture.
+/// The work of a stage, for one picture.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub phase: Phase,
     pub parts: Vec<NetworkCost>,
     pub precision: Precision,
-    /// Operations that are done once more for the gradient.
+    /// Operations that are done again in the backward pass.
     pub recomputed: i64,
-    /// Operations of frozen parts outside autocast, which f32 units do.
+    /// Operations of frozen networks outside autocast, which run on f32 units.
     pub outside: i64,
     /// Bytes kept from the forward pass to the backward pass.
     pub kept: i64,
-    /// Bytes of the loss's gradients when the backward pass begins, where most is in use.
+    /// Bytes of the loss's gradients at the start of the backward pass, the moment of peak memory.
     pub loss: i64,
-    /// Bytes at the widest place of a frozen part, when nothing else is kept.
+    /// Peak bytes of a frozen network, when nothing else is kept.
     pub widest: i64,
 }
 
@@ -48,41 +48,44 @@ impl Work {
         self.parts.iter().filter(|part| part.trained == trained).map(|part| part.params).sum()
     }
 
+    /// Number of trained weights.
     pub fn trained(&self) -> i64 {
         self.params(true)
     }
 
+    /// Number of frozen weights.
     pub fn frozen(&self) -> i64 {
         self.params(false)
     }
 
-    /// Frozen weights that lie in memory in f32.
+    /// Number of frozen weights stored in f32.
     pub fn frozen_full(&self) -> i64 {
         let full = self.parts.iter().filter(|part| !part.trained && !part.bf16);
         full.map(|part| part.params).sum()
     }
 
+    /// Operations of the forward pass of all networks.
     pub fn forward(&self) -> i64 {
         self.parts.iter().map(|part| part.flops).sum()
     }
 
-    /// The gradients by inputs and by weights each take what the forward pass took; frozen parts have none.
+    /// Operations of the backward pass: twice the forward pass for trained networks, none for frozen ones.
     pub fn backward(&self) -> i64 {
         self.parts.iter().filter(|part| part.trained).map(|part| 2 * part.flops).sum()
     }
 
-    /// What a picture needs of a method, however memory is saved: the operations that MFU counts.
+    /// Operations that the method needs per picture, without recomputation. MFU counts these.
     pub fn useful(&self) -> i64 {
         self.forward() + self.backward()
     }
 }
 
-/// S as the config sets it, else `assumed`.
+/// S as the config sets it, else `assumed`, else `TEXT_BYTES`.
 pub fn text_bytes(config: &RunConfig, assumed: Option<i64>) -> i64 {
     config.text.length.or(assumed).unwrap_or(TEXT_BYTES)
 }
 
-/// What a stage of the config does for a picture with a caption of S bytes.
+/// The work of a stage for a picture with a caption of S bytes.
 pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
     let images = tokenizer(&config.tokenizer.model, config.data.size);
     match phase {
@@ -96,7 +99,7 @@ fn part(name: &str, params: i64, flops: i64, trained: bool) -> NetworkCost {
     NetworkCost { name: name.into(), params, trained, flops, bf16: false }
 }
 
-/// CLIP's towers, the text's and the picture's, each used in its share of the batches; none where there is no CLIP.
+/// CLIP's text and image towers, each scaled by the fraction of batches that use it. Empty without CLIP.
 fn towers(config: &RunConfig) -> Vec<NetworkCost> {
     let used = |flops: i64, share: f64| (flops as f64 * share) as i64;
     let (recipe, Some(sizes)) = (&config.train, &config.clip) else { return Vec::new() };
@@ -133,7 +136,7 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     }
 }
 
-/// Both towers read every picture and caption; the other networks wait.
+/// Work of training the prior. Both towers read every picture and caption; the other networks are idle.
 fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
     let net = prior(&config.prior.clone().unwrap_or_default().model);
     let waiting =
@@ -154,7 +157,7 @@ fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
             part("prior", net.params, net.flops, true),
         ],
         recomputed: 0,
-        // CLIP runs outside autocast; stored in bf16 it computes so
+        // CLIP runs outside autocast; stored in bf16 it also computes in bf16
         outside: if sizes.bf16 { 0 } else { encoding },
         kept: net.kept.bytes(config.train.precision.bf16),
         loss: 0,
@@ -163,7 +166,7 @@ fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
     }
 }
 
-/// Numbers of a picture inside CLIP where most are in use: a feed-forward layer, before and after its GELU.
+/// Peak numbers of a picture inside CLIP: a feed-forward layer, before and after its GELU.
 fn widest(sizes: &ClipConfig) -> i64 {
     let side = sizes.vision.image_size / sizes.vision.patch_size;
     (side * side + 1) * (2.0 * sizes.vision.mlp_ratio * sizes.vision.width as f64) as i64
@@ -200,7 +203,7 @@ fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
         recomputed: net.recomputed(&precision.recompute),
         outside: encode,
         kept: net.kept(&precision.recompute, precision.bf16) + read,
-        // the gradients of probabilities, twice, and of logits
+        // gradients of the probabilities, twice, and of the logits
         loss: 12 * model.num_labels * side * side,
         widest: images.widest,
         precision,

@@ -1,4 +1,4 @@
-//! When is an exercise solved? Conditions on what lies on the workspace, each one line of a `check` block.
+//! Conditions that decide whether an exercise is solved. Each is one line of a `check` block.
 //!
 //! ```text
 //! noised_share in 0.45..0.55
@@ -6,15 +6,15 @@
 //! loss in ..3.0      # quick: loss in ..9
 //! ```
 //!
-//! The first word names a measure (see `measures`), then comes what it asks for, then the range. Without a range the
-//! answer has to be yes. Behind `# quick:` stands what has to hold in quick sessions.
+//! The first word names a measure (see `measures`). Its argument follows, then the range. Without a range the answer
+//! has to be yes. The condition for quick sessions follows `# quick:`.
 
 use super::measures::{MEASURES, Measure, Unit};
 use crate::error::{Error, Fault};
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
 
-/// One line of a check, in its long and its short form.
+/// One line of a check, for normal and for quick sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     long: Wanted,
@@ -25,12 +25,12 @@ pub struct Condition {
 struct Wanted {
     measure: &'static Measure,
     argument: String,
-    /// Both ends included.
+    /// Bounds, both inclusive.
     low: f64,
     high: f64,
 }
 
-/// What came of one condition.
+/// The result of one condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     pub holds: bool,
@@ -39,12 +39,13 @@ pub struct Finding {
 }
 
 impl Condition {
+    /// Parses one line of a check.
     pub fn parse(line: &str) -> std::result::Result<Self, Fault> {
         let wanted = |text: &str| Wanted::parse(text.trim());
         Ok(Self { long: wanted(quick::long(line))?, short: wanted(quick::short(line))? })
     }
 
-    /// Look at the session, which stays as it is. What is missing in it counts as not yet done.
+    /// Evaluates the condition without changing the session. A missing value counts as not solved.
     pub fn look(&self, lab: &mut Lab) -> Finding {
         let wanted = if lab.is_quick() { &self.short } else { &self.long };
         match (wanted.measure.take)(lab, &wanted.argument) {
@@ -118,7 +119,7 @@ impl Wanted {
     }
 }
 
-/// `0.45..0.55`, `50..`, `..3` or `7`.
+/// Parses a range: `0.45..0.55`, `50..`, `..3` or `7`.
 fn ends(range: &str) -> std::result::Result<(f64, f64), Fault> {
     let (low, high) = range.split_once("..").unwrap_or((range, range));
     let number = |text: &str, open: f64| match text.trim() {
@@ -131,7 +132,7 @@ fn ends(range: &str) -> std::result::Result<(f64, f64), Fault> {
     )
 }
 
-/// All conditions of an exercise, as something to show; true when it is solved.
+/// Evaluates all conditions of an exercise. Returns whether it is solved, and a view of the results.
 pub fn look(conditions: &[Condition], lab: &mut Lab) -> (bool, View) {
     let findings: Vec<Finding> = conditions.iter().map(|c| c.look(lab)).collect();
     let solved = findings.iter().all(|f| f.holds);

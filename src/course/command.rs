@@ -8,7 +8,7 @@ use crate::lab::{Lab, Reply, table, turn::internal_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// The one command of the course.
+/// Name of the course's command.
 const CHECK: &str = "check";
 
 /// The row that the course adds to the table of commands.
@@ -29,25 +29,25 @@ pub const COMMANDS: &[Command] = &[Command {
     run: |lab, args, _| Ok(answer(lab, &find(args)?)?.1.view),
 }];
 
-/// Let a session understand `check`.
+/// Adds `check` to a session.
 pub fn join(lab: &mut Lab) {
     lab.add_commands(COMMANDS);
 }
 
-/// All commands of a session that the course has joined.
+/// All commands of a session with the course.
 pub fn commands() -> Vec<&'static Command> {
     table::COMMANDS.iter().chain(COMMANDS).collect()
 }
 
-/// The names of all exercises, for completion.
+/// IDs of all exercises, for completion.
 fn ids() -> Vec<String> {
     let all = folder().and_then(|folder| exercises(&folder)).unwrap_or_default();
     all.into_iter().map(|e| e.id).collect()
 }
 
-/// Look whether an exercise is solved, and say so.
+/// Checks whether an exercise is solved, and reports it.
 ///
-/// Errors: a fault of this program on the way.
+/// Errors: an internal error during the check.
 pub fn answer(lab: &mut Lab, exercise: &Exercise) -> Result<(bool, Reply)> {
     let looked = catch_unwind(AssertUnwindSafe(|| check::look(&exercise.checks, lab)));
     let (solved, view) = looked.map_err(|_| internal_error(&format!("check {}", exercise.id)))?;
@@ -56,7 +56,7 @@ pub fn answer(lab: &mut Lab, exercise: &Exercise) -> Result<(bool, Reply)> {
     Ok((solved, Reply { command: CHECK, view }))
 }
 
-/// Those of all lessons of a folder.
+/// The exercises of all lessons of a folder.
 fn exercises(folder: &Path) -> Result<Vec<Exercise>> {
     let all = lessons(folder)?;
     Ok(all.iter().flat_map(Lesson::exercises).cloned().collect())

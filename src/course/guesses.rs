@@ -1,4 +1,4 @@
-//! Measures that ask the model. They draw from seeds of their own: the session's chance goes on as if nobody had looked.
+//! Measures that run the model. They use their own seeds, so the session's random numbers are not affected.
 
 use crate::data::{Part, Record};
 use crate::device::seed_step;
@@ -9,10 +9,10 @@ use crate::model::Denoiser;
 use tch::{Kind, Tensor};
 
 const SEED: u64 = 0xc0de;
-/// Side of the averaged pictures that are compared, as `paella eval` does by default.
+/// Side of the averaged pictures that are compared. Same as the default of `paella eval`.
 const FEATURE_SIZE: i64 = 16;
 
-/// What the model thinks of the noised tokens on the workspace: logits (1, K, h, w). `caption` replaces the picture's own.
+/// Logits (1, K, h, w) for the noised tokens on the workspace. `caption` replaces the picture's own caption.
 fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
     let noised = lab.workspace().noised()?;
     let text = caption
@@ -23,19 +23,19 @@ fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
     })
 }
 
-/// Share of the noised tokens whose best guess is right, 0..=1.
+/// Fraction of the noised tokens whose best guess is right, 0..=1.
 pub fn guessed(lab: &Lab, caption: Option<&str>) -> Result<f64> {
     let guess = logits(lab, caption)?.argmax(1, false);
     let (noised, tokens) = (lab.workspace().noised()?, lab.workspace().tokens()?);
     Ok(hidden_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
 }
 
-/// Mean over places of the entropy of the guess, in bits.
+/// Mean entropy of the predictions over all positions, in bits.
 pub fn doubt(lab: &Lab) -> Result<f64> {
     Ok(entropy(&logits(lab, None)?).mean(Kind::Float).double_value(&[]))
 }
 
-/// Cross entropy at T = 0.5 over the first 64 pictures held back, in nats per noised token.
+/// Cross entropy at t = 0.5 over the first 64 validation pictures, in nats per noised token.
 pub fn held_back_loss(lab: &mut Lab) -> Result<f64> {
     let data = lab.data(Part::Val)?;
     let indices: Vec<i64> = (0..64.min(data.len() as i64)).collect();
@@ -47,7 +47,7 @@ pub fn held_back_loss(lab: &mut Lab) -> Result<f64> {
     })
 }
 
-/// The name of the real picture nearest to the one in hand, among those of the style that its caption ends with.
+/// Name of the real picture nearest to the current one, among pictures of the style that its caption names.
 pub fn shows(lab: &mut Lab) -> Result<String> {
     let picture = lab.workspace().picture()?;
     let (train, val) = (lab.data(Part::Train)?, lab.data(Part::Val)?);

@@ -1,4 +1,4 @@
-//! What a check can look at: one row a measure, a number or a yes out of the session.
+//! The measures a check can use. Each row reads one number or yes/no from the session.
 
 use super::guesses::{doubt, guessed, held_back_loss, shows};
 use crate::config;
@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tch::Kind;
 
-/// One thing that can be read off a session.
+/// One value that can be read from a session.
 #[derive(Debug)]
 pub struct Measure {
     pub name: &'static str,
-    /// What follows the name, such as `PATH`; empty for nothing.
+    /// What follows the name, such as `PATH`. Empty if it takes no argument.
     pub argument: &'static str,
-    /// What the number is, for messages; `{}` stands for the argument.
+    /// Description of the number, for messages. `{}` stands for the argument.
     pub says: &'static str,
     pub unit: Unit,
     pub take: fn(&mut Lab, &str) -> Result<f64>,
@@ -28,19 +28,20 @@ impl PartialEq for Measure {
     }
 }
 
-/// How a number is written.
+/// How a number is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// 1 is yes, 0 is no.
     Yes,
-    /// 0..=1, written in percent.
+    /// 0..=1, printed in percent.
     Share,
     Count,
-    /// With its name behind it; may be empty.
+    /// Printed with this unit after it; may be empty.
     Number(&'static str),
 }
 
 impl Unit {
+    /// Formats a number with its unit.
     pub fn show(self, y: f64) -> String {
         match self {
             Self::Share => format!("{:.1} %", y * 100.0),
@@ -68,7 +69,7 @@ const fn row(
 
 use Unit::{Count, Number, Share, Yes};
 
-/// In the order of the lessons.
+/// All measures, in the order of the lessons.
 pub const MEASURES: &[Measure] = &[
     row("caption", "TEXT", Yes, "the picture in hand is of `{}`", |lab, text| {
         Ok(yes(lab.workspace().picture()?.caption.to_lowercase().contains(text)))
@@ -179,12 +180,12 @@ fn yes(answer: bool) -> f64 {
     if answer { 1.0 } else { 0.0 }
 }
 
-/// What an exercise misses: said in the words of the session.
+/// The error for a value that the session does not have.
 fn missing(what: &str, hint: &str) -> Error {
     Error::command(what, "", hint)
 }
 
-/// How often each code stands in the picture in hand.
+/// Occurrences of each code in the current picture.
 fn counts(lab: &Lab) -> Result<BTreeMap<i64, i64>> {
     let mut counts = BTreeMap::new();
     ints(lab.workspace().tokens()?.as_ref())
@@ -207,7 +208,7 @@ fn recent_loss(lab: &mut Lab, _: &str) -> Result<f64> {
     Ok(same.iter().sum::<f64>() / same.len() as f64)
 }
 
-/// A number, or true as 1 and false as 0.
+/// The value of a setting as a number, with true as 1 and false as 0.
 fn setting(lab: &mut Lab, path: &str) -> Result<f64> {
     let text = config::get(lab.settings(), path)?;
     match text.trim() {
@@ -220,7 +221,7 @@ fn setting(lab: &mut Lab, path: &str) -> Result<f64> {
     }
 }
 
-/// Share of the tokens that stood after half of the steps as they do after the last.
+/// Fraction of the tokens that are the same after half of the steps as after the last.
 fn settled(lab: &mut Lab, _: &str) -> Result<f64> {
     let run: Rc<Sampling> = lab.workspace().sampling()?;
     if run.path.len() <= run.plan.len() {

@@ -1,7 +1,7 @@
-//! The course: lessons that are read at the prompt and as notebooks, with exercises that the session itself checks.
+//! The course: lessons at the prompt and as notebooks, with exercises that the session checks.
 //!
-//! Their one source are the files of `tutorials/`; [`source`] tells how these are written. [`check`] decides when an
-//! exercise is solved, [`walk`] goes through a lesson, [`notebook`] writes it as `.ipynb`.
+//! The source of all lessons is `tutorials/`; [`source`] documents its format. [`check`] decides when an exercise is
+//! solved, [`walk`] steps through a lesson, [`notebook`] writes it as `.ipynb`.
 
 pub mod check;
 pub mod command;
@@ -27,9 +27,9 @@ pub fn folder() -> Result<PathBuf> {
     Ok(assets.parent().unwrap_or(Path::new(".")).join("tutorials"))
 }
 
-/// All lessons of a folder: those with a number in its order, then the others by name.
+/// All lessons of a folder: the numbered ones in order, then the others by name.
 ///
-/// Errors: the folder cannot be read, or one of its lessons.
+/// Errors: the folder or one of its lessons cannot be read.
 pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
     let entries = std::fs::read_dir(folder).map_err(|e| {
         let hint = "the lessons come with the source of this program";
@@ -42,9 +42,9 @@ pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
     Ok(lessons)
 }
 
-/// The lesson of this number or name.
+/// The lesson with this number or name.
 ///
-/// Errors: there is none; the hint tells which there are.
+/// Errors: no such lesson; the hint lists the existing ones.
 pub fn find(lessons: Vec<Lesson>, which: &str) -> Result<Lesson> {
     let names: Vec<String> = lessons.iter().map(Lesson::stem).collect();
     let fits = |lesson: &Lesson| {

@@ -1,4 +1,4 @@
-//! A lesson as a Jupyter notebook: nbformat 4.5, outputs kept where the source of their cell did not change.
+//! Writes a lesson as a Jupyter notebook (nbformat 4.5). Outputs are kept for cells whose source did not change.
 
 use super::{Exercise, Lesson, LessonBlock};
 use crate::error::{Error, Result};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The first code cell, tagged `parameters`: what a runner replaces to have the short forms.
+/// The first code cell, tagged `parameters`. A runner replaces it to run the short forms.
 const COMMANDS_QUICK: &str =
     "%quick  # `%quick on` runs the short forms of long lines; so does PAELLA_QUICK=1";
 const RUST_QUICK: &str = "let quick = paella::lab::quick::asked(); // `true` makes every run short; so does PAELLA_QUICK=1";
 
 /// A cell before it becomes JSON.
 struct Cell {
-    /// Ends in a number where another cell has the same content.
+    /// Ends in a number if another cell has the same content.
     id: String,
     code: bool,
     source: String,
@@ -45,7 +45,7 @@ impl Cell {
     }
 }
 
-/// The same text always has the same digest (FNV-1a, 64 bits), so that a cell keeps its ID while it keeps its source.
+/// FNV-1a, 64 bits, of a text. A cell keeps its ID as long as its source is the same.
 fn digest(text: &str) -> String {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
@@ -91,7 +91,7 @@ fn cells(block: &LessonBlock) -> Vec<Cell> {
     }
 }
 
-/// A line for the session; comments are Rust's.
+/// A command as a line of a notebook cell. Comments become Rust comments.
 fn magic(line: &str) -> String {
     match line.strip_prefix('#') {
         Some(comment) => format!("//{comment}"),
@@ -99,7 +99,7 @@ fn magic(line: &str) -> String {
     }
 }
 
-/// The task with its hints folded away, a cell to work in, a cell that checks.
+/// Cells of an exercise: the task with its hints folded, a cell to work in, a cell that checks.
 fn exercise_cells(exercise: &Exercise) -> Vec<Cell> {
     let Exercise { id, title, task, hints, .. } = exercise;
     let fold = |(i, hint): (usize, &String)| {
@@ -119,12 +119,12 @@ fn exercise_cells(exercise: &Exercise) -> Vec<Cell> {
     ]
 }
 
-/// Where the notebook of a lesson lies in `folder`.
+/// The path of a lesson's notebook in `folder`.
 pub fn path(lesson: &Lesson, folder: &Path) -> PathBuf {
     folder.join(lesson.stem() + ".ipynb")
 }
 
-/// Write the notebooks of all lessons; outputs stay where ID and source of a code cell are the same.
+/// Writes the notebooks of all lessons. Outputs stay if ID and source of a code cell are the same.
 ///
 /// Errors: a file cannot be written.
 pub fn build(lessons: &[Lesson], folder: &Path) -> Result<()> {
@@ -140,7 +140,7 @@ pub fn build(lessons: &[Lesson], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The notebooks that are missing or differ from their lessons in more than outputs and counts, and those without lesson.
+/// Notebooks that are missing, differ from their lessons in more than outputs and counts, or have no lesson.
 pub fn out_of_step(lessons: &[Lesson], folder: &Path) -> Vec<PathBuf> {
     let expected: Vec<PathBuf> = lessons.iter().map(|lesson| path(lesson, folder)).collect();
     let differs = |(lesson, file): (&Lesson, &PathBuf)| {
@@ -157,7 +157,7 @@ fn read(file: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// As Jupyter writes it: keys in order, one blank a level, a line feed at the end.
+/// Notebook JSON in Jupyter's format: keys in order, indent of one blank, a final line feed.
 fn to_text(notebook: &Value) -> String {
     let mut bytes = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
@@ -188,7 +188,7 @@ fn source(cell: &Value) -> String {
     }
 }
 
-/// All that a lesson decides: format, kernel, and each cell's kind, ID, tags and source.
+/// The parts of a notebook that the lesson determines: format, kernel, and each cell's kind, ID, tags and source.
 fn essence(notebook: &Value) -> Value {
     let cells = notebook["cells"].as_array().map(Vec::as_slice).unwrap_or_default();
     let cell = |cell: &Value| {

@@ -1,4 +1,4 @@
-//! How far a reader is, kept from one day to the next.
+//! A reader's progress through the course, saved between sessions.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The place in one lesson.
+/// The reader's position in one lesson.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mark {
-    /// The block that comes next.
+    /// Index of the next block.
     pub at: usize,
-    /// IDs of the exercises that were solved once.
+    /// IDs of the exercises solved so far.
     pub solved: BTreeSet<String>,
-    /// The end was reached once.
+    /// Whether the end has been reached.
     pub done: bool,
 }
 
-/// The marks of all lessons, by the names of their files.
+/// The marks of all lessons, by file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CourseProgress {
@@ -26,17 +26,19 @@ pub struct CourseProgress {
 }
 
 impl CourseProgress {
-    /// `paella/lessons.json` in the folder of the user's states, such as `$XDG_STATE_HOME` or `~/.local/state`.
+    /// `paella/lessons.json` in the user's state folder, such as `$XDG_STATE_HOME` or `~/.local/state`.
     pub fn file() -> Option<PathBuf> {
         Some(dirs::state_dir().or_else(dirs::data_dir)?.join("paella/lessons.json"))
     }
 
-    /// What the file says; nothing where there is none or it makes no sense.
+    /// Reads the file. Empty if the file is missing or invalid.
     pub fn read(file: &Path) -> Self {
         let text = std::fs::read(file).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
+    /// Writes the file.
+    ///
     /// Errors: the file cannot be written.
     pub fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
@@ -46,10 +48,12 @@ impl CourseProgress {
         })
     }
 
+    /// The mark of a lesson, or the start if it was never read.
     pub fn mark(&self, lesson: &str) -> Mark {
         self.marks.get(lesson).cloned().unwrap_or_default()
     }
 
+    /// Replaces the mark of a lesson.
     pub fn put(&mut self, lesson: &str, mark: Mark) {
         self.marks.insert(lesson.into(), mark);
     }

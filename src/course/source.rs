@@ -1,15 +1,15 @@
-//! The source of a lesson: CommonMark in which fenced blocks with a few names have a meaning.
+//! The source of a lesson: CommonMark with a few fenced blocks that have a meaning.
 //!
-//! | fence | what stands in it |
+//! | fence | content |
 //! | --- | --- |
-//! | `lesson` | `about:` and `time:`, once, before everything but the title |
-//! | `paella` | commands, one a line; `# quick: COMMAND` behind one names its short form |
-//! | `rust` | a cell for the notebook |
+//! | `lesson` | `about:` and `time:`; once, before everything but the title |
+//! | `paella` | commands, one per line; `# quick: COMMAND` after one gives its short form |
+//! | `rust` | a Rust cell of the notebook |
 //! | `exercise ID` | the title on the first line, the task below |
-//! | `hint` | a hint for the exercise above; the more, the plainer |
-//! | `check` | what holds once the exercise above is solved, one condition a line: see `check` |
+//! | `hint` | a hint for the exercise above; later hints reveal more |
+//! | `check` | conditions that hold once the exercise above is solved, one per line: see `check` |
 //!
-//! Any other fence is text. A file of solutions has blocks `solution ID` with commands, and text around them.
+//! Any other fence is text. A file of solutions has `solution ID` blocks of commands, with text around them.
 
 use super::check::Condition;
 use super::command::commands;
@@ -19,36 +19,36 @@ use crate::lab::command::Command;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A lesson as it was written.
+/// A parsed lesson.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lesson {
-    /// From the name of the file, `02-noise.md`; none for a file without a number.
+    /// From the file name, `02-noise.md`. None if the file has no number.
     pub number: Option<u32>,
-    /// `noise` of `02-noise.md`.
+    /// The name part of the file name: `noise` of `02-noise.md`.
     pub name: String,
     pub title: String,
-    /// One line for the list.
+    /// One line for the list of lessons.
     pub about: String,
-    /// How long the machine works, and on what.
+    /// How long the machine computes, and on what hardware.
     pub time: String,
     pub blocks: Vec<LessonBlock>,
 }
 
-/// What a lesson is made of, in order.
+/// One part of a lesson, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LessonBlock {
-    /// CommonMark without the named fences; never empty.
+    /// CommonMark without the named fences. Never empty.
     Text(String),
-    /// Lines as they are typed, comments among them.
+    /// Commands as typed, including comments.
     Commands(Vec<String>),
     Rust(String),
     Exercise(Exercise),
 }
 
-/// Something to do, and how to see that it is done.
+/// A task for the reader, with hints and checks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exercise {
-    /// One word, unique in the course: `check ID`.
+    /// One word, unique in the course, for `check ID`.
     pub id: String,
     pub title: String,
     pub task: String,
@@ -57,11 +57,12 @@ pub struct Exercise {
 }
 
 impl Lesson {
-    /// `02-noise`, as its files are called.
+    /// The file name without its extension, such as `02-noise`.
     pub fn stem(&self) -> String {
         self.number.map_or_else(|| self.name.clone(), |n| format!("{n:02}-{}", self.name))
     }
 
+    /// All exercises of the lesson, in order.
     pub fn exercises(&self) -> impl Iterator<Item = &Exercise> {
         self.blocks.iter().filter_map(|block| match block {
             LessonBlock::Exercise(exercise) => Some(exercise),
@@ -69,9 +70,9 @@ impl Lesson {
         })
     }
 
-    /// Read a file of a lesson.
+    /// Reads the file of a lesson.
     ///
-    /// Errors: it cannot be read; everything that is wrong in it, each with its line.
+    /// Errors: the file cannot be read; all its faults, each with its line.
     pub fn read(path: &Path) -> Result<Self> {
         let place = path.display().to_string();
         let text = read(path)?;
@@ -87,7 +88,7 @@ fn read(path: &Path) -> Result<String> {
     })
 }
 
-/// The solutions of one lesson: exercise -> commands.
+/// Reads the solutions of one lesson: exercise -> commands.
 ///
 /// Errors: as `Lesson::read`.
 pub fn read_solutions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
@@ -110,7 +111,7 @@ pub fn read_solutions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     reader.done(solutions)
 }
 
-/// The text of a lesson whose file is called `stem`; `place` is what messages name.
+/// Parses the text of a lesson. `stem` is its file name without extension; `place` is the name used in messages.
 ///
 /// Errors: all faults at once, each with its line.
 pub fn parse(text: &str, stem: &str, place: &str) -> Result<Lesson> {
@@ -141,13 +142,13 @@ pub fn parse(text: &str, stem: &str, place: &str) -> Result<Lesson> {
     reader.done(lesson)
 }
 
-/// A stretch of text or one fenced block that has a meaning; `line` is its first, from 1.
+/// A stretch of text, or one fenced block that has a meaning. `line` is its first line, from 1.
 enum Piece {
     Text { text: String, line: usize },
     Fence { kind: String, id: String, body: String, line: usize },
 }
 
-/// The fences with a meaning, and whether an ID follows.
+/// The fences with a meaning, and whether each takes an ID.
 const KINDS: [(&str, bool); 7] = [
     ("lesson", false),
     ("paella", false),
@@ -158,11 +159,11 @@ const KINDS: [(&str, bool); 7] = [
     ("solution", true),
 ];
 
-/// Collects faults while pieces are understood.
+/// Parses pieces and collects faults.
 struct Reader<'a> {
     place: &'a str,
     faults: Vec<Fault>,
-    /// Exercises met so far, for doubles.
+    /// IDs of the exercises read so far, to detect duplicates.
     ids: Vec<String>,
 }
 
@@ -179,7 +180,7 @@ impl<'a> Reader<'a> {
         if self.faults.is_empty() { Ok(value) } else { Err(Error::Config(self.faults)) }
     }
 
-    /// Split the text at the fences that have a meaning.
+    /// Splits the text at the fences that have a meaning.
     fn pieces(&mut self, text: &str) -> Vec<Piece> {
         let (mut pieces, mut prose, mut start) = (Vec::new(), String::new(), 1);
         let mut rows = text.lines().enumerate().map(|(i, row)| (i + 1, row));
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
         pieces
     }
 
-    /// The kind and ID of a fence; none where it is text.
+    /// The kind and ID of a fence. None if the fence is plain text.
     fn kind(&mut self, info: &str, line: usize) -> Option<(String, String)> {
         let mut words = info.split_whitespace();
         let word = words.next()?;
@@ -265,7 +266,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The title is the first heading; what is left of the text becomes a block.
+    /// Adds a text block. The first heading becomes the title and is removed from the text.
     fn text(&mut self, lesson: &mut Lesson, text: &str, line: usize) {
         let mut text = text;
         if lesson.title.is_empty() && !text.is_empty() {
@@ -301,7 +302,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Every line and its short form have to be commands.
+    /// Checks that every line and its short form are commands.
     fn commands(&mut self, body: &str, line: usize) {
         for (i, row) in body.lines().enumerate() {
             for text in [row, crate::lab::quick::short(row)] {
@@ -336,7 +337,7 @@ impl<'a> Reader<'a> {
         lesson.blocks.push(LessonBlock::Exercise(Exercise { id, title, task, hints, checks }));
     }
 
-    /// A hint or a check, for the exercise that it follows.
+    /// Adds a hint or a check to the exercise before it.
     fn part(&mut self, lesson: &mut Lesson, kind: &str, body: &str, line: usize) {
         let Some(LessonBlock::Exercise(exercise)) = lesson.blocks.last_mut() else {
             return self.fault(

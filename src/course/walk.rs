@@ -1,9 +1,9 @@
-//! A walk through a lesson: where the reader stands, and what comes next. No terminal, no session.
+//! The walk through a lesson: the reader's position and what comes next. Uses no terminal and no session.
 
 use super::progress::Mark;
 use super::{Exercise, Lesson, LessonBlock};
 
-/// The words that a lesson understands besides the commands of the session.
+/// Words that a lesson understands besides the session's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     Next,
@@ -14,7 +14,7 @@ pub enum Word {
 }
 
 impl Word {
-    /// An empty line goes on too. `n` and `:next` are left to the sampler.
+    /// Parses a line. An empty line means `next`. `n` and `:next` are not taken, because they belong to the sampler.
     pub fn of(line: &str) -> Option<Self> {
         Some(match line.trim() {
             "" | "next" => Self::Next,
@@ -27,22 +27,22 @@ impl Word {
     }
 }
 
-/// The reader's place in a lesson: always before commands, before an exercise, or at the end.
+/// The reader's position in a lesson: always at commands, at an exercise, or at the end.
 pub struct Walk {
     pub lesson: Lesson,
     pub mark: Mark,
-    /// Hints given for the exercise at hand.
+    /// Hints given so far for the current exercise.
     hints: usize,
 }
 
 impl Walk {
-    /// Go on where `mark` says; a mark beyond the end begins anew.
+    /// Resumes at `mark`. A mark beyond the end starts from the beginning.
     pub fn new(lesson: Lesson, mark: Mark) -> Self {
         let at = if mark.at < lesson.blocks.len() { mark.at } else { 0 };
         Self { lesson, mark: Mark { at, ..mark }, hints: 0 }
     }
 
-    /// What is to be read now, the commands or the exercise to stop at included.
+    /// The blocks to read now, up to and including the next commands or exercise.
     pub fn read(&mut self) -> Vec<LessonBlock> {
         let stops = |block: &LessonBlock| {
             matches!(block, LessonBlock::Commands(_) | LessonBlock::Exercise(_))
@@ -55,11 +55,12 @@ impl Walk {
         rest[..stop.map_or(rest.len(), |i| i + 1)].to_vec()
     }
 
-    /// The commands or the exercise before the reader; none at the end.
+    /// The commands or the exercise at the current position. None at the end.
     pub fn stop(&self) -> Option<&LessonBlock> {
         self.lesson.blocks.get(self.mark.at)
     }
 
+    /// The exercise at the current position, if there is one.
     pub fn exercise(&self) -> Option<&Exercise> {
         match self.stop() {
             Some(LessonBlock::Exercise(exercise)) => Some(exercise),
@@ -67,13 +68,13 @@ impl Walk {
         }
     }
 
-    /// Leave what is before the reader behind.
+    /// Moves past the current block.
     pub fn pass(&mut self) {
         self.mark.at = (self.mark.at + 1).min(self.lesson.blocks.len());
         self.hints = 0;
     }
 
-    /// The exercise before the reader is solved.
+    /// Marks the current exercise as solved.
     pub fn solve(&mut self) {
         if let Some(exercise) = self.exercise() {
             let id = exercise.id.clone();
@@ -81,7 +82,7 @@ impl Walk {
         }
     }
 
-    /// The next hint; once all are given, the last again.
+    /// The next hint. After the last one, the last hint again.
     pub fn hint(&mut self) -> Option<&str> {
         let at = self.hints;
         self.hints += 1;
@@ -89,7 +90,7 @@ impl Walk {
         hints.get(at.min(hints.len().checked_sub(1)?)).map(String::as_str)
     }
 
-    /// The commands that bring a fresh session to where the reader stands: from the last `load` before it on.
+    /// The commands that bring a fresh session to the reader's position, starting from the last `load` before it.
     pub fn replay(&self) -> Vec<String> {
         let commands = |block: &LessonBlock| match block {
             LessonBlock::Commands(lines) => lines.clone(),

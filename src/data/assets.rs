@@ -1,18 +1,18 @@
-//! Where the data that ships with the crate lies.
+//! Locates the data that ships with the crate.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The folder of shipped data: `$PAELLA_ASSETS`, else `assets` in the crate's source, else beside the program.
+/// The folder of shipped data: `$PAELLA_ASSETS`, else the first that exists of `assets` in `$PAELLA_HOME`, beside the program,
+/// and in the crate's source.
 ///
-/// Errors: none of these is a folder, or `$PAELLA_ASSETS` is set and is not one.
+/// Errors: none of these is a folder, or `$PAELLA_ASSETS` is set to something that is not a folder.
 pub fn assets_dir() -> Result<PathBuf> {
-    let program = std::env::current_exe().ok();
-    let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join("assets"));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
     let wish = std::env::var_os("PAELLA_ASSETS").filter(|value| !value.is_empty());
-    choose(wish.map(PathBuf::from), std::iter::once(source).chain(beside).collect())
+    let places = crate::files::at_home("assets").into_iter().chain([source]);
+    choose(wish.map(PathBuf::from), places.collect())
 }
 
 fn choose(wish: Option<PathBuf>, places: Vec<PathBuf>) -> Result<PathBuf> {

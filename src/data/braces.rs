@@ -1,11 +1,11 @@
-//! Brace patterns, as shells and WebDataset know them: `x-{000..127}.tar`, `{a,b}/{0..9}.tar`, nested too.
+//! Brace patterns of shells and WebDataset: `x-{000..127}.tar`, `{a,b}/{0..9}.tar`, also nested.
 
 use crate::{Error, Result};
 
-/// More shards than anybody has.
+/// Maximum number of names of one pattern.
 const MOST: usize = 10_000_000;
 
-/// A pattern -> the names it stands for, in order. Braces without a comma or `..` in them stay as they are.
+/// Expands a pattern into its names, in order. Braces without a comma or `..` inside are kept as they are.
 ///
 /// Errors: braces that are not closed, or more than ten million names.
 pub fn expand(pattern: &str) -> Result<Vec<String>> {
@@ -18,7 +18,7 @@ pub fn expand(pattern: &str) -> Result<Vec<String>> {
     }
 }
 
-/// None where a brace is not closed. Stops soon after `MOST` names.
+/// The names of a pattern. None if a brace is not closed. Stops soon after `MOST` names.
 fn names(pattern: &str) -> Option<Vec<String>> {
     let Some(open) = pattern.find('{') else { return Some(vec![pattern.into()]) };
     let (before, rest) = (&pattern[..open], &pattern[open + 1..]);
@@ -34,7 +34,7 @@ fn names(pattern: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Where the brace that is open at the start of `text` is closed.
+/// Position of the brace that closes the one opened before `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     for (at, c) in text.char_indices() {
@@ -48,7 +48,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// What stands between two braces -> what it stands for.
+/// The alternatives inside a pair of braces.
 fn choices(inside: &str) -> Option<Vec<String>> {
     if let Some(numbers) = range(inside) {
         return Some(numbers);
@@ -61,7 +61,7 @@ fn choices(inside: &str) -> Option<Vec<String>> {
     Some(if parts.len() > 1 { found } else { found.iter().map(|x| format!("{{{x}}}")).collect() })
 }
 
-/// `008..010` -> 008, 009, 010; also downwards.
+/// A numeric range: `008..010` -> 008, 009, 010. Descending ranges work too.
 fn range(inside: &str) -> Option<Vec<String>> {
     let (first, last) = inside.split_once("..")?;
     let number = |text: &str| {
@@ -77,7 +77,7 @@ fn range(inside: &str) -> Option<Vec<String>> {
     })
 }
 
-/// At the commas that are in no inner brace.
+/// Splits at the commas that are not inside inner braces.
 pub fn split(inside: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0usize, 0);
     for (at, c) in inside.char_indices() {

@@ -1,4 +1,4 @@
-//! Items in, a data set out: filter, decode in threads, one block of bytes.
+//! Builds a data set from items: filter, decode in threads, one block of bytes.
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -9,17 +9,17 @@ use tch::Tensor;
 use super::{DataConfig, Dataset, Item, Picture, Record, Refusal, Skipped};
 use crate::{Error, Result};
 
-/// Items decoded at once; bounds the packed pictures in memory.
+/// Number of items decoded at once. Bounds the memory of encoded pictures.
 const BATCH: usize = 512;
 const THREADS: usize = 8;
 
-/// Gathers items in order.
+/// Collects items in order.
 pub(super) struct Collector<'a> {
     config: &'a DataConfig,
     keep: &'a dyn Fn(&Record) -> bool,
-    /// Accepted, not yet decoded.
+    /// Accepted items that are not decoded yet.
     pending: Vec<Item>,
-    /// Decoded: (N, 3, S, S).
+    /// Decoded pixels: (N, 3, S, S).
     pixels: Vec<u8>,
     records: Vec<Record>,
     pub(super) skipped: Skipped,
@@ -34,7 +34,7 @@ impl<'a> Collector<'a> {
         Self { config, keep, pending, pixels, records, skipped, groups, styles }
     }
 
-    /// Take an item if it passes the filters.
+    /// Adds an item if it passes the filters.
     pub(super) fn push(&mut self, item: Item) {
         let Record { group, style, .. } = &item.record;
         remember(&mut self.groups, group);
@@ -54,12 +54,12 @@ impl<'a> Collector<'a> {
         self.config.limit == Some(self.records.len())
     }
 
-    /// How many to decode at once: no more than the limit leaves.
+    /// Number of items to decode at once, at most what the limit leaves.
     fn room(&self) -> usize {
         self.config.limit.map_or(BATCH, |limit| BATCH.min(limit - self.records.len())).max(1)
     }
 
-    /// Decode what is pending, in threads; the order stays.
+    /// Decodes the pending items in threads. The order is kept.
     fn decode(&mut self) {
         let items = std::mem::take(&mut self.pending);
         let (size, framed) = (self.config.size as u32, self.config.source.is_framed());
@@ -86,6 +86,8 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// The finished data set.
+    ///
     /// Errors: no picture is left.
     pub(super) fn finish(mut self) -> Result<Dataset> {
         self.decode();
@@ -130,7 +132,7 @@ fn listed(names: &BTreeSet<String>) -> String {
     if names.is_empty() { "none".into() } else { Vec::from_iter(names.iter().cloned()).join(", ") }
 }
 
-/// One picture -> its (3, S, S) bytes.
+/// Decodes and resizes one picture -> its (3, S, S) bytes.
 fn picture(picture: &Picture, size: u32, framed: bool) -> Result<Vec<u8>> {
     let img = match picture {
         Picture::File(bytes) => crate::image::decode(bytes)?,
@@ -154,7 +156,7 @@ fn grey(w: u32, h: u32, pixels: &[u8]) -> Result<RgbImage> {
     }))
 }
 
-/// 28x28 -> 32x32: two black pixels all round.
+/// 28x28 -> 32x32: two black pixels on every side.
 fn frame(img: &RgbImage) -> RgbImage {
     let mut framed = RgbImage::new(32, 32);
     image::imageops::replace(&mut framed, img, 2, 2);

@@ -1,4 +1,4 @@
-//! A folder of pictures, each with its caption in a `.txt` of the same name.
+//! A folder of pictures, each with its caption in a `.txt` file of the same name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use super::text::{decode, tidy};
 use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
 use crate::{Error, Result};
 
-/// Of a hundred pictures, so many are for validation.
+/// Percentage of pictures used for validation.
 const VAL_PERCENT: u64 = 5;
 
-/// What lies in a folder and the folders in it, sorted by path.
+/// The files of a folder and its subfolders, sorted by path.
 struct Listing {
-    /// With their captions.
+    /// Pictures with their captions.
     captioned: Vec<(PathBuf, PathBuf)>,
     left_out: Vec<Broken>,
 }
 
-/// The pictures of a folder and the folders in it, sorted by path. Links to folders are not followed.
+/// The pictures of a folder and its subfolders, sorted by path. Links to folders are not followed.
 ///
-/// Errors: the folder is not there, or holds no pictures.
+/// Errors: the folder does not exist or holds no pictures.
 pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     let place = folder.display().to_string();
     if !folder.is_dir() {
@@ -100,7 +100,7 @@ fn ending(path: &Path) -> String {
     path.extension().map_or(String::new(), |ext| ext.to_string_lossy().to_ascii_lowercase())
 }
 
-/// All files below a folder, sorted; hidden ones are left out.
+/// All files below a folder, sorted. Hidden files are left out.
 fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(folder) = folders.pop() {
@@ -120,15 +120,15 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Path below the folder, with `/` on every system.
+/// The path below `folder`, with `/` on every system.
 fn relative(path: &Path, folder: &Path) -> String {
     let below = path.strip_prefix(folder).unwrap_or(path);
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.join("/")
 }
 
-/// Which names are for validation: those whose hash says so, so that a new picture moves no other one.
-/// Of two or more at least one is for validation and at least one for training.
+/// Which names are for validation. The hash of the name decides, so adding a picture moves no other one. With two or
+/// more names, at least one is for validation and at least one for training.
 fn validation(names: &[String]) -> Vec<bool> {
     let hashes: Vec<u64> = names.iter().map(|name| hash(name)).collect();
     let mut val: Vec<bool> = hashes.iter().map(|hash| hash % 100 < VAL_PERCENT).collect();
@@ -141,7 +141,7 @@ fn validation(names: &[String]) -> Vec<bool> {
     val
 }
 
-/// FNV-1a, 64 bits, then the last step of SplitMix64, so that near names fall far apart.
+/// FNV-1a, 64 bits, followed by the last step of SplitMix64, so that similar names get unrelated hashes.
 fn hash(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| {
         (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

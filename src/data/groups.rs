@@ -1,9 +1,9 @@
-//! The members of a shard as samples: what stands under one key, in whatever order the files lie.
+//! Groups the members of a shard by sample, in any order of the files.
 //!
-//! A key is the path up to the first dot of the file name. Files that have a dot more are of the same sample if `KEY.png`
-//! or `KEY.txt` is there too (`a.png`, `a.seg.png`, `a.txt`); else each name up to its last dot is a key of its own
-//! (`img.0001.png`, `img.0001.txt`). What lacks a picture or a caption waits for the rest, which may lie further on;
-//! up to `WAITING` bytes of it are held, so memory does not grow with the shard.
+//! A key is the path up to the first dot of the file name. A file with a further dot belongs to the same sample if
+//! `KEY.png` or `KEY.txt` exists (`a.png`, `a.seg.png`, `a.txt`). If not, its name up to the last dot is a key
+//! (`img.0001.png`, `img.0001.txt`). A sample without a picture or without a caption waits for the rest of its files.
+//! Up to `WAITING` bytes of such samples are kept, so memory does not grow with the shard.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -12,12 +12,12 @@ use std::hash::{Hash, Hasher};
 use super::members::{Bytes, Cut, Found, Members};
 use super::{OTHER_PICTURES, PICTURES};
 
-/// Bytes of incomplete samples that are held: 64 MiB.
+/// Limit on the bytes of incomplete samples: 64 MiB.
 const WAITING: usize = 64 << 20;
-/// Names with more dots under one key, and files under one name, that are held.
+/// Limits on the names under one first-dot key, and on the files under one name.
 const NAMES: usize = 16;
 const FILES: usize = 256;
-/// The ending of what frozen networks made of a sample.
+/// File ending of precomputed outputs of the frozen networks.
 pub(super) const KNOWN: &str = "safetensors";
 
 pub(super) const UNSORTED: &str =
@@ -29,18 +29,18 @@ const MANY: &str = "too many files under one key";
 pub(super) struct MemberGroup {
     /// Path inside the shard up to a dot of the file name.
     pub key: String,
-    /// What stands behind that dot, in lower case; bytes, none where no sample needs them. In the order of the shard.
+    /// (ending in lower case, bytes), in the order of the shard. Files that no sample needs have no bytes.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Why this is no sample, whatever its files are.
+    /// A reason to leave the sample out, whatever its files are.
     pub fault: Option<&'static str>,
-    /// The bytes were let go of before all files were here.
-    dropped: bool,
+    /// Whether bytes were freed before all files were read.
+    pub dropped: bool,
 }
 
-/// The samples of a shard; at most one `Err`, at the end. Damage ends the shard, what came before stays.
+/// The samples of a shard, with at most one `Err`, at the end. Damage ends the shard; earlier samples are kept.
 pub(super) struct Groups {
     members: Members,
-    /// Of one first-dot key: a group for each name up to its last dot.
+    /// The groups of one first-dot key, one for each name up to its last dot.
     current: Vec<MemberGroup>,
     ready: VecDeque<MemberGroup>,
     waiting: Waiting,
@@ -48,16 +48,16 @@ pub(super) struct Groups {
     ended: bool,
 }
 
-/// Groups that lack something, in the order in which they came.
+/// Incomplete groups, in the order of the shard.
 #[derive(Default)]
 struct Waiting {
     groups: BTreeMap<u64, MemberGroup>,
     numbers: HashMap<String, u64>,
-    /// Number of the last one, and of the first one whose bytes are held.
+    /// Number of the last group, and of the first one whose bytes are kept.
     count: u64,
     first: u64,
     bytes: usize,
-    /// Hashes of the keys of samples that were complete.
+    /// Hashes of the keys of complete samples.
     done: HashSet<u64>,
 }
 
@@ -73,7 +73,7 @@ impl Groups {
         }
     }
 
-    /// Read until a sample is ready or the shard is over.
+    /// Reads one member.
     fn advance(&mut self) {
         match self.members.next(|path| Name::of(path).is_some_and(|name| is_of_use(name.ending))) {
             Ok(Some(Found::Member(path, data))) => self.add(&path, data),
@@ -94,7 +94,7 @@ impl Groups {
             group.key == name.stem && group.files.iter().any(|(there, _)| *there == ending)
         };
         if self.current.iter().any(twice) {
-            self.close(); // the same file once more belongs to another sample of that name
+            self.close(); // the same file again belongs to another sample of this name
         }
         if !self.current.iter().any(|group| group.key == name.stem) {
             self.make_room(name.key);
@@ -114,7 +114,7 @@ impl Groups {
         }
     }
 
-    /// Let go of the first name with a dot more, if there are many.
+    /// Passes on the first name with a further dot if there are many.
     fn make_room(&mut self, key: &str) {
         let dotted = self.current.iter().position(|group| group.key != key);
         if let Some(first) = dotted.filter(|_| self.current.len() >= NAMES) {
@@ -123,7 +123,7 @@ impl Groups {
         }
     }
 
-    /// All files that stand together under a key are here.
+    /// Ends the current first-dot key.
     fn close(&mut self) {
         let groups = std::mem::take(&mut self.current);
         let key = groups.first().map(|group| Name::key_of(&group.key).to_string());
@@ -159,7 +159,7 @@ impl Groups {
 }
 
 impl Waiting {
-    /// A group that is complete, perhaps by what waited for it; else it waits.
+    /// Returns the group, joined with what waited under its key, if it is complete. If not, it waits.
     fn take(&mut self, mut group: MemberGroup) -> Option<MemberGroup> {
         let complete = |group: &MemberGroup| group.fault.is_some() || group.is_complete();
         if !complete(&group)
@@ -167,7 +167,7 @@ impl Waiting {
             && let Some(before) = self.groups.remove(&number)
         {
             self.bytes -= before.bytes();
-            let files = [before.files, group.files].concat();
+            let files = before.files.into_iter().chain(group.files).collect();
             group = MemberGroup { files, dropped: before.dropped, ..group };
             group.fault = (group.dropped && group.is_complete()).then_some(UNSORTED);
         }
@@ -183,7 +183,7 @@ impl Waiting {
         None
     }
 
-    /// Let go of the oldest bytes; the names stay, so that the reason can be told.
+    /// Frees the oldest bytes above the limit. The names are kept, for the reason.
     fn drop_some(&mut self) {
         for (&number, group) in self.groups.range_mut(self.first..) {
             if self.bytes <= WAITING {
@@ -196,20 +196,20 @@ impl Waiting {
         }
     }
 
-    /// What never became complete.
+    /// The groups that are incomplete at the end of the shard.
     fn rest(&mut self) -> Vec<MemberGroup> {
         let Self { groups, done, .. } = std::mem::take(self);
-        let told = |mut group: MemberGroup| {
-            let given = done.contains(&hash(&group.key));
-            if given && !group.files.iter().any(|(ending, _)| is_of_use(ending)) {
-                return None; // what other trainers need of a sample that was given
+        let judged = |mut group: MemberGroup| {
+            let yielded = done.contains(&hash(&group.key));
+            if yielded && !group.files.iter().any(|(ending, _)| is_of_use(ending)) {
+                return None; // files for other trainers, of a sample that was yielded
             }
-            // the caption of a sample that was given without it
-            let late = given && !group.has_picture();
+            // the caption of a sample that was yielded without it
+            let late = yielded && !group.has_picture();
             group.fault = group.fault.or(late.then_some(UNSORTED));
             Some(group)
         };
-        groups.into_values().filter_map(told).collect()
+        groups.into_values().filter_map(judged).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The IDX files of Fashion-MNIST: grey pictures and their class numbers, plain or gzipped.
+//! The IDX files of Fashion-MNIST: grey pictures and class numbers, plain or gzipped.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Broken, Item, Items, Part, Picture, Record, paths};
 use crate::{Error, Result};
 
-/// Names of the classes 0 to 9, in our captions' English.
+/// Names of the classes 0 to 9, as captions spell them.
 pub const CLASSES: [&str; 10] = [
     "t-shirt",
     "trousers",
@@ -22,15 +22,15 @@ pub const CLASSES: [&str; 10] = [
 
 const IMAGES: u32 = 0x803;
 const LABELS: u32 = 0x801;
-/// Where Debian's package has them, below the folder it was unpacked into.
+/// Path of Debian's package, below the folder it was unpacked into.
 const DEBIAN: &str = "usr/share/datasets/fashion-mnist";
-/// The largest file we take into memory: 4 GiB.
+/// Largest file read into memory: 4 GiB.
 const MAX_BYTES: u64 = 4 << 30;
 
 /// The pictures of one part, in the order of the file.
 ///
-/// Errors: files that are missing, of another kind, or longer or shorter than their header says; not as many
-/// labels as pictures.
+/// Errors: files that are missing, of another kind, or longer or shorter than their header says; different numbers of
+///         labels and pictures.
 pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     let (prefix, split) = if part == Part::Train { ("train", "train") } else { ("t10k", "val") };
     let path = find(folder, &format!("{prefix}-images-idx3-ubyte"))?;
@@ -60,7 +60,7 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     })))
 }
 
-/// Picture `i` of class `label`; the label itself where there is no such class.
+/// The record of picture `i` of class `label`. The error is the unknown label.
 fn record(i: usize, label: u8, prefix: &str, split: &str) -> std::result::Result<Record, u8> {
     let name = *CLASSES.get(usize::from(label)).ok_or(label)?;
     Ok(Record {
@@ -73,7 +73,7 @@ fn record(i: usize, label: u8, prefix: &str, split: &str) -> std::result::Result
     })
 }
 
-/// A file or its `.gz`, in the folder or where Debian's package has it below.
+/// The path of a file or its `.gz`, in the folder itself or in Debian's subfolder.
 fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     let gz = format!("{name}.gz");
     let folders = [folder.to_path_buf(), folder.join(DEBIAN)];
@@ -89,7 +89,8 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// File -> (its `dims` sizes, its bytes). Big-endian u32: magic, sizes; then the bytes.
+/// Reads a file -> (its `dims` sizes, its bytes). Format: big-endian u32 for the magic number and the sizes, then the
+/// bytes.
 fn read(path: &Path, magic: u32, dims: usize) -> Result<(Vec<u32>, Vec<u8>)> {
     let fail = |what: String, hint: &str| Error::data(what, path.display().to_string(), hint);
     let damaged = |e: io::Error| {

@@ -1,17 +1,19 @@
-//! JSON as Python's `json.loads` reads bytes, which is more than the standard allows.
+//! A JSON parser that accepts the bytes Python's `json.loads` accepts, which is more than the standard allows.
 //!
-//! Accepted besides: NaN, Infinity and -Infinity; numbers of any size, which become infinite; half of a surrogate pair
-//! as an escape; UTF-16 and UTF-32; a byte order mark. Refused, as there: integers of more than 4300 digits, and
+//! Also accepted: NaN, Infinity and -Infinity; numbers of any size, which become infinite; half of a surrogate pair as
+//! an escape; UTF-16 and UTF-32; a byte order mark. Refused as in Python: integers of more than 4300 digits, and
 //! nesting deeper than 1000.
-//! Differs: half of a surrogate pair written out in UTF-8 is refused; Python lets it pass.
+//!
+//! Differs: half of a surrogate pair written out in UTF-8 is refused; Python accepts it.
 
 use super::text::{utf8, utf16, utf32};
 use std::collections::BTreeMap;
 
-/// Digits of the longest integer Python reads.
+/// Digits of the longest integer that Python reads.
 const LONGEST_INTEGER: usize = 4300;
 const DEEPEST: usize = 1000;
 
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
     Null,
@@ -19,11 +21,11 @@ pub enum Json {
     Number(f64),
     Text(String),
     List(Vec<Json>),
-    /// Of equal keys the last one counts.
+    /// If a key occurs twice, the last value counts.
     Object(BTreeMap<String, Json>),
 }
 
-/// None for what Python refuses.
+/// Parses bytes. None for input that Python refuses.
 pub fn parse(bytes: &[u8]) -> Option<Json> {
     let text = decode(bytes)?;
     let mut reader = Reader { rest: &text, depth: 0 };
@@ -32,7 +34,7 @@ pub fn parse(bytes: &[u8]) -> Option<Json> {
     reader.rest.is_empty().then_some(value)
 }
 
-/// Text in the encoding that its byte order mark or its first zero bytes betray, the mark taken off.
+/// Decodes the text in the encoding shown by its byte order mark or its first zero bytes. The mark is removed.
 ///
 /// Source:  CPython Lib/json/__init__.py `detect_encoding`.
 fn decode(bytes: &[u8]) -> Option<String> {
@@ -63,7 +65,7 @@ impl Reader<'_> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
     }
 
-    /// Step over `token` if it comes next.
+    /// Skips `token` if it comes next. Returns whether it did.
     fn takes(&mut self, token: &str) -> bool {
         let rest = self.rest.strip_prefix(token);
         self.rest = rest.unwrap_or(self.rest);
@@ -115,7 +117,7 @@ impl Reader<'_> {
         Some(Json::Object(values))
     }
 
-    /// `item` after `item`, commas between, from `open` to `close`.
+    /// Parses a list of `item`s separated by commas, from `open` to `close`.
     fn items(
         &mut self,
         open: &str,
@@ -163,7 +165,7 @@ impl Reader<'_> {
         Some(c)
     }
 
-    /// What stands behind a backslash.
+    /// The character after a backslash.
     fn escape(&mut self) -> Option<char> {
         match self.next()? {
             c @ ('"' | '\\' | '/') => Some(c),
@@ -177,7 +179,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One unit of UTF-16 or two; half of a surrogate pair becomes the replacement character.
+    /// A `\u` escape of one or two UTF-16 units. Half of a surrogate pair becomes the replacement character.
     fn unicode(&mut self) -> Option<char> {
         let high = self.unit()?;
         if let Some(c) = char::from_u32(high) {
@@ -203,7 +205,7 @@ impl Reader<'_> {
         u32::from_str_radix(digits, 16).ok()
     }
 
-    /// Minus, digits without a leading zero, then perhaps a fraction and an exponent.
+    /// Parses a number: minus, digits without a leading zero, then an optional fraction and exponent.
     fn number(&mut self) -> Option<Json> {
         let text = self.rest;
         self.takes("-");
@@ -224,7 +226,7 @@ impl Reader<'_> {
         text[..length].parse().ok().map(Json::Number)
     }
 
-    /// A fraction or an exponent: taken whole, or left where it is.
+    /// Parses a fraction or an exponent, or consumes nothing.
     fn part(&mut self, mark: &str, signed: bool) {
         let before = self.rest;
         if self.takes(mark) || (signed && self.takes("E")) {
@@ -238,7 +240,7 @@ impl Reader<'_> {
         self.rest = before;
     }
 
-    /// Step over digits; how many there were.
+    /// Skips digits and returns their number.
     fn digits(&mut self) -> usize {
         let rest = self.rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let count = self.rest.len() - rest.len();

@@ -1,31 +1,31 @@
-//! Which records of a LAION shard are worth training on: size, watermark, beauty, safety, caption.
+//! Filter for LAION records: size, watermark, aesthetic score, safety, caption.
 
 use super::json::{Json, parse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Thresholds, each inclusive. The defaults are the reference's.
+/// Thresholds of the filter, each inclusive. The defaults are the reference's.
 ///
-/// Source:  dome272/Paella src_distributed/utils.py `WebdatasetFilter`, followed to the letter.
+/// Source:  dome272/Paella src_distributed/utils.py `WebdatasetFilter`, reproduced exactly.
 ///
-/// A quirk of it: a value that is missing, null, zero, false or empty becomes the worst one (0 for the width and
-/// the aesthetic scores, 1 for the two probabilities). So a watermark or unsafe probability of exactly 0.0, the best
-/// there is, rejects the record. Of the height only a missing one becomes 0; null is of the wrong type there.
+/// The reference has a quirk: a value that is missing, null, zero, false or empty becomes the worst value (0 for the
+/// width and the aesthetic scores, 1 for the two probabilities). So a watermark or unsafe probability of exactly 0.0,
+/// the best possible, rejects the record. For the height only a missing value becomes 0; null counts as a wrong type.
 ///
-/// Numbers may be NaN (fails every comparison), infinite or of any length; true counts as 1 and false as 0.
+/// Numbers may be NaN (fails every comparison), infinite or of any length. True counts as 1 and false as 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LaionFilter {
-    /// Pixels a side of the original picture, at least.
+    /// Minimum width and height of the original picture, in pixels.
     pub min_size: i64,
-    /// Probability of a watermark, at most.
+    /// Maximum probability of a watermark.
     pub max_pwatermark: f64,
-    /// Of `aesthetic` and `AESTHETIC_SCORE` the better one, at least.
+    /// Minimum of the better of `aesthetic` and `AESTHETIC_SCORE`.
     pub min_aesthetic: f64,
-    /// Probability of an unsafe picture, at most.
+    /// Maximum probability of an unsafe picture.
     pub max_punsafe: f64,
-    /// None: the caption is not looked at and may be missing.
+    /// None: the caption is not checked and may be missing.
     pub caption: Option<CaptionRules>,
 }
 
@@ -41,24 +41,24 @@ impl Default for LaionFilter {
     }
 }
 
-/// What a caption must be like, besides ASCII.
+/// Requirements on a caption, besides being ASCII.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CaptionRules {
-    /// Pieces between single spaces, at least; a space at the end begins another piece.
+    /// Minimum number of pieces between single spaces. A trailing space adds an empty piece.
     pub min_words: usize,
-    /// None of these may stand anywhere in the lower-cased caption; write them in lower case.
+    /// Words that must not occur anywhere in the lower-cased caption. Write them in lower case.
     pub forbidden_words: Vec<String>,
 }
 
-/// Why a record is left out.
+/// Why a record is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reject {
     /// The sample has no json.
     NoJson,
     /// The json is cut off, not JSON, or not an object.
     BrokenJson,
-    /// A value is of a type that cannot be compared with a number.
+    /// The value's type cannot be compared with a number.
     WrongType(&'static str),
     Small,
     Watermark,
@@ -71,7 +71,7 @@ pub enum Reject {
     Forbidden,
 }
 
-/// In a few words, the same for all of its kind: to be counted.
+/// A short reason, the same for all rejects of one kind, so that they can be counted.
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -90,7 +90,7 @@ impl fmt::Display for Reject {
     }
 }
 
-/// Whether a reason is one that a filter gives for a sample that is otherwise sound.
+/// Whether a reason is one that the filter gives for a sample that could be read.
 pub fn is_filters(reason: &str) -> bool {
     use Reject as R;
     let refused =
@@ -99,9 +99,9 @@ pub fn is_filters(reason: &str) -> bool {
 }
 
 impl LaionFilter {
-    /// Judge a sample by the bytes of its `json` and `txt` members; none for a member that is not there.
+    /// Judges a sample by the bytes of its `json` and `txt` members. None stands for a missing member.
     ///
-    /// Errors: the first reason to leave it out.
+    /// Errors: the first reason to reject the sample.
     pub fn check(&self, json: Option<&[u8]>, caption: Option<&[u8]>) -> Result<(), Reject> {
         let Some(Json::Object(record)) = parse(json.ok_or(Reject::NoJson)?) else {
             return Err(Reject::BrokenJson);
@@ -110,7 +110,7 @@ impl LaionFilter {
         self.caption.as_ref().map_or(Ok(()), |rules| rules.check(caption))
     }
 
-    /// Every value is read before one is judged: a wrong type rejects whatever the others say.
+    /// Checks the numbers. All values are read before any is judged, so a wrong type always rejects the record.
     fn check_numbers(&self, record: &BTreeMap<String, Json>) -> Result<(), Reject> {
         let number = |field, worst| match record.get(field) {
             Some(value) if holds_something(value) => as_number(value, field),
@@ -151,7 +151,7 @@ fn first_failure<const N: usize>(tests: [(bool, Reject); N]) -> Result<(), Rejec
     tests.into_iter().find(|(passed, _)| !passed).map_or(Ok(()), |(_, why)| Err(why))
 }
 
-/// What Python takes for true.
+/// Whether Python treats the value as true.
 fn holds_something(value: &Json) -> bool {
     match value {
         Json::Null => false,
@@ -163,7 +163,7 @@ fn holds_something(value: &Json) -> bool {
     }
 }
 
-/// A number, or true and false as 1 and 0.
+/// A number, with true as 1 and false as 0.
 fn as_number(value: &Json, field: &'static str) -> Result<f64, Reject> {
     match value {
         Json::Number(value) => Ok(*value),

@@ -1,22 +1,23 @@
-//! What a config of data names and what is there: files, folders, groups, styles.
+//! Finds what a data config names and does not exist: files, folders, groups, styles.
 
 use std::collections::BTreeSet;
 
 use ron_faults::{Checks, Fault};
 
+use super::scenes::{STYLES, SceneKind};
 use super::stream::ShardSource;
 use super::{DataConfig, Part, Record, Source};
 
 impl DataConfig {
-    /// Everything that the config names and that is not there. Looks at files and folders and reads the names of groups
-    /// and styles, but decodes no picture; commands are not run and servers not asked.
+    /// A fault for everything that the config names and that does not exist. Looks at files and folders, and reads the
+    /// names of groups and styles. Decodes no picture, runs no command and asks no server.
     pub fn look(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         self.look_at_stream(&mut found);
         let parts = [(Part::Train, "train"), (Part::Val, "val")];
         let mut there = true;
         for (part, name) in parts {
-            // without shards for validation, whatever asks for them says so
+            // shards for validation are optional until something needs them
             if matches!(&self.source, Source::Shards { val, .. } if val.is_empty() && part == Part::Val)
             {
                 continue;
@@ -47,21 +48,13 @@ impl DataConfig {
         }
     }
 
-    /// Groups and styles that no picture has.
+    /// Finds groups and styles that no picture has.
     fn look_at_filters(&self, found: &mut Checks) {
         let all = [("groups", &self.groups), ("styles", &self.styles)];
-        if all.iter().all(|(_, wanted)| wanted.is_empty()) {
+        if all.iter().all(|(_, wanted)| wanted.is_empty()) || self.source.is_remote() {
             return;
         }
-        let (mut groups, mut styles) = (BTreeSet::new(), BTreeSet::new());
-        for part in [Part::Train, Part::Val] {
-            let Ok(items) = self.source.items(part) else { continue };
-            for Record { group, style, .. } in items.flatten().map(|item| item.record) {
-                groups.insert(group);
-                styles.insert(style);
-            }
-        }
-        for ((field, wanted), there) in all.into_iter().zip([groups, styles]) {
+        for ((field, wanted), there) in all.into_iter().zip(self.source.groups_and_styles()) {
             let there: Vec<String> = there.into_iter().filter(|name| !name.is_empty()).collect();
             let hint = match there.is_empty() {
                 true => format!("these pictures have no {field}: leave `{field}` out"),
@@ -71,5 +64,29 @@ impl DataConfig {
                 found.unless(false, field, format!("no picture is of `{name}`"), &hint);
             }
         }
+    }
+}
+
+impl Source {
+    /// Whether commands or servers give some of the shards.
+    fn is_remote(&self) -> bool {
+        let elsewhere = |name: &String| name.starts_with("pipe:") || name.contains("://");
+        matches!(self, Self::Shards { train, val } if train.iter().chain(val).any(elsewhere))
+    }
+
+    /// The names of all groups and of all styles.
+    fn groups_and_styles(&self) -> [BTreeSet<String>; 2] {
+        let (mut groups, mut styles) = (BTreeSet::new(), BTreeSet::new());
+        if let Self::Scenes(_) = self {
+            groups.extend(SceneKind::ALL.map(|kind| kind.word().to_string()));
+            styles.extend(STYLES.map(String::from));
+        }
+        for items in [Part::Train, Part::Val].into_iter().flat_map(|part| self.items(part)) {
+            for Record { group, style, .. } in items.flatten().map(|item| item.record) {
+                groups.insert(group);
+                styles.insert(style);
+            }
+        }
+        [groups, styles]
     }
 }

@@ -1,4 +1,4 @@
-//! The members of a tar, one after the other as its bytes come in. Archives that were joined by `cat` are read on.
+//! Reads the members of a tar stream one by one, across archives that were joined by `cat`.
 
 use std::io::{self, Read};
 
@@ -8,32 +8,32 @@ use tar::{EntryType, Header, PaxExtensions};
 pub(super) type Bytes = Box<dyn Read + Send>;
 
 const BLOCK: usize = 512;
-/// A longer name is not one.
+/// Maximum length of a member's name in bytes.
 const MAX_NAME: u64 = 1 << 20;
-/// A larger file inside a shard is not a sample's: 256 MiB.
+/// Size limit of a file inside a shard: 256 MiB. A larger file does not belong to a sample.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Why a shard's bytes end before the shard does.
+/// Why a shard's bytes end too early.
 #[derive(Debug)]
 pub(super) struct Cut(pub String);
 
-/// What comes next in a shard.
+/// The next thing in a shard.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Path inside the archive; data, or why there is none, in the words of a reason.
+    /// Path inside the archive, and its data or the reason why it has none.
     Member(String, Result<Vec<u8>, &'static str>),
-    /// One archive ended and another one begins.
+    /// The end of one archive and the start of another.
     Joint,
 }
 
 /// The members of a shard in order.
 pub(super) struct Members {
     bytes: Bytes,
-    /// Read already: the first header behind an end mark.
+    /// The first header after an end mark.
     next: Option<Header>,
 }
 
-/// What members of names say of the file behind them.
+/// Values for the next file, from headers that precede it.
 #[derive(Default)]
 struct Note {
     path: Option<Vec<u8>>,
@@ -46,9 +46,9 @@ impl Members {
         Self { bytes, next: None }
     }
 
-    /// The next file or link; None at the end. The data of a file whose name is not `wanted` is empty.
+    /// The next file or link. None at the end. The data of a file whose name is not `wanted` is empty.
     ///
-    /// Errors: the bytes end early, or are no tar.
+    /// Errors: the bytes end early or are no tar.
     pub(super) fn next(&mut self, wanted: impl Fn(&str) -> bool) -> Result<Option<Found>, Cut> {
         let mut note = Note::default();
         loop {
@@ -58,26 +58,31 @@ impl Members {
                 Some(Some(header)) => header,
             };
             let kind = header.entry_type();
-            let size = note.size.take().map_or_else(|| header.entry_size(), Ok);
-            let size = size.map_err(|e| Cut(e.to_string()))?;
+            let size = header.entry_size().map_err(|e| Cut(e.to_string()))?;
             if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
-                let data = self.data(size, size <= MAX_NAME)?;
-                note.add(kind, data.unwrap_or_default());
+                if let Some(data) = self.data(size, size <= MAX_NAME)? {
+                    note.add(kind, data);
+                }
+                continue;
+            }
+            if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+                self.data(size, false)?; // the target of a link, a note on the archive
                 continue;
             }
             self.sparse_map(&header)?;
             let note = std::mem::take(&mut note);
+            let size = note.size.unwrap_or(size);
             let path = note.path.unwrap_or_else(|| header.path_bytes().into_owned());
             let path = String::from_utf8_lossy(&path).into_owned();
             let (link, sparse) = (is_link(kind), note.sparse || kind == EntryType::GNUSparse);
             let is_file = kind.is_file() || kind == EntryType::Continuous;
             let wanted = wanted(&path);
             let kept = is_file && !sparse && wanted && size <= MAX_FILE;
-            // some writers note the size of the file that a link stands for, though no data follows
+            // some writers give a link the size of its target, although no data follows
             let data = self.data(if link { 0 } else { size }, kept)?;
             return Ok(Some(match data {
                 Some(data) => Found::Member(path, Ok(data)),
-                None if !is_file && !link && !sparse => continue, // a folder, a note on the archive
+                None if !is_file && !link && !sparse => continue, // a folder, a device
                 None if !wanted => Found::Member(path, Ok(Vec::new())),
                 None if link => Found::Member(path, Err("a link instead of a file")),
                 None if sparse => Found::Member(path, Err("a sparse file")),
@@ -86,7 +91,7 @@ impl Members {
         }
     }
 
-    /// A sound header; None behind the last one; `Some(None)` where an end mark stands between two archives.
+    /// The next header. None at the end; `Some(None)` between two archives.
     fn header(&mut self) -> Result<Option<Option<Header>>, Cut> {
         if let Some(header) = self.next.take() {
             return Ok(Some(Some(header)));
@@ -111,11 +116,11 @@ impl Members {
                 Ok(Some(None))
             }
             (false, false) => Err(Cut("this is no tar header".into())),
-            (false, true) => Err(Cut("what stands behind the end mark is no tar".into())),
+            (false, true) => Err(Cut("the bytes after the end mark are no tar".into())),
         }
     }
 
-    /// The data of a member and what fills its last block; None where it is not kept.
+    /// Reads the data of a member and the padding of its last block. None if the data is not kept.
     fn data(&mut self, size: u64, kept: bool) -> Result<Option<Vec<u8>>, Cut> {
         let mut data = Vec::new();
         let mut bytes = (&mut self.bytes).take(size);
@@ -132,7 +137,7 @@ impl Members {
         Ok(kept.then_some(data))
     }
 
-    /// The blocks in which GNU tar goes on with the map of a sparse file.
+    /// Skips the blocks in which GNU tar continues the map of a sparse file.
     fn sparse_map(&mut self, header: &Header) -> Result<(), Cut> {
         let sparse = header.entry_type() == EntryType::GNUSparse;
         let mut more = sparse && header.as_gnu().is_some_and(|gnu| gnu.isextended[0] != 0);
@@ -174,7 +179,7 @@ fn is_link(kind: EntryType) -> bool {
     kind.is_hard_link() || kind.is_symlink()
 }
 
-/// As many bytes as there are, up to the whole buffer.
+/// Reads until the buffer is full or the source ends. Returns the number of bytes.
 fn fill(bytes: &mut Bytes, buffer: &mut [u8]) -> Result<usize, Cut> {
     let mut at = 0;
     while at < buffer.len() {
@@ -188,7 +193,7 @@ fn fill(bytes: &mut Bytes, buffer: &mut [u8]) -> Result<usize, Cut> {
     Ok(at)
 }
 
-/// Whether the checksum is that of the header: the sum of its bytes, those of the checksum counted as blanks.
+/// Whether the header's checksum is right: the sum of its bytes, with those of the checksum field counted as blanks.
 fn is_sound(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();

@@ -1,6 +1,6 @@
 //! Captioned pictures: `DataConfig` -> `Dataset` { images, records }.
 //!
-//! A data set is held in memory as one tensor of bytes. What cannot be read is left out, counted and named.
+//! A data set is held in memory as one tensor of bytes. Items that cannot be read are left out, counted and named.
 
 pub mod assets;
 mod braces;
@@ -15,6 +15,7 @@ mod members;
 pub mod order;
 mod parts;
 mod paths;
+pub mod scenes;
 pub mod shards;
 pub mod stream;
 mod text;
@@ -28,36 +29,38 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 use collect::Collector;
+use scenes::ScenesConfig;
 use stream::StreamConfig;
 use text::tidy;
 
 pub use paths::{home, shard_list};
 
-/// Endings of picture files, in lower case.
+/// File extensions of pictures, in lower case.
 const PICTURES: [&str; 17] = [
     "png", "apng", "webp", "jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "gif", "bmp",
     "dib", "ppm", "pgm", "pbm", "pnm",
 ];
-/// Endings of pictures that have no decoder here; what such a file really holds may have one.
+/// File extensions of pictures that have no decoder here. Such a file may still hold a format that has one.
 const OTHER_PICTURES: [&str; 23] = [
     "tif", "tiff", "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "ico", "tga", "qoi",
     "exr", "hdr", "dds", "psd", "dng", "cr2", "nef", "arw", "pam", "ff",
 ];
 
-/// Which pictures, and how large.
+/// Which pictures to use, and their size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     pub source: Source,
-    /// Pixels a side, 1..=4096: pictures are cropped to a square and resized to it.
+    /// Side in pixels, 1..=4096. Pictures are cropped to a square and resized.
     pub size: i64,
-    /// Only these groups, such as `food-drink`; empty = all.
+    /// Use only these groups, such as `food-drink`. Empty means all.
     pub groups: Vec<String>,
-    /// Only these styles, such as `3d`; empty = all.
+    /// Use only these styles, such as `3d`. Empty means all.
     pub styles: Vec<String>,
-    /// Only so many of what is left, the first ones; at least 1.
+    /// Use only the first `limit` pictures that pass the filters; at least 1.
     pub limit: Option<usize>,
-    /// Train on a stream of shards instead. What is above, except `size`, then is what a session and the scores look at.
+    /// Train on a stream of shards instead. Then the fields above, except `size`, select the pictures for sessions and
+    /// scores.
     pub stream: Option<StreamConfig>,
 }
 
@@ -78,26 +81,28 @@ impl Default for DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Source {
-    /// Shipped: 4,358 emoji, 64x64, in the styles `3d`, `noto` and `flat`.
+    /// Shipped data: 4,358 emoji, 64x64, in the styles `3d`, `noto` and `flat`.
     Emoji,
-    /// Shipped: 6,000 pictures of Fashion-MNIST, 28x28 grey; framed in black at size 32.
+    /// Shipped data: 6,000 pictures of Fashion-MNIST, 28x28 grey. At size 32 they get a black frame.
     Fashion,
-    /// WebDataset shards, `.tar` or `.tar.gz`, as `StreamConfig::shards` names them: files, commands, addresses.
+    /// WebDataset shards, `.tar` or `.tar.gz`, named as in `StreamConfig::shards`: files, commands, addresses.
     Shards { train: Vec<String>, val: Vec<String> },
-    /// The folder of Fashion-MNIST's four IDX files, plain or `.gz`; framed as `Fashion`.
+    /// The folder of Fashion-MNIST's four IDX files, plain or `.gz`. Framed as `Fashion`.
     Idx(PathBuf),
-    /// Pictures with a `.txt` of the same name beside them; 1 in 20 is for validation. `~` is your home.
+    /// A folder of pictures with `.txt` files of the same name; 1 in 20 is for validation. `~` is the home folder.
     Folder(PathBuf),
+    /// Made up by number as they are asked for: one to three shapes on flat ground. Training sees new ones at every step.
+    Scenes(ScenesConfig),
 }
 
-/// Which side of the split.
+/// Part of the train/validation split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Train,
     Val,
 }
 
-/// What is known of a picture; empty where unknown.
+/// Metadata of a picture. Unknown fields are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// Unique in its shard, folder or file.
@@ -107,11 +112,11 @@ pub struct Record {
     pub name: String,
     pub style: String,
     pub group: String,
-    /// `train`, `val`; the emoji have `val-style` and `val-concept`.
+    /// `train` or `val`. The emoji also have `val-style` and `val-concept`.
     pub split: String,
 }
 
-/// Captioned pictures in memory; picture `i` has record `i`.
+/// Captioned pictures in memory. Picture `i` has record `i`.
 #[derive(Debug)]
 pub struct Dataset {
     /// (N, 3, S, S) u8, CPU.
@@ -120,27 +125,27 @@ pub struct Dataset {
     pub skipped: Skipped,
 }
 
-/// What was left out because it could not be read. What a filter left out is not here.
+/// Items that could not be read. Items rejected by a filter are not counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Reason -> how many.
+    /// Reason -> count.
     pub reasons: BTreeMap<String, usize>,
-    /// (where, reason with details), in the order met.
+    /// (place, reason with details), in reading order.
     pub names: Vec<(String, String)>,
 }
 
-/// One thing that could not be read.
+/// An item that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// File, shard with key.
+    /// File, or shard and key.
     pub place: String,
-    /// In a few words, the same for all of its kind.
+    /// A short reason, the same for all items of one kind.
     pub reason: String,
-    /// What is particular to this one; may be empty.
+    /// Details of this item; may be empty.
     pub detail: String,
 }
 
-/// Why something is left out: in a few words, the same for all of its kind; and what is particular to this one.
+/// Why something is left out: a short reason, the same for all items of one kind, and the details of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Refusal {
     reason: String,
@@ -169,7 +174,7 @@ impl Refusal {
     }
 }
 
-/// A picture on its way into a data set.
+/// A picture before it is decoded into a data set.
 struct Item {
     place: String,
     record: Record,
@@ -177,32 +182,40 @@ struct Item {
 }
 
 enum Picture {
-    /// The bytes of a picture file.
+    /// The bytes of an encoded picture file.
     File(Vec<u8>),
-    /// A picture file on disk.
+    /// The path of a picture file.
     Path(PathBuf),
-    /// Width and height, then a byte a pixel, row by row.
+    /// Width and height, then one byte per pixel, row by row.
     Grey(u32, u32, Vec<u8>),
 }
 
 type Items = Box<dyn Iterator<Item = std::result::Result<Item, Broken>>>;
 
 impl Dataset {
-    /// Read one part of a data set: filter, decode, crop, resize.
+    /// Reads one part of a data set: filter, decode, crop, resize.
     ///
-    /// Errors: a source that is not there; a size or limit out of range; no picture left, by the filter
-    /// (with the groups and styles there are) or because all are broken (with the first reasons).
+    /// Errors: a source that does not exist; a size or limit out of range; no picture left, either by the filter (with
+    ///         the known groups and styles) or because all are broken (with the first reasons).
     pub fn open(config: &DataConfig, part: Part) -> Result<Self> {
         Self::open_where(config, part, |_| true)
     }
 
-    /// As [`Dataset::open`], with a filter of one's own; what does not pass it is not decoded.
+    /// As [`Dataset::open`], with an additional filter. Pictures that do not pass it are not decoded.
     pub fn open_where(
         config: &DataConfig,
         part: Part,
         keep: impl Fn(&Record) -> bool,
     ) -> Result<Self> {
         config.check()?;
+        if let Source::Scenes(scenes) = &config.source {
+            let wanted = |list: &[String], value: &String| list.is_empty() || list.contains(value);
+            return scenes::dataset(scenes, part, config.size, config.limit, |record| {
+                wanted(&config.groups, &record.group)
+                    && wanted(&config.styles, &record.style)
+                    && keep(record)
+            });
+        }
         let mut collector = Collector::new(config, &keep);
         for item in config.source.items(part)? {
             match item {
@@ -216,7 +229,7 @@ impl Dataset {
         collector.finish()
     }
 
-    /// Pictures.
+    /// Number of pictures.
     pub fn len(&self) -> usize {
         self.records.len()
     }
@@ -235,7 +248,7 @@ impl Dataset {
         indices.iter().map(|&i| self.records[i as usize].caption.clone()).collect()
     }
 
-    /// The first picture with this caption; else with this name; else whose caption starts so. Case does not count.
+    /// The first picture with this caption, else with this name, else whose caption starts with it. Ignores case.
     pub fn find(&self, caption_prefix: &str) -> Option<usize> {
         let wish = tidy(caption_prefix).to_lowercase();
         let first = |fits: &dyn Fn(&Record) -> bool| self.records.iter().position(fits);
@@ -279,16 +292,17 @@ impl Source {
             }
             Self::Idx(folder) => idx::items(&paths::home(folder), part),
             Self::Folder(folder) => folder::items(&paths::home(folder), part),
+            Self::Scenes(_) => Ok(Box::new(std::iter::empty())), // they are drawn, not decoded
         }
     }
 
-    /// Whether a picture of 28x28 at size 32 gets a black frame instead of being resized.
+    /// Whether a 28x28 picture at size 32 gets a black frame instead of being resized.
     fn is_framed(&self) -> bool {
         matches!(self, Self::Fashion | Self::Idx(_))
     }
 }
 
-/// The shipped shards of one part; in training ones only the split `train`.
+/// The shipped shards of one part. The training part has only records of the split `train`.
 fn shipped(name: &str, part: Part) -> Result<Items> {
     let word = if part == Part::Train { "train" } else { "val" };
     let folder = assets::assets_dir()?.join(name);
@@ -301,7 +315,7 @@ fn shipped(name: &str, part: Part) -> Result<Items> {
 }
 
 impl Skipped {
-    /// How many, for all reasons.
+    /// Total count over all reasons.
     pub fn total(&self) -> usize {
         self.reasons.values().sum()
     }
@@ -313,7 +327,7 @@ impl Skipped {
     }
 }
 
-/// `3 skipped: 2 no caption, 1 the json cannot be read`; empty when nothing was skipped.
+/// `3 skipped: 2 no caption, 1 the json cannot be read`. Empty if nothing was skipped.
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reasons: Vec<String> =

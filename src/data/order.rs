@@ -1,4 +1,4 @@
-//! In which order pictures are seen: endless epochs, each a permutation, resumed exactly.
+//! The order in which pictures are seen: endless epochs, each a permutation, with exact resume.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The order of a run. All its state is (len, seed, position): saved with a checkpoint, it goes on where it stopped.
+/// The order of a run. Its state is (len, seed, position), so a checkpoint can resume it exactly.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Saved")]
 pub struct Order {
@@ -14,7 +14,7 @@ pub struct Order {
     seed: u64,
     /// Pictures drawn since the start of the run.
     position: u64,
-    /// The epoch in hand and its permutation; made again when missing.
+    /// The current epoch and its permutation. Recomputed if missing.
     #[serde(skip)]
     epoch: Option<(u64, Vec<i64>)>,
 }
@@ -36,7 +36,7 @@ impl TryFrom<Saved> for Order {
 }
 
 impl Order {
-    /// Over `len` pictures.
+    /// An order over `len` pictures.
     ///
     /// Errors: `len` is 0.
     pub fn new(len: usize, seed: u64) -> Result<Self> {
@@ -46,12 +46,12 @@ impl Order {
         Ok(Self { len, seed, position: 0, epoch: None })
     }
 
-    /// The next `n` indices, each 0..len, across the ends of epochs.
+    /// The next `n` indices, each in 0..len. May cross the end of an epoch.
     pub fn next(&mut self, n: usize) -> Vec<i64> {
         (0..n).map(|_| self.draw()).collect()
     }
 
-    /// How many pictures there are.
+    /// Number of pictures.
     #[allow(clippy::len_without_is_empty)] // `new` refuses 0
     pub fn len(&self) -> usize {
         self.len
@@ -62,12 +62,12 @@ impl Order {
         self.position
     }
 
-    /// Go on as if `position` pictures had been drawn.
+    /// Continues as if `position` pictures had been drawn.
     pub fn go_to(&mut self, position: u64) {
         self.position = position;
     }
 
-    /// Whole epochs behind us.
+    /// Number of completed epochs.
     pub fn epoch(&self) -> u64 {
         self.position / self.len as u64
     }
@@ -82,9 +82,9 @@ impl Order {
     }
 }
 
-/// 0..len shuffled by (seed, epoch): Fisher-Yates on ChaCha8, the seed being its key and the epoch its stream.
+/// 0..len shuffled by (seed, epoch): Fisher-Yates on ChaCha8, with the seed as its key and the epoch as its stream.
 ///
-/// Written out, since `rand` may change its shuffle and seeding between versions and a resumed run must not notice.
+/// Written out because `rand` may change its shuffle and seeding between versions, which would break exact resume.
 pub(super) fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<i64> {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -92,7 +92,7 @@ pub(super) fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<i64> {
     rng.set_stream(epoch);
     let mut order: Vec<i64> = (0..len as i64).collect();
     for i in (1..len).rev() {
-        // A 64-bit number scaled to 0..=i.
+        // a 64-bit number scaled to 0..=i
         let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
         order.swap(i, j as usize);
     }

@@ -1,4 +1,4 @@
-//! One sample from the files under its key: what it has, or the one reason why it is left out.
+//! Makes one sample from the files under its key, or gives the reason why it is left out.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use super::json::{Json, parse};
 use super::text::{decode, tidy};
 use super::{PICTURES, Refusal};
 
-/// The files of a sample by what they are.
+/// The files of a sample by kind.
 pub(super) struct Parts {
     pub key: String,
-    /// A picture file's bytes; or, where they are wanted and there, those of its tokens.
     pub content: Content,
-    /// Tidied; None if there is no such file.
+    /// Tidied. None if there is no such file.
     pub txt: Option<String>,
     pub json: Option<BTreeMap<String, Json>>,
 }
 
 #[derive(Debug)]
 pub(super) enum Content {
+    /// Bytes of a picture file.
     Picture(Vec<u8>),
-    /// What `stream::pack` made.
+    /// Bytes made by `stream::pack`.
     Known(Vec<u8>),
 }
 
-/// Sort the files of a key.
+/// Sorts the files of a key by kind. `tokens`: precomputed tokens are preferred to the picture.
 ///
-/// Errors: no picture or several, a caption or json that cannot be read.
+/// Errors: no picture or several; a caption or json that cannot be read.
 pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> {
     if let Some(fault) = group.fault {
         return Err(fault.into());
@@ -40,7 +40,7 @@ pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> 
             KNOWN if tokens => known = Some(bytes),
             ending if PICTURES.contains(&ending) => pictures.push(bytes),
             ending if is_picture(ending) => others.push(bytes),
-            // `.seg.png` and what else other trainers need
+            // files for other trainers, such as `.seg.png` or `.cls`
             ending => dotted |= ending.rsplit_once('.').is_some_and(|(_, last)| is_picture(last)),
         }
     }
@@ -60,7 +60,7 @@ pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> 
     Ok(Parts { key: group.key, content, txt, json })
 }
 
-/// The picture: of a kind that is read, else of another one, whose content may still be.
+/// The picture: one whose extension has a decoder, else another one, whose content may still have a decoder.
 fn one(pictures: Vec<Vec<u8>>, others: Vec<Vec<u8>>, dotted: bool) -> Result<Vec<u8>, Refusal> {
     let mut found = if pictures.is_empty() { others } else { pictures };
     match found.pop() {
@@ -74,14 +74,14 @@ fn one(pictures: Vec<Vec<u8>>, others: Vec<Vec<u8>>, dotted: bool) -> Result<Vec
 impl Parts {
     /// The `.txt`, else the json's `caption`.
     ///
-    /// Errors: there is none, or it is empty.
+    /// Errors: no caption, or an empty one.
     pub(super) fn caption(&self) -> Result<String, Refusal> {
         let txt = self.txt.clone().filter(|text| !text.is_empty());
         let caption = txt.unwrap_or_else(|| self.field("caption"));
         if caption.is_empty() { Err("no caption".into()) } else { Ok(caption) }
     }
 
-    /// A text of the json, tidied; empty if there is none.
+    /// A text of the json, tidied. Empty if there is none.
     pub(super) fn field(&self, name: &str) -> String {
         match self.json.as_ref().and_then(|about| about.get(name)) {
             Some(Json::Text(text)) => tidy(text),
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(reason(&[("png", b"1"), ("jpg", b"2")]), "more than one picture");
         assert_eq!(reason(&[("png", b"1"), ("json", b"[1]")]), "the json cannot be read");
         assert_eq!(reason(&[("png", b"1"), ("txt", b"\xff")]), "the caption is not UTF-8");
-        // a picture of a kind that is read goes before one that may not be
+        // an extension with a decoder is preferred
         assert_eq!(reason(&[("tif", b"1"), ("png", b"2"), ("txt", b"a")]), "");
     }
 }

@@ -1,4 +1,4 @@
-//! Paths and patterns with `*` -> files, with a hint when there are none; files -> bytes, unpacked.
+//! Paths and patterns with `*` -> files, with a hint if none match; files -> decompressed bytes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,22 +9,22 @@ use flate2::read::MultiGzDecoder;
 use super::braces;
 use crate::{Error, Result};
 
-/// A file's bytes; unpacked if its content, not its name, is gzip.
+/// Opens a file. Decompresses it if its content, not its name, is gzip.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// `~` and `~/..` as they stand for the home folder; other paths as they are.
+/// Replaces a leading `~` by the home folder. Other paths stay as they are.
 pub fn home(path: &Path) -> PathBuf {
     let rest = path.strip_prefix("~").ok();
     let below = |rest: &Path| dirs::home_dir().map(|home| home.join(rest));
     rest.and_then(below).unwrap_or_else(|| path.into())
 }
 
-/// Names of shards, with commas between them where there are several: files that end as shards do, patterns with `*` or
-/// braces, commands, addresses. None if one of them is something else.
+/// Names of shards, separated by commas: files with the endings of shards, patterns with `*` or braces, commands,
+/// addresses. None if one of them is something else.
 pub fn shard_list(word: &str) -> Option<Vec<String>> {
     let lower = word.to_lowercase();
     if ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
@@ -39,9 +39,9 @@ pub fn shard_list(word: &str) -> Option<Vec<String>> {
     shards.iter().all(is_shard).then(|| shards.into_iter().map(String::from).collect())
 }
 
-/// Paths and patterns -> files. A `*` stands for any part of a folder's or file's name; matches are sorted.
+/// Paths and patterns -> files. A `*` matches any part of a folder's or file's name. Matches are sorted.
 ///
-/// Errors: no patterns at all, or one that nothing matches; the hint says which folder is missing.
+/// Errors: an empty list, or a pattern without a match; the hint names the missing folder.
 pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
         let what = format!("no {part} shards are given");
@@ -82,7 +82,7 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The entries of a folder whose names fit, sorted. Hidden ones only where the pattern starts with a dot.
+/// The entries of a folder whose names match, sorted. Hidden ones only if the pattern starts with a dot.
 fn entries_like(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -94,7 +94,7 @@ fn entries_like(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     names.iter().map(|name| folder.join(name)).collect()
 }
 
-/// Whether a name fits a pattern with any number of `*`.
+/// Whether a name matches a pattern with any number of `*`.
 fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -108,7 +108,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What to look at when a path is missing: the first folder on it that is not there.
+/// The hint for a missing path: its first folder that does not exist.
 fn missing(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let gone = folder.and_then(|folder| {

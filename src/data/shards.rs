@@ -1,6 +1,6 @@
-//! WebDataset shards: `.tar` and `.tar.gz`, the files of a sample one after the other and under one key.
+//! WebDataset shards: `.tar` and `.tar.gz` files in which the files of a sample follow each other and share a key.
 //!
-//! `KEY.webp`, `KEY.txt`, `KEY.json`, as LAION's tools write them. A thread reads ahead of the decoders.
+//! Files are `KEY.webp`, `KEY.txt`, `KEY.json`, as LAION's tools write them. A thread reads ahead of the decoders.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,29 +17,29 @@ use crate::{Error, Result};
 
 pub use super::json::Json;
 
-/// Samples read ahead.
+/// Number of samples read ahead.
 const AHEAD: usize = 64;
 
-/// What a shard holds under one key, not yet decoded.
+/// The files that a shard holds under one key, not decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawSample {
-    /// Path inside the shard up to the first dot of the file name.
+    /// Path inside the shard, up to the first dot of the file name.
     pub key: String,
-    /// The picture file's bytes.
+    /// Bytes of the picture file.
     pub image: Vec<u8>,
     /// White space in it is single blanks.
     pub txt: Option<String>,
     pub json: Option<BTreeMap<String, Json>>,
 }
 
-/// The samples of one shard in order. A broken sample is an `Err` in between; a shard that ends early ends
-/// with one `Err`, after what could be read.
+/// The samples of one shard in order. A broken sample is an `Err` in between. A shard that ends early yields one final
+/// `Err` after the samples that could be read.
 pub struct ShardReader {
     samples: Receiver<std::result::Result<RawSample, Broken>>,
 }
 
 impl ShardReader {
-    /// Gzip is told by content, not by name.
+    /// Opens a shard. Gzip is detected by content, not by name.
     ///
     /// Errors: the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
@@ -92,7 +92,7 @@ fn raw(parts: Parts) -> RawSample {
     RawSample { key, image, txt, json }
 }
 
-/// All samples of several shards, in order. A shard that cannot be opened is one broken item.
+/// All samples of several shards, in order. A shard that cannot be opened yields one broken item.
 pub(super) fn items(
     shards: Vec<ShardSource>,
 ) -> impl Iterator<Item = std::result::Result<Item, Broken>> {
@@ -111,7 +111,7 @@ pub(super) fn items(
     })
 }
 
-/// The caption is the `.txt`, else the json's `caption`; white space in it is single blanks.
+/// Converts a sample. The caption is the `.txt`, else the json's `caption`, with runs of white space as single blanks.
 fn item(sample: RawSample, shard: &str) -> std::result::Result<Item, Broken> {
     let RawSample { key, image, txt, json } = sample;
     let place = format!("{shard}, `{key}`");

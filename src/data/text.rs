@@ -1,6 +1,6 @@
-//! Texts that come with pictures: bytes in whatever encoding an editor wrote -> tidy words.
+//! Decodes and tidies the texts that come with pictures.
 
-/// A text in UTF-8, or in UTF-16 with its byte order mark; none if it is neither. The mark is taken off.
+/// Decodes UTF-8, or UTF-16 with a byte order mark. The mark is removed. None if it is neither.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     match *bytes {
         [0xff, 0xfe, _, _, ..] => utf16(&bytes[2..], u16::from_le_bytes),
@@ -10,9 +10,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Words with single blanks between them. Whatever is white space, a control character (NUL, escape) or a byte order
-/// mark separates words.
-pub(crate) fn tidy(text: &str) -> String {
+/// The words of a text, joined by single blanks. White space, control characters (NUL, escape) and byte order marks
+/// separate words.
+pub(super) fn tidy(text: &str) -> String {
     let between = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     let words = text.split(between).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")

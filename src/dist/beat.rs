@@ -1,29 +1,30 @@
-//! What the main thread of a rank is at, for the thread that watches it.
+//! State of a rank's main thread, shared with its watchdog thread.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A rank at one moment.
+/// The state of a rank at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Pulse {
-    /// Updates done, once there is something to update.
+    /// Updates done. None before the first update.
     pub step: Option<u64>,
-    /// Begins and ends of exchanges so far. All ranks have the same ones in the same order, so the one that others wait
-    /// for has the fewest.
+    /// Number of exchange begins and ends so far. All ranks run the same exchanges in the same order, so the rank that
+    /// the others wait for has the fewest.
     pub marks: u64,
-    /// Its own work, for which it waits for nobody; None: it computes and exchanges with the others.
+    /// Name of the local work in progress, during which the rank waits for nobody. None: it computes and exchanges with
+    /// the others.
     pub local_work: Option<&'static str>,
-    /// The last mark, or the begin of its own work.
+    /// Time of the last mark, or when the local work began.
     pub since: Instant,
-    /// The run has ended, or somebody has begun to say why it fails.
+    /// The run has ended, or a thread has begun to report a failure.
     pub over: bool,
 }
 
-/// Shared by both threads.
+/// The pulse, shared by both threads.
 pub struct Beat(Mutex<Pulse>);
 
 impl Beat {
-    /// A rank that is at work of its own.
+    /// The beat of a rank that begins with local work.
     pub fn new(what: &'static str) -> Self {
         let (step, marks, since, over) = (None, 0, Instant::now(), false);
         Self(Mutex::new(Pulse { step, marks, local_work: Some(what), since, over }))
@@ -33,33 +34,35 @@ impl Beat {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The current pulse.
     pub fn now(&self) -> Pulse {
         *self.lock()
     }
 
+    /// Records the number of updates done.
     pub fn at_step(&self, step: u64) {
         self.lock().step = Some(step);
     }
 
-    /// An exchange begins or ends: from now on the rank is at what all have in common.
+    /// Records that an exchange begins or ends. The rank is in common work from now on.
     pub fn mark(&self) {
         let mut pulse = self.lock();
         pulse.marks += 1;
         (pulse.local_work, pulse.since) = (None, Instant::now());
     }
 
-    /// Work of its own begins.
+    /// Records that local work begins.
     pub fn local_work(&self, what: &'static str) {
         let mut pulse = self.lock();
         (pulse.local_work, pulse.since) = (Some(what), Instant::now());
     }
 
-    /// Nothing is watched any more; false if that was so before.
+    /// Ends the watch. Returns false if it had already ended.
     pub fn end(&self) -> bool {
         self.end_for(|_| Some(())).is_some()
     }
 
-    /// The same for a reason that the rank's state gives, if it does; only the first one ends it.
+    /// Ends the watch if `reason` gives a reason for the current pulse. Only the first caller succeeds.
     pub fn end_for<T>(&self, reason: impl FnOnce(&Pulse) -> Option<T>) -> Option<(Pulse, T)> {
         let mut pulse = self.lock();
         let reason = if pulse.over { None } else { reason(&pulse) };

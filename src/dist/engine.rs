@@ -1,16 +1,13 @@
-//! The C++ shim's process groups, with owners in Rust. Nothing here decides anything.
+//! Rust owners for the C++ shim's process groups. This layer makes no decisions.
 
 use crate::error::{Error, Result};
-use crate::torch::{pointers, taken};
+use crate::torch::{cuda_library, pointers, taken};
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
-use tch::Tensor;
+use tch::{Device, Tensor};
 use torch_sys::C_tensor;
-
-/// The library with NCCL's half of the shim; empty where it was not built.
-const NCCL: &str = env!("PAELLA_NCCL");
 
 type Message = *mut c_char;
 #[repr(C)]
@@ -82,12 +79,12 @@ unsafe extern "C" {
     fn free(pointer: *mut c_void);
 }
 
-/// The engine's refusal: its first line is the message.
+/// Converts a message of the engine into an error.
 fn checked(message: Message) -> Result<()> {
     taken(message).map_or(Ok(()), |text| Err(refused(&text)))
 }
 
-/// An error of the engine as one of ours.
+/// An engine error as this crate's error: the first line of the text.
 pub fn refused(text: &str) -> Error {
     Error::dist(text.lines().next().unwrap_or_default(), "", "")
 }
@@ -100,7 +97,7 @@ fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What the exception said that is about to end the process, on some thread of libtorch's.
+/// Text of the uncaught exception on a libtorch thread that is about to end the process.
 static UNCAUGHT: OnceLock<String> = OnceLock::new();
 
 extern "C" fn uncaught(why: *const c_char) {
@@ -109,20 +106,20 @@ extern "C" fn uncaught(why: *const c_char) {
     let _ = UNCAUGHT.set(why);
 }
 
-/// From now on `about_to_end` knows of exceptions that nobody catches, such as those of NCCL's watchdog, and the process
-/// goes on for two minutes.
+/// Installs a handler for uncaught exceptions, such as those of NCCL's watchdog. Afterwards `about_to_end` reports
+/// them, and the process continues for two minutes.
 pub fn hear_of_the_end() {
     static ONCE: Once = Once::new();
     // SAFETY: sets a handler.
     ONCE.call_once(|| unsafe { paella_before_the_end(uncaught) });
 }
 
-/// Why libtorch is about to end the process, if it is.
+/// Why libtorch is about to end the process. None if it is not.
 pub fn about_to_end() -> Option<&'static str> {
     UNCAUGHT.get().map(|why| why.lines().next().unwrap_or_default())
 }
 
-/// Where the store stands: host and port, whether this process serves it, and the corner of it that is ours.
+/// The address of the store: host and port, whether this process serves it, and the key prefix of this run.
 pub struct Meeting<'a> {
     pub host: &'a str,
     pub port: u16,
@@ -131,13 +128,14 @@ pub struct Meeting<'a> {
     pub prefix: &'a str,
 }
 
-/// Small texts that all ranks can write and read.
+/// Key-value store of small texts that all ranks can write and read.
 pub struct Store(*mut RawStore);
 
-// SAFETY: a shared pointer to c10d's TCPStore, which locks what it does.
+// SAFETY: a shared pointer to c10d's TCPStore, which locks internally.
 unsafe impl Send for Store {}
 
 impl Store {
+    /// Connects to the store, or serves it.
     pub fn open(at: &Meeting, timeout: Duration) -> Result<Self> {
         let (host, prefix) = (c_string(at.host), c_string(at.prefix));
         let mut out = std::ptr::null_mut();
@@ -156,13 +154,14 @@ impl Store {
         Ok(Self(out))
     }
 
+    /// Sets a key.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (c_string(key), c_string(value));
         // SAFETY: a live store and two C strings.
         checked(unsafe { paella_store_set(self.0, key.as_ptr(), value.as_ptr()) })
     }
 
-    /// None when nobody has set it yet.
+    /// The value of a key. None if it is not set yet.
     pub fn get(&self, key: &str) -> Result<Option<String>> {
         let (key, mut value) = (c_string(key), std::ptr::null_mut());
         // SAFETY: a live store, a C string, a place for the answer.
@@ -189,37 +188,40 @@ impl Drop for Store {
 
 /// A process group.
 pub struct Group {
-    /// Null once it has been left.
+    /// Null after `leave`.
     raw: Cell<*mut RawGroup>,
-    /// An exchange failed: there is nobody to say goodbye to.
+    /// An exchange failed, so the connections are closed without a goodbye.
     pub broken: Cell<bool>,
-    gpu: bool,
+    nccl: bool,
 }
 
 impl Group {
-    /// All ranks call this; `gpu` chooses NCCL on that GPU, else Gloo.
+    /// Forms the group. All ranks call this. `nccl` selects NCCL on the GPU `device`, else Gloo, which takes tensors of CPU and
+    /// GPU alike.
     pub fn form(
         store: &Store,
-        gpu: Option<usize>,
+        nccl: bool,
+        device: Device,
         (rank, size): (usize, usize),
         timeout: Duration,
     ) -> Result<Self> {
-        let library = c_string(NCCL);
+        let library = if nccl { c_string(&cuda_library()) } else { c_string("") };
+        let gpu = if let Device::Cuda(number) = device { number as c_int } else { -1 };
         let mut out = std::ptr::null_mut();
         // SAFETY: a live store; `out` receives an owned group when no message is returned.
         checked(unsafe {
             paella_group(
                 store.0,
-                gpu.is_some(),
+                nccl,
                 library.as_ptr(),
                 rank as c_int,
                 size as c_int,
-                gpu.unwrap_or(0) as c_int,
+                gpu,
                 millis(timeout),
                 &mut out,
             )
         })?;
-        Ok(Self { raw: Cell::new(out), broken: Cell::new(false), gpu: gpu.is_some() })
+        Ok(Self { raw: Cell::new(out), broken: Cell::new(false), nccl })
     }
 
     fn exchange(&self, act: impl FnOnce(*mut RawGroup) -> Message) -> Result<()> {
@@ -229,20 +231,20 @@ impl Group {
         checked(act(self.raw.get())).inspect_err(|_| self.broken.set(true))
     }
 
-    /// `tensor` += those of the other ranks.
+    /// Adds the tensors of all ranks; every rank holds the sum in `tensor`.
     pub fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
         // SAFETY: a live group and tensor.
         self.exchange(|group| unsafe { paella_all_reduce(group, tensor.as_ptr().cast_mut()) })
     }
 
-    /// `tensors` become those of rank 0.
+    /// Copies the `tensors` of rank 0 to all ranks.
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
         let all = pointers(tensors);
         // SAFETY: a live group and n live tensors.
         self.exchange(|group| unsafe { paella_broadcast(group, all.as_ptr(), all.len() as i64) })
     }
 
-    /// `tensor` of each of `size` ranks; all are of one shape.
+    /// Collects `tensor` from each of the `size` ranks. All have the same shape.
     pub fn all_gather(&self, tensor: &Tensor, size: usize) -> Result<Vec<Tensor>> {
         let outs: Vec<Tensor> = (0..size).map(|_| tensor.zeros_like()).collect();
         let all = pointers(&outs);
@@ -253,12 +255,12 @@ impl Group {
         Ok(outs)
     }
 
-    /// Hang up: over Gloo the other ranks' exchanges fail at once, for they lose the connection. NCCL cannot hang up while
-    /// an exchange is stuck, and would wait for it: a broken group of GPUs goes with the process.
+    /// Leaves the group. With Gloo, exchanges of the other ranks then fail at once, because their connections are lost.
+    /// NCCL would wait for an exchange that is stuck, so a broken GPU group is not closed and ends with the process.
     pub fn leave(&self) {
         let raw = self.raw.replace(std::ptr::null_mut());
-        if !(raw.is_null() || self.gpu && self.broken.get()) {
-            // SAFETY: owned, dropped once. What goes wrong while leaving changes nothing.
+        if !(raw.is_null() || self.nccl && self.broken.get()) {
+            // SAFETY: owned, dropped once. Errors while leaving have no effect.
             let _ = checked(unsafe { paella_group_drop(raw, self.broken.get()) });
         }
     }
@@ -270,10 +272,11 @@ impl Drop for Group {
     }
 }
 
-/// DistributedDataParallel's reducer.
+/// The reducer of DistributedDataParallel.
 pub struct RawReduction(*mut RawReducer);
 
 impl RawReduction {
+    /// Makes a reducer for the parameters, with buckets of `bucket_bytes`.
     pub fn new(group: &Group, params: &[(String, Tensor)], bucket_bytes: u64) -> Result<Self> {
         let names: Vec<CString> = params.iter().map(|(name, _)| c_string(name)).collect();
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -293,11 +296,13 @@ impl RawReduction {
         Ok(Self(out))
     }
 
+    /// Call before a forward pass. `sync`: its backward pass exchanges gradients.
     pub fn forward(&self, sync: bool) -> Result<()> {
         // SAFETY: a live reducer.
         checked(unsafe { paella_reducer_forward(self.0, sync) })
     }
 
+    /// Call before the backward pass that exchanges gradients.
     pub fn backward(&self, loss: &Tensor) -> Result<()> {
         // SAFETY: a live reducer and tensor.
         checked(unsafe { paella_reducer_backward(self.0, loss.as_ptr().cast_mut()) })

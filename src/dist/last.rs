@@ -1,4 +1,4 @@
-//! The last word of a run that fails: one rank speaks, and names the one that is to blame.
+//! The final error report of a run that fails. One rank prints it and names the rank that caused the failure.
 
 use super::launch::Launch;
 use super::notes::{End, GRACE, Notes, ranks};
@@ -11,21 +11,21 @@ use std::time::Duration;
 
 const GO_ON: &str = "look at its own log; all other ranks have ended too; go on from the last checkpoint with `--resume auto`";
 
-/// All that a rank's watch knows when another rank has failed.
+/// The reason a watchdog gives if all it knows is that another rank has failed.
 pub const ELSEWHERE: &str = "another rank has ended";
 
-/// What a rank that fails knows about it.
+/// What a failing rank knows about the failure.
 #[derive(Debug)]
 pub struct LastWord {
     pub error: Error,
-    /// Nobody else says it.
+    /// Whether this rank prints the error.
     pub aloud: bool,
 }
 
-/// Longest talk with a store that answers: to reach it, to hear the others, to let them hear.
+/// Time limit for talking to a store that answers: to reach it, to read the other ranks' notes, and to let them read.
 const TALK: Duration = Duration::from_secs(3 * GRACE.as_secs());
 
-/// Whoever speaks for a rank: its main thread, or the one that watches it.
+/// Reports for a rank, from its main thread or its watchdog thread.
 #[derive(Clone)]
 pub struct Speaker {
     pub launch: Launch,
@@ -33,8 +33,8 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// Say how this rank ended, hear how the others did, and make the last word of it. It waits for nobody longer than
-    /// `TALK`, not even for a store that hangs.
+    /// Publishes how this rank ended, reads how the others ended, and combines both into the final report. Takes at
+    /// most `TALK`, even if the store hangs.
     pub fn say(&self, end: &End, error: &Error) -> LastWord {
         let (own, own_end, own_error) = (self.clone(), end.clone(), error.clone());
         let (sender, receiver) = channel();
@@ -49,6 +49,8 @@ impl Speaker {
         }
     }
 
+    /// Exchanges reports with the other ranks.
+    ///
     /// Errors: the store is gone.
     fn talk(&self, end: &End, error: &Error) -> Result<LastWord> {
         let (rank, size) = (self.launch.rank, self.launch.size);
@@ -66,10 +68,12 @@ impl Speaker {
         Ok(LastWord { error, aloud: speaker(&ends) == Some(rank) })
     }
 
-    /// Errors: nobody listens where the store was. C10d would try again and again, and print each failure.
+    /// Checks that the store can be reached. C10d would retry many times and print each failure.
+    ///
+    /// Errors: nothing listens at the store's address.
     fn reach(&self) -> Result<()> {
         let gone = |e: io::Error| Error::dist(e.to_string(), "", "");
-        std::thread::sleep(Duration::from_millis(300)); // a process that is killed closes one socket after the other
+        std::thread::sleep(Duration::from_millis(300)); // a killed process closes its sockets one after another
         let all = (self.launch.host.as_str(), self.launch.port).to_socket_addrs().map_err(gone)?;
         let mut last = io::ErrorKind::NotFound.into();
         for address in all {
@@ -81,7 +85,8 @@ impl Speaker {
         Err(gone(last))
     }
 
-    /// Others are to blame, who can be told by what was said and what was not.
+    /// The error if other ranks caused the failure. They are identified by the notes that exist and those that are
+    /// missing.
     fn lost(&self, error: &Error, ends: &BTreeMap<usize, End>, notes: &Notes) -> Error {
         let late = ends.values().any(is_late);
         let blamed = blamed(self.launch.size, ends, late);
@@ -109,7 +114,7 @@ impl Speaker {
         Error::dist(what, format!("rank {first}: {}{busy}", notes.seen(*first)), GO_ON)
     }
 
-    /// The store cannot be reached any more, or does not answer.
+    /// The error if the store is gone or does not answer.
     fn storeless(&self, error: &Error, hangs: bool) -> Error {
         let Launch { host, port, agent, .. } = &self.launch;
         let who = if *agent { "torchrun's agent" } else { "rank 0" };
@@ -131,14 +136,14 @@ fn is_late(end: &End) -> bool {
     matches!(end, End::Lost { why, .. } if why.contains("imed out") || why.contains("imeout"))
 }
 
-/// The lowest rank that failed by itself, else the lowest of those that waited in vain.
+/// The rank that prints the error: the lowest rank that failed by itself, else the lowest rank that was waiting.
 fn speaker(ends: &BTreeMap<usize, End>) -> Option<usize> {
     let first =
         |kind: fn(&End) -> bool| ends.iter().find_map(|(rank, end)| kind(end).then_some(*rank));
     first(|end| *end == End::Own).or_else(|| first(|end| matches!(end, End::Lost { .. })))
 }
 
-/// The first rank that knows more than that another one has ended, and what it knows.
+/// The first rank that knows more than that another rank has ended, and what it knows.
 fn telling(ends: &BTreeMap<usize, End>) -> Option<(usize, &str)> {
     ends.iter().find_map(|(rank, end)| match end {
         End::Lost { why, .. } if why != ELSEWHERE => Some((*rank, why.as_str())),
@@ -146,8 +151,8 @@ fn telling(ends: &BTreeMap<usize, End>) -> Option<(usize, &str)> {
     })
 }
 
-/// Those that have said nothing. Where the others waited in vain, also those that are still at work of their own, in
-/// front of the exchange that the others have begun; and if there are neither, whoever is behind all others.
+/// The ranks that caused the failure: those without a note. If the others timed out, also those still in local work
+/// before the exchange that the others have begun. If there are neither, the rank that is behind all others.
 fn blamed(size: usize, ends: &BTreeMap<usize, End>, late: bool) -> Vec<usize> {
     let marks = |end: &End| match end {
         End::Own => None,
@@ -165,7 +170,7 @@ fn blamed(size: usize, ends: &BTreeMap<usize, End>, late: bool) -> Vec<usize> {
     ends.iter().filter_map(last).collect()
 }
 
-/// The error, with one more place.
+/// The error with `place` added.
 pub fn at_place(error: Error, place: &str) -> Error {
     let with = |fault: Fault| match fault.place.is_empty() {
         true => Fault { place: place.into(), ..fault },
@@ -193,11 +198,11 @@ mod tests {
             (blamed(4, &ends, ends.values().any(is_late)), speaker(&ends))
         };
         let (late, cut) = (lost(9, "timed out"), lost(9, "Connection closed"));
-        // one has said nothing
+        // one has no note
         let others = |end: &End| [(0, end.clone()), (2, end.clone()), (3, end.clone())];
         assert_eq!(named(&others(&late)), (vec![1], Some(0)));
         assert_eq!(named(&others(&cut)), (vec![1], Some(0)));
-        // one is at its own work: before the exchange that the others wait in, or after it and by chance
+        // one is in local work: before the exchange that the others wait in, or after it by coincidence
         let with =
             |end: &End, one: End| [(0, one), (1, end.clone()), (2, end.clone()), (3, end.clone())];
         assert_eq!(named(&with(&late, busy(8))), (vec![0], Some(1)));
@@ -207,11 +212,11 @@ mod tests {
             (vec![2], Some(1))
         );
         assert_eq!(named(&[(0, busy(8)), (1, late.clone())]), (vec![0, 2, 3], Some(1)));
-        // one has not come as far as the others, but nobody is silent
+        // one is behind the others, but all have notes
         assert_eq!(named(&with(&late, lost(8, "timed out"))), (vec![0], Some(0)));
         assert_eq!(named(&with(&cut, lost(8, "reset"))), (vec![], Some(0)));
         assert_eq!(named(&with(&late, late.clone())), (vec![], Some(0)));
-        // nobody is to blame, but one knows more than the others
+        // no rank is to blame, but one knows more than the others
         let ends = [(0, lost(9, ELSEWHERE)), (1, lost(9, "NCCL error"))].into_iter().collect();
         assert_eq!(telling(&ends), Some((1, "NCCL error")));
         // one failed by itself

@@ -1,21 +1,21 @@
-//! What a launcher says of a process: its rank, how many there are, where they meet.
+//! Launcher settings of a process: its rank, the number of ranks, and the address of the store.
 
 use super::nodes::first_host;
 use crate::error::{Error, Result};
 
-/// One process among those that train together.
+/// One process of a distributed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     pub rank: usize,
     pub size: usize,
-    /// Which process of its machine it is, so which GPU is its own.
+    /// Number of this process on its machine, which selects its GPU.
     pub local_rank: Option<usize>,
-    /// Where rank 0 (or torchrun's agent) keeps the store.
+    /// Host of the store, kept by rank 0 or torchrun's agent.
     pub host: String,
     pub port: u16,
-    /// Torchrun's agent keeps the store, which outlives a restart.
+    /// Torchrun's agent keeps the store, which survives a restart.
     pub agent: bool,
-    /// Tells this start from others that use the same store.
+    /// Key prefix that separates this start from others in the same store.
     pub prefix: String,
 }
 
@@ -23,10 +23,11 @@ const BY_HAND: &str =
     "torchrun and srun set them; by hand: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT";
 
 impl Launch {
-    /// Torchrun's variables, or the same ones set by hand; else those of a Slurm job step; None without either.
+    /// Reads torchrun's variables (possibly set by hand), else those of a Slurm job step. None if neither is set.
     ///
-    /// `get`: looks up an environment variable.
-    /// Errors: some are missing, or make no sense.
+    /// `get` looks up an environment variable.
+    ///
+    /// Errors: some variables are missing or invalid.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
         let launch = if get("RANK").is_some() || get("WORLD_SIZE").is_some() {
@@ -84,7 +85,7 @@ impl Launch {
             host: host.ok_or_else(no_host)?,
             port: match get("MASTER_PORT") {
                 Some(_) => port(get)?,
-                // the same for all ranks of a step, another one for most other steps
+                // the same for all ranks of a step, and different for most other steps
                 None => 20_000 + (job.wrapping_mul(31).wrapping_add(step) % 20_000) as u16,
             },
             agent: false,
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn nothing_set_means_alone() {
         assert_eq!(launch("HOME=/root"), Ok(None));
-        // the script of a Slurm job is no task of it
+        // the batch script of a Slurm job is not one of its tasks
         assert_eq!(launch("SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=128"), Ok(None));
     }
 

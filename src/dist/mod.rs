@@ -1,9 +1,9 @@
-//! Many processes that train one model: who takes part, what they exchange, and who is named when one fails.
+//! Distributed training: which processes take part, what they exchange, and which one is named when one fails.
 //!
-//! Every process (a *rank*) holds the whole model and works on its rows of the global batch; gradients are averaged
-//! while they are computed. The engine is libtorch's own c10d (a TCP store to meet at, Gloo on CPUs, NCCL on GPUs, the
-//! `Reducer` of DistributedDataParallel); only this module knows it. Launchers are torchrun, Slurm's `srun`, or
-//! variables set by hand; without any, a run is [`World::solo`] and nothing here is called.
+//! Every process (a *rank*) holds the whole model and processes its rows of the global batch. Gradients are averaged
+//! while they are computed. The engine is libtorch's c10d (a TCP store for the rendezvous, Gloo on CPUs, NCCL on GPUs,
+//! the `Reducer` of DistributedDataParallel); only this module uses it. Launchers are torchrun, Slurm's `srun`, or
+//! variables set by hand. Without a launcher a run uses [`World::solo`] and calls nothing here.
 
 mod beat;
 mod engine;
@@ -23,15 +23,16 @@ pub use world::World;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
-/// How ranks exchange. The default fits the device.
+/// How ranks communicate. The default fits the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistConfig {
     pub backend: Backend,
-    /// Seconds that a rank waits for the others, when they meet and in every exchange, before it gives up: longer than any
-    /// rank ever takes between two exchanges, for its data or for a sheet of pictures.
+    /// Seconds that a rank waits for the others, at the start and in every exchange, before it gives up. Must be longer
+    /// than the longest time of any rank between two exchanges, including data loading and previews.
     pub timeout_s: u64,
-    /// Megabytes (2^20 bytes) of gradients that are sent at once, while the rest is still computed.
+    /// Size of a gradient bucket in megabytes (2^20 bytes). Buckets are sent while the other gradients are still
+    /// computed.
     pub bucket_mb: u64,
 }
 
@@ -42,7 +43,7 @@ impl Default for DistConfig {
 }
 
 impl DistConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("timeout_s", self.timeout_s, 1, 1 << 20);
@@ -51,7 +52,7 @@ impl DistConfig {
     }
 }
 
-/// What carries the exchanges.
+/// The library that carries the exchanges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
     /// Nccl on GPUs, Gloo on CPUs.

@@ -1,6 +1,6 @@
-//! Slurm's shorthand for lists of hosts.
+//! Parses Slurm's shorthand for lists of hosts.
 
-/// The first host of a list such as `node[003-007,9],login1`: `node003`. None when it is empty.
+/// The first host of a list such as `node[003-007,9],login1`: `node003`. None if the list is empty.
 pub fn first_host(list: &str) -> Option<String> {
     let list = list.trim();
     let end = top_level_comma(list);
@@ -16,7 +16,7 @@ pub fn first_host(list: &str) -> Option<String> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Where the first comma outside brackets stands, or the end.
+/// Position of the first comma outside brackets, or the end.
 fn top_level_comma(text: &str) -> usize {
     let mut depth = 0i32;
     for (at, c) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! Notes that ranks leave for each other in the store: who came, how far they are, how they ended.
+//! Notes that ranks leave for each other in the store: who has arrived, how far they are, how they ended.
 
 use super::engine::{Meeting, Store};
 use super::launch::Launch;
@@ -6,27 +6,27 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long a rank that fails waits for what the others say, so that the one that says nothing can be named.
+/// How long a failing rank waits for the other ranks' notes, so that a rank without a note can be named.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// There as soon as any rank has failed.
+/// Key that exists as soon as any rank has failed.
 const FAILED: &str = "failed";
 
-/// The store and this rank's place in it.
+/// The store, and this rank's number.
 pub struct Notes {
     pub store: Store,
     pub rank: usize,
     pub size: usize,
 }
 
-/// How a rank ended; `marks` are those of its [`Pulse`](super::beat::Pulse).
+/// How a rank ended. `marks` are those of its [`Pulse`](super::beat::Pulse).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// By a failure of its own.
+    /// A failure of its own.
     Own,
-    /// Waiting for others; what it knows of the reason.
+    /// Failed while waiting for others. `why` is what it knows of the reason.
     Lost { marks: u64, why: String },
-    /// At work of its own, when others had failed.
+    /// Was in local work when others had failed.
     Busy { marks: u64, what: String },
 }
 
@@ -51,7 +51,7 @@ impl End {
 }
 
 impl Notes {
-    /// Notes over a connection of their own; `serve`: this process keeps the store, from now on.
+    /// Opens a separate connection to the store. With `serve`, this process keeps the store from now on.
     ///
     /// Errors: the store is not reached within `timeout`.
     pub fn open(launch: &Launch, serve: bool, timeout: Duration) -> Result<Self> {
@@ -61,9 +61,9 @@ impl Notes {
         Ok(Self { store, rank, size })
     }
 
-    /// Wait until all ranks have come.
+    /// Waits until all ranks have arrived.
     ///
-    /// Errors: some did not within `timeout`; they are named.
+    /// Errors: some ranks did not arrive within `timeout`; they are named.
     pub fn meet(&self, keeps_store: bool, timeout: Duration) -> Result<()> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let me = format!("process {} on {}", std::process::id(), host.trim());
@@ -84,7 +84,7 @@ impl Notes {
         Err(Error::dist(what, "", hint))
     }
 
-    /// Wait for a kind of note from `whom`; answers who is still missing after `timeout`.
+    /// Waits for notes of one kind from the ranks `whom`. Returns those still missing after `timeout`.
     fn wait(&self, kind: &str, whom: &[usize], timeout: Duration) -> Result<Vec<usize>> {
         let (start, mut missing) = (Instant::now(), whom.to_vec());
         loop {
@@ -102,24 +102,24 @@ impl Notes {
         }
     }
 
-    /// How far this rank is.
+    /// Records how far this rank is.
     pub fn at_step(&self, step: u64) -> Result<()> {
         self.store.set(&format!("at/{}", self.rank), &step.to_string())
     }
 
-    /// Where a rank was last seen.
+    /// Where and at which step a rank was last seen.
     pub fn seen(&self, rank: usize) -> String {
         let note = |kind: &str| self.store.get(&format!("{kind}/{rank}")).ok().flatten();
         let place = note("here").unwrap_or_else(|| "never seen".into());
         note("at").map_or(place.clone(), |step| format!("{place}, last seen at step {step}"))
     }
 
-    /// Whether any rank has said how it ended.
+    /// Whether any rank has recorded how it ended.
     pub fn somebody_failed(&self) -> Result<bool> {
         self.store.get(FAILED).map(|note| note.is_some())
     }
 
-    /// Say how this rank ended, and hear how the others did. A rank that says nothing in time is not in the answer.
+    /// Records how this rank ended and reads how the others ended. The answer leaves out ranks without a note in time.
     ///
     /// Errors: the store is gone, and with it the process that keeps it.
     pub fn ended(&self, how: &End) -> Result<BTreeMap<usize, End>> {
@@ -135,7 +135,7 @@ impl Notes {
         Ok(all)
     }
 
-    /// This rank has heard enough. The one that keeps the store waits until `others` have, too.
+    /// Records that this rank is done. The rank that keeps the store waits until `others` are done too.
     pub fn leave(&self, keeps_store: bool, others: &[usize]) {
         let said = self.store.set(&format!("left/{}", self.rank), "");
         if said.is_ok() && keeps_store {
@@ -144,7 +144,7 @@ impl Notes {
     }
 }
 
-/// `rank 3`, `ranks 3 and 5`, `ranks 1, 2 and 40 more`.
+/// A list of ranks for messages: `rank 3`, `ranks 3 and 5`, `ranks 1, 2 and 40 more`.
 pub fn ranks(all: &[usize]) -> String {
     let text = |some: &[usize]| some.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     match all {

@@ -1,4 +1,4 @@
-//! Gradients averaged over all ranks while backward still runs.
+//! Averages gradients over all ranks during the backward pass.
 
 use super::engine::{Group, RawReduction, refused};
 use super::notes::ranks;
@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tch::{TchError, Tensor};
 
-/// Averages the gradients of a list of parameters, which begin as those of rank 0. Alone, it only runs backward.
+/// Averages the gradients of a list of parameters, which start with the values of rank 0. In a single process it only
+/// runs backward.
 ///
 /// Source:  `torch.nn.parallel.DistributedDataParallel` (c10d::Reducer), with `find_unused_parameters` and
 ///          `gradient_as_bucket_view`.
@@ -18,7 +19,7 @@ pub struct Reducer {
 }
 
 impl Reducer {
-    /// `params`: names and tensors, in one order on all ranks.
+    /// `params`: names and tensors, in the same order on all ranks.
     ///
     /// Errors: ranks whose parameters differ in number, shape or kind.
     pub fn new(world: &World, params: &[(String, Tensor)]) -> Result<Self> {
@@ -33,16 +34,18 @@ impl Reducer {
         Ok(Self { raw: world.joined().map(make).transpose()?, world: world.clone() })
     }
 
-    /// Before the forward pass of a micro batch; `last`: the one whose backward pass exchanges gradients.
+    /// Call before the forward pass of a micro batch. `last` marks the micro batch whose backward pass exchanges
+    /// gradients.
     pub fn forward(&self, last: bool) -> Result<()> {
         self.marked(|raw| {
             raw.map_or(Ok(()), |raw| raw.forward(last)).inspect_err(|_| self.broken())
         })
     }
 
-    /// The backward pass. Gradients add up over micro batches; after the last one they are means over all ranks.
+    /// The backward pass. Gradients accumulate over micro batches. After the last one they are means over all ranks.
     ///
-    /// A parameter that a rank did not use counts as a gradient of zero; one that no rank used keeps none.
+    /// A parameter that one rank did not use counts as a zero gradient there. A parameter that no rank used gets no
+    /// gradient.
     pub fn backward(&self, loss: &Tensor, last: bool) -> Result<()> {
         self.marked(|raw| {
             let Some(raw) = raw else { return Ok(loss.f_backward()?) };
@@ -53,7 +56,7 @@ impl Reducer {
         })
     }
 
-    /// What all ranks do in common; its begin and end are marked.
+    /// Runs common work of all ranks, with its begin and end marked.
     fn marked(&self, act: impl FnOnce(Option<&RawReduction>) -> Result<()>) -> Result<()> {
         match self.world.joined() {
             Some(joined) => joined.exchange(|_| act(self.raw.as_ref())),
@@ -61,13 +64,13 @@ impl Reducer {
         }
     }
 
-    /// Bytes of each bucket of gradients; empty when alone.
+    /// Bytes of each gradient bucket. Empty in a single process.
     pub fn buckets(&self) -> Result<Vec<u64>> {
         self.raw.as_ref().map_or(Ok(Vec::new()), RawReduction::buckets)
     }
 
-    /// An exchange that failed inside backward, or libtorch's own trouble. Gloo and NCCL have many words for a lost peer;
-    /// what else can fail in a backward pass whose forward pass went well is memory.
+    /// Classifies a failure in backward as a failed exchange or libtorch's own error. Gloo and NCCL have many messages
+    /// for a lost peer. The only other expected failure after a successful forward pass is lack of memory.
     fn told_apart(&self, error: &TchError, exchanges: bool) -> Error {
         let text = error.to_string();
         if !exchanges || text.contains("memory") {
@@ -84,6 +87,8 @@ impl Reducer {
     }
 }
 
+/// Checks that all ranks have the same parameters.
+///
 /// Errors: ranks whose parameters have other names or shapes than those of rank 0.
 fn alike(world: &World, params: &[(String, Tensor)]) -> Result<()> {
     let mut hasher = DefaultHasher::new();

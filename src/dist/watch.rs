@@ -1,8 +1,8 @@
-//! The thread that watches a rank's main thread, and ends the process in its place when it waits for others in vain.
+//! The watchdog of a rank's main thread. It ends the process if the main thread waits for others without success.
 //!
-//! The main thread may be inside libtorch for good: an exchange over NCCL is only begun by the call, and whatever asks
-//! for its result waits on the GPU, without a time limit. So nothing here needs it. One thread looks at the clock and
-//! never waits for anything; another one listens to the store, over a connection of its own, and may be stuck there.
+//! The main thread may be stuck inside libtorch forever: a call over NCCL only starts an exchange, and reading its
+//! result waits on the GPU without a time limit. So nothing here depends on the main thread. One thread checks the
+//! clock and never blocks. Another reads the store over its own connection, and may get stuck there.
 
 use super::beat::{Beat, Pulse};
 use super::engine::{about_to_end, hear_of_the_end};
@@ -13,25 +13,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the clock.
+/// Time between two checks of the clock.
 const TICK: Duration = Duration::from_millis(100);
-/// Between two questions to the store.
+/// Time between two reads of the store.
 const POLL: Duration = Duration::from_millis(500);
-/// Once another rank has failed: how long the main thread has to notice by itself, and to say more about it.
+/// After another rank has failed: time for the main thread to notice by itself, since it can report more details.
 const MOMENT: Duration = Duration::from_secs(2);
-/// Without a store nobody can go on; this long, for ranks that end at the end of a run end one after the other.
+/// Time without a store after which the watchdog ends the rank. It is this long because, at the end of a run, ranks do
+/// not all end at the same time.
 const STORELESS: Duration = Duration::from_secs(30);
 
-/// What the store said.
+/// What the store has reported.
 #[derive(Clone, Copy, Default)]
 struct News {
-    /// Since when another rank is known to have failed.
+    /// When another rank was first seen to have failed.
     failed: Option<Instant>,
-    /// Since when the store does not answer any more.
+    /// When the store stopped answering.
     storeless: Option<Instant>,
 }
 
-/// Both threads of a rank; dropped, they end.
+/// Both watchdog threads of a rank. They end when this is dropped.
 pub struct PeerWatch {
     beat: Arc<Beat>,
     clock: Option<JoinHandle<()>>,
@@ -39,7 +40,7 @@ pub struct PeerWatch {
 }
 
 impl PeerWatch {
-    /// `notes`: a connection of its own. `end`: shows the last word and ends the process.
+    /// Starts the threads. `notes` is a separate connection. `end` prints the final report and ends the process.
     pub fn start(
         beat: &Arc<Beat>,
         speaker: Speaker,
@@ -61,7 +62,7 @@ impl PeerWatch {
 }
 
 impl Drop for PeerWatch {
-    /// If the clock has begun to speak, this waits until it has ended the process.
+    /// If the clock thread has begun its report, waits until it has ended the process.
     fn drop(&mut self) {
         self.beat.end();
         if let Some(clock) = self.clock.take() {
@@ -80,7 +81,7 @@ fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
     news.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leave notes on how far this rank is and hear whether another one has failed, until there is no more to hear.
+/// Publishes this rank's step and checks whether another rank has failed, until the watch ends.
 fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
     let mut told = None;
     let mut talk = |pulse: Pulse| -> Result<bool> {
@@ -103,7 +104,7 @@ fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
     }
 }
 
-/// Look at the clock until there is a reason to end this rank, or the run is over.
+/// Checks the clock until there is a reason to end this rank, or the run is over.
 fn look(beat: &Beat, news: &Mutex<News>, timeout: Duration) -> Option<(Pulse, String)> {
     let mut still = Still::new(&beat.now(), Instant::now());
     while !beat.now().over {
@@ -120,8 +121,7 @@ fn look(beat: &Beat, news: &Mutex<News>, timeout: Duration) -> Option<(Pulse, St
     None
 }
 
-/// How long a rank has stood still under its watch's eyes: while the whole process is suspended, nobody looks and
-/// nothing is counted.
+/// Measures how long a rank has made no progress. Time in which the whole process is suspended does not count.
 struct Still {
     since: Instant,
     looked: Instant,
@@ -133,7 +133,7 @@ impl Still {
         Self { since: pulse.since, looked: now, time: Duration::ZERO }
     }
 
-    /// The time up to this look.
+    /// The time without progress, up to this check.
     fn look(&mut self, pulse: &Pulse, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.looked).min(10 * TICK);
         self.time = if pulse.since == self.since { self.time + passed } else { Duration::ZERO };
@@ -142,8 +142,8 @@ impl Still {
     }
 }
 
-/// Why a rank must end, if it must: another one has failed; or it is at what all have in common, and nothing has come of
-/// that for so long. A rank at its own work waits for nobody: whoever waits for it will say so.
+/// Why a rank must end, if it must: another rank has failed, or an exchange has made no progress for `timeout`. A rank
+/// in local work waits for nobody; the ranks that wait for it report the timeout.
 fn reason(
     pulse: &Pulse,
     news: &News,
@@ -165,7 +165,7 @@ fn reason(
     (storeless && still >= STORELESS).then(|| "no answer".into())
 }
 
-/// What is said in the place of a main thread that cannot speak. An error of CUDA is the rank's own, whoever finds it.
+/// Exit report written by the watchdog when the main thread is stuck. A CUDA error is the rank's own failure.
 fn last(pulse: &Pulse, why: &str) -> End {
     match pulse.local_work {
         _ if why.contains("CUDA error") => End::Own,
@@ -193,13 +193,13 @@ mod tests {
         let late = why(&together, &quiet, 100, 9_999).expect("a reason");
         assert_eq!(late, "timed out: no exchange has ended for 100 s");
         assert_eq!(why(&busy, &quiet, 9_999, 9_999), None);
-        // another rank has failed: the main thread is given a moment to say so itself
+        // another rank has failed: the main thread gets a moment to report it itself
         let failed = News { failed: Some(after(60)), ..quiet };
         for pulse in [together, busy] {
             assert_eq!(why(&pulse, &failed, 0, 61), None);
             assert!(why(&pulse, &failed, 0, 62).is_some());
         }
-        // the store has gone
+        // the store is gone
         let storeless = News { storeless: Some(after(10)), ..quiet };
         assert_eq!(why(&together, &storeless, 29, 99), None);
         assert_eq!(why(&together, &storeless, 99, 39), None);

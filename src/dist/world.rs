@@ -1,4 +1,4 @@
-//! All processes of a run, seen from one of them: what they exchange besides gradients.
+//! All processes of a run as seen by one of them, and their exchanges other than gradients.
 
 use super::beat::Beat;
 use super::engine::Group;
@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 
-/// One rank's view of all ranks. Handles are cheap to clone. Alone, every exchange is nothing at all.
+/// One rank's view of all ranks. Handles are cheap to clone. In a single process every exchange does nothing.
 #[derive(Clone, Default)]
 pub struct World(Option<Rc<Joined>>);
 
-/// In this order: the watch ends before the group is left, the group before the store.
+/// Fields are dropped in this order: the watchdog before the group, the group before the store.
 pub(super) struct Joined {
     watch: OnceCell<PeerWatch>,
     group: Group,
-    /// Held for the group, and by rank 0 for all ranks.
+    /// Kept open for the group, and on rank 0 for all ranks.
     _store: Notes,
     pub speaker: Speaker,
     pub beat: Arc<Beat>,
@@ -31,11 +31,11 @@ pub(super) struct Joined {
     pub bucket_bytes: u64,
 }
 
-/// The engine's own time limit is longer by this: it is for the case that the watch fails.
+/// Extra time limit of the engine itself, in case the watchdog fails.
 const BACKSTOP: Duration = Duration::from_secs(60);
 
 impl Joined {
-    /// Begin an exchange and see it to its end, or, over NCCL, to where the GPU has been told.
+    /// Runs an exchange to its end or, over NCCL, until it is queued on the GPU.
     pub fn exchange<T>(&self, act: impl FnOnce(&Group) -> Result<T>) -> Result<T> {
         self.beat.mark();
         let done = act(&self.group);
@@ -43,17 +43,18 @@ impl Joined {
         done
     }
 
-    /// There is nobody to say goodbye to.
+    /// Marks the group as broken, so that it is left without a goodbye.
     pub fn broken(&self) {
         self.group.broken.set(true);
     }
 
+    /// Leaves the group at once, as broken.
     pub fn hang_up(&self) {
         self.broken();
         self.group.leave();
     }
 
-    /// A number of each rank.
+    /// One number from each rank.
     fn numbers(&self, n: i64) -> Result<Vec<i64>> {
         let own = Tensor::from_slice(&[n]).to_device(self.device);
         let all = self.exchange(|group| group.all_gather(&own, self.speaker.launch.size))?;
@@ -73,13 +74,13 @@ impl World {
         Self(None)
     }
 
-    /// Meet the other ranks of `launch`; `device` is the kind of device the run asks for, of which each rank of a
-    /// machine takes its own.
+    /// Joins the other ranks of `launch`. `device` is the kind of device the run asks for; each rank of a machine takes
+    /// its own.
     ///
-    /// Errors: ranks that do not come (named), a backend that does not fit the device or is not there.
+    /// Errors: ranks that do not arrive (named); a backend that does not fit the device or is not available.
     pub fn join(launch: &Launch, config: &DistConfig, device: Device) -> Result<Self> {
         let device = own_device(launch, device)?;
-        let gpu = nccl_gpu(config.backend, device)?;
+        let nccl = speaks_nccl(config.backend, device)?;
         let timeout = Duration::from_secs(config.timeout_s.max(1));
         let place = format!("{}:{}", launch.host, launch.port);
         let keeps_store = launch.rank == 0 && !launch.agent;
@@ -95,7 +96,7 @@ impl World {
         let notes = Notes::open(launch, keeps_store, timeout).map_err(no_store)?;
         notes.meet(keeps_store, timeout).map_err(|e| at_place(e, &place))?;
         let ranks = (launch.rank, launch.size);
-        let group = Group::form(&notes.store, gpu, ranks, timeout + BACKSTOP)
+        let group = Group::form(&notes.store, nccl, device, ranks, timeout + BACKSTOP)
             .map_err(|e| at_place(e, &place))?;
         Ok(Self(Some(Rc::new(Joined {
             watch: OnceCell::new(),
@@ -108,9 +109,9 @@ impl World {
         }))))
     }
 
-    /// PeerWatch over this rank from now on: when all ranks have stood still together for `dist.timeout_s`, or another one has
-    /// failed and this one does not notice, `end` is given the last word, on another thread, and must end the process;
-    /// the main thread cannot.
+    /// Starts the watchdog of this rank. If common work makes no progress for `dist.timeout_s`, or another rank has
+    /// failed and this one does not notice, `end` is called with the final report on another thread. It must end the
+    /// process, because the main thread cannot.
     ///
     /// Errors: the store is not reached.
     pub fn watch(&self, end: impl FnOnce(LastWord) + Send + 'static) -> Result<()> {
@@ -122,21 +123,21 @@ impl World {
         Ok(())
     }
 
-    /// Begin local work, named `what`: until the next exchange this rank waits for nobody, however long it takes. If others
-    /// wait for it, it is the one to blame.
+    /// Begins local work named `what`. Until the next exchange this rank waits for nobody and may take any time. If
+    /// others wait for it, it is the one to blame.
     ///
-    /// The results of all exchanges before have been read; over NCCL they may still be waited for otherwise.
+    /// Read the results of all earlier exchanges first. Over NCCL they may otherwise still be pending.
     pub fn local_work(&self, what: &'static str) {
         if let Some(world) = &self.0 {
             world.beat.local_work(what);
         }
     }
 
-    /// Hang up, hear how the other ranks ended, and tell what happened: a failure of this rank's own as it is, the
-    /// failure of an exchange as the loss of the ranks that are to blame.
+    /// Leaves the group, reads how the other ranks ended, and returns the final report. A failure of this rank is
+    /// reported as it is; a failed exchange is reported as the loss of the ranks that caused it.
     ///
-    /// It takes a few seconds, for which a rank may be late. Where the rank's watch speaks already, this waits for the end
-    /// of the process.
+    /// This takes a few seconds, to allow for ranks that are late. If the watchdog is already reporting, it waits for
+    /// the end of the process.
     pub fn last_word(&self, error: &Error) -> LastWord {
         let Some(world) = self.joined() else {
             return LastWord { error: error.clone(), aloud: true };
@@ -153,7 +154,7 @@ impl World {
         world.speaker.say(&end, error)
     }
 
-    /// How far this rank is, for others to read if it is lost.
+    /// Publishes this rank's step, for others to read if it is lost.
     pub fn at_step(&self, step: u64) {
         if let Some(world) = &self.0 {
             world.beat.at_step(step);
@@ -164,31 +165,32 @@ impl World {
         self.0.as_ref()
     }
 
+    /// Number of this process, from 0.
     pub fn rank(&self) -> usize {
         self.0.as_ref().map_or(0, |world| world.speaker.launch.rank)
     }
 
-    /// Processes in all.
+    /// Number of processes.
     pub fn size(&self) -> usize {
         self.0.as_ref().map_or(1, |world| world.speaker.launch.size)
     }
 
-    /// The one that writes files and talks.
+    /// Whether this is the rank that writes files and prints.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
-    /// The device of this rank; None for a process alone, which chooses for itself.
+    /// The device of this rank. None in a single process, which chooses for itself.
     pub fn device(&self) -> Option<Device> {
         self.0.as_ref().map(|world| world.device)
     }
 
-    /// `xs` becomes the sum over all ranks.
+    /// Replaces `xs` by the sum over all ranks.
     pub fn sum(&self, xs: &Tensor) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), |world| world.exchange(|group| group.all_reduce(xs)))
     }
 
-    /// `xs`, floating, becomes the mean over all ranks.
+    /// Replaces `xs`, a floating point tensor, by the mean over all ranks.
     pub fn mean(&self, xs: &mut Tensor) -> Result<()> {
         self.sum(xs)?;
         if self.size() > 1 {
@@ -206,13 +208,13 @@ impl World {
         Ok(std::array::from_fn(|i| all[i] > 0))
     }
 
-    /// The largest of all ranks' numbers.
+    /// The maximum over all ranks.
     pub fn largest(&self, n: i64) -> Result<i64> {
         let Some(world) = &self.0 else { return Ok(n) };
         Ok(world.numbers(n)?.into_iter().max().unwrap_or(n))
     }
 
-    /// `tensors` become those of rank 0.
+    /// Copies the `tensors` of rank 0 to all ranks.
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
         match &self.0 {
             Some(world) if !tensors.is_empty() => world.exchange(|group| group.broadcast(tensors)),
@@ -220,7 +222,7 @@ impl World {
         }
     }
 
-    /// What each rank says, in the order of ranks.
+    /// The text of each rank, in the order of ranks.
     pub fn gather(&self, text: &str) -> Result<Vec<String>> {
         let Some(world) = &self.0 else { return Ok(vec![text.to_string()]) };
         let lengths = world.numbers(text.len() as i64)?;
@@ -236,15 +238,15 @@ impl World {
         all.iter().zip(&lengths).map(read).collect()
     }
 
-    /// The ranks that say something else than rank 0.
+    /// The ranks whose text differs from that of rank 0.
     pub(super) fn unlike_first(&self, text: &str) -> Result<Vec<usize>> {
         let all = self.gather(text)?;
         Ok((0..all.len()).filter(|&rank| all[rank] != all[0]).collect())
     }
 
-    /// Compare tensors bit for bit over all ranks; `place` says what they are.
+    /// Checks that tensors are equal bit for bit on all ranks. `place` names them in the error.
     ///
-    /// Errors: ranks whose tensors differ from those of rank 0, by number.
+    /// Errors: the ranks whose tensors differ from those of rank 0.
     pub fn same(&self, tensors: &[Tensor], place: &str) -> Result<()> {
         if self.size() == 1 {
             return Ok(());
@@ -279,19 +281,20 @@ fn own_device(launch: &Launch, device: Device) -> Result<Device> {
     Err(Error::dist(format!("no GPU {local}: libtorch sees {count}"), "LOCAL_RANK", hint))
 }
 
-/// The GPU to speak NCCL on; None for Gloo.
-fn nccl_gpu(backend: Backend, device: Device) -> Result<Option<usize>> {
-    match (backend, device) {
-        (Backend::Auto | Backend::Nccl, Device::Cuda(n)) => Ok(Some(n)),
-        (Backend::Auto | Backend::Gloo, Device::Cpu) => Ok(None),
-        (wrong, device) => {
-            let what = format!("{wrong:?} cannot exchange tensors of {device:?}");
+/// Returns true for NCCL, false for Gloo. Gloo is slower on a GPU, but several ranks may share one.
+fn speaks_nccl(backend: Backend, device: Device) -> Result<bool> {
+    match (backend, device.is_cuda()) {
+        (Backend::Auto, gpu) => Ok(gpu),
+        (Backend::Gloo, _) => Ok(false),
+        (Backend::Nccl, true) => Ok(true),
+        (Backend::Nccl, false) => {
+            let what = format!("{backend:?} cannot exchange tensors of {device:?}");
             Err(Error::dist(what, "dist.backend", "Auto takes Nccl on GPUs and Gloo on CPUs"))
         }
     }
 }
 
-/// A number that two lists of tensors share only if all bits are the same, but for rare chance.
+/// A hash per tensor. Equal hashes mean equal bits, except for rare collisions.
 fn fingerprint(tensors: &[Tensor]) -> Vec<i64> {
     let _no_grad = tch::no_grad_guard();
     let print = |xs: &Tensor| {
@@ -338,9 +341,10 @@ mod tests {
 
     #[test]
     fn a_backend_must_fit_the_device() {
-        assert_eq!(nccl_gpu(Backend::Auto, Device::Cpu), Ok(None));
-        assert_eq!(nccl_gpu(Backend::Auto, Device::Cuda(3)), Ok(Some(3)));
-        let error = nccl_gpu(Backend::Nccl, Device::Cpu).expect_err("refused").to_string();
+        assert_eq!(speaks_nccl(Backend::Auto, Device::Cpu), Ok(false));
+        assert_eq!(speaks_nccl(Backend::Auto, Device::Cuda(3)), Ok(true));
+        assert_eq!(speaks_nccl(Backend::Gloo, Device::Cuda(3)), Ok(false));
+        let error = speaks_nccl(Backend::Nccl, Device::Cpu).expect_err("refused").to_string();
         assert!(error.contains("Nccl cannot") && error.contains("dist.backend"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A small convolutional classifier of the real pictures, as a judge of generated ones.
+//! A small convolutional classifier, trained on the real pictures, that judges generated ones.
 
 use crate::data::{Dataset, Record, order::Order};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::model::layers::{Conv2d, Linear, Window};
 use crate::optim::{AdamW, OptimConfig};
 use tch::{Device, Kind, Reduction, Tensor, nn};
 
-/// Names of classes and the network that tells them apart.
+/// The classifier network and the names of its classes.
 pub struct Classifier {
     classes: Vec<String>,
     convs: [Conv2d; 2],
@@ -18,11 +18,11 @@ pub struct Classifier {
 
 const EPOCHS: usize = 12;
 const BATCH: usize = 64;
-/// More classes than this call for another judge.
+/// Maximum number of classes.
 const MAX_CLASSES: usize = 100;
 
 impl Classifier {
-    /// Trained on the `name`s of a data set.
+    /// Trains a classifier on the `name`s of a data set.
     ///
     /// Errors: fewer than 2 or more than 100 names.
     pub fn train(data: &Dataset, seed: u64, device: Device) -> Result<Self> {
@@ -79,7 +79,7 @@ impl Classifier {
         Ok(())
     }
 
-    /// Index of each record's class; an unknown name counts as the first.
+    /// Index of each record's class. An unknown name counts as class 0.
     fn labels(&self, records: &[Record]) -> Tensor {
         let label = |record: &Record| self.classes.binary_search(&record.name).unwrap_or(0) as i64;
         Tensor::from_slice(&records.iter().map(label).collect::<Vec<_>>()).to_device(self.device)
@@ -93,7 +93,7 @@ impl Classifier {
         self.out.forward(&xs.adaptive_avg_pool2d([4, 4]).flatten(1, -1))
     }
 
-    /// Share of pictures (N, 3, S, S) u8 named as their records say.
+    /// Fraction of pictures (N, 3, S, S) u8 that are classified as their records say.
     pub fn accuracy(&self, images: &Tensor, records: &[Record]) -> f64 {
         let _no_grad = tch::no_grad_guard();
         let guesses: Vec<Tensor> = images

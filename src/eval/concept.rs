@@ -1,4 +1,4 @@
-//! Concept accuracy: is the real picture nearest to a generated one of the concept that was asked for?
+//! Concept accuracy: whether a generated picture's nearest real picture shows the requested concept.
 
 use super::pictures;
 use crate::data::{Dataset, Record};
@@ -7,17 +7,18 @@ use crate::networks::Networks;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-/// Share of captions whose concept is the nearest real picture's, or among the five nearest.
+/// Fractions of captions whose concept is that of the nearest real picture (rank 1), or of one of the five nearest
+/// (rank 5).
 #[derive(Clone, Debug, Serialize)]
 pub struct ConceptScore {
     pub rank1: f64,
     pub rank5: f64,
     pub captions: usize,
-    /// Pictures of one style to be confused with, on average.
+    /// Number of real pictures compared with, on average: those of the same style.
     pub candidates: f64,
 }
 
-/// Real pictures as small averaged ones.
+/// Features of real pictures.
 pub struct Gallery {
     features: Tensor, // (N, 3 f f) f32
     records: Vec<Record>,
@@ -25,7 +26,8 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// The feature of a picture is its average over squares, `feature_size` a side, compared by Euclidean distance.
+    /// Computes the features. A picture's feature is its average over a grid of `feature_size` x `feature_size` cells.
+    /// Distances are Euclidean.
     pub fn new(parts: &[&Dataset], feature_size: i64) -> Self {
         let all: Vec<Tensor> = parts
             .iter()
@@ -36,7 +38,7 @@ impl Gallery {
         Self { features: Tensor::cat(&all, 0), records, feature_size }
     }
 
-    /// Names of the real pictures of `style`, nearest to the image (3, S, S) first.
+    /// Names of the real pictures of `style` that are nearest to the image (3, S, S), nearest first.
     pub fn nearest(&self, image: &Tensor, style: &str, count: usize) -> Vec<String> {
         let feature = features(&image.unsqueeze(0), self.feature_size);
         let distances =
@@ -58,7 +60,7 @@ fn features(images: &Tensor, feature_size: i64) -> Tensor {
     images.adaptive_avg_pool2d([feature_size, feature_size]).flatten(1, -1)
 }
 
-/// Generate one picture for each record's caption and look for its nearest real picture of the same style.
+/// Generates one picture per caption and finds its nearest real picture of the same style.
 pub fn concept_accuracy(
     nets: &Networks,
     records: &[Record],

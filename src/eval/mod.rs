@@ -1,16 +1,19 @@
-//! Scores of a trained model: how well pictures survive the tokens, how well tokens are guessed, and whether
-//! generated pictures show what was asked for.
+//! Scores of a trained model: how well the tokenizer reconstructs pictures, how well noised tokens are predicted, and
+//! whether generated pictures show what the caption says.
 
 mod classifier;
 mod concept;
 mod probe;
+pub mod scene_reader;
+pub mod scenes;
 
 pub use classifier::Classifier;
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
 pub use probe::probe;
+pub use scenes::{SceneScore, SceneScores};
 
 use crate::config::RunConfig;
-use crate::data::{Dataset, Part, Record};
+use crate::data::{Dataset, Part, Record, Source};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::generate::generate;
@@ -26,17 +29,19 @@ use tch::{Kind, Tensor};
 pub struct Scores {
     /// Mean over validation pictures of 10 log10(1 / mean squared error), in dB.
     pub psnr_db: f64,
-    /// Share of the codes that the validation pictures use.
+    /// Fraction of the codes that the validation pictures use.
     pub codes_used: f64,
     pub guesses: Vec<Guess>,
-    /// Captions of the training pictures.
+    /// Concept accuracy on captions of the training pictures.
     pub concepts_train: Option<ConceptScore>,
-    /// Captions whose concept was trained on in other styles only.
+    /// Concept accuracy on captions whose concept was trained in other styles only.
     pub concepts_held_out: Option<ConceptScore>,
     pub classifier: Option<ClassifierScore>,
+    /// Pictures of scenes, read by rule.
+    pub scenes: Option<SceneScores>,
 }
 
-/// How well noised tokens are guessed at one noise ratio, over the noised places only.
+/// Prediction of noised tokens at one noise ratio, over the noised positions only.
 #[derive(Clone, Debug, Serialize)]
 pub struct Guess {
     pub t: f64,
@@ -45,17 +50,17 @@ pub struct Guess {
     pub accuracy: f64,
 }
 
-/// A classifier trained on the real pictures, asked for the class of generated ones.
+/// Scores of a classifier trained on the real pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassifierScore {
-    /// Share of real validation pictures it names right.
+    /// Fraction of real validation pictures classified correctly.
     pub on_real: f64,
-    /// Share of generated pictures it names as asked.
+    /// Fraction of generated pictures classified as their captions say.
     pub on_generated: f64,
     pub pictures: usize,
 }
 
-/// Score a model on its own data. `note` is told what is being done.
+/// Scores a model on its own data. `note` receives a message before each part.
 pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     let config = &nets.config;
     let train = Dataset::open(&config.data, Part::Train)?;
@@ -65,7 +70,10 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     note("guesses at five noise ratios");
     let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
     let (mut concepts_train, mut concepts_held_out, mut classifier) = (None, None, None);
-    if config.eval.classifier {
+    let mut scenes = None;
+    if let Source::Scenes(world) = &config.data.source {
+        scenes = Some(scenes::score(nets, world, note)?);
+    } else if config.eval.classifier {
         note("a classifier on the real pictures, then generated ones");
         classifier = Some(classify(nets, &train, &val)?);
     } else {
@@ -77,10 +85,18 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
         note("pictures for held-out pairs of concept and style");
         concepts_held_out = Some(concept_accuracy(nets, &choose(&held_out, config), &gallery)?);
     }
-    Ok(Scores { psnr_db, codes_used, guesses, concepts_train, concepts_held_out, classifier })
+    Ok(Scores {
+        psnr_db,
+        codes_used,
+        guesses,
+        concepts_train,
+        concepts_held_out,
+        classifier,
+        scenes,
+    })
 }
 
-/// Draw the records to generate, the same for every model of one seed.
+/// Draws the records to generate from, the same for all models with the same seed.
 fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
     let mut records = records.to_vec();
     records.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
@@ -88,7 +104,7 @@ fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
     records
 }
 
-/// PSNR in dB and share of codes used.
+/// PSNR in dB, and fraction of the codes used.
 fn tokenizer(nets: &Networks, val: &Dataset) -> (f64, f64) {
     let everything: Vec<i64> = (0..val.len() as i64).collect();
     let (mut decibels, mut used) =
@@ -129,7 +145,7 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
     Guess { t, cross_entropy, accuracy }
 }
 
-/// Generate a picture for each caption: (N, 3, S, S) f32 on the CPU. Draws follow from `seed` alone.
+/// Generates one picture per caption: (N, 3, S, S) f32 on the CPU. Draws depend on `seed` only.
 fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
     let mut images = Vec::new();
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
@@ -141,7 +157,7 @@ fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u
     Tensor::cat(&images, 0)
 }
 
-/// Train a classifier, then let it name pictures generated from captions of all classes in turn.
+/// Trains a classifier and lets it classify pictures generated from captions of all classes in turn.
 fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<ClassifierScore> {
     let config = &nets.config;
     let classifier = Classifier::train(train, config.eval.seed, nets.device)?;

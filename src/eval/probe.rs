@@ -1,4 +1,4 @@
-//! How well a denoiser guesses at one noise ratio.
+//! Evaluates a denoiser at one noise ratio.
 //!
 //! Letters: B pictures, K codes, h x w tokens.
 
@@ -7,9 +7,10 @@ use crate::model::{Cond, Denoiser};
 use crate::noise::corrupt;
 use tch::{Kind, Tensor};
 
-/// Cross entropy in nats and accuracy at noise ratio `t`, over the noised tokens of (B, h, w) alone.
+/// Cross entropy in nats and accuracy at noise ratio `t`, over the noised tokens of (B, h, w) only.
 ///
-/// Unlike the training objective it has no smoothing and no weights: figures of models with other recipes compare.
+/// Unlike the training objective it has no label smoothing and no weights, so models with different recipes can be
+/// compared.
 pub fn probe(
     model: &dyn Denoiser,
     tokens: &Tensor,

@@ -1,6 +1,7 @@
-//! The command line: what to do is read by clap, done by `lab`, `train` and `eval`, shown here.
+//! The command line: clap parses the arguments, `lab`, `train` and `eval` do the work, this module prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::bench::{self, BenchArgs};
 use super::common::{Common, lab, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
@@ -45,6 +46,8 @@ enum Command {
     Train(train::TrainArgs),
     /// What a run takes on given cards: parameters, memory, time; nothing is allocated
     Plan(plan::Plan),
+    /// Speed and memory of a config's denoiser on this machine, with random weights
+    Bench(BenchArgs),
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text
@@ -80,7 +83,7 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-/// Read the arguments, do it, and answer with the exit code: 0 done, 1 failed, 2 not understood.
+/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
     leave_with_the_reader();
@@ -91,7 +94,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    // A second Ctrl-C while the first one waits for its step changes nothing; the prompt has its own handling.
+    // A second Ctrl-C has no further effect while the first one waits for its step. The prompt handles Ctrl-C itself.
     let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
     let json = cli.common.json;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(cli)));
@@ -104,7 +107,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// `paella ... | head` ends quietly when `head` does, instead of failing to print.
+/// Makes `paella ... | head` end quietly when `head` ends, instead of failing to print.
 fn leave_with_the_reader() {
     // SAFETY: restores the default action of a signal, before any thread is started.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Some(Command::Train(train)) => train::train(&train, &common),
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
+        Some(Command::Bench(args)) => bench::run(&args, &common),
         Some(Command::Precompute(args)) => precompute::precompute(&args, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),

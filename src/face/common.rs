@@ -1,4 +1,4 @@
-//! What every subcommand understands, and the session that follows from it.
+//! Options that every subcommand accepts, and the session they describe.
 #![allow(clippy::print_stdout)]
 
 use super::terminal::Terminal;
@@ -29,13 +29,13 @@ pub struct Common {
     pub json: bool,
 }
 
-/// Where a session is begun by another program, it says in these variables what to begin with.
+/// Environment variables that carry these options to a session started by another program.
 const VARIABLES: [&str; 4] = ["PAELLA_MODEL", "PAELLA_DEVICE", "PAELLA_SEED", "PAELLA_RUNS"];
 
 impl Common {
-    /// From the environment of a process that has no arguments of its own.
+    /// Reads the options from the environment, for a process without arguments of its own.
     ///
-    /// Errors: PAELLA_SEED is no number.
+    /// Errors: PAELLA_SEED is not a number.
     pub fn from_env() -> Result<Self> {
         let [model, device, seed, runs] =
             VARIABLES.map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
@@ -48,7 +48,7 @@ impl Common {
         Ok(Self { model, device, seed, runs: runs.map(PathBuf::from), json: false })
     }
 
-    /// For `from_env` of the process that this one becomes.
+    /// The variables that `from_env` of another process reads.
     pub(super) fn to_env(&self) -> Vec<(&'static str, String)> {
         let runs = self.runs.as_ref().map(|folder| folder.display().to_string());
         let values =
@@ -57,12 +57,12 @@ impl Common {
     }
 }
 
-/// The device that is asked for, else the one that is there.
+/// The requested device, else the default one.
 pub fn device(common: &Common) -> Result<tch::Device> {
     common.device.as_deref().map_or(Ok(DeviceChoice::Auto), str::parse)?.open()
 }
 
-/// A session on the model that is asked for, else on the first shipped one.
+/// A session on the requested model, else on the first shipped one.
 pub fn lab(common: &Common) -> Result<Lab> {
     let origin = match &common.model {
         Some(name) => Origin::find(name)?,
@@ -79,7 +79,7 @@ pub fn lab(common: &Common) -> Result<Lab> {
     Ok(lab)
 }
 
-/// Show an error, for people or for programs.
+/// Prints an error, as text or as JSON.
 pub fn report(error: &Error, json: bool) {
     if json {
         let fault = |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });

@@ -1,24 +1,27 @@
-//! `paella doctor`: what is installed, what is missing, how to get it.
+//! `paella doctor`: what is installed, what is missing, and how to get it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::{Pictures, Terminal};
 use crate::data::assets::assets_dir;
+use crate::device::driver::{Driver, dotted};
+use crate::device::gpu_name;
 use crate::error::{Error, Result};
 use crate::lab::model::shipped_models;
+use std::path::Path;
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     what: &'static str,
     found: String,
-    /// What to do where something is missing; empty where all is well.
+    /// What to do if something is missing. Empty if all is well.
     remedy: String,
-    /// Without it nothing works.
+    /// Whether the program needs it to work at all.
     needed: bool,
 }
 
-/// Look at everything and tell it.
+/// Runs all checks and prints the findings.
 ///
-/// Errors: something that is needed is missing.
+/// Errors: something required is missing.
 pub fn run(json: bool) -> Result<()> {
     let findings = findings();
     if json {
@@ -53,35 +56,23 @@ pub fn run(json: bool) -> Result<()> {
 fn findings() -> Vec<Finding> {
     let fine = |what, found: String| Finding { what, found, remedy: String::new(), needed: false };
     let gpus = crate::device::gpus();
+    let driver = Driver::here();
     let mut all = vec![
         fine("program", format!("paella {}", env!("CARGO_PKG_VERSION"))),
         libtorch(),
-        Finding {
-            what: "CUDA",
-            found: match gpus {
-                0 => "no GPU that libtorch can use: the CPU does the work".into(),
-                n => format!(
-                    "{n} GPU{}, cuDNN {}",
-                    if n == 1 { "" } else { "s" },
-                    tch::Cuda::cudnn_is_available()
-                ),
-            },
-            remedy: if gpus == 0 {
-                "for GPUs: the full libtorch with CUDA, and a driver; training on the CPU works without".into()
-            } else {
-                String::new()
-            },
-            needed: false,
-        },
-        fine(
-            "threads",
-            format!(
-                "{} for one operation, {} processors",
-                tch::get_num_threads(),
-                std::thread::available_parallelism().map_or(1, |n| n.get())
-            ),
-        ),
+        cuda(gpus, &driver),
     ];
+    all.extend((0..gpus as usize).filter_map(gpu_name).map(|name| fine("card", name)));
+    all.extend(driver.version.as_ref().map(|version| fine("driver", version.clone())));
+    all.extend(driver.nccl.map(nccl));
+    all.extend([fine(
+        "threads",
+        format!(
+            "{} for one operation, {} processors",
+            tch::get_num_threads(),
+            std::thread::available_parallelism().map_or(1, |n| n.get())
+        ),
+    )]);
     all.extend(memory().map(|found| fine("memory", found)));
     all.push(assets());
     let models = shipped_models();
@@ -105,7 +96,37 @@ fn findings() -> Vec<Finding> {
     all
 }
 
-/// Add two numbers, and find the library that did it.
+fn cuda(gpus: i64, driver: &Driver) -> Finding {
+    let known = |cuda: Option<i32>| cuda.map_or("none".into(), dotted);
+    let found = match gpus {
+        0 => "no GPU that libtorch can use: the CPU does the work".into(),
+        n => format!(
+            "{n} GPU{}, cuDNN {}, libtorch built for CUDA {}, driver for {}",
+            if n == 1 { "" } else { "s" },
+            tch::Cuda::cudnn_is_available(),
+            known(driver.built_for),
+            known(driver.cuda),
+        ),
+    };
+    let remedy = if gpus == 0 { driver.remedy() } else { String::new() };
+    Finding { what: "CUDA", found, remedy, needed: false }
+}
+
+/// NCCL, and whether this program can speak it.
+fn nccl(version: i32) -> Finding {
+    let found = format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+    let library = crate::torch::cuda_library();
+    let there = Path::new(&library).is_file();
+    let remedy = if there {
+        String::new()
+    } else {
+        "this program was built without it: several GPUs need `make setup` under PAELLA_LIBTORCH=cuda, then `make build`".into()
+    };
+    let found = if there { format!("{found} ({library})") } else { found };
+    Finding { what: "NCCL", found, remedy, needed: false }
+}
+
+/// Adds two numbers with libtorch, and finds the library file that did it.
 fn libtorch() -> Finding {
     let works = std::panic::catch_unwind(|| (tch::Tensor::from(1i64) + 1).int64_value(&[]) == 2)
         .unwrap_or(false);
@@ -123,7 +144,7 @@ fn libtorch() -> Finding {
     }
 }
 
-/// Where a shared library of this process lies; Linux only.
+/// Path of a loaded shared library. Linux only.
 fn loaded(name: &str) -> Option<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path =
@@ -131,7 +152,7 @@ fn loaded(name: &str) -> Option<String> {
     path.into_iter().find(|path| path.contains(name))
 }
 
-/// Memory that is free, of all; Linux only.
+/// Free and total memory. Linux only.
 fn memory() -> Option<String> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let gib = |name: &str| {

@@ -1,4 +1,4 @@
-//! `paella kernel`: hands over to the program `paella-kernel`, which is built apart.
+//! `paella kernel`: runs the program `paella-kernel`, which is built separately.
 
 use super::common::Common;
 use crate::error::{Error, Result};
@@ -26,9 +26,9 @@ pub struct Target {
     prefix: Option<PathBuf>,
 }
 
-/// Run it.
+/// Runs `paella-kernel`.
 ///
-/// Errors: `paella-kernel` is not there or fails; it has told why.
+/// Errors: `paella-kernel` is missing or fails; it has printed the reason.
 pub fn run(what: &KernelCommand) -> Result<()> {
     let (name, target) = match what {
         KernelCommand::Install(target) => ("install", target),
@@ -48,16 +48,16 @@ pub fn run(what: &KernelCommand) -> Result<()> {
     }
 }
 
-/// Become the prompt that takes Rust, too.
+/// Replaces this process by the prompt that also takes Rust.
 ///
-/// Errors: `paella-kernel` is not there.
+/// Errors: `paella-kernel` is missing.
 pub fn prompt(common: &Common) -> Result<()> {
     let error = Command::new(program()).arg("prompt").envs(common.to_env()).exec();
     let hint = "`make kernel` in the repository builds it; `paella` without --rust needs none";
     Err(Error::command(format!("`paella-kernel` does not run: {error}"), "paella --rust", hint))
 }
 
-/// Beside this program, else somewhere in PATH.
+/// Path of `paella-kernel`: beside this program, else from PATH.
 fn program() -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(|own| own.parent()).map(|dir| dir.join("paella-kernel"));

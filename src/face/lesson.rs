@@ -1,4 +1,4 @@
-//! `paella lesson`: the list of lessons, and the walk through one at the prompt.
+//! `paella lesson`: lists the lessons, or walks through one at the prompt.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, lab};
@@ -44,9 +44,9 @@ pub enum Lessons {
     },
 }
 
-/// `paella lessons build`.
+/// `paella lessons build`: writes the notebooks, or checks them with `--check`.
 ///
-/// Errors: a lesson cannot be read, a notebook cannot be written; with `--check`, one is out of step.
+/// Errors: a lesson cannot be read; a notebook cannot be written; with `--check`, a notebook is out of date.
 pub fn build(what: &Lessons) -> Result<()> {
     let Lessons::Build { check, from, to } = what;
     let from = from.clone().map_or_else(course::folder, Ok)?;
@@ -69,9 +69,9 @@ pub fn build(what: &Lessons) -> Result<()> {
     Err(Error::data("notebooks are out of step with their lessons", differ.join(", "), hint))
 }
 
-/// `paella lesson`: the list, or one of them.
+/// `paella lesson`: prints the list, or runs one lesson.
 ///
-/// Errors: there is no such lesson; the terminal cannot be read.
+/// Errors: no such lesson; the terminal cannot be read.
 pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     let (lessons, terminal) = (course::lessons(&course::folder()?)?, Terminal::detect());
     let file = CourseProgress::file();
@@ -110,7 +110,7 @@ fn list(lessons: &[Lesson], progress: &CourseProgress) -> View {
         .note("`paella lesson 1` begins the first")
 }
 
-/// Where lines come from: the terminal, or a pipe.
+/// Source of input lines: the terminal or a pipe.
 enum Lines {
     Editor(Box<LineEditor>),
     Pipe(std::io::Lines<std::io::StdinLock<'static>>),
@@ -124,7 +124,7 @@ impl Lines {
         Ok(Self::Pipe(std::io::stdin().lock().lines()))
     }
 
-    /// The next line; none at the end. A pipe's lines are shown behind the prompt.
+    /// The next line. None at the end. Lines of a pipe are echoed after the prompt.
     fn next(&mut self, prompt: &str, painted: &str) -> Result<Option<String>> {
         let unreadable = |e: String| Error::command(format!("no line can be read: {e}"), "", "");
         match self {
@@ -150,7 +150,7 @@ impl Lines {
     }
 }
 
-/// A walk with a session beside it and a terminal in front.
+/// A walk through a lesson, with its session and terminal.
 struct Guide {
     walk: Walk,
     lab: Rc<RefCell<Lab>>,
@@ -183,7 +183,7 @@ impl Guide {
         Ok(())
     }
 
-    /// Title and words; then the way to where the reader was.
+    /// Prints the title and the usage, then replays the commands up to the reader's position.
     fn begin(&mut self) {
         let lesson = &self.walk.lesson;
         println!("{}", self.terminal.paint("1", &lesson.title));
@@ -205,7 +205,7 @@ impl Guide {
         println!("{}", self.terminal.paint("2", text));
     }
 
-    /// Show the text up to the next commands or exercise, and these too.
+    /// Prints the text up to and including the next commands or exercise.
     fn read(&mut self) {
         for block in self.walk.read() {
             println!();
@@ -281,7 +281,7 @@ impl Guide {
         }
     }
 
-    /// Run lines as if they were typed, up to the first that fails.
+    /// Runs lines as if they were typed, up to the first that fails.
     fn run(&self, lines: &[String]) -> bool {
         lines.iter().all(|line| {
             self.note(&format!("> {line}"));
@@ -293,7 +293,7 @@ impl Guide {
         repl::turn(&self.lab, line, &self.terminal)
     }
 
-    /// Write down how far the reader is. Where that fails, it is said once and the lesson goes on.
+    /// Saves the reader's progress. If that fails, the error is printed once and the lesson continues.
     fn keep(&mut self) {
         self.progress.put(&self.walk.lesson.stem(), self.walk.mark.clone());
         if let Some(Err(error)) = self.file.as_deref().map(|file| self.progress.write(file)) {

@@ -1,15 +1,15 @@
-//! CommonMark for the terminal, as far as lessons use it: headings, emphasis, code, lists, tables, fenced blocks.
+//! Renders the CommonMark of lessons for the terminal: headings, emphasis, code, lists, tables, fenced blocks.
 
 use super::terminal::Terminal;
 
-/// Lines are filled up to so many letters.
+/// Maximum line width in characters.
 const WIDTH: usize = 88;
 
 const BOLD: &str = "1";
 const HEADING: &str = "1;36";
 const CODE: &str = "33";
 
-/// A text as lines for this terminal; without colours the marks of headings and code stay.
+/// Renders a text for this terminal. Without colours, the marks of headings and code are kept.
 pub fn render(text: &str, terminal: &Terminal) -> String {
     let (mut lines, mut paragraph, mut fenced) = (Vec::new(), String::new(), false);
     for row in text.lines() {
@@ -33,12 +33,12 @@ pub fn render(text: &str, terminal: &Terminal) -> String {
     lines.join("\n")
 }
 
-/// `- item`, `* item` or `1. item`, indented or not.
+/// Whether a row starts a list item: `- item`, `* item` or `1. item`, indented or not.
 fn starts_item(row: &str) -> bool {
     item_width(row) > 0
 }
 
-/// Letters up to the text of a list's item; 0 for other lines.
+/// Width of the marker and indentation of a list item. 0 for other lines.
 fn item_width(row: &str) -> usize {
     let text = row.trim_start();
     let indent = row.len() - text.len();
@@ -50,7 +50,7 @@ fn item_width(row: &str) -> usize {
     }
 }
 
-/// Break a paragraph at blanks; further lines of an item stand below its text.
+/// Wraps a paragraph. Further lines of a list item are indented to its text.
 fn fill(lines: &mut Vec<String>, paragraph: &mut String, terminal: &Terminal) {
     let text = std::mem::take(paragraph);
     if text.is_empty() {
@@ -70,11 +70,11 @@ fn fill(lines: &mut Vec<String>, paragraph: &mut String, terminal: &Terminal) {
         }
     }
     filled.push(line);
-    // Emphasis may run over the end of a line: spans are painted in the whole paragraph.
+    // Emphasis may span lines, so spans are coloured in the whole paragraph.
     lines.push(spans(&filled.join("\n"), terminal));
 }
 
-/// `code`, **bold** and *emphasis* in colour.
+/// Colours `code`, **bold** and *emphasis*.
 fn spans(text: &str, terminal: &Terminal) -> String {
     if !terminal.color {
         return text.into();

@@ -1,5 +1,7 @@
-//! What people look at: the command line, the prompt, scripts. A face reads, calls, shows; nothing else.
+//! User interfaces: the command line, the prompt, scripts. A face reads input, calls the library and prints, and does
+//! nothing else.
 
+mod bench;
 pub mod cli;
 pub mod common;
 mod doctor;
@@ -11,6 +13,7 @@ mod precompute;
 mod progress;
 pub mod repl;
 pub mod rust;
+mod scenes;
 mod script;
 mod signals;
 pub mod terminal;

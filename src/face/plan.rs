@@ -1,10 +1,10 @@
-//! `paella plan`: what a run takes on given cards, before it is started.
+//! `paella plan`: cost of a run on given cards, before it starts.
 #![allow(clippy::print_stdout)]
 
 use super::common::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, usable};
+use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, share_of, usable};
 use crate::error::{Error, Result};
 use crate::lab::view::View;
 use clap::Args;
@@ -20,9 +20,9 @@ pub struct Plan {
     /// Cards in a node [default: as the kind usually comes]
     #[arg(long, value_name = "N", value_parser = count)]
     nodes_of: Option<usize>,
-    /// Share of the peak that matrix products reach
-    #[arg(long, default_value_t = 0.35, value_name = "U", value_parser = share)]
-    utilisation: f64,
+    /// Share of the peak that matrix products reach [default: what is known of the card, else 0.35]
+    #[arg(long, value_name = "U", value_parser = share)]
+    utilisation: Option<f64>,
     /// Pictures that a card holds at once, in place of the config's
     #[arg(long, value_name = "N", value_parser = count)]
     micro_batch: Option<usize>,
@@ -49,16 +49,18 @@ fn days(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(fits).ok_or_else(|| "more than 0 days".into())
 }
 
-/// Plan every stage of the config.
+/// Plans every stage of the config.
 ///
-/// Errors: an unknown kind of card; a config that is not sound, does not divide or does not fit.
+/// Errors: an unknown kind of card; a config that is invalid, does not divide or does not fit.
 pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let config = RunConfig::read(&args.config)?;
+    let gpu = kind(common.device.as_deref())?;
+    let known = share_of(gpu);
     let request = EstimateRequest {
-        gpu: kind(common.device.as_deref())?,
+        gpu,
         gpus: args.gpus,
         per_node: args.nodes_of,
-        utilisation: args.utilisation,
+        utilisation: args.utilisation.unwrap_or(known.share),
         micro_batch: args.micro_batch,
         text_bytes: args.text_bytes,
     };
@@ -77,7 +79,7 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The kind that is named, else that of the card in this machine.
+/// The kind of card with this name, else the kind in this machine.
 fn kind(name: Option<&str>) -> Result<&'static Gpu> {
     let here = || (crate::device::gpus() > 0).then(|| cost::find_card(tch::Device::Cuda(0)));
     let known = || DEVICES.map(|gpu| gpu.name).join(", ");
@@ -123,7 +125,8 @@ fn tell(
         .table(&["time", ""], time(b, request.utilisation));
     let text = cost::text_bytes(config, request.text_bytes);
     let mut view = view.note(format!(
-        "assumed: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
+        "{}: products at {:.0} % of {:.0} TFLOP/s, captions of {text} bytes; docs/scaling.md says what else",
+        if request.utilisation == share_of(b.gpu).share { share_of(b.gpu).source } else { "assumed" },
         100.0 * request.utilisation,
         b.gpu.peak_of(&b.work.precision) / 1e12
     ));
@@ -209,7 +212,7 @@ fn giga(flops: i64) -> String {
     format!("{:.1}", flops as f64 / 1e9)
 }
 
-/// `6.7 days`, `3.2 hours` or `4 minutes`.
+/// Formats a duration: `6.7 days`, `3.2 hours` or `4 minutes`.
 fn lasting(days: f64) -> String {
     match days {
         1.0.. => format!("{days:.1} days"),
@@ -218,7 +221,7 @@ fn lasting(days: f64) -> String {
     }
 }
 
-/// 1300000 -> 1,300,000.
+/// Inserts thousands separators: 1300000 -> 1,300,000.
 fn thousands(n: i64) -> String {
     let digits = n.to_string();
     let mut out = String::new();

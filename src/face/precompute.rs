@@ -1,4 +1,4 @@
-//! `paella precompute`: tokens and text vectors of a stream, made before training.
+//! `paella precompute`: computes tokens and text vectors of a stream before training.
 #![allow(clippy::print_stdout)]
 
 use super::common::Common;

@@ -1,4 +1,4 @@
-//! One line that moves while training and sampling go on; plain lines where no terminal is.
+//! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::lab::watch::{Watch, stop_asked};
@@ -7,16 +7,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Instant;
 
-/// Watches one command.
+/// Shows the progress of one command.
 pub struct ProgressLine {
-    /// Where a moving line can be drawn.
+    /// The moving line, if the output is a terminal.
     bar: Option<ProgressBar>,
     start: Instant,
-    /// Steps that were done before this began.
+    /// Steps done before this command began.
     before: Option<u64>,
-    /// Tenths that are already told.
+    /// Tenths already reported.
     told: u64,
-    /// Every record as a line of JSON on standard output, nothing else.
+    /// Print each record as a line of JSON on standard output, and nothing else.
     json: bool,
 }
 
@@ -45,7 +45,7 @@ impl ProgressLine {
         }
     }
 
-    /// Time to go if it goes on like this.
+    /// Estimated remaining time at the current speed.
     fn left(&mut self, done: u64, total: u64) -> String {
         let before = *self.before.get_or_insert(done.saturating_sub(1));
         let here = done.saturating_sub(before);
@@ -100,7 +100,7 @@ impl Drop for ProgressLine {
     }
 }
 
-/// `7 s`, `3:05 min`, `2:10 h`.
+/// Formats a duration: `7 s`, `3:05 min`, `2:10 h`.
 fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {

@@ -1,4 +1,4 @@
-//! The prompt: rustyline with completion, hints and history over the command table.
+//! The prompt: rustyline with completion, hints and history for the command table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::progress::ProgressLine;
@@ -7,7 +7,7 @@ use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::complete;
-use crate::lab::watch::clear_stop;
+use crate::lab::watch::{clear_stop, stop_asked};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -20,15 +20,15 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Read, run and show until Ctrl-D or `quit`; a model that would be lost has to be left twice. With `rust`, lines that are
-/// no commands are Rust.
+/// Reads, runs and shows lines until Ctrl-D or `quit`. Quitting with unsaved training needs confirmation by a second
+/// try. With `rust`, lines that are not commands are Rust.
 ///
 /// Errors: the terminal cannot be read.
 pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>>) -> Result<()> {
     let mut editor = editor(lab.clone(), terminal, rust.clone())?;
     let history = history_file();
     if let Some(file) = &history {
-        let _ = editor.load_history(file); // the first session has none
+        let _ = editor.load_history(file); // the file does not exist in the first session
     }
     println!("{}", terminal.paint("1", "paella: pictures out of noise, one token at a time"));
     println!(
@@ -47,11 +47,16 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
                 if !line.trim().is_empty() {
                     let _ = editor.add_history_entry(&line);
                 }
-                match &rust {
-                    Some(rust) if !line.trim().is_empty() => {
-                        either(&lab, rust.as_ref(), &line, terminal)
+                for part in parts(&line, rust.is_some()) {
+                    match &rust {
+                        Some(rust) if !part.trim().is_empty() => {
+                            either(&lab, rust.as_ref(), part, terminal)
+                        }
+                        _ => _ = turn(&lab, part, terminal),
                     }
-                    _ => _ = turn(&lab, &line, terminal),
+                    if lab.borrow().is_over() || stop_asked() {
+                        break;
+                    }
                 }
             }
             Err(ReadlineError::Interrupted) => continue,
@@ -82,7 +87,14 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
     Ok(())
 }
 
-/// Run a line as the command that it is, else as Rust.
+/// What was pasted in one go, line by line: one command after the other. Lines among which there is Rust are one piece.
+fn parts(pasted: &str, rust: bool) -> Vec<&str> {
+    let lines: Vec<&str> = pasted.lines().filter(|line| !line.trim().is_empty()).collect();
+    let commands = lines.iter().all(|line| !rust || rust::command(line).is_some());
+    if lines.len() > 1 && commands { lines } else { vec![pasted] }
+}
+
+/// Runs a line as a command if it is one, else as Rust.
 fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Terminal) {
     match rust::command(line) {
         Some(command) => _ = turn(lab, command, terminal),
@@ -97,7 +109,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
     }
 }
 
-/// Run a line and show what comes of it; false for an error.
+/// Runs a line and shows its result. Returns false for an error.
 pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
     let result = lab.borrow_mut().turn(line, &mut ProgressLine::new(false));
@@ -109,7 +121,7 @@ pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> b
     result.is_ok()
 }
 
-/// `emoji-64> `, or `emoji-64@120> ` after 120 training steps: plain and painted.
+/// The prompt, plain and coloured: `emoji-64> `, or `emoji-64@120> ` after 120 training steps.
 fn prompt(lab: &Lab, terminal: &Terminal) -> (String, String) {
     let (name, step) = lab.status();
     let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -138,14 +150,14 @@ pub(super) fn editor(
     Ok(editor)
 }
 
-/// The history of all sessions, in the user's data folder.
+/// The history file of all sessions, in the user's data folder.
 fn history_file() -> Option<PathBuf> {
     let folder = dirs::data_dir()?.join("paella");
     std::fs::create_dir_all(&folder).ok()?;
     Some(folder.join("history.txt"))
 }
 
-/// Completion and hints.
+/// Completion and hints for the line editor.
 pub(super) struct Assistant {
     lab: Rc<RefCell<Lab>>,
     rust: Option<Rc<dyn Rust>>,
@@ -221,7 +233,7 @@ impl Highlighter for Assistant {
 }
 
 impl Validator for Assistant {
-    /// Enter ends a command; Rust goes on until its brackets are closed, or until a line is left empty.
+    /// Enter ends a command. Rust continues until its brackets are closed, or until an empty line.
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
         let ends = match &self.rust {
@@ -238,3 +250,20 @@ impl Validator for Assistant {
 }
 
 impl Helper for Assistant {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pasted_commands_run_one_by_one_and_rust_as_one_piece() {
+        assert_eq!(
+            parts("show 0\n\nnoise 0.5\r\npredict", false),
+            ["show 0", "noise 0.5", "predict"]
+        );
+        assert_eq!(parts("show 0\nnoise 0.5", true), ["show 0", "noise 0.5"]);
+        let code = "let a = 1;\nlet b = a + 1;";
+        assert_eq!(parts(code, true), [code]);
+        assert_eq!(parts("show 0", false), ["show 0"]);
+    }
+}

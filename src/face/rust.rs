@@ -1,23 +1,23 @@
-//! Rust at the prompt, where a compiler stands behind it: what is no command is Rust.
+//! Rust at the prompt, available in the kernel build: a line that is not a command is Rust.
 
 use crate::course;
 use crate::lab::command::Command;
 
-/// What runs Rust on the session of the prompt.
+/// Runs Rust code on the session of the prompt.
 pub trait Rust {
-    /// Run it and show what comes of it; false for an error, which is shown too.
+    /// Runs the code and shows its result. Returns false for an error, which is shown too.
     fn run(&self, code: &str) -> bool;
-    /// Whether it can be run, or wants further lines.
+    /// Whether the code is complete, or needs further lines.
     fn is_whole(&self, code: &str) -> bool;
-    /// Where the word before byte `at` begins, and what it may become.
+    /// Start of the word before byte `at`, and its completions.
     fn complete(&self, code: &str, at: usize) -> (usize, Vec<String>);
 }
 
-/// Rust that begins with a command's name goes on with one of these: `noise = 3`, `step += 1`, `show(&xs)`.
+/// Characters after a command's name that show that the line is Rust: `noise = 3`, `step += 1`, `show(&xs)`.
 const RUST_GOES_ON: [char; 14] =
     ['=', '+', '*', '/', '&', '|', '<', '>', '^', '?', ';', '(', '{', '['];
 
-/// The command of a line, where Rust is understood too. A `%` in front makes it one in any case, a blank makes it Rust.
+/// The command of a line, if it is one. A leading `%` always makes it a command, a leading blank makes it Rust.
 pub fn command(line: &str) -> Option<&str> {
     if let Some(command) = line.strip_prefix('%') {
         return Some(command);
@@ -30,7 +30,7 @@ pub fn command(line: &str) -> Option<&str> {
     (known && lower && !dash && !rest.starts_with(RUST_GOES_ON)).then_some(line)
 }
 
-/// What a command misspelt as Rust may have meant.
+/// A suggestion for a line that may be a misspelt command.
 pub fn misspelt(line: &str) -> Option<String> {
     let word = line.split(char::is_whitespace).next().filter(|word| word.len() > 2)?;
     let error = Command::find(&course::commands(), word).err()?;

@@ -1,4 +1,4 @@
-//! Commands from a file or a pipe: the same as at the prompt, without the prompt.
+//! Runs commands from a file or a pipe, as at the prompt.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::progress::ProgressLine;
@@ -8,7 +8,7 @@ use crate::lab::Lab;
 use std::io::BufRead;
 use std::path::Path;
 
-/// Run a file of commands; the first error ends it.
+/// Runs a file of commands. The first error ends it.
 ///
 /// Errors: the file cannot be read, or a command fails; the place is then `FILE:LINE: COMMAND`.
 pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> Result<()> {
@@ -18,7 +18,7 @@ pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> 
     run(lab, std::io::BufReader::new(file), &name, terminal, json)
 }
 
-/// Run commands line by line, each one shown as `> command` before its answer.
+/// Runs commands line by line. Each is shown as `> command` before its answer.
 pub fn run(
     lab: &mut Lab,
     lines: impl BufRead,
@@ -53,7 +53,7 @@ pub fn run(
     Ok(())
 }
 
-/// The error with its line in front of its place.
+/// The error with the script line added to its place.
 fn placed(error: Error, place: &str, line: &str) -> Error {
     let shorter: String = line.chars().take(80).collect();
     error.map(|fault| {

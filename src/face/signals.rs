@@ -1,4 +1,4 @@
-//! Signals that ask a training to stop: what the session leader sends, and what Slurm sends before time is up.
+//! Signals that ask training to stop: SIGTERM, and SIGUSR1, which Slurm can send before the time limit.
 
 use crate::lab::watch::STOP;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ extern "C" fn stop(_signal: libc::c_int) {
     STOP.store(true, Ordering::Relaxed);
 }
 
-/// From now on SIGTERM and SIGUSR1 end the work after the current step, with a checkpoint, as Ctrl-C does.
+/// Makes SIGTERM and SIGUSR1 end the work after the current step with a checkpoint, as Ctrl-C does.
 pub fn stop_on_terminate() {
     let handler = stop as extern "C" fn(libc::c_int) as libc::sighandler_t;
     for signal in [libc::SIGTERM, libc::SIGUSR1] {

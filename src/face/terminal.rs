@@ -1,4 +1,4 @@
-//! Show a View on standard output, as well as whatever stands there can: pictures, colours, or plain lines.
+//! Prints a View as well as the terminal allows: pictures, colours, or plain lines.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::error::{Error, Fault};
@@ -8,18 +8,18 @@ use image::{DynamicImage, RgbImage};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// How pictures reach the eye.
+/// How pictures are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pictures {
-    /// kitty, iTerm or sixel: real pixels.
+    /// Real pixels: kitty, iTerm or sixel.
     Pixels,
-    /// Two pixels to a letter, in colour.
+    /// Coloured half blocks, two pixels per character.
     Blocks,
-    /// The file's name only.
+    /// The file name only.
     Files,
 }
 
-/// What standard output can do; found out once.
+/// Capabilities of standard output, detected once.
 #[derive(Clone, Debug)]
 pub struct Terminal {
     pub pictures: Pictures,
@@ -29,7 +29,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Look at the environment: is it a terminal, which one, is NO_COLOR set.
+    /// Detects the capabilities: whether it is a terminal, which one, and whether NO_COLOR is set.
     ///
     /// `PAELLA_PICTURES` = kitty, iterm, sixel, blocks or files overrides the choice.
     pub fn detect() -> Self {
@@ -41,12 +41,13 @@ impl Terminal {
         Self { pictures, color: tty && capable, stderr_color, config }
     }
 
-    /// No colours, no pictures: for files, pipes and tests.
+    /// No colours and no pictures, for files, pipes and tests.
     pub fn plain() -> Self {
         let config = viuer::Config::default();
         Self { pictures: Pictures::Files, color: false, stderr_color: false, config }
     }
 
+    /// Prints a view.
     pub fn show(&self, view: &View) {
         for block in &view.blocks {
             match block {
@@ -67,7 +68,7 @@ impl Terminal {
         }
     }
 
-    /// An error on standard error: `error:`, `in:` and `hint:`.
+    /// Prints an error on standard error: `error:`, `in:` and `hint:`.
     pub fn error(&self, error: &Error) {
         error.faults().iter().for_each(|fault| eprintln!("{}", self.fault(fault)));
     }
@@ -100,13 +101,13 @@ impl Terminal {
         }
     }
 
-    /// Print pixels, small pictures enlarged by whole factors to about `columns` letters.
+    /// Prints pixels. Small pictures are enlarged by whole factors to about `columns` characters.
     fn print(&self, image: &RgbImage, columns: u32) {
         let (columns, rows) = match viuer::terminal_size() {
-            (0, _) | (_, 0) => (columns.min(80), 22), // a terminal that does not tell
+            (0, _) | (_, 0) => (columns.min(80), 22), // a terminal that does not report its size
             (w, h) => (u32::from(w).min(columns.max(image.width())), u32::from(h).max(4) - 2),
         };
-        // One letter is 1 x 2 pixels as blocks, about 8 x 16 on a screen of pixels.
+        // One character is 1 x 2 pixels as blocks, and about 8 x 16 screen pixels.
         let scale = if self.pictures == Pictures::Pixels { 8 } else { 1 };
         let image = fit_to(image, columns * scale, rows * 2 * scale);
         let config = viuer::Config {
@@ -119,7 +120,7 @@ impl Terminal {
         }
     }
 
-    /// Numbers in a grid on the colour that each one stands for.
+    /// A grid of numbers, each on the colour of its code.
     pub fn tokens(&self, grid: &TokenGrid) -> String {
         let digits = grid.tokens.iter().map(|t| t.to_string().len()).max().unwrap_or(1);
         let cell = |i: usize| -> String {
@@ -145,7 +146,7 @@ impl Terminal {
         lines.join("\n")
     }
 
-    /// Columns as wide as their widest cell; numbers to the right.
+    /// A table. Columns are as wide as their widest cell, and numbers are right-aligned.
     pub fn table(&self, headers: &[String], rows: &[Vec<String>]) -> String {
         let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
         let width = |i: usize| {
@@ -172,6 +173,7 @@ impl Terminal {
         lines.join("\n")
     }
 
+    /// A text with an ANSI style code. Unchanged without colours.
     pub fn paint(&self, code: &str, text: &str) -> String {
         match self.color && !text.is_empty() {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -180,7 +182,7 @@ impl Terminal {
     }
 }
 
-/// Columns of standard output; 80 where it does not say.
+/// Columns of standard output, or 80 if unknown.
 pub fn terminal_width() -> usize {
     match viuer::terminal_size() {
         (0, _) => 80,
@@ -188,7 +190,7 @@ pub fn terminal_width() -> usize {
     }
 }
 
-/// Only terminals that are known to answer are asked: a question to one that stays silent would hang.
+/// Chooses how to show pictures. Only terminals known to answer are queried; a query to another one would hang.
 fn choose(usable: bool) -> (Pictures, viuer::Config) {
     let has = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let var = |name: &str| std::env::var(name).unwrap_or_default().to_lowercase();
@@ -225,7 +227,8 @@ fn choose(usable: bool) -> (Pictures, viuer::Config) {
     }
 }
 
-/// The largest whole factor that fits, or shrunk where even 1 does not; an even height for half blocks.
+/// Enlarges by the largest whole factor that fits, or shrinks if the picture is too large. The height is even, for half
+/// blocks.
 fn fit_to(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     let (w, h) = (image.width().max(1), image.height().max(1));
     let factor = (width / w).min(height / h);

@@ -1,11 +1,11 @@
-//! `paella train`: alone, or as one of the processes that a launcher starts.
+//! `paella train`: a single process, or one of the processes of a launcher.
 #![allow(clippy::print_stdout)]
 
 use super::common::{self, Common};
 use super::progress::ProgressLine;
 use super::signals::stop_on_terminate;
 use crate::checkpoint;
-use crate::config::RunConfig;
+use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
@@ -26,12 +26,20 @@ pub struct TrainArgs {
     /// The run's folder [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Stop with a checkpoint after so many minutes of training
+    /// Stop with a checkpoint after M minutes of training
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<f64>,
-    /// Stop with a checkpoint after so many steps of this call
+    /// Stop with a checkpoint after N steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// Another value for a field of the config, such as train.steps=3000; may be given several times
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = change)]
+    set: Vec<(String, String)>,
+}
+
+fn change(text: &str) -> std::result::Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("a field, `=`, a value")?;
+    Ok((field.trim().into(), value.trim().into()))
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -47,9 +55,9 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
     if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
 }
 
-/// TrainArgs as one of the processes of a launcher, where one has started it.
+/// `paella train`: runs as one rank if a launcher started this process, else alone.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
-    let mut config = RunConfig::read(&args.config)?;
+    let mut config = changed(RunConfig::read(&args.config)?, &args.set)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -79,7 +87,20 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// Rank 0 shows how it goes.
+/// Returns the config with other values.
+///
+/// Errors: fields that are not there; values that do not fit.
+fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunConfig> {
+    for (field, value) in changes {
+        config = config::set(&config, field, value)?;
+    }
+    match config.check() {
+        faults if faults.is_empty() => Ok(config),
+        faults => Err(Error::Config(faults)),
+    }
+}
+
+/// Runs the training. Rank 0 shows the progress.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
     let mut phase = String::new();
@@ -94,7 +115,7 @@ fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> 
     })
 }
 
-/// The error to show; one of several ranks ends here.
+/// The error to print. A rank of several ends the process here.
 fn end(world: &World, error: Error, json: bool) -> Error {
     if world.size() > 1 {
         leave(&world.last_word(&error), json);
@@ -102,11 +123,11 @@ fn end(world: &World, error: Error, json: bool) -> Error {
     error
 }
 
-/// A checkpoint that is being written is given so long.
+/// Time allowed for a checkpoint that is being written.
 const WRITING: Duration = Duration::from_secs(60);
 
-/// The end of a rank that failed, from whichever thread: without a word where another rank speaks, and without taking
-/// anything apart, for its main thread may be stuck in the middle of it.
+/// Ends a rank that failed, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
+/// main thread may be stuck in the middle of them.
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
     if last.aloud {
@@ -118,7 +139,7 @@ fn leave(last: &LastWord, json: bool) -> ! {
     unsafe { libc::_exit(1) }
 }
 
-/// Torchrun shows what a process wrote to this file.
+/// Writes the error to torchrun's error file, which torchrun shows.
 fn tell_launcher(error: &Error) {
     let Some(path) = std::env::var_os("TORCHELASTIC_ERROR_FILE") else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

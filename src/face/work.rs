@@ -1,8 +1,9 @@
-//! The subcommands that do the work, but for training: sample, eval, show, config.
+//! The subcommands for work other than training: sample, eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, device, lab};
 use super::progress::ProgressLine;
+use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
@@ -30,17 +31,20 @@ pub struct SampleArgs {
     /// Softmax divisor: one number, or first and last as 0.7..0.3
     #[arg(long, value_name = "T", value_parser = |t: &str| pair(t, 0.01))]
     temperature: Option<(f64, f64)>,
-    /// So many pictures
+    /// Number of pictures; each has a seed of its own, one more than the last
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=64))]
     count: i64,
     /// What the picture should not show
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative: String,
-    /// Write the picture here; else into the run folder
+    /// Write the picture here, several as FILE-1, FILE-2, ..; else a sheet of them into the run folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write a film of the picture as it emerges
+    /// Also write all pictures on one sheet
     #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Write a film of the pictures as they emerge
+    #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
 }
 
@@ -49,6 +53,12 @@ pub struct Eval {
     /// A model folder, a shipped model's name, or the config of a run whose model is trained
     #[arg(value_name = "CONFIG|DIR|NAME")]
     what: Option<String>,
+    /// Scenes: whole captions right over a setting of the sampler, instead of all scores
+    #[arg(long, value_enum)]
+    over: Option<Over>,
+    /// Write the chart of `--over` here, as PNG
+    #[arg(long, value_name = "FILE", requires = "over")]
+    chart: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -69,10 +79,16 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
         .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
 }
 
-/// `paella sample`.
+/// `paella sample`: writes pictures from a text.
 pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
-    for file in args.out.iter().chain(&args.gif) {
+    let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
+    for file in outs.iter().chain(&args.sheet) {
         replaceable(file)?;
+        image::format_of(file)?;
+    }
+    if let Some(file) = &args.gif {
+        replaceable(file)?;
+        is_gif(file)?;
     }
     let mut lab = lab(common)?;
     let request = SampleRequest {
@@ -82,7 +98,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         cfg_scale: args.cfg,
         temperature: args.temperature,
         greedy: None,
-        seed: common.seed,
+        // short enough to type again, another one at each call
+        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
         count: args.count,
     };
     let mut progress = ProgressLine::new(common.json);
@@ -92,14 +109,57 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         film(&lab.frames(&run)?, file)?;
     }
     let mut view = lab.finish(&run)?;
-    match &args.out {
-        Some(out) => save_as(&mut view, out)?,
-        None => lab.keep(&mut view, "sample")?,
+    if !outs.is_empty() {
+        lab.pictures(&run)?.iter().zip(&outs).try_for_each(|(xs, file)| image::save(xs, file))?;
+    }
+    match (&args.sheet, outs.as_slice()) {
+        (Some(sheet), _) => save_as(&mut view, sheet)?,
+        (None, []) => lab.keep(&mut view, "sample")?,
+        (None, [one]) => save_as(&mut view, one)?,
+        (None, _) => {}
+    }
+    if outs.len() > 1 {
+        for (seed, file) in run.seeds().iter().zip(&outs) {
+            view = view.note(format!("seed {seed}: {}", file.display()));
+        }
     }
     if let Some(file) = &args.gif {
         view = view.note(format!("film: {}", file.display()));
     }
-    show_view(&view, common)
+    if !common.json {
+        return show_view(&view, common);
+    }
+    let shown = view.blocks.iter().find_map(|block| match block {
+        ViewBlock::Picture { file, .. } if args.count == 1 => file.clone(),
+        _ => None,
+    });
+    let row = |(k, seed): (usize, &u64)| {
+        let file = outs.get(k).or(shown.as_ref());
+        serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.text, "file": file })
+    };
+    let mut all = view.to_json();
+    all["pictures"] = run.seeds().iter().enumerate().map(row).collect();
+    println!("{all}");
+    Ok(())
+}
+
+/// `x.png` for one picture, `x-1.png`, `x-2.png`, .. for several.
+fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
+    let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let ending = out.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    match count {
+        1 => vec![out.to_path_buf()],
+        _ => (1..=count).map(|k| out.with_file_name(format!("{stem}-{k}{ending}"))).collect(),
+    }
+}
+
+/// Errors: a film in another format than the one it is written in.
+fn is_gif(file: &Path) -> Result<()> {
+    if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif")) {
+        return Ok(());
+    }
+    let what = "a film is written as GIF";
+    Err(Error::command(what, file.display().to_string(), "end the name with .gif"))
 }
 
 fn save_as(view: &mut View, out: &Path) -> Result<()> {
@@ -112,7 +172,8 @@ fn save_as(view: &mut View, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Frames of 64 pixels and more, a quarter second each, the last one longer.
+/// Writes a GIF. Each frame lasts a quarter second and the last one 2 s. Frames are enlarged by a whole factor, to at
+/// most 256 pixels wide.
 fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
     let place = file.display().to_string();
     let failed = |e: &dyn std::fmt::Display| {
@@ -134,7 +195,7 @@ fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
     crate::files::write(file, &bytes).map_err(|e| failed(&e))
 }
 
-/// `paella show`.
+/// `paella show`: shows a picture of the data set.
 pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
     let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
@@ -142,8 +203,9 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
     reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
 }
 
-/// `paella eval`.
+/// `paella eval`: scores a model.
 pub fn eval(args: &Eval, common: &Common) -> Result<()> {
+    args.chart.iter().try_for_each(|file| replaceable(file))?;
     let name = args.what.clone().or_else(|| common.model.clone());
     let name = name.or_else(|| crate::lab::model::shipped_models().first().cloned());
     let name = name.ok_or_else(|| Error::command("which model?", "eval", "paella eval DIR"))?;
@@ -153,6 +215,9 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     };
     eprintln!("{}:", folder.display());
     let nets = Networks::load(&folder, device(common)?)?;
+    if let Some(over) = args.over {
+        return chart(&nets, over, args.chart.as_deref(), common);
+    }
     let scores = eval::run(&nets, &mut |note| eprintln!("{note} ..."))?;
     if common.json {
         println!("{}", serde_json::to_string(&scores).unwrap_or_default());
@@ -162,7 +227,20 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The model of a run, else the shipped one of this name.
+/// Whole captions right over a setting of the sampler.
+fn chart(nets: &Networks, over: Over, file: Option<&Path>, common: &Common) -> Result<()> {
+    let (view, plot, json) = scenes::chart(nets, over, &mut |note| eprintln!("{note} ..."))?;
+    if let Some(file) = file {
+        image::save(&plot.image("")?, file)?;
+    }
+    match common.json {
+        true => println!("{json}"),
+        false => Terminal::detect().show(&view),
+    }
+    Ok(())
+}
+
+/// The model folder of a run, else the shipped model with this name.
 fn trained(name: &str) -> PathBuf {
     let own = Path::new("runs").join(name).join("model");
     match Origin::find(name) {
@@ -211,6 +289,10 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
         &["T", "nats per noised token", "accuracy"],
         scores.guesses.iter().map(guess).collect(),
     );
+    let view = match &scores.scenes {
+        Some(scores) => scenes::tables(view, scores),
+        None => view,
+    };
     match scores.concepts_train {
         None => view,
         Some(_) => view.note(format!(
@@ -219,7 +301,7 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
     }
 }
 
-/// `paella config`.
+/// `paella config`: checks, prints or compares config files.
 pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     match what {
         ConfigCommand::Check { file } => {

@@ -1,6 +1,6 @@
-//! What can be told of a picture file before it is decoded: a kind that has no decoder, a JPEG that is cut off.
+//! Checks of a picture file before it is decoded: kinds without a decoder, truncated JPEGs.
 
-/// What kind of picture this is, if it is a known one that nothing here decodes.
+/// The kind of a picture, if it is a known one that has no decoder here.
 pub(super) fn kind_without_decoder(bytes: &[u8]) -> Option<&'static str> {
     let brand = bytes.get(4..8).filter(|word| word == b"ftyp").and_then(|_| bytes.get(8..12));
     match (bytes, brand) {
@@ -24,8 +24,8 @@ fn is_svg(bytes: &[u8]) -> bool {
     head.starts_with("<svg") || (head.starts_with("<?xml") && head.contains("<svg"))
 }
 
-/// Whether the scans of a JPEG go on to its end mark. Segments are stepped over by their lengths, so the end mark of a
-/// small picture inside one of them does not count.
+/// Whether a JPEG has its end mark. Segments are skipped by their lengths, so the end mark of a thumbnail inside a segment
+/// does not count.
 ///
 /// Source:  ITU-T T.81, annex B.
 pub(super) fn jpeg_is_whole(bytes: &[u8]) -> bool {

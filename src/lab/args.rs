@@ -1,22 +1,22 @@
-//! One line of input: a command, words, "quoted text" and `key=value`. Numbers are checked here.
+//! Parses one line of input: a command, words, "quoted text" and `key=value`. Numbers are validated here.
 
 use crate::error::{Error, Result};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// What stands behind a command, split but not yet understood.
+/// The arguments of a command, split but not interpreted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args {
-    /// The command as the user wrote it: the `in:` of every error.
+    /// The line as the user typed it, used as the `in:` of errors.
     pub line: String,
-    /// Name and arguments of the command, once it is known: the hint where an argument is missing.
+    /// Synopsis of the command once it is known, used as the hint if an argument is missing.
     pub usage: &'static str,
     pub words: Vec<String>,
     pub pairs: Vec<(String, String)>,
 }
 
-/// Split a line into the name of its command and the rest. `None` for an empty line or a comment.
+/// Splits a line into the command's name and its arguments. None for an empty line or a comment.
 pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
     let line = line.trim();
     let mut args = Args { line: line.into(), ..Args::default() };
@@ -40,18 +40,22 @@ enum Part {
     Pair(String, String),
 }
 
-/// `#` starts a comment where a word could start. A backslash keeps the next letter inside quotes.
+/// Splits a line into parts. A `#` starts a comment at the beginning of the line, and behind two blanks if a blank or nothing follows it: a prompt
+/// such as `mug for the #1 dad` is never cut. A backslash keeps the next letter inside quotes.
 fn split(line: &str) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut letters = line.chars().peekable();
+    let mut blanks = 2; // the beginning of a line is as good as two blanks
     while let Some(&first) = letters.peek() {
         if first.is_whitespace() {
             letters.next();
+            blanks += if first == '\t' { 2 } else { 1 };
             continue;
         }
-        if first == '#' {
+        if first == '#' && (parts.is_empty() || comment_follows(blanks, letters.clone())) {
             break;
         }
+        blanks = 0;
         let (mut text, mut key, mut quote, mut quoted) = (String::new(), None, None, false);
         while let Some(&c) = letters.peek() {
             match (c, quote) {
@@ -79,18 +83,24 @@ fn split(line: &str) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
+/// Whether the `#` that comes next begins a comment, behind so many blanks.
+fn comment_follows(blanks: usize, mut letters: impl Iterator<Item = char>) -> bool {
+    letters.next();
+    blanks >= 2 && letters.next().is_none_or(char::is_whitespace)
+}
+
 fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 impl Args {
-    /// All words with blanks between: a caption needs no quotes.
+    /// All words joined by blanks, so that a caption needs no quotes.
     pub fn joined(&self) -> String {
         self.words.join(" ")
     }
 
-    /// Refuse more words than `most`, if there is a most.
+    /// Refuses more than `most` words. None means no limit.
     pub fn at_most(&self, most: Option<usize>) -> Result<()> {
         match most.and_then(|most| self.words.get(most)) {
             None => Ok(()),
@@ -98,13 +108,13 @@ impl Args {
         }
     }
 
-    /// The only word, which has to be there.
+    /// The first word, which is required. `what` names it in the error.
     pub fn one(&self, what: &str) -> Result<&str> {
         let missing = || self.misused(format!("{what} is missing"));
         self.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
     }
 
-    /// Refuse keys that the command does not know, and keys given twice.
+    /// Refuses unknown keys and keys given twice.
     pub fn known_keys(&self, known: &[&str]) -> Result<()> {
         for (i, (key, _)) in self.pairs.iter().enumerate() {
             if !known.contains(&key.as_str()) {
@@ -123,11 +133,12 @@ impl Args {
         Ok(())
     }
 
+    /// The value of `key=value`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|p| p.0 == key).map(|p| p.1.as_str())
     }
 
-    /// The word at `index` as a number within `range`; `None` where there is no such word.
+    /// The word at `index` as a number within `range`. None if there is no such word.
     pub fn word<T: Number>(
         &self,
         index: usize,
@@ -137,7 +148,7 @@ impl Args {
         self.words.get(index).map(|text| self.number(name, text, range)).transpose()
     }
 
-    /// As `word`, but the word has to be there.
+    /// As `word`, but the word is required.
     pub fn need<T: Number>(&self, index: usize, name: &str, range: RangeInclusive<T>) -> Result<T> {
         let missing = || self.misused(format!("{name} is missing"));
         self.word(index, name, range)?.ok_or_else(missing)
@@ -148,7 +159,7 @@ impl Args {
         self.get(key).map(|text| self.number(key, text, range)).transpose()
     }
 
-    /// Two numbers `a..b` or `a,b`, or one that stands for both.
+    /// Two numbers `a..b` or `a,b`, or one number for both.
     pub fn key_pair(&self, key: &str, range: RangeInclusive<f64>) -> Result<Option<(f64, f64)>> {
         let Some(text) = self.get(key) else { return Ok(None) };
         let (a, b) = text.split_once("..").or_else(|| text.split_once(',')).unwrap_or((text, text));
@@ -167,17 +178,18 @@ impl Args {
         }
     }
 
-    /// A fault whose hint is the usage.
+    /// An error whose hint is the command's usage.
     pub fn misused(&self, what: impl Into<String>) -> Error {
         self.fault(what, format!("usage: {}", self.usage))
     }
 
+    /// An error located at this line.
     pub fn fault(&self, what: impl Into<String>, hint: impl Into<String>) -> Error {
         Error::command(what, format!("`{}`", self.line), hint)
     }
 }
 
-/// What an argument may be parsed to.
+/// Number types that arguments can have.
 pub trait Number: FromStr + PartialOrd + Display {
     const KIND: &str;
 }
@@ -202,7 +214,7 @@ mod tests {
 
     #[test]
     fn splits_words_quotes_and_pairs() {
-        let (name, args) = parse("sample \"a red fox\" cat steps=4 negative=\"a dog\" # why")
+        let (name, args) = parse("sample \"a red fox\" cat steps=4 negative=\"a dog\"  # why")
             .expect("a good line")
             .expect("a command");
         assert_eq!(name, "sample");
@@ -214,6 +226,17 @@ mod tests {
     #[test]
     fn a_quote_inside_a_word_is_a_letter() {
         assert_eq!(args("show cat's \"a \\\"b\\\"\" 'x=1'").words, ["cat's", "a \"b\"", "x=1"]);
+    }
+
+    #[test]
+    fn a_comment_never_cuts_a_prompt() {
+        let all = args("sample mug for the #1 dad steps=1 seed=3");
+        assert_eq!(all.joined(), "mug for the #1 dad");
+        assert_eq!(all.get("seed"), Some("3"));
+        assert_eq!(args("sample C # minor").words, ["C", "#", "minor"]);
+        assert_eq!(args("sample red  #tag").words, ["red", "#tag"]);
+        assert_eq!(args("train 1000   # a comment").words, ["1000"]);
+        assert_eq!(args("train 10\t#").words, ["10"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! From words to calls: what each row of the command table runs. Checks arguments, then calls the Lab.
+//! The functions that the rows of the command table run. Each checks its arguments and calls the Lab.
 
 use super::args::Args;
 use super::picture::source_of;
@@ -79,7 +79,7 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.loss(args.word(0, "N", 1i64..=256)?)
 }
 
-/// The words as text, and the keys of `sample` and `start`.
+/// Reads the words as text, and the keys of `sample` and `start`.
 fn request(args: &Args) -> Result<SampleRequest> {
     let text = args.joined();
     if text.is_empty() && args.words.is_empty() {
@@ -147,7 +147,7 @@ pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn set(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    // The value is taken from the line itself: RON has quotes, blanks and `=` of its own.
+    // Takes the value from the line itself, because RON has its own quotes, blanks and `=`.
     let mut parts = args.line.splitn(3, char::is_whitespace).skip(1);
     let path = parts.next().unwrap_or_default();
     let value = parts.next().map(str::trim).filter(|v| !v.is_empty());

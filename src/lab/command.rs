@@ -1,4 +1,4 @@
-//! What a command is: its name, its words, its help, and what it runs.
+//! The type of a command: name, arguments, help, and the function it runs.
 
 use super::Lab;
 use super::args::Args;
@@ -6,9 +6,10 @@ use super::view::View;
 use super::watch::Watch;
 use crate::error::Result;
 
-/// What a command does with its arguments.
+/// The function of a command.
 pub type CommandFn = fn(&mut Lab, &Args, &mut dyn Watch) -> Result<View>;
 
+/// One row of the command table.
 pub struct Command {
     pub name: &'static str,
     pub aliases: &'static [&'static str],
@@ -16,18 +17,18 @@ pub struct Command {
     pub synopsis: &'static str,
     /// One line for the list.
     pub summary: &'static str,
-    /// What it does, in a few lines.
+    /// Description in a few lines.
     pub help: &'static str,
     pub example: &'static str,
-    /// Most words it takes; None: any number, they are one text.
+    /// Maximum number of words. None: any number, which form one text.
     pub words: Option<usize>,
-    /// The keys of its `key=value`.
+    /// The keys it accepts as `key=value`.
     pub keys: &'static [&'static str],
     /// What its words are, for completion.
     pub takes: Takes,
-    /// Functions of this program that do the work, for `explain`.
+    /// Functions that implement it, for `explain`.
     pub functions: &'static [&'static str],
-    /// Whether `undo` has something to take back.
+    /// Whether it changes the session, so that `undo` can revert it.
     pub changes: bool,
     pub run: CommandFn,
 }
@@ -43,6 +44,6 @@ pub enum Takes {
     File,
     Source,
     OneOf(&'static [&'static str]),
-    /// Names that are looked up when they are asked for.
+    /// Names that are listed on demand.
     Names(fn() -> Vec<String>),
 }

@@ -1,4 +1,4 @@
-//! What may come next on the line: commands, keys, captions, settings, models, files.
+//! Completion of the line: commands, keys, captions, settings, models, files.
 
 use super::Lab;
 use super::command::{Command, Takes};
@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 /// The candidates for the word before the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
-    /// Where the word starts, in bytes.
+    /// Start of the word in bytes.
     pub start: usize,
     pub words: Vec<String>,
-    /// File names fit too; the face knows how to list them.
+    /// Whether file names fit too. The face lists them.
     pub files: bool,
 }
 
-/// At most so many captions are offered.
+/// Maximum number of captions offered.
 const MOST: usize = 40;
 
 impl Lab {
-    /// `line` up to the cursor -> what may stand there.
+    /// Completions for `line`, the text up to the cursor.
     pub fn complete(&mut self, line: &str) -> Completion {
         let start = line.rfind(char::is_whitespace).map_or(0, |i| i + 1);
         let (before, word) = (line[..start].trim(), &line[start..]);
@@ -65,7 +65,7 @@ impl Lab {
         }
     }
 
-    /// What may stand behind a `key=`, and the present value behind `set PATH `.
+    /// Values for a `key=`, and the current value after `set PATH `.
     fn values(&mut self, command: &Command, before: &str, word: &str) -> Vec<String> {
         if let Some((key, typed)) =
             word.split_once('=').filter(|(key, _)| command.keys.contains(key))
@@ -88,7 +88,7 @@ impl Lab {
         }
     }
 
-    /// Names that a key takes; empty where it takes numbers or text.
+    /// Names that a key accepts. Empty if it takes numbers or text.
     fn values_of(&mut self, key: &str) -> BTreeSet<String> {
         let field = match key {
             "greedy" => return ["true", "false"].map(String::from).into(),
@@ -100,7 +100,7 @@ impl Lab {
         data.records.iter().map(field).filter(|name| !name.is_empty()).collect()
     }
 
-    /// Captions that begin with everything behind the command, quote or not.
+    /// Captions that begin with the text after the command, quoted or not.
     fn complete_caption(&mut self, line: &str, name: &str) -> Completion {
         let from = line.find(name).unwrap_or(0) + name.len();
         let rest = &line[from..];
@@ -128,7 +128,7 @@ impl Lab {
     }
 }
 
-/// The arguments that are still to come, for the grey hint behind the cursor.
+/// The remaining arguments, for the grey hint after the cursor.
 pub fn hint(commands: &[&Command], line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let command = commands.iter().find(|c| Some(c.name) == words.clone().next())?;

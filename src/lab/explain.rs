@@ -1,4 +1,4 @@
-//! The program explains itself: the source of a function, read when the program was built.
+//! `explain`: shows the source of a function, embedded at build time.
 
 use super::Lab;
 use super::command::Command;
@@ -11,7 +11,7 @@ macro_rules! sources {
     };
 }
 
-/// In the order in which they are searched: the method first, the tools last.
+/// Source files in search order: the method first, the tools last.
 const SOURCES: &[(&str, &str)] = sources![
     "src/noise.rs",
     "src/loss.rs",
@@ -39,7 +39,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/lab/explain.rs",
 ];
 
-/// A function of this program.
+/// A function found in the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundFunction {
     pub file: &'static str,
@@ -50,9 +50,9 @@ pub struct FoundFunction {
 }
 
 impl Lab {
-    /// The code behind a command, or a function by its own name, with the shapes in hand.
+    /// The code behind a command, or a function by name, with the current shapes.
     ///
-    /// Errors: neither a command nor a function.
+    /// Errors: neither a command nor a function has this name.
     pub fn explain(&self, name: &str) -> Result<View> {
         let functions: Vec<&str> = match Command::find(self.commands(), name) {
             Ok(command) => command.functions.to_vec(),
@@ -72,7 +72,7 @@ impl Lab {
     }
 }
 
-/// The first `pub fn` of that name: from its doc comment to its closing brace.
+/// The first `pub fn` with this name, from its doc comment to its closing brace.
 pub fn find_function(name: &str) -> Option<FoundFunction> {
     SOURCES.iter().find_map(|(file, source)| find_in(file, source, name))
 }
@@ -89,14 +89,14 @@ fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<Found
     let above =
         |line: &&&str| line.trim_start().starts_with("///") || line.trim_start().starts_with("#[");
     let start = signature - lines[..signature].iter().rev().take_while(above).count();
-    // rustfmt puts the closing brace below the first letter of the signature.
+    // rustfmt aligns the closing brace with the first letter of the signature.
     let closes = |line: &&str| line.trim_end() == format!("{}}}", " ".repeat(indent));
     let end = signature + lines[signature..].iter().position(closes)?;
     let offset = |n: usize| lines[..n].iter().map(|l| l.len()).sum::<usize>();
     Some(FoundFunction { file, line: start + 1, text: &source[offset(start)..offset(end + 1)] })
 }
 
-/// Without the indentation that all lines share.
+/// The text without the indentation that all its lines share.
 fn outdented(text: &str) -> String {
     let indent = text.len() - text.trim_start().len();
     let line = |l: &str| l.get(indent..).unwrap_or("").trim_end().to_string();

@@ -1,4 +1,4 @@
-//! The command of a name, or those that the user may have meant.
+//! Finds a command by name, and suggests similar ones.
 
 use super::command::Command;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 impl Command {
     /// The command of this name or alias among `commands`.
     ///
-    /// Errors: no such command, with the nearest ones.
+    /// Errors: no such command; the hint names the nearest ones.
     pub fn find(commands: &[&'static Command], name: &str) -> Result<&'static Command> {
         let lower = name.trim_start_matches(':').to_lowercase();
         let known = |c: &&Command| c.name == lower || c.aliases.contains(&lower.as_str());
@@ -22,7 +22,8 @@ impl Command {
     }
 }
 
-/// One begins with the other, or they differ in at most two letters.
+/// Whether the word is a prefix of the name, differs from it in at most two letters, or has the same letters in another
+/// order.
 fn close(name: &str, word: &str) -> bool {
     let common = name.chars().zip(word.chars()).filter(|(a, b)| a == b).count();
     let longest = name.chars().count().max(word.chars().count());

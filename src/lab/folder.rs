@@ -1,4 +1,4 @@
-//! The run folder: every picture a command shows is kept, with its caption beside it.
+//! The run folder, which keeps every picture a command shows, with its caption.
 
 use super::view::{View, ViewBlock};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use ::image::RgbImage;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `runs/<date-time>/NNN-command.png` and `.txt`; made with the first picture.
+/// Writes `runs/<date-time>/NNN-command.png` and `.txt`. The folder is created with the first picture.
 pub struct RunFolder {
     parent: PathBuf,
     path: Option<PathBuf>,
@@ -19,12 +19,12 @@ impl RunFolder {
         Self { parent: parent.into(), path: None, count: 0 }
     }
 
-    /// Where this run's files lie, once there are any.
+    /// Path of this run's files. None before the first one.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Save each picture and plot of the view that has no file yet and write the file into it.
+    /// Saves each picture and plot of the view that has no file yet, and records the file in the view.
     pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
         for block in &mut view.blocks {
             match block {
@@ -40,7 +40,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// A picture and its caption, in files of their own.
+    /// Writes a picture and its caption to separate files.
     fn write(&mut self, image: &RgbImage, caption: &str, command: &str) -> Result<PathBuf> {
         let path = self.next(command)?;
         image::save(image, &path)?;
@@ -60,7 +60,7 @@ impl RunFolder {
     }
 }
 
-/// A folder of that name, or with -2, -3, .. behind it, that did not exist before.
+/// Creates a folder of this name, with -2, -3, .. appended if the name is taken.
 fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(parent).map_err(|e| image_error(parent, &e))?;
     for i in 1.. {
@@ -74,9 +74,9 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     unreachable!("some number is free")
 }
 
-/// Refuse to put a file in the place of something that is none: a folder, a device such as /dev/null.
+/// Refuses to replace something that is not a regular file: a folder, or a device such as /dev/null.
 ///
-/// Errors: `path` is there and is no regular file.
+/// Errors: `path` exists and is not a regular file.
 pub fn replaceable(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -92,7 +92,7 @@ fn image_error(path: &Path, error: &std::io::Error) -> crate::Error {
     crate::Error::data(format!("could not write: {error}"), path.display().to_string(), hint)
 }
 
-/// `2026-01-31-17-05-09`, in UTC.
+/// Formats a time in UTC: `2026-01-31-17-05-09`.
 ///
 /// Source: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms, `civil_from_days`.
 pub fn timestamp(time: SystemTime) -> String {

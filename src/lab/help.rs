@@ -1,15 +1,15 @@
-//! The help, made from the command table.
+//! The help, generated from the command table.
 
 use super::Lab;
 use super::command::Command;
 use super::view::View;
 use crate::error::Result;
 
-/// Columns of a paragraph.
+/// Width of a paragraph in characters.
 const WIDTH: usize = 90;
 
 impl Lab {
-    /// All commands, or one in full.
+    /// Help on all commands, or on one in full.
     ///
     /// Errors: no such command.
     pub fn help(&self, name: Option<&str>) -> Result<View> {
@@ -34,7 +34,7 @@ impl Lab {
     }
 }
 
-/// Lines of at most `width` letters, broken at blanks.
+/// Wraps a text at blanks to lines of at most `width` characters.
 pub fn wrapped(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

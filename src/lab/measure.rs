@@ -1,4 +1,4 @@
-//! What the model knows: predict and loss.
+//! Measurements of the model: `predict` and `loss`.
 
 use super::picture::first_image;
 use super::view::View;
@@ -24,7 +24,7 @@ pub struct LossAtRatio {
 }
 
 impl Lab {
-    /// One guess from the noised tokens; `caption` in place of the picture's own.
+    /// Predicts the noised tokens in one pass. `caption` replaces the picture's own caption.
     pub fn predict(&mut self, caption: Option<&str>) -> Result<View> {
         let noised = self.state.workspace.noised()?;
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
@@ -62,7 +62,7 @@ impl Lab {
         ))
     }
 
-    /// Loss and accuracy at T = 0.1 .. 0.9, for the picture in hand or for `count` pictures held back.
+    /// Loss and accuracy at t = 0.1 .. 0.9, for the current picture or for `count` validation pictures.
     pub fn loss(&mut self, count: Option<i64>) -> Result<View> {
         let (levels, what) = self.levels(count)?;
         let row = |l: &LossAtRatio| {
@@ -77,7 +77,7 @@ impl Lab {
             .table(&["T", "loss", "accuracy"], levels.iter().map(row).collect()))
     }
 
-    /// The numbers behind `loss`, and of what they are.
+    /// The numbers behind `loss`, and a description of the pictures they are for.
     pub fn levels(&mut self, count: Option<i64>) -> Result<(Vec<LossAtRatio>, String)> {
         let (images, captions, what) = match count {
             Some(count) => {
@@ -117,7 +117,7 @@ impl Lab {
         Ok(((1..=9).map(level).collect(), what))
     }
 
-    /// Logits (B, K, h, w) for noised tokens, and the loss that training would see.
+    /// Logits (B, K, h, w) for noised tokens, and the training loss.
     fn judge(
         &self,
         nets: &Networks,
@@ -132,7 +132,7 @@ impl Lab {
     }
 }
 
-/// Share of the noised tokens that are guessed right; none where nothing is noised.
+/// Fraction of the noised tokens that are predicted right. None if no token is noised.
 pub fn hidden_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
     let right = guess
         .eq_tensor(tokens)
@@ -148,6 +148,8 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("none".into(), |s| format!("{:.1}%", s * 100.0))
 }
 
+/// Entropy of the prediction at each position.
+///
 /// Formula: H = - sum_k p_k log2 p_k.
 /// Shapes:  logits (1, K, h, w) -> (h, w) f32, in bits.
 pub fn entropy(logits: &Tensor) -> Tensor {
@@ -156,7 +158,7 @@ pub fn entropy(logits: &Tensor) -> Tensor {
         / std::f64::consts::LN_2
 }
 
-/// The five places of highest entropy.
+/// The five positions of highest entropy, as table rows.
 fn uncertain(logits: &Tensor, tokens: &Tensor, entropy: &Tensor) -> Vec<Vec<String>> {
     let (share, best) = logits.softmax(1, Kind::Float).max_dim(1, false);
     let (share, best, truth, bits) = (floats(&share), ints(&best), ints(tokens), floats(entropy));
@@ -176,7 +178,7 @@ fn uncertain(logits: &Tensor, tokens: &Tensor, entropy: &Tensor) -> Vec<Vec<Stri
     order.iter().take(5).map(row).collect()
 }
 
-/// (h, w) -> a picture from black over red to yellow, `most` and above brightest.
+/// (h, w) -> a heat map from black through red to yellow. `most` and above is brightest.
 fn heat_image(values: &Tensor, most: f64, side: u32) -> ::image::RgbImage {
     let values = values.to_device(Device::Cpu);
     let (h, w) = (values.size()[0] as u32, values.size()[1] as u32);

@@ -1,4 +1,4 @@
-//! The session behind every face: one `Lab`, one method per command, plain values in and a `View` out.
+//! The session behind every face: `Lab` has one method per command, which takes plain values and returns a `View`.
 
 pub mod args;
 mod calls;
@@ -47,7 +47,7 @@ use std::rc::Rc;
 use tch::{Device, Tensor};
 use workspace::Workspace;
 
-/// A session. Its parts are small or shared, so that `undo` can keep earlier ones.
+/// A session. Its parts are small or shared, so `undo` can keep earlier copies.
 pub struct Lab {
     state: State,
     device: Device,
@@ -56,11 +56,11 @@ pub struct Lab {
     last_error: Option<String>,
     over: bool,
     quick: bool,
-    /// The commands it understands.
+    /// The commands that this session understands.
     commands: Vec<&'static Command>,
 }
 
-/// All that `undo` brings back.
+/// The part of a session that `undo` restores.
 #[derive(Clone)]
 struct State {
     settings: RunConfig,
@@ -73,9 +73,9 @@ struct State {
 }
 
 impl Lab {
-    /// A session on a model; neither its weights nor the data are read before they are needed.
+    /// Opens a session on a model. Weights and data are read when first needed.
     ///
-    /// Errors: there is no such model, or its config cannot be read.
+    /// Errors: no such model, or its config cannot be read.
     pub fn new(origin: Origin, device: Device) -> Result<Self> {
         let model = LoadedModel::new(origin)?;
         let settings = model.config.clone();
@@ -95,7 +95,7 @@ impl Lab {
         Ok(Self { state, device, past, runs, last_error, over, quick, commands })
     }
 
-    /// Understand further commands; those it knows already are not added twice.
+    /// Adds commands to the session. Commands with a known name are not added again.
     pub fn add_commands(&mut self, rows: &'static [Command]) {
         for row in rows {
             if !self.commands.iter().any(|known| known.name == row.name) {
@@ -104,31 +104,33 @@ impl Lab {
         }
     }
 
-    /// The commands it understands, in the order of the help.
+    /// The session's commands, in the order of the help.
     pub fn commands(&self) -> &[&'static Command] {
         &self.commands
     }
 
-    /// Keep pictures under another folder than `runs`.
+    /// Saves pictures under another folder than `runs`.
     pub fn runs_in(&mut self, folder: impl Into<std::path::PathBuf>) {
         self.runs = folder::RunFolder::new(folder);
     }
 
-    /// Name of the model and its training steps: what a prompt shows.
+    /// Name of the model and its training steps, for the prompt.
     pub fn status(&self) -> (String, u64) {
         let model = self.state.model.borrow();
         (model.name.clone(), model.step)
     }
 
+    /// The session's settings.
     pub fn settings(&self) -> &RunConfig {
         &self.state.settings
     }
 
+    /// The session's workspace.
     pub fn workspace(&self) -> &Workspace {
         &self.state.workspace
     }
 
-    /// Every training step of this session.
+    /// Records of all training steps of this session.
     pub fn log(&self) -> &[StepRecord] {
         &self.state.log
     }
@@ -138,28 +140,30 @@ impl Lab {
         self.over
     }
 
+    /// Marks the session as over.
     pub fn quit(&mut self) {
         self.over = true;
     }
 
-    /// Take `quit` back.
+    /// Reverts `quit`.
     pub fn stay(&mut self) {
         self.over = false;
     }
 
-    /// Training steps since the model was opened, and not saved since the last of them; 0: nothing would be lost.
+    /// Number of training steps that would be lost if the session ended now. 0 if none, or if the model was saved after
+    /// the last step.
     pub fn unsaved_steps(&self) -> u64 {
         let model = self.state.model.borrow();
         if model.step == model.saved { 0 } else { model.step }
     }
 
-    /// Start chance anew: the same commands then give the same numbers.
+    /// Reseeds the session. The same commands then give the same numbers.
     pub fn seed(&mut self, seed: u64) {
         self.state.settings.seed = seed;
         self.state.rng = ChaCha8Rng::seed_from_u64(seed);
     }
 
-    /// One part of the data set, opened when first asked for.
+    /// One part of the data set, opened on first use.
     ///
     /// Errors: as `Dataset::open`.
     pub fn data(&mut self, part: Part) -> Result<Rc<Dataset>> {
@@ -174,15 +178,15 @@ impl Lab {
         Ok(slot.insert(data).clone())
     }
 
-    /// Ask the networks of the model in hand something; their weights are read if need be.
+    /// Calls `ask` with the networks of the current model. Reads the weights first if needed.
     ///
-    /// Errors: they cannot be read.
+    /// Errors: the weights cannot be read.
     pub fn networks<T>(&self, ask: impl FnOnce(&Networks) -> T) -> Result<T> {
         Ok(ask(self.model()?.borrow().nets()))
     }
 
-    /// The colours of the codes, where `tokens` (.., h, w) i64 on the CPU can be a grid of the model in hand: of its size,
-    /// and codes all of them. None where they cannot, and while the weights are not read or in use.
+    /// The colours of all codes, if `tokens` (.., h, w) i64 on the CPU is a valid token grid of the current model: its
+    /// size fits and all values are codes. None otherwise, and while the weights are not loaded or in use.
     pub fn colors_of(&self, tokens: &Tensor) -> Option<Vec<[u8; 3]>> {
         let mut model = self.state.model.try_borrow_mut().ok().filter(|model| model.is_ready())?;
         let (nets, size) = (model.nets(), tokens.size());
@@ -194,24 +198,24 @@ impl Lab {
         (fits && inside()).then(|| model.code_colors())
     }
 
-    /// The model, with its weights read.
+    /// The model, with its weights loaded.
     fn model(&self) -> Result<Rc<RefCell<LoadedModel>>> {
         self.state.model.borrow_mut().ready(self.device)?;
         Ok(self.state.model.clone())
     }
 
-    /// A seed from the session's chance, short enough to type again.
+    /// Draws a seed from the session's generator, short enough to type.
     fn draw_seed(&mut self) -> u64 {
         self.state.rng.random_range(0..1_000_000)
     }
 
-    /// What to say where nothing more fits: an error of this session's commands.
+    /// An error of this session's commands.
     fn fault(what: impl Into<String>, hint: impl Into<String>) -> Error {
         Error::command(what, "", hint)
     }
 }
 
-/// Set libtorch's generator.
+/// Seeds libtorch's generator.
 pub(crate) fn seed_torch(seed: u64) {
     tch::manual_seed(seed as i64); // libtorch takes the same 64 bits
 }

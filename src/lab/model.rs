@@ -1,4 +1,4 @@
-//! The loaded model: where it comes from, its networks, and the trainer once there is one.
+//! The loaded model: its origin, its networks, and its trainer once training has begun.
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
@@ -20,14 +20,14 @@ use tch::{Device, Tensor};
 pub enum Origin {
     /// A folder with `config.ron` and weights.
     Folder(PathBuf),
-    /// A config file: an untrained model of that shape.
+    /// A config file, for an untrained model of that shape.
     Config(PathBuf),
 }
 
 impl Origin {
-    /// A shipped model's name, a folder or a config file.
+    /// Finds a shipped model by name, a model folder, or a config file.
     ///
-    /// Errors: none of these, with the shipped names.
+    /// Errors: none of these; the hint lists the shipped names.
     pub fn find(name: &str) -> Result<Self> {
         let path = Path::new(name);
         if path.is_file() {
@@ -56,15 +56,16 @@ impl Origin {
         Err(Error::checkpoint(format!("there is no model `{name}`"), "", hint))
     }
 
-    /// The first model that is shipped: what a session begins with.
+    /// The first shipped model, which a session opens by default.
     ///
-    /// Errors: none is shipped with this program.
+    /// Errors: no model is shipped.
     pub fn first() -> Result<Self> {
         let hint = "`paella --model configs/smoke.ron` opens an untrained one; `paella doctor` tells where models are looked for";
         let none = || Error::checkpoint("no model is shipped with this program", "", hint);
         Self::find(shipped_models().first().ok_or_else(none)?)
     }
 
+    /// Path of the folder or the config file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) | Self::Config(path) => path,
@@ -72,7 +73,7 @@ impl Origin {
     }
 }
 
-/// `configs/NAME.ron` of the source tree, from any folder.
+/// `configs/NAME.ron` of the source tree, independent of the current folder.
 fn shipped_config(path: &Path) -> Option<PathBuf> {
     let inside = path.parent() == Some(Path::new("configs"));
     let file = assets_dir().ok()?.parent()?.join(path);
@@ -83,7 +84,7 @@ fn models_dir() -> Option<PathBuf> {
     assets_dir().ok().map(|dir| dir.join("models"))
 }
 
-/// The names of the shipped models; the first is the one to begin with.
+/// Names of the shipped models. The default model is first.
 pub fn shipped_models() -> Vec<String> {
     let entries = models_dir().and_then(|dir| std::fs::read_dir(dir).ok());
     let folders = entries.into_iter().flatten().flatten();
@@ -94,27 +95,27 @@ pub fn shipped_models() -> Vec<String> {
     names
 }
 
-/// A model in use.
+/// A model in use, loaded on demand.
 pub struct LoadedModel {
     pub name: String,
     pub origin: Origin,
-    /// As it was read; the session's settings start from it.
+    /// The config as read. The session's settings start from it.
     pub config: RunConfig,
-    /// Optimiser steps of this session.
+    /// Optimiser steps in this session.
     pub step: u64,
     /// The step at which the model was last saved.
     pub saved: u64,
     nets: Option<Networks>,
-    /// What is being trained, once there was a training step.
+    /// The trainer, after the first training step.
     trainer: Option<Box<dyn Stage>>,
-    /// Where the next training goes on, after an `undo` out of another phase.
+    /// State from which the next training continues, after an `undo` across phases.
     earlier: Option<(Progress, State)>,
-    /// An untrained model learns its codes before anything else.
+    /// Whether an untrained model trains its tokenizer first.
     tokenizer_first: bool,
     code_images: Option<Rc<Tensor>>,
 }
 
-/// Weights, and the state of the training that moves them, for `undo`.
+/// Weights and trainer state, for `undo`.
 pub struct ModelSnapshot {
     weights: Vec<Tensor>,
     step: u64,
@@ -157,7 +158,7 @@ impl LoadedModel {
         })
     }
 
-    /// Read the weights, unless that is done.
+    /// Loads the weights if they are not loaded.
     pub fn ready(&mut self, device: Device) -> Result<()> {
         if self.nets.is_none() {
             self.nets = Some(match &self.origin {
@@ -168,17 +169,17 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// Whether the weights are read.
+    /// Whether the weights are loaded.
     pub fn is_ready(&self) -> bool {
         self.nets.is_some()
     }
 
-    /// The networks; `ready` comes first. Outside of training they hold the averaged weights.
+    /// The networks. Call `ready` first. Outside of training they hold the averaged weights.
     pub fn nets(&self) -> &Networks {
         self.nets.as_ref().expect("`ready` was called")
     }
 
-    /// Before training steps: take these settings, and the weights themselves in place of their averages.
+    /// Prepares for training steps: applies the settings, and replaces the averaged weights by the trained ones.
     pub fn begin_training(&mut self, settings: &RunConfig) -> Result<()> {
         let nets = self.nets.as_mut().expect("`ready` was called");
         let part =
@@ -194,7 +195,7 @@ impl LoadedModel {
         Ok(())
     }
 
-    /// One step: of the tokenizer while an untrained model needs it, then of the denoiser.
+    /// One training step: of the tokenizer while an untrained model needs it, then of the denoiser.
     ///
     /// Errors: as `Trainer::new` and `Trainer::step`.
     pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<StepRecord> {
@@ -203,9 +204,9 @@ impl LoadedModel {
             let kept = self.earlier.is_some().then(|| self.copies());
             let mut trainer = new_trainer(nets, data, self.tokenizer_first)?;
             if let (Some((at, state)), Some(kept)) = (self.earlier.take(), kept) {
-                self.put(&kept); // a new training may begin with weights of its own
+                self.put(&kept); // a new trainer may change the initial weights
                 trainer.restore(&state, &at, "", "undo")?;
-                trainer.swap_ema(); // its averages were in place
+                trainer.swap_ema(); // the averages were in place when the state was saved
             }
             self.trainer = Some(trainer);
         }
@@ -221,12 +222,12 @@ impl LoadedModel {
         Ok(record)
     }
 
-    /// After training steps: the averages, which sample better, in place of the weights themselves.
+    /// Ends training steps: replaces the trained weights by their averages, which sample better.
     pub fn end_training(&mut self) {
         self.swap_ema();
     }
 
-    /// Look at the networks between two training steps as sampling sees them: with the averages in place.
+    /// Calls `look` with the averaged weights in place, between two training steps.
     pub fn look<T>(&mut self, look: impl FnOnce(&Networks) -> T) -> T {
         self.swap_ema();
         let seen = look(self.nets());
@@ -240,14 +241,14 @@ impl LoadedModel {
         }
     }
 
-    /// A copy of all that training changes.
+    /// A copy of everything that training changes.
     pub fn snapshot(&self) -> ModelSnapshot {
         let optimizer = self.trainer.as_ref().map(|trainer| (trainer.progress(), trainer.state()));
         let weights = self.copies();
         ModelSnapshot { weights, step: self.step, tokenizer_first: self.tokenizer_first, optimizer }
     }
 
-    /// Put back what `snapshot` gave. A training of other settings begins with a new optimiser.
+    /// Restores what `snapshot` returned. If the settings have changed, training continues with a new optimiser.
     pub fn restore(&mut self, old: ModelSnapshot) {
         self.put(&old.weights);
         let same_phase = old.tokenizer_first == self.tokenizer_first;
@@ -271,14 +272,14 @@ impl LoadedModel {
         self.variables().iter().map(|xs| xs.detach().copy()).collect()
     }
 
-    /// What `copies` gave.
+    /// Restores the weights that `copies` returned.
     fn put(&self, weights: &[Tensor]) {
         tch::no_grad(|| {
             self.variables().iter_mut().zip(weights).for_each(|(xs, old)| xs.copy_(old))
         });
     }
 
-    /// Every variable of the three networks, always in the same order.
+    /// All variables of the three networks, always in the same order.
     fn variables(&self) -> Vec<Tensor> {
         let by_name = |vars: &tch::nn::VarStore| {
             vars.variables().into_iter().collect::<BTreeMap<_, _>>().into_values()
@@ -286,7 +287,7 @@ impl LoadedModel {
         self.nets().vars().into_iter().flat_map(by_name).collect()
     }
 
-    /// What each code alone decodes to: (K, 3, 2f, 2f) f32 for patches of f pixels. Kept once made.
+    /// The decoded picture of each code alone: (K, 3, 2f, 2f) f32 for patches of f pixels. Cached.
     pub fn code_images(&mut self) -> Rc<Tensor> {
         if let Some(images) = &self.code_images {
             return images.clone();
@@ -302,7 +303,7 @@ impl LoadedModel {
         images
     }
 
-    /// The mean colour of each code, K of them.
+    /// The mean colour of each of the K codes.
     pub fn code_colors(&mut self) -> Vec<[u8; 3]> {
         let means =
             self.code_images().mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float) * 255.0; // (K, 3)

@@ -1,8 +1,9 @@
-//! Pictures and tokens: data, show, caption, encode, decode, codebook, noise.
+//! Commands on pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
 use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
+use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source, home, shard_list};
 use crate::error::{Fault, Result};
 use crate::image;
@@ -13,20 +14,20 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
 
-/// Which picture.
+/// Selects a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
-    /// By its place in the data set.
+    /// Index in the data set.
     Index(i64),
-    /// By its caption or the beginning of one.
+    /// A caption, or the beginning of one.
     Caption(String),
     File(PathBuf),
 }
 
 impl Lab {
-    /// Choose a data set; `None` leaves a choice as it is. Tells what is in it.
+    /// Chooses a data set and describes its content. `None` keeps the current source.
     ///
-    /// Errors: as `Dataset::open`; then the choice before stays.
+    /// Errors: as `Dataset::open`; the previous choice is then kept.
     pub fn choose_data(
         &mut self,
         source: Option<Source>,
@@ -67,9 +68,9 @@ impl Lab {
         Ok(view)
     }
 
-    /// Take a picture in hand.
+    /// Makes a picture the current one.
     ///
-    /// Errors: there is no such picture.
+    /// Errors: no such picture.
     pub fn show(&mut self, pick: &Pick) -> Result<View> {
         let picture = match pick {
             Pick::File(path) => {
@@ -91,7 +92,7 @@ impl Lab {
         self.show_again()
     }
 
-    /// The picture in hand once more.
+    /// Shows the current picture again.
     pub fn show_again(&self) -> Result<View> {
         let picture = self.state.workspace.picture()?;
         let number = picture.index.map_or(String::new(), |i| format!("{i}: "));
@@ -99,7 +100,7 @@ impl Lab {
             .picture(first_image(&picture.images), format!("{number}{}", picture.caption)))
     }
 
-    /// The caption of the picture in hand and what the text encoder sees of it.
+    /// The caption of the current picture, and the numbers the text encoder receives for it.
     pub fn caption(&self) -> Result<View> {
         let picture = self.state.workspace.picture()?;
         let bytes = crate::tokens::text::byte_tokens(&picture.caption);
@@ -119,7 +120,7 @@ impl Lab {
         Ok(View::new().text(data.captions(&[index]).remove(0)))
     }
 
-    /// Up to 20 pictures whose caption holds `text`; case does not count.
+    /// Up to 20 pictures whose caption contains `text`. Ignores case.
     pub fn find_captions(&mut self, text: &str) -> Result<View> {
         let data = self.data(Part::Train)?;
         let wish = text.to_lowercase();
@@ -139,7 +140,7 @@ impl Lab {
         Ok(if found > shown { view.note(format!("and {} more", found - shown)) } else { view })
     }
 
-    /// The picture in hand -> tokens (1, h, w) on the workspace.
+    /// Encodes the current picture -> tokens (1, h, w) on the workspace.
     pub fn encode(&mut self) -> Result<View> {
         let tokens = self.need_tokens()?;
         let model = self.model()?;
@@ -151,7 +152,7 @@ impl Lab {
         Ok(View::new().tokens(token_grid(&tokens, None, &colors, caption)))
     }
 
-    /// The tokens in the workspace -> a picture beside the original.
+    /// Decodes the tokens on the workspace, shown beside the original picture.
     pub fn decode(&mut self) -> Result<View> {
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
         let model = self.model()?;
@@ -161,7 +162,7 @@ impl Lab {
         Ok(View::new().picture(both, format!("original and decoded tokens, PSNR {psnr:.1} dB")))
     }
 
-    /// Every code as a patch, with the number of times it is used.
+    /// Shows every code as a patch, with its number of uses.
     pub fn codebook(&mut self) -> Result<View> {
         let counts = self.code_counts(256)?;
         let model = self.model()?;
@@ -185,7 +186,7 @@ impl Lab {
             .table(&["code", "uses", "share"], order.iter().take(8).map(row).collect()))
     }
 
-    /// Replace the share `t` (0..=1) of the tokens by random ones.
+    /// Replaces a fraction `t` (0..=1) of the tokens by random ones.
     pub fn noise(&mut self, t: f64) -> Result<View> {
         let tokens = self.need_tokens()?;
         let model = self.model()?;
@@ -209,7 +210,7 @@ impl Lab {
             .picture(both, format!("noised tokens decoded, and the mask: {caption}")))
     }
 
-    /// The tokens on the workspace; the picture in hand is encoded if there are none yet.
+    /// The tokens on the workspace. Encodes the current picture if there are none yet.
     pub(super) fn need_tokens(&mut self) -> Result<Rc<Tensor>> {
         if let Some(tokens) = &self.state.workspace.tokens {
             return Ok(tokens.clone());
@@ -223,7 +224,7 @@ impl Lab {
         Ok(tokens)
     }
 
-    /// How often each code is used in up to `most` pictures of the data set.
+    /// Uses of each code in up to `most` pictures of the data set.
     pub(super) fn code_counts(&mut self, most: i64) -> Result<Vec<f64>> {
         let data = self.data(Part::Train)?;
         let model = self.model()?;
@@ -241,28 +242,30 @@ impl Lab {
     }
 }
 
-/// Likeness of two pictures of one size in 0..=1, in dB: 10 log10(1 / mean squared error), 100 at most.
+/// PSNR of two pictures of the same size in 0..=1, in dB: 10 log10(1 / mean squared error), at most 100.
 pub fn psnr(a: &Tensor, b: &Tensor) -> f64 {
     let error = (a - b).square().mean(Kind::Float).double_value(&[]);
     -10.0 * error.max(1e-10).log10()
 }
 
-/// A data source in a word or a path.
+/// A data source as a word or a path.
 pub fn source_name(source: &Source) -> String {
     match source {
         Source::Emoji => "emoji".into(),
         Source::Fashion => "fashion".into(),
+        Source::Scenes(_) => "scenes".into(),
         Source::Shards { train, .. } => train.join(", "),
         Source::Idx(path) | Source::Folder(path) => path.display().to_string(),
     }
 }
 
-/// A word of the user as a source: a shipped set, a folder, or shards, several with commas or braces.
+/// Parses a word as a source: a shipped set, a folder, or shards, several with commas or braces.
 pub fn source_of(word: &str) -> Result<Source> {
     let path = &home(Path::new(word));
     match word.to_lowercase().as_str() {
         "emoji" => Ok(Source::Emoji),
         "fashion" => Ok(Source::Fashion),
+        "scenes" => Ok(Source::Scenes(ScenesConfig::default())),
         _ if shard_list(word).is_some() => {
             let shards = shard_list(word).unwrap_or_default();
             Ok(Source::Shards { train: shards.clone(), val: shards })
@@ -275,7 +278,7 @@ pub fn source_of(word: &str) -> Result<Source> {
         _ if path.is_dir() => Ok(Source::Folder(path.into())),
         _ => Err(Lab::fault(
             format!("there is no data set `{word}`"),
-            "emoji, fashion, a folder, or .tar shards",
+            "emoji, fashion, scenes, a folder, or .tar shards",
         )),
     }
 }
@@ -303,12 +306,12 @@ fn count<K: Ord>(keys: impl Iterator<Item = K>) -> BTreeMap<K, usize> {
     })
 }
 
-/// The first of images (B, 3, H, W).
+/// The first picture of images (B, 3, H, W).
 pub(super) fn first_image(images: &Tensor) -> RgbImage {
     image::from_tensor(&images.get(0))
 }
 
-/// mask (1, h, w) -> a black and white picture of `side` pixels, white where noise stands.
+/// mask (1, h, w) -> a black and white picture of `side` pixels, white at the noise.
 pub(super) fn mask_image(mask: &Tensor, side: u32) -> RgbImage {
     let (width, values) = (mask.size()[2] as u32, ints(mask));
     let factor = (side / width).max(1);

@@ -1,4 +1,4 @@
-//! Plots as plain data, and one drawing of them for pixels and for SVG, with plotters and the font that is built in.
+//! Plots as plain data, drawn as pixels or SVG with plotters and the built-in font.
 
 use crate::error::{Error, Result};
 use crate::sheet::register_font;
@@ -10,16 +10,16 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
 
 const SIZE: (u32, u32) = (800, 480);
-/// Height of the line below a plot that holds its caption.
+/// Height of the caption line below a plot.
 const FOOT: u32 = 28;
-/// About as many columns of pixels as a plot has: more points than two a column cannot be told apart.
+/// Approximate number of pixel columns of a plot. More than two points per column cannot be distinguished.
 const COLUMNS: usize = 350;
 
 const INK: RGBColor = RGBColor(40, 44, 52);
 const LIGHT: RGBColor = RGBColor(228, 231, 236);
 const FAINT: RGBColor = RGBColor(190, 200, 216);
 
-/// Colours of the series, told apart by colour-blind readers too (Okabe and Ito).
+/// Colours of the series, distinguishable by colour-blind readers (Okabe and Ito).
 pub const COLORS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
@@ -28,7 +28,7 @@ pub const COLORS: [RGBColor; 4] =
 pub struct Series {
     pub name: String,
     pub points: Vec<(f64, f64)>,
-    /// The raw values behind a smoothed curve: drawn thin and without a name.
+    /// Raw values behind a smoothed curve: drawn thin, without a name.
     pub faint: bool,
 }
 
@@ -37,7 +37,7 @@ impl Series {
         Self { name: name.into(), points, faint: false }
     }
 
-    /// A curve drawn thin and without a name.
+    /// A thin curve without a name.
     pub fn faint(points: Vec<(f64, f64)>) -> Self {
         Self { name: String::new(), points, faint: true }
     }
@@ -51,15 +51,15 @@ pub struct Axes<'a> {
     pub y: &'a str,
 }
 
-/// What is drawn between the axes.
+/// The content of a plot.
 #[derive(Clone, Debug, PartialEq)]
 enum Marks {
     Curves(Vec<Series>),
-    /// Heights over 0..1, 1..2, ..
+    /// Heights of bars over 0..1, 1..2, ..
     Bars(Vec<f64>),
 }
 
-/// A plot: plain data, drawn by whoever shows it.
+/// A plot as plain data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plot {
     title: String,
@@ -69,14 +69,14 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// Curves over one pair of axes. Points that are not finite are left out; of more points than can be told apart
-    /// the lowest and the highest of each stretch stay.
+    /// A plot of curves over one pair of axes. Points that are not finite are left out. If there are too many points to
+    /// distinguish, only the minimum and maximum of each interval are kept.
     pub fn lines(axes: &Axes, series: Vec<Series>) -> Self {
         let thin = |one: Series| Series { points: thinned(&one.points), ..one };
         Self::new(axes, Marks::Curves(series.into_iter().map(thin).collect()))
     }
 
-    /// Bars over whole numbers 0, 1, 2, ..: how often each code is used.
+    /// A plot of bars over 0, 1, 2, .., such as the uses of each code.
     pub fn histogram(axes: &Axes, counts: &[f64]) -> Self {
         let finite = counts.iter().map(|y| if y.is_finite() { y.max(0.0) } else { 0.0 });
         Self::new(axes, Marks::Bars(finite.collect()))
@@ -96,18 +96,18 @@ impl Plot {
         SIZE
     }
 
-    /// As pixels; a caption that is not empty is written below.
+    /// Draws the plot as pixels. A caption that is not empty is written below.
     ///
-    /// Errors: plotters refuses.
+    /// Errors: plotters fails.
     pub fn image(&self, caption: &str) -> Result<RgbImage> {
         let mut pixels = vec![255u8; (SIZE.0 * SIZE.1 * 3) as usize];
         self.draw(BitMapBackend::with_buffer(&mut pixels, SIZE), caption)?;
         Ok(RgbImage::from_raw(SIZE.0, SIZE.1, pixels).expect("three bytes for every pixel"))
     }
 
-    /// As an SVG document, in which text stays text; a caption that is not empty is written below.
+    /// Draws the plot as an SVG document with real text. A caption that is not empty is written below.
     ///
-    /// Errors: plotters refuses.
+    /// Errors: plotters fails.
     pub fn svg(&self, caption: &str) -> Result<String> {
         let mut svg = String::new();
         self.draw(SVGBackend::with_string(&mut svg, SIZE), caption)?;
@@ -137,7 +137,7 @@ impl Plot {
         }
     }
 
-    /// Title, axes and grid.
+    /// Draws title, axes and grid.
     fn frame<'a, B: DrawingBackend>(&self, area: &'a Area<B>) -> Painted<Chart<'a, B>>
     where
         B::ErrorType: 'static,
@@ -186,7 +186,7 @@ type Area<B> = DrawingArea<B, Shift>;
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Painted<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Write a line at the foot of an area; what is left of it comes back.
+/// Writes a line at the bottom of an area. Returns the remaining area.
 fn with_caption<B: DrawingBackend>(root: &Area<B>, caption: &str) -> Painted<Area<B>>
 where
     B::ErrorType: 'static,
@@ -224,7 +224,7 @@ where
     Ok(())
 }
 
-/// One shape for all bars, which are narrow where there are many.
+/// Draws all bars as one shape. If there are many, each step of the shape is the largest of several bars.
 fn bars<B: DrawingBackend>(chart: &mut Chart<B>, heights: &[f64]) -> Painted<()>
 where
     B::ErrorType: 'static,
@@ -239,7 +239,8 @@ where
     Ok(())
 }
 
-/// The finite points; of more than two a column the lowest and the highest of each of `COLUMNS` even shares.
+/// The finite points. If there are more than two per column, the minimum and maximum of each of `COLUMNS` equal
+/// intervals.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut points: Vec<_> =
         points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
@@ -260,14 +261,14 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points
 }
 
-/// A number on an axis, without zeros that say nothing.
+/// A number on an axis, without trailing zeros.
 fn label_of(y: f64) -> String {
     let text = super::sketch::number(y);
     let plain = text.contains('.') && !text.contains('e');
     if plain { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
-/// From the smallest to the largest, `room` more at both ends; never empty.
+/// The range of the values, extended at both ends by the fraction `room`. Never empty.
 fn range(values: impl Iterator<Item = f64>, room: f64) -> Range<f64> {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), y| (l.min(y), h.max(y)));
     match (low, high) {

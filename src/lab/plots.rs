@@ -1,4 +1,4 @@
-//! The plots of the session: numbers gathered here, drawn by `plot` and `sketch`.
+//! The plots of a session. The numbers are collected here, and drawn by `plot` and `sketch`.
 
 use super::Lab;
 use super::plot::{Axes, Plot, Series};
@@ -6,15 +6,15 @@ use super::sketch;
 use super::view::View;
 use crate::error::Result;
 
-/// Letters of a sketch.
+/// Width of a sketch in characters.
 const WIDTH: usize = 60;
 const HEIGHT: usize = 10;
 
-/// The words of `plot`.
+/// The arguments that `plot` accepts.
 pub const PLOTS: &[&str] = &["loss", "noise", "tokens", "schedule"];
 
 impl Lab {
-    /// Loss of every training step of this session, with its running mean.
+    /// Plots the loss of every training step of this session, with its running mean.
     pub fn plot_loss(&self) -> Result<View> {
         let phase = self.log().last().map(|r| r.phase.clone()).unwrap_or_default();
         let log: Vec<_> = self.log().iter().filter(|r| r.phase == phase).collect();
@@ -36,7 +36,7 @@ impl Lab {
         ))
     }
 
-    /// Loss over the noise ratio.
+    /// Plots the loss over the noise ratio.
     pub fn plot_noise(&mut self, count: Option<i64>) -> Result<View> {
         let (levels, what) = self.levels(count)?;
         let points = levels.iter().map(|l| (l.t, l.loss)).collect();
@@ -52,7 +52,7 @@ impl Lab {
         ))
     }
 
-    /// How often each code is used in up to 256 pictures, the most used first.
+    /// Plots the uses of each code in up to 256 pictures, the most used first.
     pub fn plot_tokens(&mut self) -> Result<View> {
         let mut counts = self.code_counts(256)?;
         counts.sort_by(|a, b| b.total_cmp(a));
@@ -71,7 +71,7 @@ impl Lab {
         Ok(View::new().chart(plot, text, format!("{used} of {} codes in use", counts.len())))
     }
 
-    /// Noise ratio, temperature and guidance over the steps of a run.
+    /// Plots noise ratio, temperature and guidance over the steps of a run.
     pub fn plot_schedule(&self) -> Result<View> {
         let plan = match &self.state.workspace.sampling {
             Some(run) => run.plan.clone(),
@@ -99,7 +99,7 @@ impl Lab {
     }
 }
 
-/// The losses of the steps of a phase (step, loss), thin, and their running mean.
+/// A plot of the losses (step, loss) of a phase as a thin curve, with their running mean.
 pub fn loss_plot(phase: &str, losses: Vec<(f64, f64)>) -> Plot {
     let y = if phase == "denoiser" { "loss (nats)" } else { "loss" };
     let title = format!("Loss of the {phase} while training");
@@ -107,7 +107,7 @@ pub fn loss_plot(phase: &str, losses: Vec<(f64, f64)>) -> Plot {
     Plot::lines(&Axes { title: &title, x: "step", y }, vec![Series::faint(losses), mean])
 }
 
-/// Exponential running mean over about a twentieth of the points.
+/// Exponential running mean over about 1/20 of the points.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let keep = 1.0 - 1.0 / (points.len() as f64 / 20.0).max(1.0);
     let mut mean = points.first().map_or(0.0, |p| p.1);

@@ -1,4 +1,4 @@
-//! Pictures of a training under way: what the weights of the moment make of a few pictures or captions.
+//! Previews during training: the current weights applied to a few fixed pictures and captions.
 //!
 //! Letters: n subjects, pictures of S x S pixels, h x w tokens.
 
@@ -16,10 +16,10 @@ use crate::torch::chance::KeptChance;
 use ::image::RgbImage;
 use tch::Tensor;
 
-/// Pictures and captions that are looked at.
+/// Number of pictures and captions in a preview.
 const COUNT: usize = 4;
 
-/// What is looked at, the same all along, so that one moment compares with another.
+/// The pictures and captions of all previews of one training, so that previews can be compared.
 pub struct Subjects {
     /// (n, 3, S, S) f32 in 0..=1, CPU.
     images: Tensor,
@@ -27,7 +27,7 @@ pub struct Subjects {
 }
 
 impl Subjects {
-    /// The picture in hand (of one that was sampled only its text), then some from all over the data.
+    /// Takes the current picture (only its text if it was sampled), then pictures spread over the data.
     pub fn new(workspace: &Workspace, data: &Dataset) -> Self {
         let size = data.images.size()[3];
         let mut picks: Vec<i64> = (0..COUNT).map(|i| (i * data.len() / COUNT) as i64).collect();
@@ -47,10 +47,10 @@ impl Subjects {
         Self { images: images.slice(0, 0, COUNT as i64, 1), captions }
     }
 
-    /// What the networks make of them after the step of this record; none where `stop` says so before it is done.
-    /// Libtorch's generators are left as they were.
+    /// The preview after the step of this record. None if `stop` returns true before it is done. Libtorch's generators
+    /// are restored afterwards.
     ///
-    /// Errors: libtorch's.
+    /// Errors: those of libtorch.
     pub fn preview(
         &self,
         nets: &Networks,
@@ -77,7 +77,7 @@ impl Subjects {
         Ok(Some(Preview { image, caption }))
     }
 
-    /// The pictures through the tokenizer and back (n, 3, S, S): without codes as long as training does so.
+    /// Encodes and decodes the pictures (n, 3, S, S), without quantisation while training does not quantise.
     fn rebuilt(&self, nets: &Networks, quantized: bool) -> Tensor {
         let images = self.images.to_device(nets.device);
         let rebuilt = if quantized {
@@ -88,7 +88,7 @@ impl Subjects {
         rebuilt.clamp(0.0, 1.0).to_device(tch::Device::Cpu)
     }
 
-    /// Tokens (n, h, w) for the captions, from the same noise every time.
+    /// Samples tokens (n, h, w) for the captions, always from the same noise.
     fn sampled(
         &self,
         nets: &Networks,
@@ -109,7 +109,7 @@ impl Subjects {
     }
 }
 
-/// (n, 3, S, S) f32 in 0..=1 -> a picture with `columns` in a row.
+/// Arranges (n, 3, S, S) f32 in 0..=1 as one picture with `columns` per row.
 fn sheet(images: &Tensor, columns: i64) -> RgbImage {
     image::grid(&image::all_from_tensor(images), columns as usize, 2)
 }

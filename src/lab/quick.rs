@@ -1,11 +1,11 @@
-//! Long lines and their short forms: `train 1000  # quick: train 20`.
+//! Short forms of long-running lines: `train 1000  # quick: train 20`.
 //!
-//! Lessons and notebooks are run from top to bottom in seconds this way, by tests and by the impatient.
+//! With them, lessons and notebooks run from top to bottom in seconds, for tests and for a quick look.
 
 use super::Lab;
 use super::view::View;
 
-/// Stands before the short form of a line.
+/// Separates a line from its short form.
 const MARK: &str = "# quick:";
 
 /// Whether `PAELLA_QUICK` is set to something other than 0.
@@ -13,7 +13,7 @@ pub fn asked() -> bool {
     std::env::var("PAELLA_QUICK").is_ok_and(|value| !value.is_empty() && value != "0")
 }
 
-/// The short form of a line; the line itself where it has none.
+/// The short form of a line, or the line itself if it has none.
 pub fn short(line: &str) -> &str {
     line.split_once(MARK).map_or(line, |(_, short)| short.trim())
 }
@@ -24,7 +24,7 @@ pub fn long(line: &str) -> &str {
 }
 
 impl Lab {
-    /// Run short forms from now on, or no longer. Tells which.
+    /// Turns short forms on or off, and reports the setting.
     pub fn quick(&mut self, quick: Option<bool>) -> View {
         self.quick = quick.unwrap_or(self.quick);
         View::new().text(match self.quick {
@@ -33,6 +33,7 @@ impl Lab {
         })
     }
 
+    /// Whether short forms are on.
     pub fn is_quick(&self) -> bool {
         self.quick
     }

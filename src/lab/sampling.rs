@@ -1,38 +1,36 @@
-//! Pictures from text: all at once (`sample`), or one step at a time (`start`, `next`, `back`).
+//! Commands that make pictures from text: all steps at once (`sample`), or one at a time (`start`, `next`, `back`).
 
+use super::Lab;
 use super::picture::first_image;
 use super::view::View;
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
-use super::{Lab, seed_torch};
 use crate::error::Result;
-use crate::generate::chance;
 use crate::image;
-use crate::model::Cond;
+use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
-use crate::noise::random_tokens;
-use crate::sample::{Pass, SampleConfig, Sampler, Step};
+use crate::sample::{PictureSeeds, SampleConfig, Sampler, Step};
 use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Tensor};
 
-/// A text to sample from, and how; `None` leaves it to the settings.
+/// A text to sample from, and sampling settings. `None` uses the session's setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleRequest {
     pub text: String,
-    /// What the picture should not show; takes the place of the empty text.
+    /// What the picture should not show. Replaces the empty text in guidance.
     pub negative: String,
     pub steps: Option<i64>,
     pub cfg_scale: Option<(f64, f64)>,
     pub temperature: Option<(f64, f64)>,
     pub greedy: Option<bool>,
     pub seed: Option<u64>,
-    /// Pictures; 0 counts as 1.
+    /// Number of pictures; 0 counts as 1.
     pub count: i64,
 }
 
 impl SampleRequest {
-    /// These settings, with what the request says in their place.
+    /// The session's settings with this request's settings applied.
     pub fn config(&self, settings: &SampleConfig) -> SampleConfig {
         let mut config = match self.steps {
             Some(steps) => settings.with_steps(steps),
@@ -46,28 +44,27 @@ impl SampleRequest {
 }
 
 impl Lab {
-    /// Pictures from a text; the first becomes the picture in hand.
+    /// Samples pictures from a text. The first becomes the current picture.
     pub fn sample(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<View> {
         let run = self.walk(request, watch)?;
         self.finish(&run)
     }
 
-    /// The pictures of a run as far as it went; the first becomes the picture in hand.
+    /// Decodes the pictures of a run at its current step. The first becomes the current picture.
     pub fn finish(&mut self, run: &Sampling) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
         let model = self.model()?;
         let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
-        let pictures = image::all_from_tensor(&images);
-        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+        let sheet = sheet(&image::all_from_tensor(&images));
         let (done, steps) = (run.path.len() - 1, run.plan.len());
-        let caption = format!("\"{}\", {done} steps, seed {}", run.text, run.seed);
+        let caption = format!("\"{}\", {done} steps, {}", run.text, run.seeds_in_words());
         self.state.workspace.put(Picture {
             images: images.narrow(0, 0, 1),
             caption: run.text.clone(),
             index: None,
         });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
-        let view = View::new().picture(image::grid(&pictures, columns, 2), caption);
+        let view = View::new().picture(sheet, caption);
         let view = self.note_cuts(view, run);
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
@@ -76,16 +73,16 @@ impl Lab {
         })
     }
 
-    /// The run behind `sample`, with the tokens after every step.
+    /// Runs all steps of `sample`, and keeps the tokens after every step.
     pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
         let run = self.begin(request)?;
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
-        let both = conditions(nets, &run);
-        let sampler = sampler(nets, &run, &both);
+        let runner = Runner::new(nets, &run);
+        let sampler = runner.sampler();
         let (mut path, steps) = (run.path.clone(), run.plan.len());
-        let mut passes = passes(&sampler, &run);
+        let mut passes = sampler.passes(&run.noise, &run.plan);
         while !watch.stop() {
             let Some(pass) = passes.next() else { break };
             path.push(Rc::new(pass.after));
@@ -99,18 +96,22 @@ impl Lab {
         Ok(run.with_path(path))
     }
 
-    /// The first picture of a run after each step, from noise to the end.
+    /// The pictures of a run after each step, from noise to the end: a sheet of all of them a frame.
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
         let model = self.model()?;
         let model = model.borrow();
-        Ok(run
-            .path
-            .iter()
-            .map(|tokens| first_image(&model.nets().decode(&tokens.narrow(0, 0, 1))))
-            .collect())
+        let frame = |tokens: &Rc<Tensor>| sheet(&decoded(model.nets(), tokens));
+        Ok(run.path.iter().map(frame).collect())
     }
 
-    /// Begin a run that goes one step at a time.
+    /// The pictures of a run as far as it went, in the order of its seeds.
+    pub fn pictures(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
+        let model = self.model()?;
+        let model = model.borrow();
+        Ok(decoded(model.nets(), run.path.last().expect("a run has a beginning")))
+    }
+
+    /// Starts a run that advances one step at a time.
     pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
         let run = self.begin(request)?;
         let model = self.model()?;
@@ -123,10 +124,10 @@ impl Lab {
         Ok(view.note("`next` takes the first step"))
     }
 
-    /// Say which texts the model reads only in part.
+    /// Notes the texts that the model truncates.
     fn note_cuts(&self, view: View, run: &Sampling) -> View {
         let Some(length) = self.state.model.borrow().config.text.length else { return view };
-        let room = length as usize - 1; // the end sign takes one
+        let room = length as usize - 1; // the end token takes one
         let long = [&run.text, &run.negative].into_iter().filter(|text| text.len() > room);
         long.fold(view, |view, text| {
             view.note(format!(
@@ -136,9 +137,9 @@ impl Lab {
         })
     }
 
-    /// `count` further steps of the run.
+    /// Runs `count` further steps.
     ///
-    /// Errors: no run, or it is at its end.
+    /// Errors: no run, or the run is finished.
     pub fn next(&mut self, count: usize, watch: &mut dyn Watch) -> Result<View> {
         let run = self.state.workspace.sampling()?;
         if run.path.len() > run.plan.len() {
@@ -150,11 +151,12 @@ impl Lab {
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
-        let both = conditions(nets, &run);
-        let sampler = sampler(nets, &run, &both);
+        let runner = Runner::new(nets, &run);
+        let sampler = runner.sampler();
         let (mut path, steps) = (run.path.clone(), run.plan.len());
         let mut view = View::new();
-        for pass in passes(&sampler, &run).take(count) {
+        let left = &run.plan[path.len() - 1..];
+        for pass in sampler.passes(&run.path[path.len() - 1], left).take(count) {
             let at = path.len() - 1;
             let pictures =
                 [&*path[at], &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
@@ -182,9 +184,9 @@ impl Lab {
         Ok(view)
     }
 
-    /// `count` steps back.
+    /// Goes back by `count` steps.
     ///
-    /// Errors: no run, or it is at its beginning.
+    /// Errors: no run, or the run is at its beginning.
     pub fn back(&mut self, count: usize) -> Result<View> {
         let run = self.state.workspace.sampling()?;
         if run.path.len() == 1 {
@@ -210,9 +212,9 @@ impl Lab {
         let model = model.borrow();
         let nets = model.nets();
         let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
-        seed_torch(seed);
-        let size = [request.count.max(1), side, side];
-        let noise = random_tokens(&size, nets.config.model.num_labels, nets.device);
+        let codes = nets.config.model.num_labels;
+        let seeds = seeds_from(seed, request.count.max(1));
+        let noise = PictureSeeds::noise(&seeds, (side, side), codes, nets.device); // (B, h, w)
         let path = vec![Rc::new(noise.shallow_clone())];
         let (text, negative) = (request.text.clone(), request.negative.clone());
         Ok(Sampling {
@@ -227,8 +229,25 @@ impl Lab {
     }
 }
 
+/// Seeds of `count` pictures: `first` and the numbers that follow.
+fn seeds_from(first: u64, count: i64) -> Vec<u64> {
+    (0..count as u64).map(|k| first.wrapping_add(k)).collect()
+}
+
 impl Sampling {
-    /// The same run at another place of its path.
+    /// The seed of each picture: any of them can be made again alone.
+    pub fn seeds(&self) -> Vec<u64> {
+        seeds_from(self.seed, self.noise.size()[0])
+    }
+
+    fn seeds_in_words(&self) -> String {
+        match self.seeds().as_slice() {
+            [first, .., last] => format!("seeds {first} to {last}"),
+            _ => format!("seed {}", self.seed),
+        }
+    }
+
+    /// The same run with another path.
     fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
         let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
         let noise = self.noise.shallow_clone();
@@ -236,7 +255,7 @@ impl Sampling {
     }
 }
 
-/// The text for every picture of the run, and what stands for its absence.
+/// The conditions of every picture of the run, and the conditions for guidance to lead away from.
 fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let b = run.noise.size()[0];
     let texts = |text: &str| vec![text.to_string(); b as usize];
@@ -248,25 +267,42 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     (nets.condition(&texts(&run.text)), null)
 }
 
-fn sampler<'a>(
-    nets: &'a Networks,
-    run: &'a Sampling,
-    (cond, null): &'a (Cond, Cond),
-) -> Sampler<'a> {
-    let (noise, chance) = (&run.noise, chance(run.greedy));
-    Sampler { model: &nets.denoiser, cond, null, noise, chance, region: None }
+/// tokens (B, h, w) -> B pictures.
+fn decoded(nets: &Networks, tokens: &Tensor) -> Vec<RgbImage> {
+    image::all_from_tensor(&nets.decode(tokens))
 }
 
-/// The passes that are left of a run.
-fn passes<'a>(sampler: &'a Sampler, run: &'a Sampling) -> impl Iterator<Item = Pass> + 'a {
-    let at = run.path.len() - 1;
-    let mut passes = sampler.passes(&run.path[at], &run.plan[at..]);
-    (at..run.plan.len()).map_while(move |at| {
-        // A seed for each step, so that `back` and `next` draw the same again. Spread by a large factor: runs with
-        // neighbouring seeds share no step. Shifted by one: step 0 of seed 0 would repeat the draws of its noise.
-        seed_torch(run.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1));
-        passes.next()
-    })
+/// All pictures of a run in one, about as wide as high.
+fn sheet(pictures: &[RgbImage]) -> RgbImage {
+    image::grid(pictures, (pictures.len() as f64).sqrt().ceil() as usize, 2)
+}
+
+/// The sampler of a run, with the draws of the passes that are left.
+struct Runner<'a> {
+    model: Box<dyn Denoiser + 'a>,
+    run: &'a Sampling,
+    cond: Cond,
+    null: Cond,
+    chance: PictureSeeds,
+}
+
+impl<'a> Runner<'a> {
+    fn new(nets: &'a Networks, run: &'a Sampling) -> Self {
+        let (cond, null) = conditions(nets, run);
+        let chance = PictureSeeds::new(&run.seeds(), run.path.len() - 1, run.greedy);
+        Self { model: nets.sampling_denoiser(), run, cond, null, chance }
+    }
+
+    fn sampler(&self) -> Sampler<'_> {
+        Sampler {
+            model: &*self.model,
+            cond: &self.cond,
+            null: &self.null,
+            noise: &self.run.noise,
+            chance: &self.chance,
+            region: None,
+        }
+    }
 }
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];

@@ -1,4 +1,4 @@
-//! Settings and files: set, config, export, save, load.
+//! Commands on settings and files: set, config, export, save, load.
 
 use super::Lab;
 use super::model::{LoadedModel, Origin, shipped_models};
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 impl Lab {
-    /// Change one setting; `value` as in a config file.
+    /// Changes one setting. `value` is written as in a config file.
     ///
     /// Errors: as `config::set`.
     pub fn set(&mut self, path: &str, value: &str) -> Result<View> {
@@ -43,7 +43,7 @@ impl Lab {
         Ok(view)
     }
 
-    /// All settings, or the field or part at `path`, as in a config file.
+    /// Shows all settings, or the field or section at `path`, as in a config file.
     pub fn config(&self, path: Option<&str>) -> Result<View> {
         Ok(View::new().text(match path {
             Some(path) => format!("{path}: {}", config::get(&self.state.settings, path)?),
@@ -51,7 +51,7 @@ impl Lab {
         }))
     }
 
-    /// What differs from the defaults of the program.
+    /// Lists the settings that differ from the program's defaults.
     pub fn config_diff(&self) -> View {
         let rows = config::diff(&RunConfig::default(), &self.state.settings);
         if rows.is_empty() {
@@ -62,7 +62,7 @@ impl Lab {
         View::new().table(&["setting", "default", "now"], cells.collect())
     }
 
-    /// Write the settings as a config file with what differs from the defaults.
+    /// Writes a config file with the settings that differ from the defaults.
     ///
     /// Errors: the file does not end in `.ron` or cannot be written.
     pub fn export(&self, file: &Path) -> Result<View> {
@@ -81,7 +81,7 @@ impl Lab {
             .note(format!("`paella train {place}` runs it")))
     }
 
-    /// Write the model into a folder.
+    /// Writes the model to a folder.
     pub fn save(&self, dir: &Path) -> Result<View> {
         let model = self.model()?;
         model.borrow().nets().save(dir, false)?;
@@ -92,9 +92,9 @@ impl Lab {
             .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
     }
 
-    /// Take another model; settings, data and workspace start from its config.
+    /// Opens another model. Settings, data and workspace start from its config.
     ///
-    /// Errors: there is no such model, or its files do not fit; then the old one stays.
+    /// Errors: no such model, or its files do not fit; the previous model is then kept.
     pub fn load(&mut self, name: &str) -> Result<View> {
         let origin = Origin::find(name)?;
         let untrained = matches!(origin, Origin::Config(_));
@@ -116,7 +116,7 @@ impl Lab {
         })
     }
 
-    /// The shipped models and the one in hand.
+    /// Lists the shipped models and the current one.
     pub fn models(&self) -> View {
         let (name, _) = self.status();
         let row =
@@ -134,12 +134,12 @@ impl Lab {
     }
 }
 
-/// Settings that the next command reads; the rest may pass through a state that does not fit together.
+/// Whether the next command reads this setting. Other settings may pass through inconsistent states.
 fn runs_now(field: &str) -> bool {
     ["data", "sample", "train"].iter().any(|part| field.starts_with(part))
 }
 
-/// The part of the settings that decides what weights fit.
+/// The settings that determine which weights fit.
 fn shape(config: &RunConfig) -> impl PartialEq + '_ {
     (
         &config.tokenizer.model,
@@ -150,7 +150,7 @@ fn shape(config: &RunConfig) -> impl PartialEq + '_ {
     )
 }
 
-/// `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.
+/// Parameter counts: `tokenizer 0.87 M, text 1.40 M, denoiser 8.30 M parameters`.
 fn parameters(model: &LoadedModel) -> String {
     let part = |(name, n): (&str, i64)| format!("{name} {:.2} M", n as f64 / 1e6);
     model.nets().parameters().into_iter().map(part).collect::<Vec<_>>().join(", ") + " parameters"

@@ -1,14 +1,14 @@
-//! Plots drawn in letters: for terminals that show no pictures, and for logs.
+//! Plots drawn in text characters, for terminals without pictures and for logs.
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The columns that stand left of a sketch: a label of nine letters and the axis.
+/// Columns left of a sketch: a label of nine characters and the axis.
 const MARGIN: usize = 11;
 
-/// A curve of `ys` over evenly spaced places, `width` letters wide and `height` lines high.
+/// A curve of `ys` over evenly spaced positions, `width` characters wide and `height` lines high.
 ///
-/// Each column shows the mean of its share of the values in eighths of a line. Values that are not
-/// finite leave a gap. The answer is empty for no values at all.
+/// Each column shows the mean of its share of the values, in eighths of a line. Values that are not finite leave a gap.
+/// Empty if there are no values.
 pub fn curve(ys: &[f64], width: usize, height: usize) -> String {
     let columns = resample(ys, width.max(1));
     let Some((low, high)) = bounds(&columns) else { return String::new() };
@@ -30,13 +30,13 @@ pub fn curve(ys: &[f64], width: usize, height: usize) -> String {
     (0..height).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The line under a curve: where it starts and where it ends.
+/// The line below a curve, with its first and last x value and the axis name.
 pub fn x_axis(start: &str, end: &str, name: &str, width: usize) -> String {
     let room = width.saturating_sub(start.chars().count() + end.chars().count());
     format!("{}{start}{name:^room$}{end}", " ".repeat(MARGIN))
 }
 
-/// Bars with a name before and a number behind: counts, shares, losses per noise ratio.
+/// Bars with a name before and a number after each: counts, fractions, losses per noise ratio.
 pub fn bars(rows: &[(String, f64)], width: usize) -> String {
     let most = rows.iter().map(|r| r.1).filter(|y| y.is_finite()).fold(0.0, f64::max);
     let names = rows.iter().map(|r| r.0.chars().count()).max().unwrap_or(0);
@@ -49,7 +49,7 @@ pub fn bars(rows: &[(String, f64)], width: usize) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
-/// A number in at most nine letters.
+/// A number in at most nine characters.
 pub fn number(y: f64) -> String {
     match y.abs() {
         _ if y == y.trunc() && y.abs() < 1e8 => format!("{y:.0}"),
@@ -59,7 +59,7 @@ pub fn number(y: f64) -> String {
     }
 }
 
-/// Means of `width` equal shares; fewer values than that are repeated.
+/// Means of `width` equal shares of the values. If there are fewer values, they are repeated.
 fn resample(ys: &[f64], width: usize) -> Vec<f64> {
     let n = ys.len();
     let share = |i: usize| -> f64 {

@@ -1,4 +1,4 @@
-//! The commands: one table that the REPL, scripts, the help and the completion all read.
+//! The table of commands, which the REPL, scripts, help and completion all use.
 
 use super::calls as run;
 use super::command::{Command, Takes};
@@ -8,7 +8,7 @@ use super::plots::PLOTS;
 const SAMPLING: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy"];
 const SAMPLE: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
 
-/// In the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
+/// All commands in the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "data",

@@ -1,4 +1,4 @@
-//! Optimiser steps: `step` with every number, `train` with one line of progress.
+//! Training commands: `step` shows all numbers of each step, `train` shows one line of progress.
 
 use super::Lab;
 use super::preview::Subjects;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 impl Lab {
-    /// `count` steps with a row of numbers each.
+    /// Runs `count` steps, with one row of numbers for each.
     pub fn step(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
         let records = self.advance(count, watch)?;
         let row = |r: &StepRecord| {
@@ -29,7 +29,7 @@ impl Lab {
         Ok(View::new().table(&headers, records.iter().map(row).collect()))
     }
 
-    /// `count` steps; what came of them in one line.
+    /// Runs `count` steps and summarises them in one line.
     pub fn train(&mut self, count: u64, watch: &mut dyn Watch) -> Result<View> {
         let start = Instant::now();
         let records = self.advance(count, watch)?;
@@ -65,9 +65,9 @@ impl Lab {
         Ok(view.note("`plot loss` shows the curve, `sample TEXT` tries the model, `save DIR` keeps it, `undo` takes it back"))
     }
 
-    /// The steps themselves. Stops early where the watch says so.
+    /// Runs the steps. Stops early if the watch asks for it.
     ///
-    /// Errors: as `Trainer::step`; the weights are then as before the first of these steps.
+    /// Errors: as `Trainer::step`; the weights are then restored to those before the first step.
     fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<StepRecord>> {
         let data = self.data(Part::Train)?;
         let model = self.model()?;
@@ -91,7 +91,7 @@ impl Lab {
         }
         model.end_training();
         if records.iter().any(|r| r.phase == "tokenizer") {
-            let workspace = &mut self.state.workspace; // these codes mean something else now
+            let workspace = &mut self.state.workspace; // the codes have changed their meaning
             (workspace.tokens, workspace.noised, workspace.sampling) = (None, None, None);
         }
         Rc::make_mut(&mut self.state.log).extend(records.iter().cloned());

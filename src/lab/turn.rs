@@ -1,4 +1,4 @@
-//! One turn of a face: a line goes in, a View or an Error comes out, and the session survives both.
+//! One turn of a session: a line in, a View or an Error out. The session survives errors and panics.
 
 use super::Lab;
 use super::args::{Args, parse};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-/// The answer to one line; `None` for an empty one.
+/// The answer to one line.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub command: &'static str,
@@ -18,13 +18,13 @@ pub struct Reply {
 }
 
 impl Lab {
-    /// Run one line. A failed command changes nothing; a panic inside becomes an error.
+    /// Runs one line; None for an empty line. A failed command changes nothing, and a panic becomes an error.
     pub fn turn(&mut self, line: &str, watch: &mut dyn Watch) -> Result<Option<Reply>> {
         let before = self.state.clone();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run(line, watch)));
         let result = outcome.unwrap_or_else(|_| Err(internal_error(line)));
         if let Err(error) = &result {
-            // What a failed command opened on its way stays open: it costs time and changes no result.
+            // Data opened by a failed command stay open: opening takes time and changes no result.
             let (train, val) = (self.state.train.take(), self.state.val.take());
             let same_data = self.state.settings.data == before.settings.data;
             self.state = before;
@@ -55,20 +55,20 @@ impl Lab {
         Ok(Some(Reply { command: command.name, view }))
     }
 
-    /// Save the pictures of a view into the run folder.
+    /// Saves the pictures of a view to the run folder.
     ///
     /// Errors: the folder cannot be written.
     pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
         self.runs.keep(view, command)
     }
 
-    /// The last error with everything that is known of it.
+    /// The last error in full.
     pub fn last_error(&self) -> View {
         View::new().text(self.last_error.clone().unwrap_or_else(|| "no error so far".into()))
     }
 }
 
-/// An error without a place takes the line as its place.
+/// Adds the line as the place of an error that has none.
 fn placed(mut error: Error, args: &Args) -> Error {
     if let Error::Command(fault) = &mut error
         && fault.place.is_empty()
@@ -92,10 +92,10 @@ fn in_full(error: &Error) -> String {
 
 const INTERNAL: &str = "internal error";
 
-/// The last panic: its message and where it arose.
+/// Message and location of the last panic.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keep panics for `last_error` instead of printing them.
+/// Keeps panic messages for `last_error` instead of printing them.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();
@@ -112,7 +112,7 @@ fn last_panic() -> Option<String> {
     PANIC.lock().ok().and_then(|slot| slot.clone())
 }
 
-/// What a face says of a panic.
+/// The error that reports a panic.
 pub fn internal_error(place: &str) -> Error {
     let panic = last_panic().unwrap_or_default();
     let first = panic.lines().next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What `undo` takes back: whole earlier states, and the weights from before the last training.
+//! `undo`: restores whole earlier states, and the weights from before the last training.
 
 use super::model::ModelSnapshot;
 use super::view::View;
@@ -6,18 +6,18 @@ use super::{Lab, State};
 use crate::error::Result;
 use std::rc::Rc;
 
-/// So many changes are kept.
+/// Maximum number of changes kept.
 const DEPTH: usize = 30;
 
 /// Earlier moments, the latest last.
 #[derive(Default)]
 pub struct Past {
     moments: Vec<Moment>,
-    /// The model before the training that runs now.
+    /// The model before the training command that is running.
     training: Option<ModelSnapshot>,
 }
 
-/// The state before a command.
+/// The state of the session before a command.
 pub struct Moment {
     line: String,
     state: State,
@@ -30,14 +30,14 @@ impl Lab {
         Moment { line: line.into(), state: self.state.clone(), training: None }
     }
 
-    /// Copy the weights: training is about to change them.
+    /// Copies the weights before training changes them.
     pub(super) fn keep_weights(&mut self) {
         self.past.training = Some(self.state.model.borrow().snapshot());
     }
 
-    /// Keep a moment whose command went well.
+    /// Stores the moment of a command that succeeded.
     ///
-    /// One that holds weights or another model is large: at most one of these stays, with what came after it.
+    /// A moment with weights or another model is large. At most one such moment is kept, with the moments after it.
     pub(super) fn remember(&mut self, mut moment: Moment) {
         moment.training = self.past.training.take();
         let moved = |a: &State, b: &State| !Rc::ptr_eq(&a.model, &b.model);
@@ -56,16 +56,16 @@ impl Lab {
         moments.drain(..surplus);
     }
 
-    /// After a failed command: the weights as they were.
+    /// Restores the weights after a failed command.
     pub(super) fn roll_back(&mut self) {
         if let Some(old) = self.past.training.take() {
             self.state.model.borrow_mut().restore(old);
         }
     }
 
-    /// Back to before the last change.
+    /// Reverts the last change.
     ///
-    /// Errors: there is none.
+    /// Errors: there is nothing to undo.
     pub fn undo(&mut self) -> Result<View> {
         let hint = "changes of this session can be undone, training only the last time";
         let none = || Self::fault("there is nothing to undo", hint);

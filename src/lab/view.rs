@@ -1,99 +1,107 @@
-//! What a command answers: an ordered list of blocks. Plain data; a face decides how each one looks.
+//! The result of a command: an ordered list of blocks. Plain data; a face decides how to show each block.
 
 use super::plot::Plot;
 use image::RgbImage;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// The answer of one command.
+/// The result of one command.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub blocks: Vec<ViewBlock>,
 }
 
+/// One block of a view.
 #[derive(Clone, Debug)]
 pub enum ViewBlock {
-    /// Lines as they are.
+    /// Lines shown as they are.
     Text(String),
-    /// One header per column; every row has as many cells.
+    /// A table with one header per column. Every row has one cell per column.
     Table {
         headers: Vec<String>,
         rows: Vec<Vec<String>>,
     },
-    /// A picture; `file` is set once it is saved.
+    /// A picture. `file` is set once it is saved.
     Picture {
         image: RgbImage,
         caption: String,
         file: Option<PathBuf>,
     },
     Tokens(TokenGrid),
-    /// A plot, to be drawn as pixels or as SVG; the sketch is for terminals that show neither.
+    /// A plot, drawn as pixels or SVG. The sketch is for terminals that can show neither.
     Chart {
         plot: Plot,
         sketch: String,
         caption: String,
         file: Option<PathBuf>,
     },
-    /// A remark beside the answer: what was done by the way, what to do next.
+    /// A remark: a side effect, or a suggestion for the next command.
     Note(String),
 }
 
-/// A grid of tokens, each with the mean colour that its code decodes to.
+/// A grid of tokens, each with the mean colour of its decoded code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenGrid {
     pub width: usize,
-    /// Row by row.
+    /// Token values, row by row.
     pub tokens: Vec<i64>,
-    /// One per token, or empty when there is no tokenizer to ask.
+    /// One colour per token. Empty if the colours are not known.
     pub colors: Vec<[u8; 3]>,
-    /// True where the number is to stand out (noise); empty for nowhere.
+    /// True for tokens to mark as noise. Empty if there are none.
     pub marked: Vec<bool>,
     pub caption: String,
 }
 
 impl View {
+    /// An empty view.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Appends a text.
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Text(text.into()));
         self
     }
 
+    /// Appends a note.
     pub fn note(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Note(text.into()));
         self
     }
 
+    /// Appends a picture.
     pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Picture { image, caption: caption.into(), file: None });
         self
     }
 
+    /// Appends a grid of tokens.
     pub fn tokens(mut self, grid: TokenGrid) -> Self {
         self.blocks.push(ViewBlock::Tokens(grid));
         self
     }
 
+    /// Appends a plot.
     pub fn chart(mut self, plot: Plot, sketch: String, caption: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Chart { plot, sketch, caption: caption.into(), file: None });
         self
     }
 
+    /// Appends a table.
     pub fn table(mut self, headers: &[&str], rows: Vec<Vec<String>>) -> Self {
         let headers = headers.iter().map(|h| h.to_string()).collect();
         self.blocks.push(ViewBlock::Table { headers, rows });
         self
     }
 
-    /// This view, then the blocks of another.
+    /// Appends the blocks of another view.
     pub fn then(mut self, other: View) -> Self {
         self.blocks.extend(other.blocks);
         self
     }
 
-    /// The first text, for tests and notebooks.
+    /// The first text block, for tests and notebooks.
     pub fn first_text(&self) -> Option<&str> {
         self.blocks.iter().find_map(|block| match block {
             ViewBlock::Text(text) => Some(text.as_str()),
@@ -101,7 +109,7 @@ impl View {
         })
     }
 
-    /// For `--json`: `{"blocks": [{"type": ..}]}`; a picture is its file, size and caption.
+    /// JSON for `--json`: `{"blocks": [{"type": ..}]}`. A picture is given as its file, size and caption.
     pub fn to_json(&self) -> Value {
         json!({ "blocks": self.blocks.iter().map(ViewBlock::to_json).collect::<Vec<_>>() })
     }

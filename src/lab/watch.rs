@@ -1,34 +1,34 @@
-//! Looking on while a command works: numbers come out, and the wish to stop goes in.
+//! Observing a running command: reports come out, and a request to stop goes in.
 
 use crate::metrics::StepRecord;
 use image::RgbImage;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A picture of work under way.
+/// A picture made during training or sampling.
 #[derive(Clone, Debug)]
 pub struct Preview {
     pub image: RgbImage,
     pub caption: String,
 }
 
-/// A face that watches training and sampling.
+/// Observes training and sampling. Implemented by faces.
 pub trait Watch {
-    /// One optimiser step is done; `progress` is how many of how many, where known.
+    /// Called after each optimiser step. `progress` is (done, total), if known.
     fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>);
-    /// Pass `done` of `total` passes of the sampler is done.
+    /// Called after each sampler pass, when `done` of `total` passes are done.
     fn pass(&mut self, _done: usize, _total: usize) {}
-    /// Asked after each step: is a picture of the work so far worth the time it takes? `last`: no step comes after this.
+    /// Called after each step. Returns whether to spend time on a preview. `last` is true after the final step.
     fn wants_preview(&mut self, _last: bool) -> bool {
         false
     }
-    /// The picture that was wanted.
+    /// Receives a requested preview.
     fn preview(&mut self, _preview: Preview) {}
     fn note(&mut self, text: &str);
-    /// Asked between two steps; once true, the work ends there and keeps what it has.
+    /// Called between steps. Once it returns true, the work ends and keeps its results.
     fn stop(&self) -> bool;
 }
 
-/// Nobody looks on and nobody stops.
+/// A watch that observes nothing and never stops.
 pub struct Quiet;
 
 impl Watch for Quiet {
@@ -39,14 +39,15 @@ impl Watch for Quiet {
     }
 }
 
-/// Set by Ctrl-C, read between steps.
+/// Set by Ctrl-C and read between steps.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Forget an earlier wish to stop.
+/// Clears an earlier request to stop.
 pub fn clear_stop() {
     STOP.store(false, Ordering::Relaxed);
 }
 
+/// Whether a stop was requested.
 pub fn stop_asked() -> bool {
     STOP.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! The workspace: the picture in hand, its tokens, their noise, the sampling run. Cheap to copy.
+//! The workspace: the current picture, its tokens, their noised version, the sampling run. Cheap to copy.
 
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
@@ -7,13 +7,13 @@ use crate::sample::Step;
 use std::rc::Rc;
 use tch::Tensor;
 
-/// Everything that the commands hand on to each other. Nothing in it is ever changed in place.
+/// The data that commands pass to each other. Entries are replaced, never modified.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
     pub picture: Option<Rc<Picture>>,
     /// Tokens of the picture, (1, h, w) i64.
     pub tokens: Option<Rc<Tensor>>,
-    /// The picture's tokens under noise, a batch of one.
+    /// The noised tokens of the picture, a batch of one.
     pub noised: Option<Rc<Noised>>,
     pub sampling: Option<Rc<Sampling>>,
 }
@@ -24,40 +24,52 @@ pub struct Picture {
     /// (1, 3, S, S) f32 in 0..=1.
     pub images: Tensor,
     pub caption: String,
-    /// Its place in the data set, where it comes from there.
+    /// Index in the data set, if the picture comes from there.
     pub index: Option<i64>,
 }
 
-/// A sampling run that is walked through one step at a time.
+/// A sampling run that advances one step at a time.
 #[derive(Debug)]
 pub struct Sampling {
     pub text: String,
     pub negative: String,
     pub plan: Vec<Step>,
-    /// The grid of noise it started from, (1, h, w) i64.
+    /// The initial noise, (B, h, w) i64 for B pictures.
     pub noise: Tensor,
-    /// The tokens before step 0, 1, 2, ..: as many as steps taken, and one.
+    /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
     pub path: Vec<Rc<Tensor>>,
     pub seed: u64,
     pub greedy: bool,
 }
 
 impl Workspace {
+    /// The current picture.
+    ///
+    /// Errors: there is none; the hint names commands that make one.
     pub fn picture(&self) -> Result<Rc<Picture>> {
         let hint = "`show 0`, `show red apple` or `sample \"red apple\"` puts one there";
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
+    /// The tokens of the current picture.
+    ///
+    /// Errors: there are none.
     pub fn tokens(&self) -> Result<Rc<Tensor>> {
         let hint = "`encode` makes them";
         self.tokens.clone().ok_or_else(|| Error::command("there are no tokens yet", "", hint))
     }
 
+    /// The noised tokens.
+    ///
+    /// Errors: there are none.
     pub fn noised(&self) -> Result<Rc<Noised>> {
         let hint = "`noise 0.5` puts some there";
         self.noised.clone().ok_or_else(|| Error::command("there is no noise yet", "", hint))
     }
 
+    /// The sampling run.
+    ///
+    /// Errors: there is none.
     pub fn sampling(&self) -> Result<Rc<Sampling>> {
         let hint = "`start \"red apple\"` begins one";
         self.sampling
@@ -65,12 +77,12 @@ impl Workspace {
             .ok_or_else(|| Error::command("no sampling run is under way", "", hint))
     }
 
-    /// Another picture: what was made from the last one goes.
+    /// Makes a picture the current one, and removes everything derived from the previous one.
     pub fn put(&mut self, picture: Picture) {
         *self = Self { picture: Some(Rc::new(picture)), ..Self::default() };
     }
 
-    /// Name and shape of all that lies here.
+    /// Name and shape of each tensor on the workspace.
     pub fn shapes(&self) -> Vec<(&'static str, String)> {
         let mut rows = Vec::new();
         let mut add = |name, tensor: &Tensor, letters: &str| {
@@ -93,7 +105,8 @@ impl Workspace {
     }
 }
 
-/// tokens (1, h, w) i64, mask (1, h, w) bool or none, colours of the codes or none of them -> a grid to show.
+/// Builds a grid to show from tokens (1, h, w) i64, an optional mask (1, h, w) bool, and the colours of the codes (may
+/// be empty).
 pub fn token_grid(
     tokens: &Tensor,
     mask: Option<&Tensor>,
@@ -112,13 +125,13 @@ pub fn token_grid(
     }
 }
 
-/// Any tensor of whole numbers or truths -> its values, row by row.
+/// The values of an integer or boolean tensor, row by row.
 pub fn ints(tensor: &Tensor) -> Vec<i64> {
     let flat = tensor.to_kind(tch::Kind::Int64).to_device(tch::Device::Cpu).flatten(0, -1);
     Vec::<i64>::try_from(&flat).expect("a flat tensor of i64")
 }
 
-/// Any tensor of numbers -> its values, row by row.
+/// The values of a numeric tensor, row by row.
 pub fn floats(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.to_kind(tch::Kind::Double).to_device(tch::Device::Cpu).flatten(0, -1);
     Vec::<f64>::try_from(&flat).expect("a flat tensor of f64")

@@ -7,7 +7,7 @@ use tch::{Tensor, nn};
 
 /// The blocks of one repetition, shared with the gradient's graph when they are computed again.
 #[derive(Debug)]
-pub struct Group {
+pub struct BlockGroup {
     blocks: Arc<Blocks>,
     /// Of the first block's name.
     number: usize,
@@ -22,7 +22,7 @@ struct Blocks(Vec<AnyBlock>);
 unsafe impl Send for Blocks {}
 unsafe impl Sync for Blocks {}
 
-impl Group {
+impl BlockGroup {
     /// `number`: the first block's, in its name.
     pub fn new(blocks: Vec<AnyBlock>, number: usize) -> Self {
         Self { blocks: Arc::new(Blocks(blocks)), number, recompute: None }

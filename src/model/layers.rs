@@ -1,6 +1,7 @@
 //! The plain layers all networks share: linear, convolution, norms. Weights are named as PyTorch names them.
 
 use super::init::{Init, VarBuilder};
+use crate::torch::precision::layer_norm_bf16;
 use tch::{Kind, Tensor};
 
 /// Epsilon of every layer norm in Paella and its VQGAN.
@@ -104,6 +105,9 @@ impl ConvTranspose2d {
 
 /// Layer norm over the last dimension, no gain or offset.
 pub fn layer_norm(xs: &Tensor) -> Tensor {
+    if xs.kind() == Kind::BFloat16 {
+        return layer_norm_bf16(xs, EPS).expect("bf16 values have a layer norm");
+    }
     let c = xs.size().last().copied().expect("at least one dimension");
     xs.layer_norm([c], None::<Tensor>, None::<Tensor>, EPS, true)
 }
@@ -161,8 +165,18 @@ impl GlobalResponseNorm {
     }
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
-        let energy = xs.norm_scalaropt_dim(2.0, &[1i64, 2][..], true); // (B, 1, 1, c)
+        let energy = if xs.kind() == Kind::BFloat16 && xs.requires_grad() {
+            // as below; its gradient takes three passes over the widest tensor instead of six
+            (xs * xs).sum_dim_intlist(&[1i64, 2][..], true, Kind::Float).clamp_min(1e-30).sqrt()
+        } else {
+            xs.norm_scalaropt_dim(2.0, &[1i64, 2][..], true)
+        }; // (B, 1, 1, c)
         let share = &energy / (energy.mean_dim(&[-1i64][..], true, Kind::Float) + 1e-6); // (B, 1, 1, c)
+        if xs.kind() == Kind::BFloat16 {
+            // The same in one pass over the widest tensor of the network, where the line below makes four.
+            let gain = (&self.gamma * share + 1.0).to_kind(Kind::BFloat16); // (B, 1, 1, c)
+            return self.beta.to_kind(Kind::BFloat16).addcmul(xs, &gain);
+        }
         &self.gamma * (xs * share) + &self.beta + xs
     }
 }

@@ -1,7 +1,7 @@
 //! One resolution of the U-Net: blocks, with the step down before them or the step up after them.
 
 use super::blocks::{AnyBlock, AttnBlock, Context, ResBlock};
-use super::group::Group;
+use super::group::BlockGroup;
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, ConvTranspose2d, Window, layer_norm2d};
 use super::{Block, LevelConfig, PaellaConfig};
@@ -13,7 +13,7 @@ pub struct Level {
     path: String,
     down: Option<Conv2d>,
     /// One for each repetition of the layout.
-    groups: Vec<Group>,
+    groups: Vec<BlockGroup>,
     up: Option<ConvTranspose2d>,
 }
 
@@ -71,7 +71,7 @@ fn build_groups(
     i: usize,
     first: usize,
     skip: bool,
-) -> Vec<Group> {
+) -> Vec<BlockGroup> {
     let level = &config.levels[i];
     // residual branches of a deep network start smaller: the sum over all of them stays of one size
     let (c, depth) = (level.c_hidden, config.levels.iter().map(|l| l.blocks).sum());
@@ -94,7 +94,7 @@ fn build_groups(
     let group = |k: usize| {
         let at = k * level.layout.len();
         let blocks = level.layout.iter().enumerate().map(|(j, block)| build((at + j, block)));
-        Group::new(blocks.collect(), first + at)
+        BlockGroup::new(blocks.collect(), first + at)
     };
     (0..level.blocks as usize).map(group).collect()
 }

@@ -12,6 +12,7 @@ pub mod layers;
 mod level;
 pub mod preprocess;
 pub mod prior;
+pub mod replay;
 
 use blocks::Context;
 use init::{Init, VarBuilder};
@@ -182,6 +183,11 @@ impl Cond {
 pub trait Denoiser {
     /// tokens (B, h, w) i64, t (B,) f32, cond -> logits (B, K, h, w) f32.
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor;
+
+    /// Logits of the same tokens with two conditions.
+    fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+        (self.logits(tokens, t, cond), self.logits(tokens, t, null))
+    }
 }
 
 /// Paella v3.
@@ -336,6 +342,12 @@ impl Paella {
             );
         }
         layer_norm(&Tensor::cat(&parts, 1)) // (B, S, c_cond): text first, then CLIP text, then pictures
+    }
+}
+
+impl Denoiser for &Paella {
+    fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
+        self.forward(tokens, t, cond, false)
     }
 }
 

@@ -1,25 +1,25 @@
-//! The stack machine that a pickle is a program for, as far as data needs it.
+//! The stack machine of pickles, with the instructions that plain data needs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use tch::Kind;
 
-/// What can lie on the machine's stack.
+/// A value on the machine's stack.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Opaque,
     Mark,
     Int(i64),
     Text(Rc<str>),
-    /// `module name`, as GLOBAL names it.
+    /// `module name` of a GLOBAL instruction.
     Global(Rc<str>),
     /// A tuple or a list.
     Items(Shared<Value>),
     Dict(Shared<(Value, Value)>),
-    /// What a call of this function or class would make.
+    /// The result of a call of this function or class, which is not made.
     Object(Rc<str>),
-    /// A persistent id: the type, if it is one of ours, and key of stored numbers.
+    /// A persistent ID: type and key of stored numbers. None: a type that tch does not have.
     Storage {
         kind: Option<Kind>,
         key: Rc<str>,
@@ -27,14 +27,46 @@ pub(super) enum Value {
     Tensor(Rc<Layout>),
 }
 
-/// What has two names is one thing: filled under one name, it is full under the other.
+/// An object with two names is one object: filled under one name, it is full under the other.
 pub(super) type Shared<T> = Rc<RefCell<Vec<T>>>;
 
-pub(super) fn shared<T>(items: Vec<T>) -> Shared<T> {
-    Rc::new(RefCell::new(items))
+/// All lists and dictionaries that a program made. They are emptied one by one in the end: objects that hold each other
+/// in a chain or a circle would not be freed otherwise, or only by a recursion as deep as the chain.
+#[derive(Debug, Default)]
+struct Heap {
+    lists: Vec<Shared<Value>>,
+    dicts: Vec<Shared<(Value, Value)>>,
 }
 
-/// Where a tensor's numbers lie in their storage, all in elements.
+impl Heap {
+    fn list(&mut self, items: Vec<Value>) -> Value {
+        let list = Rc::new(RefCell::new(items));
+        self.lists.push(list.clone());
+        Value::Items(list)
+    }
+
+    fn dict(&mut self) -> Value {
+        let dict = Shared::default();
+        self.dicts.push(dict.clone());
+        Value::Dict(dict)
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        self.lists.iter().for_each(|list| list.borrow_mut().clear());
+        self.dicts.iter().for_each(|dict| dict.borrow_mut().clear());
+    }
+}
+
+/// The value of a whole program.
+#[derive(Debug)]
+pub(super) struct Unpickled {
+    pub value: Value,
+    _heap: Heap,
+}
+
+/// Layout of a tensor in its storage. All values count elements.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub kind: Kind,
@@ -50,26 +82,28 @@ pub(super) struct Machine<'a> {
     at: usize,
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
+    heap: Heap,
 }
 
 pub(super) type Run<T> = std::result::Result<T, String>;
 
 impl<'a> Machine<'a> {
     pub(super) fn new(program: &'a [u8]) -> Self {
-        Self { program, at: 0, stack: Vec::new(), memo: HashMap::new() }
+        let (stack, memo, heap) = (Vec::new(), HashMap::new(), Heap::default());
+        Self { program, at: 0, stack, memo, heap }
     }
 
-    pub(super) fn run(mut self) -> Run<Value> {
+    pub(super) fn run(mut self) -> Run<Unpickled> {
         loop {
             let code = self.bytes(1)?[0];
             if code == b'.' {
-                return self.pop();
+                return Ok(Unpickled { value: self.pop()?, _heap: self.heap });
             }
             self.step(code)?;
         }
     }
 
-    /// One instruction; letters as in CPython's Lib/pickle.py.
+    /// Executes one instruction. Names are those of CPython's Lib/pickle.py.
     fn step(&mut self, code: u8) -> Run<()> {
         match code {
             0x80 => self.bytes(1).map(drop)?, // PROTO
@@ -83,8 +117,8 @@ impl<'a> Machine<'a> {
             b'K' | b'M' | b'J' | 0x8a | 0x8b => self.int(code)?,
             b'X' | 0x8c | 0x8d => self.text(code)?,
             b'C' | b'B' | 0x8e | 0x96 | b'U' | b'T' => self.blob(code)?,
-            b'}' => self.stack.push(Value::Dict(shared(Vec::new()))),
-            b']' | b')' | 0x8f => self.stack.push(Value::Items(shared(Vec::new()))),
+            b'}' => self.stack.push(self.heap.dict()),
+            b']' | b')' | 0x8f => self.stack.push(self.heap.list(Vec::new())),
             b't' | 0x85..=0x87 => self.tuple(code)?,
             b'q' | b'r' | 0x94 => self.remember(code)?,
             b'h' | b'j' => self.recall(code)?,
@@ -95,12 +129,12 @@ impl<'a> Machine<'a> {
                 self.pop()?; // NEWOBJ_EX: the named arguments
                 self.call()?;
             }
-            b'b' => self.pop().map(drop)?, // BUILD: attributes of an object carry no tensors of ours
+            b'b' => self.pop().map(drop)?, // BUILD: attributes of an object hold no tensors
             b's' | b'u' => self.set_items(code)?,
             b'a' | b'e' | 0x90 => self.append(code)?,
             0x91 => {
                 let items = self.pop_to_mark()?; // FROZENSET
-                self.stack.push(Value::Items(shared(items)));
+                self.stack.push(self.heap.list(items));
             }
             b'0' => self.pop().map(drop)?,
             b'1' => self.pop_to_mark().map(drop)?,
@@ -147,7 +181,7 @@ impl<'a> Machine<'a> {
                 let n = self.number(if code == 0x8a { 1 } else { 4 })? as usize; // LONG1, LONG4
                 let bytes = self.bytes(n)?;
                 if n > 8 {
-                    self.stack.push(Value::Opaque); // such as the seed of a generator: no size of a tensor
+                    self.stack.push(Value::Opaque); // such as the seed of a generator, never the size of a tensor
                     return Ok(());
                 }
                 let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -159,7 +193,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A length of 1, 4 or 8 bytes, then so many bytes.
+    /// Reads a length of 1, 4 or 8 bytes, then that many bytes.
     fn counted(&mut self, width: usize) -> Run<&'a [u8]> {
         let n = self.bytes(width)?.iter().rev().fold(0u64, |n, &byte| (n << 8) | u64::from(byte));
         self.bytes(usize::try_from(n).map_err(|_| "cut off")?)
@@ -176,7 +210,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Bytes; of Python 2 also texts.
+    /// Bytes. Two of the instructions are texts of Python 2.
     fn blob(&mut self, code: u8) -> Run<()> {
         let bytes = self.counted(match code {
             b'C' | b'U' => 1,
@@ -196,7 +230,7 @@ impl<'a> Machine<'a> {
             let at = self.stack.len().checked_sub(n).ok_or("empty stack")?;
             self.stack.split_off(at)
         };
-        self.stack.push(Value::Items(shared(items)));
+        self.stack.push(self.heap.list(items));
         Ok(())
     }
 
@@ -238,7 +272,7 @@ impl<'a> Machine<'a> {
         Ok(String::from_utf8_lossy(&rest[..n]).into_owned())
     }
 
-    /// ("storage", type, key, device, count) names a file of numbers.
+    /// Reads a persistent ID ("storage", type, key, device, count), which names a file of numbers.
     fn storage(&mut self) -> Run<()> {
         let Value::Items(id) = self.pop()? else {
             return Err("a persistent id that is no tuple".into());
@@ -258,14 +292,14 @@ impl<'a> Machine<'a> {
             "CharStorage" => Some(Kind::Int8),
             "ByteStorage" => Some(Kind::Uint8),
             "BoolStorage" => Some(Kind::Bool),
-            _ => None, // a tensor that tch has no type for; most files have none of use
+            _ => None,
         };
         let key = key.clone();
         self.stack.push(Value::Storage { kind, key });
         Ok(())
     }
 
-    /// A call: tensors and dictionaries are understood, everything else becomes opaque.
+    /// A call. Tensors and dictionaries are built, everything else becomes opaque.
     fn call(&mut self) -> Run<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let result = match (&function, arguments) {
@@ -275,7 +309,7 @@ impl<'a> Machine<'a> {
                 | "torch._utils _rebuild_parameter_with_state" => {
                     items.borrow().first().cloned().unwrap_or(Value::Opaque)
                 }
-                "collections OrderedDict" => Value::Dict(shared(Vec::new())),
+                "collections OrderedDict" => self.heap.dict(),
                 _ => Value::Object(name.clone()),
             },
             _ => Value::Opaque,

@@ -2,8 +2,10 @@
 //!
 //! Letters: B pictures, K codes, h rows and w columns of tokens.
 
+mod seeds;
 mod steps;
 
+pub use seeds::PictureSeeds;
 pub use steps::{SampleConfig, Step, linspace};
 
 use crate::model::{Cond, Denoiser};
@@ -24,7 +26,11 @@ pub struct Random;
 impl Chance for Random {
     fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor {
         let (b, k, h, w) = logits.size4().expect("logits are (B, K, h, w)");
-        let probs = (logits / temperature).softmax(1, Kind::Float).movedim_int(1, -1); // (B, h, w, K)
+        let probs = match logits.device().is_cuda() {
+            // a GPU goes through the codes of a place side by side only where they lie side by side
+            true => (logits.movedim_int(1, -1).contiguous() / temperature).softmax(-1, Kind::Float),
+            false => (logits / temperature).softmax(1, Kind::Float).movedim_int(1, -1),
+        }; // (B, h, w, K)
         // Every place draws on its own: neighbours agree only through the guesses of the next pass.
         probs.reshape([-1, k]).multinomial(1, true).view([b, h, w]) // (B, h, w)
     }
@@ -45,6 +51,11 @@ impl Chance for Greedy {
     fn uniform(&self, size: &[i64], device: Device) -> Tensor {
         uniform(size, device)
     }
+}
+
+/// The draws of a sampler: libtorch's generator, or no luck in the tokens if `greedy`.
+pub fn chance(greedy: bool) -> &'static dyn Chance {
+    if greedy { &Greedy } else { &Random }
 }
 
 /// Sampling of one batch of pictures: model, conditions, and the one grid of noise that it starts from.
@@ -80,11 +91,10 @@ impl Sampler<'_> {
     /// Guess the original of these tokens: (B, h, w) i64 -> guided logits (B, K, h, w).
     pub fn guess(&self, tokens: &Tensor, step: Step) -> Tensor {
         let t = Tensor::full([tokens.size()[0]], step.t, (Kind::Float, tokens.device())); // (B,)
-        let with_text = self.model.logits(tokens, &t, self.cond); // (B, K, h, w)
         if step.cfg_scale == 1.0 {
-            return with_text; // guidance of 1 leaves nothing of `without`: half the work
+            return self.model.logits(tokens, &t, self.cond); // guidance of 1 leaves nothing of `without`: half the work
         }
-        let without = self.model.logits(tokens, &t, self.null);
+        let (with_text, without) = self.model.both(tokens, &t, self.cond, self.null); // each (B, K, h, w)
         // without + (with_text - without) x scale: away from what any picture would have, towards the text.
         // Written as the reference does, so that its numbers come out to the last digit.
         with_text * step.cfg_scale + without * (1.0 - step.cfg_scale)

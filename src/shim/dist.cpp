@@ -1,4 +1,4 @@
-// libtorch's own c10d behind C functions: the store that ranks meet at, process groups, their exchanges.
+// C functions for libtorch's c10d: the store for the rendezvous, process groups, and their exchanges.
 #define USE_C10D_GLOO 1
 #include "guard.h"
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -19,7 +19,7 @@ using MakeNccl = char* (*)(const c10::intrusive_ptr<c10d::Store>*, int rank, int
 
 std::chrono::milliseconds millis(int64_t ms) { return std::chrono::milliseconds(ms); }
 
-// NCCL's half of libtorch is linked into a library of its own, present where CUDA is.
+// The NCCL half is a separate library, present if CUDA is.
 c10::intrusive_ptr<c10d::Backend> nccl(const char* library, const c10::intrusive_ptr<c10d::Store>& store, int rank,
                                        int size, int64_t ms) {
   TORCH_CHECK(library[0] != 0, "this program was built without NCCL");
@@ -37,8 +37,8 @@ c10::intrusive_ptr<c10d::Backend> nccl(const char* library, const c10::intrusive
   return c10::intrusive_ptr<c10d::Backend>::reclaim(made);
 }
 
-// Two warnings of the Reducer concern nobody here: parameters that no rank missed this time, and gradients of
-// depthwise convolutions, which lie in memory in another order than their weights.
+// Suppresses two warnings of the Reducer that do not matter here: no parameter was unused this time, and gradients of
+// depthwise convolutions have another memory layout than their weights.
 struct Warnings : c10::WarningHandler {
   void process(const c10::Warning& warning) override {
     for (const char* known : {"find_unused_parameters=True was specified", "Grad strides do not match bucket view"}) {
@@ -49,7 +49,7 @@ struct Warnings : c10::WarningHandler {
   c10::WarningHandler usual;
 };
 
-// Told why, when an exception that nobody catches is about to end the process.
+// Callback for an uncaught exception that is about to end the process. Receives its message.
 using Ended = void (*)(const char* why);
 Ended told = nullptr;
 std::terminate_handler usual_end = nullptr;
@@ -68,7 +68,7 @@ std::string uncaught() {
 
 void tell_and_end() {
   told(uncaught().c_str());
-  std::this_thread::sleep_for(std::chrono::minutes(2));  // who was told ends the process before
+  std::this_thread::sleep_for(std::chrono::minutes(2)); // the callback's owner ends the process before this
   usual_end();
 }
 
@@ -86,17 +86,17 @@ std::vector<at::Tensor> list(at::Tensor** tensors, int64_t n) {
 
 extern "C" {
 
-// NCCL's watchdog ends the process by throwing on its own thread: from now on `tell` hears of it first.
+// NCCL's watchdog ends the process by throwing on its own thread. After this call `tell` is called first.
 void paella_before_the_end(Ended tell) {
   told = tell;
   usual_end = std::set_terminate(tell_and_end);
 }
 
-// The store that `host` serves (this process, if `serve`), seen under `prefix`.
+// Opens the store that `host` serves (this process, if `serve`), with the key prefix `prefix`.
 char* paella_store(const char* host, int port, bool serve, int size, int64_t ms, const char* prefix,
                    c10::intrusive_ptr<c10d::Store>** out) {
   GUARD({
-    setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);  // a rank that leaves is told by us, not by every socket
+    setenv("TORCH_CPP_LOG_LEVEL", "ERROR", 0);  // lost ranks are reported by this library, not by every socket
     c10::initLogging();
     c10d::setDebugLevelFromEnvironment();
     static Warnings warnings;
@@ -117,7 +117,7 @@ char* paella_store_set(c10::intrusive_ptr<c10d::Store>* store, const char* key, 
   GUARD((*store)->set(key, std::string(value)))
 }
 
-// The value of a key that is there, else null.
+// The value of a key, or null if it is not set.
 char* paella_store_get(c10::intrusive_ptr<c10d::Store>* store, const char* key, char** value) {
   GUARD({
     *value = nullptr;
@@ -127,7 +127,8 @@ char* paella_store_get(c10::intrusive_ptr<c10d::Store>* store, const char* key, 
 
 void paella_store_drop(c10::intrusive_ptr<c10d::Store>* store) { delete store; }
 
-// All ranks of a group, after each has called this. `library` holds NCCL; empty for gloo.
+// Forms the group of all ranks; each must call this. `library` is the NCCL library, empty for gloo. `device` is the GPU of
+// this rank, below 0 for none. Gloo moves tensors of a GPU through the CPU if libtorch's CUDA half is loaded.
 char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const char* library, int rank, int size,
                    int device, int64_t ms, Group** out) {
   GUARD({
@@ -136,9 +137,9 @@ char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const 
     auto type = use_nccl ? c10d::ProcessGroup::NCCL : c10d::ProcessGroup::GLOO;
     auto where = use_nccl ? c10::DeviceType::CUDA : c10::DeviceType::CPU;
     c10::intrusive_ptr<c10d::Backend> backend;
+    at::Device gpu(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(std::max(device, 0)));
+    if (device >= 0) c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice(gpu);
     if (use_nccl) {
-      at::Device gpu(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(device));
-      c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).setDevice(gpu);
       backend = nccl(library, own, rank, size, ms);
       group->setBoundDeviceId(gpu);
     } else {
@@ -148,13 +149,14 @@ char* paella_group(c10::intrusive_ptr<c10d::Store>* store, bool use_nccl, const 
     backend->setSequenceNumberForGroup();
     group->setDefaultBackend(type);
     group->setBackend(where, type, backend);
+    if (!use_nccl && device >= 0) group->setBackend(c10::DeviceType::CUDA, type, backend);
     group->setGroupName("0");
     group->setGroupDesc("default_pg");
     *out = new Group{group};
   })
 }
 
-// tensor += those of the other ranks.
+// tensor becomes the sum over all ranks.
 char* paella_all_reduce(Group* group, at::Tensor* tensor) {
   GUARD({
     at::NoGradGuard no_grad;
@@ -163,7 +165,7 @@ char* paella_all_reduce(Group* group, at::Tensor* tensor) {
   })
 }
 
-// Tensors become those of rank 0, several in one message.
+// Copies the tensors of rank 0 to all ranks, several per message.
 char* paella_broadcast(Group* group, at::Tensor** tensors, int64_t n) {
   GUARD({
     at::NoGradGuard no_grad;
@@ -173,7 +175,7 @@ char* paella_broadcast(Group* group, at::Tensor** tensors, int64_t n) {
   })
 }
 
-// `outs`: a tensor like `in` for every rank.
+// `outs`: one tensor like `in` for every rank.
 char* paella_all_gather(Group* group, at::Tensor* in, at::Tensor** outs) {
   GUARD({
     at::NoGradGuard no_grad;
@@ -183,7 +185,7 @@ char* paella_all_gather(Group* group, at::Tensor* in, at::Tensor** outs) {
   })
 }
 
-// Connections close; a group that is not `broken` first says goodbye.
+// Closes the connections. A group that is not `broken` says goodbye first.
 char* paella_group_drop(Group* group, bool broken) {
   GUARD({
     std::unique_ptr<Group> owned(group);

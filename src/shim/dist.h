@@ -1,4 +1,4 @@
-// Shared by the parts of the shim that talk to other processes.
+// Shared by the parts of the shim that communicate with other processes.
 #pragma once
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <vector>

@@ -1,4 +1,4 @@
-// Every function of the shim returns null, or a message to free(); no exception crosses into Rust.
+// Every function of the shim returns null, or a message for the caller to free(). No exception reaches Rust.
 #pragma once
 #include <c10/util/Exception.h>
 #include <cstring>

@@ -1,4 +1,4 @@
-// The only part that needs CUDA's and NCCL's headers: a library of its own, loaded when a group of GPUs is formed.
+// Groups of GPUs. With graph.cpp the only part that needs the headers of CUDA and NCCL: a library of its own, loaded on demand.
 #define USE_C10D_NCCL 1
 #define USE_DISTRIBUTED 1
 #include "guard.h"

@@ -1,14 +1,15 @@
-// What tch 0.24 lacks for optimisers and start-up, as thin calls into libtorch.
+// Thin calls into libtorch that tch 0.24 lacks, for optimisers and start-up.
 #include "guard.h"
 #include <dlfcn.h>
 #include <mutex>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/version.h>
 #include <vector>
 
 extern "C" {
 
-// AdamW on n parameters at once; those without a gradient are skipped, their state untouched.
+// One AdamW update of n parameters. Those without a gradient are skipped, and their state does not change.
 char* paella_fused_adamw(at::Tensor** params, at::Tensor** exp_avgs, at::Tensor** exp_avg_sqs, at::Tensor** steps,
                          int64_t n, double lr, double beta1, double beta2, double weight_decay, double eps) {
   GUARD({
@@ -28,7 +29,7 @@ char* paella_fused_adamw(at::Tensor** params, at::Tensor** exp_avgs, at::Tensor*
   })
 }
 
-// Total 2-norm of all gradients; scales them to at most max_norm when max_norm > 0.
+// Total 2-norm of all gradients. Scales them to at most max_norm if max_norm > 0.
 char* paella_clip_grad_norm(at::Tensor** params, int64_t n, double max_norm, at::Tensor** norm) {
   GUARD({
     at::NoGradGuard no_grad;
@@ -41,12 +42,12 @@ char* paella_clip_grad_norm(at::Tensor** params, int64_t n, double max_norm, at:
   })
 }
 
-// Forget the gradients, so that a parameter without one is seen as such in the next update.
+// Removes the gradients, so that the next update can see which parameters have none.
 char* paella_reset_grads(at::Tensor** params, int64_t n) {
   GUARD(for (int64_t i = 0; i < n; i++) params[i]->mutable_grad().reset())
 }
 
-// The state of the generator of a tensor's device.
+// The generator state of a tensor's device.
 char* paella_generator_state(at::Tensor* on_device, at::Tensor** state) {
   GUARD({
     auto generator = at::globalContext().defaultGenerator(on_device->device());
@@ -55,7 +56,7 @@ char* paella_generator_state(at::Tensor* on_device, at::Tensor** state) {
   })
 }
 
-// Put such a state back.
+// Restores a generator state.
 char* paella_set_generator_state(at::Tensor* on_device, at::Tensor* state) {
   GUARD({
     auto generator = at::globalContext().defaultGenerator(on_device->device());
@@ -64,7 +65,7 @@ char* paella_set_generator_state(at::Tensor* on_device, at::Tensor* state) {
   })
 }
 
-// averages = averages * decay + values * (1 - decay), all at once.
+// averages += (values - averages) * weight, for all tensors at once.
 char* paella_lerp(at::Tensor** averages, at::Tensor** values, int64_t n, double weight) {
   GUARD({
     at::NoGradGuard no_grad;
@@ -77,12 +78,12 @@ char* paella_lerp(at::Tensor** averages, at::Tensor** values, int64_t n, double 
   })
 }
 
-// A copy in memory that a GPU reads by itself.
+// A copy in pinned memory.
 char* paella_pin_memory(at::Tensor* in, at::Tensor** out) { GUARD(*out = new at::Tensor(in->pin_memory())) }
 
-// The linker drops libtorch_cuda from the binary; it registers itself when it is opened.
+// The linker drops libtorch_cuda from the binary. The library registers itself when it is loaded.
 bool paella_load_cuda() { return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr; }
 
-// The version these calls were compiled against.
+// The version that this file was compiled against.
 const char* paella_torch_version() { return TORCH_VERSION; }
 }

@@ -1,15 +1,18 @@
-// Activation checkpointing: a part of a network whose activations are not kept but computed again for the gradient.
+// Activation checkpointing: activations of a part of a network are recomputed in the backward pass instead of kept.
 //
-// As torch.utils.checkpoint, but the parameters are inputs of the function: gradients reach them through the outer
+// As torch.utils.checkpoint, but the parameters are inputs of the function. Gradients reach them through the outer
 // graph, once, so that DDP's reducer finds and counts them like any others.
 #include "guard.h"
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 #include <vector>
 
 namespace {
 
-// Runs the part; null for a panic on the other side.
+// Runs the part. Returns null if it panicked.
 using Run = at::Tensor* (*)(void* closure, at::Tensor** inputs, int64_t n);
 using Drop = void (*)(void* closure);
 
@@ -48,7 +51,7 @@ void put(std::vector<at::Generator>& all, const std::vector<at::Tensor>& values)
   for (size_t i = 0; i < all.size(); i++) all[i].set_state(values[i]);
 }
 
-// Generators and autocast as they were in the forward pass, until the end of the scope.
+// Restores generators and autocast as in the forward pass, until the end of the scope.
 class AsBefore {
  public:
   AsBefore(const at::Device& device, const std::vector<at::Tensor>& then, bool autocast)
@@ -124,7 +127,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 extern "C" {
 
-// output = run(inputs); takes over the closure, also when it fails.
+// output = run(inputs). Takes ownership of the closure, also on failure.
 char* paella_recompute(at::Tensor** tensors, int64_t inputs, int64_t n, Run run, Drop drop, void* closure,
                        at::Tensor** output) {
   auto part = c10::make_intrusive<Part>(run, drop, closure);

@@ -1,10 +1,10 @@
-// DistributedDataParallel's Reducer: gradients are averaged over the ranks in buckets while backward still runs.
+// DistributedDataParallel's Reducer: averages gradients over the ranks in buckets during the backward pass.
 #include "guard.h"
 #include "dist.h"
 #include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
-// The Reducer writes to its logger without looking whether it has one.
+// The Reducer writes to its logger without checking that it has one.
 struct Reduction {
   std::shared_ptr<c10d::Reducer> reducer;
   std::shared_ptr<c10d::Logger> logger;
@@ -18,7 +18,7 @@ char* paella_reducer(Group* group, at::Tensor** params, const char** names, int6
   GUARD({
     auto all = list(params, n);
     c10d::verify_params_across_processes(group->ranks, all, std::nullopt);
-    // the last layers' gradients come first: a small first bucket leaves early
+    // the last layers' gradients come first: a small first bucket can be sent early
     size_t first = std::min<int64_t>(bucket_bytes, 1 << 20);
     std::vector<bool> sparse(n, false);
     auto buckets = std::get<0>(
@@ -37,7 +37,7 @@ char* paella_reducer(Group* group, at::Tensor** params, const char** names, int6
   })
 }
 
-// Before a forward pass. `sync`: its backward pass exchanges gradients.
+// Call before a forward pass. `sync`: its backward pass exchanges gradients.
 char* paella_reducer_forward(Reduction* it, bool sync) {
   GUARD({
     if (sync) it->reducer->prepare_for_forward();
@@ -45,12 +45,12 @@ char* paella_reducer_forward(Reduction* it, bool sync) {
   })
 }
 
-// Before the backward pass that exchanges gradients: parameters which `loss` does not depend on are found here.
+// Call before the backward pass that exchanges gradients. Finds the parameters that `loss` does not depend on.
 char* paella_reducer_backward(Reduction* it, at::Tensor* loss) {
   GUARD(it->reducer->prepare_for_backward({*loss}))
 }
 
-// Bytes of each bucket: the first `n` of them; answers how many there are.
+// Bytes of the first `n` buckets. `count` receives the number of buckets.
 char* paella_reducer_buckets(Reduction* it, int64_t* bytes, int64_t n, int64_t* count) {
   GUARD({
     auto buckets = it->reducer->get_grad_buckets(true);

@@ -1,4 +1,4 @@
-//! The frozen CLIP of a model: captions and pictures as vectors that point the same way.
+//! The frozen CLIP of a model: captions and pictures as vectors in a shared space.
 //!
 //! Letters: B texts or pictures, e width of a vector.
 
@@ -11,19 +11,19 @@ use crate::weights::{self, Named};
 use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor, nn};
 
-/// Both towers, their weights and what they expect of a picture. Nothing here has a gradient.
+/// Both CLIP towers, their weights, and the image preprocessing. Nothing here has a gradient.
 #[derive(Debug)]
 pub struct ClipEncoder {
     config: ClipConfig,
     clip: Clip,
     pixels: ClipPixels,
     vars: nn::VarStore,
-    /// The vector of the empty text (1, e) f32, once it was asked for.
+    /// The vector of the empty text (1, e) f32, computed on first use.
     empty: OnceCell<Tensor>,
 }
 
 impl ClipEncoder {
-    /// With `skeleton`, memory is left for weights that are read next.
+    /// Makes the encoder. With `skeleton`, the weights are allocated but not initialised, because they are loaded next.
     pub fn new(config: &ClipConfig, device: Device, skeleton: bool) -> Self {
         let mut vars = nn::VarStore::new(device);
         let place = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
@@ -41,9 +41,9 @@ impl ClipEncoder {
         &self.vars
     }
 
-    /// Take these weights, named as open_clip names them.
+    /// Loads weights with the names of open_clip.
     ///
-    /// Errors: names or shapes that are not of this network.
+    /// Errors: names or shapes that do not fit this network.
     pub fn fill(&mut self, tensors: &Named, place: &str) -> Result<()> {
         self.empty = OnceCell::new();
         weights::fill(&self.vars, tensors, &["attn_mask"], place)
@@ -57,7 +57,7 @@ impl ClipEncoder {
         self.clip.text.encode(&ids).to_kind(Kind::Float)
     }
 
-    /// The empty text `count` times (count, e) f32.
+    /// The vector of the empty text, `count` times: (count, e) f32.
     pub fn empty(&self, count: i64) -> Tensor {
         let vector = self.empty.get_or_init(|| self.texts(&[String::new()]));
         vector.expand([count, -1], false)

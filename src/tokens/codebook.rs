@@ -1,8 +1,9 @@
-//! The codebook: a latent becomes the index of its nearest code vector.
+//! The codebook: maps a latent to the index of its nearest code vector.
 //!
-//! Letters: K codes of width c, B pictures, h x w places.
+//! Letters: K codes of width c, B pictures, h x w positions.
 
 use crate::model::init::{Init, VarBuilder};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// K code vectors.
@@ -13,15 +14,15 @@ pub struct Codebook {
     pub weight: Tensor, // (K, c)
 }
 
-/// What quantising gives.
+/// The result of quantisation.
 #[derive(Debug)]
 pub struct Quantized {
-    /// The nearest codes (B, c, h, w); gradients pass straight to the latents.
+    /// The nearest codes (B, c, h, w). Gradients pass straight through to the latents.
     pub codes: Tensor,
     pub tokens: Tensor, // (B, h, w) i64
-    /// Pulls codes to latents: mean (q - sg(z))^2.
+    /// Pulls codes towards latents: mean (q - sg(z))^2.
     pub codebook_loss: Tensor,
-    /// Pulls latents to codes: mean (z - sg(q))^2.
+    /// Pulls latents towards codes: mean (z - sg(q))^2.
     pub commitment_loss: Tensor,
 }
 
@@ -58,9 +59,20 @@ impl Codebook {
     }
 }
 
+/// Where codes that nothing chose start anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Revive {
+    /// At any latent of the batch.
+    #[default]
+    Any,
+    /// At latents far from every code: the chance rises with the squared distance, as k-means++ has it. Where most of a
+    /// picture is flat ground, any latent is mostly ground again.
+    Far,
+}
+
 impl Codebook {
-    /// Put the codes at the means of latents (N, c): k-means, `rounds` times.
-    pub fn fit(&self, latents: &Tensor, rounds: usize) {
+    /// Fits the codes to latents (N, c) by k-means with `rounds` iterations. Unused codes then become random latents.
+    pub fn fit(&self, latents: &Tensor, rounds: usize, revive: Revive) {
         let _no_grad = tch::no_grad_guard();
         let (k, n) = (self.weight.size()[0], latents.size()[0]);
         let picks = Tensor::randint(n, [k], (Kind::Int64, latents.device()));
@@ -71,20 +83,30 @@ impl Codebook {
             let sums = self.weight.zeros_like().index_add(0, &nearest, latents);
             let means = sums / counts.clamp_min(1.0);
             self.weight.shallow_clone().copy_(&means.where_self(&counts.gt(0.0), &self.weight));
+            if revive == Revive::Far {
+                self.replace(&counts.eq(0.0).view(-1), latents, revive);
+            }
         }
-        self.replace(&self.nearest(latents).bincount::<Tensor>(None, k).eq(0), latents);
+        let unused = self.nearest(latents).bincount::<Tensor>(None, k).eq(0);
+        self.replace(&unused, latents, revive);
     }
 
-    /// Codes where `dead` (K,) bool become rows of `latents` (N, c), drawn at random.
-    pub fn replace(&self, dead: &Tensor, latents: &Tensor) {
+    /// Replaces codes where `dead` (K,) bool is true by random rows of `latents` (N, c).
+    pub fn replace(&self, dead: &Tensor, latents: &Tensor, revive: Revive) {
         let _no_grad = tch::no_grad_guard();
-        let picks = Tensor::randint(
-            latents.size()[0],
-            [self.weight.size()[0]],
-            (Kind::Int64, latents.device()),
-        );
+        let (k, n) = (self.weight.size()[0], latents.size()[0]);
+        let picks = match revive {
+            Revive::Any => Tensor::randint(n, [k], (Kind::Int64, latents.device())),
+            Revive::Far => (self.distances(latents) + 1e-9).multinomial(k, true),
+        };
         let fresh = latents.index_select(0, &picks);
         self.weight.shallow_clone().copy_(&fresh.where_self(&dead.unsqueeze(1), &self.weight));
+    }
+
+    /// Squared distances to the nearest code: (N, c) -> (N).
+    fn distances(&self, latents: &Tensor) -> Tensor {
+        let codes = self.weight.index_select(0, &self.nearest(latents));
+        (latents - codes).square().sum_dim_intlist(&[1i64][..], false, Kind::Float)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pictures and words into numbers, and back.
+//! Converts pictures to tokens and back, and text to vectors.
 
 pub mod clip;
 pub mod codebook;

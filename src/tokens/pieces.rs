@@ -1,29 +1,30 @@
-//! Words as CLIP reads them: pieces of words out of a table of 49,408, after a cleaning of the text.
+//! CLIP's byte pair encoding: subwords from a vocabulary of 49,408, after cleaning the text.
 //!
-//! Letters: B texts, S pieces of the longest one.
+//! Letters: B texts, S subwords per row.
 
 use instant_clip_tokenizer::Tokenizer;
 use std::sync::LazyLock;
 use tch::{Device, Tensor};
 use unicode_normalization::UnicodeNormalization;
 
-/// Entries of the table, the marks for start and end of a text included.
+/// Size of the vocabulary, including the start and end tokens.
 pub const VOCABULARY: i64 = 49_408;
 
-/// Stands behind the end of a text.
+/// Padding after the end token.
 const PAD: i64 = 0;
 
-/// texts -> pieces (B, S) i64: start mark, pieces, end mark, filled up with 0. Texts that are too long are cut, their end
-/// mark kept.
+/// texts -> subwords (B, S) i64: start token, subwords, end token, padding of 0. Texts that are too long are truncated
+/// before the end token.
+///
 ///
 /// Source:  mlfoundations/open_clip `SimpleTokenizer`.
-/// Differs: where UTF-8 was once read as another encoding (`cafÃ©`), ftfy mends the text; here it stays as it is.
+/// Differs: ftfy repairs text that was decoded with a wrong encoding (`cafÃ©`); here it is unchanged.
 pub fn batch(texts: &[String], s: i64, device: Device) -> Tensor {
     let rows: Vec<i64> = texts.iter().flat_map(|text| row(text, s as usize)).collect();
     Tensor::from_slice(&rows).view([texts.len() as i64, s]).to_device(device)
 }
 
-/// `s` numbers, at least 2.
+/// One row of `s` numbers. `s` is at least 2.
 fn row(text: &str, s: usize) -> Vec<i64> {
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
     let mut pieces = vec![TOKENIZER.start_of_text()];
@@ -35,8 +36,8 @@ fn row(text: &str, s: usize) -> Vec<i64> {
     row
 }
 
-/// Characters mended, HTML's entities resolved twice, every run of white space one space. The tokenizer itself turns
-/// capitals into small letters.
+/// Cleans a text: characters normalised, HTML entities unescaped twice, each run of white space replaced by one space.
+/// The tokenizer itself converts to lower case.
 fn clean(text: &str) -> String {
     let mended = mend(text);
     let once = htmlize::unescape(mended.as_str());
@@ -44,12 +45,12 @@ fn clean(text: &str) -> String {
     twice.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What ftfy does to a text that was decoded rightly: straight quotes, narrow letters, no ligatures, composed accents.
+/// What ftfy does to correctly decoded text: straight quotes, narrow letters, no ligatures, composed accents.
 fn mend(text: &str) -> String {
     text.chars().filter(|c| !is_control(*c)).flat_map(plain).nfc().collect()
 }
 
-/// Characters that ftfy takes out.
+/// Whether ftfy removes this character.
 fn is_control(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}')
         || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}')

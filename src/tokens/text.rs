@@ -1,4 +1,4 @@
-//! Words: bytes become numbers, numbers become vectors that the denoiser can look at.
+//! Text encoder: bytes of a text -> vectors that condition the denoiser.
 //!
 //! Letters: B texts, S bytes, d_model width of a vector, n heads of width d_kv.
 
@@ -10,19 +10,20 @@ use tch::{Device, Kind, Tensor};
 
 const PAD: i64 = 0;
 const END: i64 = 1;
-/// Bytes follow the three special tokens: padding, end of text, unknown.
+/// Offset of the bytes. The special tokens padding, end of text and unknown come first.
 const FIRST_BYTE: i64 = 3;
-/// Longest text the reference reads, end sign included.
+/// Maximum length of the reference, including the end token.
 const MAX_LENGTH: usize = 768;
 
-/// A text as ByT5 sees it: its bytes shifted by three, then the end sign 1.
+/// ByT5's tokens of a text: its bytes shifted by three, then the end token 1.
 pub fn byte_tokens(text: &str) -> Vec<i64> {
     text.bytes().map(|byte| i64::from(byte) + FIRST_BYTE).chain([END]).collect()
 }
 
-/// texts -> (ids (B, S) i64 filled up with 0, mask (B, S) i64 with 1 on real tokens).
+/// texts -> (ids (B, S) i64 padded with 0, mask (B, S) i64 with 1 on real tokens).
 ///
-/// S is `length` if given, else the longest text, at most 768; longer texts are cut, their end sign kept.
+/// S is `length` if given, else the length of the longest text, at most 768. Longer texts are truncated before the end
+/// token.
 pub fn batch_tokens(texts: &[String], length: Option<i64>, device: Device) -> (Tensor, Tensor) {
     let rows: Vec<Vec<i64>> = texts.iter().map(|text| byte_tokens(text)).collect();
     let longest = rows.iter().map(Vec::len).max().unwrap_or(1);
@@ -38,13 +39,13 @@ pub fn batch_tokens(texts: &[String], length: Option<i64>, device: Device) -> (T
     (ids, mask)
 }
 
-/// ids (B, S) -> (B, length), filled up with 0; those that are as long stay as they are.
+/// ids (B, S) -> (B, length), padded with 0. Unchanged if S >= length.
 pub fn fill_up(ids: &Tensor, length: i64) -> Tensor {
     let missing = (length - ids.size()[1]).max(0);
     ids.constant_pad_nd([0, missing])
 }
 
-/// Sizes of the text encoder; the default is google/byt5-xl, 2,614,091,264 parameters.
+/// Sizes of the text encoder. The default is google/byt5-xl, with 2,614,091,264 parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
@@ -56,11 +57,11 @@ pub struct TextConfig {
     pub num_heads: i64,
     pub relative_attention_num_buckets: i64,
     pub relative_attention_max_distance: i64,
-    /// Texts are cut or filled up to so many bytes; none: as long as the longest of the global batch.
+    /// Truncate or pad texts to this many bytes. None: pad to the longest text of the global batch.
     pub length: Option<i64>,
-    /// Overlook the padding inside the encoder; the reference attends to it.
+    /// Mask the padding inside the encoder. The reference attends to it.
     pub mask_padding: bool,
-    /// Fresh weights: the first three heads start out looking at the byte before, after, and two before.
+    /// Fresh weights only: the first three heads start out attending to the byte before, after, and two before.
     pub local_heads: bool,
 }
 
@@ -83,7 +84,7 @@ impl Default for TextConfig {
 }
 
 impl TextConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.within("vocab_size", self.vocab_size, 259, 1 << 20);
@@ -108,7 +109,7 @@ impl TextConfig {
 
 /// The ByT5 encoder: T5 with gated GELU over bytes.
 ///
-/// Source:  huggingface/transformers `T5EncoderModel`; weights carry the names of its state dict.
+/// Source:  huggingface/transformers `T5EncoderModel`; weights have the names of its state dict.
 #[derive(Debug)]
 pub struct TextEncoder {
     config: TextConfig,
@@ -154,7 +155,7 @@ impl TextEncoder {
         self.forward(ids, mask.as_ref())
     }
 
-    /// Let the first three heads attend to neighbours, so that letters soon become words.
+    /// Makes the first three heads attend to neighbouring bytes, so that training combines letters into words sooner.
     pub fn init_local_head_bias(&self) {
         let _no_grad = tch::no_grad_guard();
         let (buckets, distance) = (
@@ -167,7 +168,7 @@ impl TextEncoder {
         }
     }
 
-    /// ids (B, S) i64, mask (B, S) with 0 on keys to overlook -> (B, S, d_model) f32.
+    /// ids (B, S) i64, mask (B, S) with 0 on keys to ignore -> (B, S, d_model) f32.
     pub fn forward(&self, ids: &Tensor, mask: Option<&Tensor>) -> Tensor {
         let xs = Tensor::embedding(&self.shared, ids, -1, false, false);
         let bias = self.position_bias(ids.size()[1]); // (1, n, S, S)
@@ -179,7 +180,7 @@ impl TextEncoder {
         self.final_layer_norm.forward(&xs)
     }
 
-    /// How much a byte at distance j - i attracts attention: (1, n, S, S), shared by all layers.
+    /// Attention bias for a key at distance j - i: (1, n, S, S), shared by all layers.
     fn position_bias(&self, s: i64) -> Tensor {
         let (buckets, distance) = (
             self.config.relative_attention_num_buckets,
@@ -193,13 +194,14 @@ impl TextEncoder {
     }
 }
 
-/// mask (B, S), 0 on keys to overlook -> what to add to scores (B, 1, 1, S).
+/// mask (B, S), 0 on keys to ignore -> bias to add to the scores (B, 1, 1, S).
 fn hide(mask: &Tensor) -> Tensor {
     let hidden: Tensor = 1.0 - mask.to_kind(Kind::Float);
     (hidden * f64::from(f32::MIN)).unsqueeze(1).unsqueeze(1)
 }
 
-/// Bucket of a relative position: half the buckets for each direction, near ones exact, far ones logarithmic.
+/// Bucket of a relative position. Each direction has half of the buckets: exact for small distances, logarithmic for
+/// large ones.
 ///
 /// Source:  huggingface/transformers `T5Attention._relative_position_bucket`, bidirectional.
 fn bucket(relative: i64, buckets: i64, max_distance: i64) -> i64 {
@@ -209,12 +211,12 @@ fn bucket(relative: i64, buckets: i64, max_distance: i64) -> i64 {
     if n < exact {
         return side + n;
     }
-    // in f32, as the reference computes it
+    // in f32, as in the reference
     let ratio = (n as f32 / exact as f32).ln() / (max_distance as f64 / exact as f64).ln() as f32;
     side + (exact + (ratio * (half - exact) as f32) as i64).min(half - 1)
 }
 
-/// x / sqrt(mean(x^2) + 1e-6) times a weight.
+/// RMS norm: x / sqrt(mean(x^2) + 1e-6) times a weight.
 #[derive(Debug)]
 struct RmsNorm {
     weight: Tensor,
@@ -231,7 +233,7 @@ impl RmsNorm {
     }
 }
 
-/// Self-attention without scaling, then the gated feed-forward, each behind a norm.
+/// Self-attention without scaling, then the gated feed-forward. Each has a norm before it.
 #[derive(Debug)]
 struct EncoderBlock {
     attention_norm: RmsNorm,

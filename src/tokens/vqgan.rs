@@ -1,4 +1,4 @@
-//! The VQGAN: a picture becomes a grid of tokens, and a grid of tokens a picture.
+//! The VQGAN: encodes a picture as a grid of tokens, and decodes a grid of tokens.
 //!
 //! Letters: B pictures of H x W pixels, h x w tokens (H = f h, f = 2^levels), c channels, K codes.
 
@@ -11,21 +11,24 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// Sizes of the autoencoder; the default is the published `vqgan_f4`, 18,406,894 parameters.
+/// Sizes of the autoencoder. The default is the published `vqgan_f4`, with 18,406,894 parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VqConfig {
-    /// Every level halves the picture once: 2 levels make f4.
+    /// Number of halvings: 2 levels give f4.
     pub levels: i64,
     /// Residual blocks of the decoder at the deepest level.
     pub bottleneck_blocks: i64,
-    /// Channels at the deepest level; each level above has half.
+    /// Channels at the deepest level. Each level above has half as many.
     pub c_hidden: i64,
     /// Width of a code vector.
     pub c_latent: i64,
     pub codebook_size: i64,
-    /// Latents leave the encoder divided by this.
+    /// The encoder's latents are divided by this.
     pub scale_factor: f64,
+    /// The encoder sees each token's own pixels alone. Equal patches then get equal tokens: flat ground is one code, at
+    /// the border and beside an object too. The published model looks beyond.
+    pub patchwise: bool,
 }
 
 impl Default for VqConfig {
@@ -37,12 +40,13 @@ impl Default for VqConfig {
             c_latent: 4,
             codebook_size: 8192,
             scale_factor: 0.3764,
+            patchwise: false,
         }
     }
 }
 
 impl VqConfig {
-    /// Pixels along one side of a token. A number of levels that `check` refuses counts as the nearest that it allows.
+    /// Side of a token in pixels. `levels` outside the range that `check` allows is clamped to it.
     pub fn factor(&self) -> i64 {
         1 << self.levels.clamp(1, 8)
     }
@@ -53,7 +57,7 @@ impl VqConfig {
 }
 
 impl VqConfig {
-    /// Everything that is wrong though well formed.
+    /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.within("levels", self.levels, 1, 8);
@@ -73,10 +77,10 @@ impl VqConfig {
     }
 }
 
-/// What encoding gives.
+/// The result of encoding.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Nearest codes / scale_factor (B, c_latent, h, w); gradients pass straight through.
+    /// Nearest codes / scale_factor (B, c_latent, h, w). Gradients pass straight through.
     pub qe: Tensor,
     /// Latents / scale_factor, before quantising (B, c_latent, h, w).
     pub latents: Tensor,
@@ -85,7 +89,9 @@ pub struct Encoded {
     pub vq_loss: Tensor,
 }
 
-/// Source:  dome272/Paella, paella-v3 branch, `VQModel`; weights carry the names of its state dict.
+/// The VQGAN.
+///
+/// Source:  dome272/Paella, paella-v3 branch, `VQModel`; weights have the names of its state dict.
 #[derive(Debug)]
 pub struct VqModel {
     config: VqConfig,
@@ -129,7 +135,7 @@ impl VqModel {
         &self.config
     }
 
-    /// Let both branches of every residual block in by this much, at the start of training.
+    /// Sets the gains of both branches of every residual block, at the start of training.
     pub fn set_gains(&self, gain: f64) {
         let _no_grad = tch::no_grad_guard();
         for stage in self.down_blocks.iter().chain(&self.up_blocks) {
@@ -142,9 +148,17 @@ impl VqModel {
 
     /// images (B, 3, H, W) f32 in 0..=1 -> latents (B, c_latent, h, w), batch-normalised, unscaled.
     pub fn latents(&self, images: &Tensor, train: bool) -> Tensor {
-        let xs = self.in_block.forward(&images.pixel_unshuffle(2));
+        let (b, _, h, w) = images.size4().expect("images are (B, 3, H, W)");
+        let f = self.config.factor();
+        let patches = self.config.patchwise.then(|| patches(images, f)); // (B h w, 3, f, f)
+        let xs = self.in_block.forward(&patches.as_ref().unwrap_or(images).pixel_unshuffle(2));
         let xs = self.down_blocks.iter().fold(xs, |xs, stage| stage.forward(&xs));
-        self.norm.forward(&self.to_latent.forward(&xs), train)
+        let xs = self.to_latent.forward(&xs);
+        let xs = match patches {
+            Some(_) => xs.view([b, h / f, w / f, -1]).permute([0, 3, 1, 2]), // (B, c_latent, h, w)
+            None => xs,
+        };
+        self.norm.forward(&xs, train)
     }
 
     /// images (B, 3, H, W) f32 in 0..=1 -> codes, latents, tokens, loss.
@@ -170,12 +184,19 @@ impl VqModel {
         self.decode_unscaled(&self.vquantizer.lookup(tokens))
     }
 
-    /// Codes or latents (B, c_latent, h, w) as the codebook holds them -> images (B, 3, H, W), not clamped.
+    /// Codes or latents (B, c_latent, h, w), not scaled -> images (B, 3, H, W), not clamped.
     pub fn decode_unscaled(&self, latents: &Tensor) -> Tensor {
         let xs = self.from_latent.forward(latents);
         let xs = self.up_blocks.iter().fold(xs, |xs, stage| stage.forward(&xs));
         self.out_block.forward(&xs).pixel_shuffle(2)
     }
+}
+
+/// images (B, c, H, W) -> squares of f x f pixels (B H/f W/f, c, f, f), row by row.
+fn patches(images: &Tensor, f: i64) -> Tensor {
+    let (b, c, h, w) = images.size4().expect("images are (B, c, H, W)");
+    let xs = images.view([b, c, h / f, f, w / f, f]).permute([0, 2, 4, 1, 3, 5]);
+    xs.reshape([-1, c, f, f])
 }
 
 /// One entry of the reference's block lists.
@@ -216,7 +237,7 @@ fn encoder_stages(p: &VarBuilder, config: &VqConfig) -> Vec<Stage> {
     stages
 }
 
-/// Names count from 1: entry 0 of `up_blocks` is the convolution out of the latents.
+/// The stages of the decoder. Names count from 1, because entry 0 of `up_blocks` is the convolution from the latents.
 fn decoder_stages(p: &VarBuilder, config: &VqConfig) -> Vec<Stage> {
     let mut stages = Vec::new();
     for level in (0..config.levels).rev() {
@@ -238,7 +259,8 @@ fn decoder_stages(p: &VarBuilder, config: &VqConfig) -> Vec<Stage> {
     stages
 }
 
-/// Depthwise convolution, then a channel MLP, each behind its own gains g0..g5, which start at zero.
+/// Depthwise convolution, then a channel MLP. Each branch is modulated and gated by its gains among g0..g5, which start
+/// at zero.
 ///
 /// Formula: x += g2 depthwise(LN(x) (1 + g0) + g1), x += g5 MLP(LN(x) (1 + g3) + g4).
 /// Source:  dome272/Paella, paella-v3 branch, vqgan `ResBlock`.
@@ -273,7 +295,7 @@ impl ResBlock {
     }
 }
 
-/// `torch.nn.BatchNorm2d`, eps 1e-5, momentum 0.1, with its counter.
+/// `torch.nn.BatchNorm2d`, eps 1e-5, momentum 0.1, including its batch counter.
 #[derive(Debug)]
 struct BatchNorm {
     weight: Tensor,

@@ -1,4 +1,4 @@
-//! Draws that leave no trace.
+//! Saves and restores the state of libtorch's random generators.
 
 use super::checked;
 use crate::error::Result;
@@ -11,16 +11,16 @@ unsafe extern "C" {
     fn paella_set_generator_state(on_device: *mut C_tensor, state: *mut C_tensor) -> *mut c_char;
 }
 
-/// Libtorch's generators as they are now. When it is dropped they are so again, whatever was drawn or seeded meanwhile.
+/// A copy of the generators' states. Dropping it restores them, whatever was drawn or seeded meanwhile.
 pub struct KeptChance {
-    /// An empty tensor on the device of each generator, and its state.
+    /// For each generator: an empty tensor on its device, and its state.
     states: Vec<(Tensor, Tensor)>,
 }
 
 impl KeptChance {
-    /// Those of the CPU and of `device`.
+    /// Saves the generators of the CPU and of `device`.
     ///
-    /// Errors: libtorch's, such as a device that is not there.
+    /// Errors: those of libtorch, such as a device that does not exist.
     pub fn new(device: Device) -> Result<Self> {
         let mut devices = vec![Device::Cpu];
         if device != Device::Cpu {

@@ -1,14 +1,18 @@
-//! Calls into the C++ shim, for what tch lacks: fused AdamW, gradient norms, averages, loading CUDA late;
-//! [`precision`]: autocast, TF32, memory; [`recompute`]: activations that are computed again instead of kept; [`chance`]:
-//! generators put back as they were.
+//! Calls into the C++ shim for what tch lacks: fused AdamW, gradient norms, moving averages, loading CUDA on demand.
+//! [`precision`]: autocast, TF32, memory. [`recompute`]: activations that are recomputed instead of kept. [`chance`]:
+//! restoring generator states. [`profile`]: time by operator and kernel.
+//! [`graph`]: kernels recorded and launched again.
 
 pub mod chance;
+pub mod graph;
 pub mod precision;
+pub mod profile;
 mod recompute;
 
 pub use recompute::recompute;
 
 use crate::error::{Error, Result};
+use crate::files;
 use std::ffi::{CStr, c_char, c_void};
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
@@ -45,7 +49,18 @@ unsafe extern "C" {
     fn free(pointer: *mut c_void);
 }
 
-/// Numbers of one AdamW update.
+/// The library with the half of the shim that needs CUDA: `$PAELLA_CUDA`, else in `$PAELLA_HOME` or beside the program, else
+/// where it was built. Empty if it was not built.
+pub fn cuda_library() -> String {
+    const NAME: &str = "libpaella_cuda.so";
+    let named = std::env::var("PAELLA_CUDA").ok().filter(|path| !path.is_empty());
+    let at_home = || files::at_home(NAME).into_iter().find(|path| path.is_file());
+    let found = named.or_else(|| at_home().map(|path| path.display().to_string()));
+    let built = env!("PAELLA_CUDA");
+    found.unwrap_or(built.to_string())
+}
+
+/// Hyperparameters of one AdamW update.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
     pub lr: f64,
@@ -54,9 +69,9 @@ pub struct AdamWStep {
     pub weight_decay: f64,
 }
 
-/// One AdamW update of all `params` that have a gradient. The lists are of one length.
+/// One AdamW update of all `params` that have a gradient. All lists have the same length.
 ///
-/// Source:  `at::_fused_adamw_`, as `torch.optim.AdamW(fused=True)` calls it.
+/// Source:  `at::_fused_adamw_`, as called by `torch.optim.AdamW(fused=True)`.
 pub fn fused_adamw(
     params: &[Tensor],
     avgs: &[Tensor],
@@ -85,7 +100,7 @@ pub fn fused_adamw(
     checked(message, "fused AdamW")
 }
 
-/// Total 2-norm of the gradients, which are scaled down to `max_norm` when it is above 0 and exceeded.
+/// Total 2-norm of the gradients. Scales them down to `max_norm` if the norm is larger and `max_norm` is above 0.
 pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<f64> {
     let p = pointers(params);
     let mut norm = std::ptr::null_mut();
@@ -98,14 +113,14 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<f64> {
     Ok(unsafe { Tensor::from_ptr(norm) }.double_value(&[]))
 }
 
-/// Drop all gradients (not zero them: a parameter without a gradient is skipped by the next update).
+/// Removes all gradients. Zeroing them would not do: the next update skips a parameter only if it has no gradient.
 pub fn reset_grads(params: &[Tensor]) -> Result<()> {
     let p = pointers(params);
     // SAFETY: n live tensors.
     checked(unsafe { paella_reset_grads(p.as_ptr(), p.len() as i64) }, "gradients")
 }
 
-/// averages += (values - averages) weight, element by element. The lists are of one length and shape.
+/// averages += (values - averages) weight, elementwise. The lists have the same length and shapes.
 pub fn lerp(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<()> {
     assert_eq!(averages.len(), values.len());
     let (a, b) = (pointers(averages), pointers(values));
@@ -116,9 +131,9 @@ pub fn lerp(averages: &[Tensor], values: &[Tensor], weight: f64) -> Result<()> {
     )
 }
 
-/// A copy of a CPU tensor in memory that a GPU reads by itself.
+/// A copy of a CPU tensor in pinned memory, which a GPU can read directly.
 ///
-/// Differs: tch names a device, of which libtorch 2.11 says that it is of no use any more, every time.
+/// Differs: tch passes a device; libtorch 2.11 prints a deprecation warning for that argument on every call.
 pub fn pinned(xs: &Tensor) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
     // SAFETY: a live tensor; `out` receives an owned one when no message is returned.
@@ -127,7 +142,7 @@ pub fn pinned(xs: &Tensor) -> Result<Tensor> {
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// A copy on the CPU, without a gradient: what is kept aside takes no memory of a GPU.
+/// A copy on the CPU without gradient, which uses no GPU memory.
 pub fn copied(xs: &Tensor) -> Tensor {
     match xs.device() {
         Device::Cpu => xs.detach().copy(),
@@ -141,9 +156,9 @@ pub fn version() -> String {
     unsafe { CStr::from_ptr(paella_torch_version()) }.to_string_lossy().into_owned()
 }
 
-/// Load libtorch's CUDA half into the process, where it is installed; without it nothing happens.
+/// Loads libtorch's CUDA library if it is installed; otherwise does nothing.
 ///
-/// It must come before any question about CUDA, since libtorch remembers the first answer.
+/// Call it before any query about CUDA, because libtorch caches the first answer.
 pub fn load_cuda() -> bool {
     // SAFETY: loads a shared object by name.
     unsafe { paella_load_cuda() }
@@ -153,12 +168,12 @@ pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(|tensor| tensor.as_ptr().cast_mut()).collect()
 }
 
-/// Take over the shim's message, if there is one.
+/// Converts the shim's message, if any, into an error.
 pub(crate) fn checked(message: *mut c_char, place: &str) -> Result<()> {
     taken(message).map_or(Ok(()), |text| Err(Error::torch(&TchError::Torch(text), place)))
 }
 
-/// The text of a message of the shim; none when all went well.
+/// The text of a message from the shim. None on success.
 pub(crate) fn taken(message: *mut c_char) -> Option<String> {
     if message.is_null() {
         return None;

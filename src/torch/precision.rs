@@ -8,11 +8,12 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn paella_autocast(on_device: *mut C_tensor, on: bool, was: *mut bool) -> *mut c_char;
+    fn paella_layer_norm(xs: *mut C_tensor, eps: f64, out: *mut *mut C_tensor) -> *mut c_char;
     fn paella_tf32(on: bool) -> *mut c_char;
     fn paella_peak_memory(device: i32, bytes: *mut i64) -> *mut c_char;
 }
 
-/// Matrix products and convolutions of this thread run in bf16 until it is dropped.
+/// Runs matrix products and convolutions of this thread in bf16 until it is dropped.
 ///
 /// Source:  `torch.autocast(device, dtype=torch.bfloat16)`.
 pub struct Autocast {
@@ -20,7 +21,7 @@ pub struct Autocast {
 }
 
 impl Autocast {
-    /// None when `on` is false: everything stays f32.
+    /// Starts autocast to bf16. Returns None if `on` is false, and everything stays f32.
     pub fn bf16(on: bool, device: Device) -> Result<Option<Self>> {
         if !on {
             return Ok(None);
@@ -44,13 +45,37 @@ impl Drop for Autocast {
     }
 }
 
-/// Let f32 products of a GPU round their inputs to TF32; the CPU knows no such thing.
+/// Layer norm over the last dimension of bf16 values: bf16 -> bf16, the sums in f32. Autocast would make two copies in f32 and
+/// round the result with the next product, to the same values.
+pub fn layer_norm_bf16(xs: &Tensor, eps: f64) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: a live tensor; `out` receives an owned tensor when no message is returned.
+    checked(
+        unsafe { paella_layer_norm(xs.as_ptr().cast_mut(), eps, &mut out) },
+        "layer norm in bf16",
+    )?;
+    // SAFETY: as above.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Stores the weights of products and convolutions in bf16, as autocast hands them to every product: the same values, half the
+/// memory, no casts. Such a network samples; it cannot be trained any more.
+pub fn products_in_bf16(vars: &nn::VarStore, keep: impl Fn(&str) -> bool) {
+    let _no_grad = tch::no_grad_guard();
+    for (name, mut xs) in vars.variables() {
+        if xs.kind() == Kind::Float && !keep(&name) {
+            xs.set_data(&xs.to_kind(Kind::BFloat16));
+        }
+    }
+}
+
+/// Sets whether a GPU's f32 products may round their inputs to TF32. No effect on the CPU.
 pub fn tf32(on: bool) -> Result<()> {
     // SAFETY: sets two flags.
     checked(unsafe { paella_tf32(on) }, "tf32")
 }
 
-/// Convolution weights position by position: their outputs, and what follows, lie so too.
+/// Stores convolution weights channels-last. Their outputs, and what follows, then have that layout too.
 pub fn channels_last(vars: &nn::VarStore) {
     let _no_grad = tch::no_grad_guard();
     for (_, mut xs) in vars.variables() {
@@ -60,8 +85,8 @@ pub fn channels_last(vars: &nn::VarStore) {
     }
 }
 
-/// Most memory in use since the last call, in bytes: tensors on a GPU, the whole process on the CPU (since its
-/// start). None where the system does not say.
+/// Peak memory in bytes: of tensors on a GPU, since the last call; of the whole process on the CPU, since its start.
+/// None if the system does not report it.
 pub fn peak_memory(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(n) => {

@@ -1,4 +1,4 @@
-//! Activation checkpointing: memory for time.
+//! Activation checkpointing: saves memory by computing twice.
 
 use super::{checked, pointers};
 use crate::error::Result;
@@ -24,11 +24,11 @@ unsafe extern "C" {
 
 type Part = Box<dyn Fn(&[Tensor]) -> Tensor + Send>;
 
-/// `part(inputs)` without keeping its activations: the backward pass runs it again, with the same random draws and
-/// the same autocast, and gives gradients to `inputs` and to `params`, the trained tensors that `part` uses.
+/// Computes `part(inputs)` without keeping its activations. The backward pass runs `part` again with the same random
+/// draws and the same autocast, and gives gradients to `inputs` and to `params`, the trained tensors that `part` uses.
 ///
 /// Source:  `torch.utils.checkpoint`, `use_reentrant=True`.
-/// Differs: parameters are passed in, so DDP sees them; `part` may run on another thread, while this one waits.
+/// Differs: parameters are passed in, so that DDP sees them; `part` may run on another thread while this one waits.
 pub fn recompute(
     inputs: &[Tensor],
     params: &[Tensor],
@@ -57,7 +57,7 @@ pub fn recompute(
 }
 
 extern "C" fn run(closure: *mut c_void, inputs: *const *mut C_tensor, n: i64) -> *mut C_tensor {
-    // SAFETY: `recompute` made the closure; the shim lends n tensors, of which handles of our own are made.
+    // SAFETY: `recompute` made the closure; the shim lends n tensors, and new handles of them are made here.
     let (part, inputs) = unsafe {
         let inputs = std::slice::from_raw_parts(inputs, n as usize);
         let handles: Vec<Tensor> =

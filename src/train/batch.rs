@@ -11,30 +11,30 @@ use tch::Tensor;
 pub use crate::data::stream::Rows;
 
 impl Rows {
-    /// An even share of `batch` rows; the caller has seen that it comes out even.
+    /// This rank's equal share of `batch` rows. The caller has checked that it divides evenly.
     pub fn of_rank(world: &World, batch: usize) -> Self {
         let count = batch / world.size();
         Self { first: world.rank() * count, count, of: batch }
     }
 }
 
-/// One rank's rows, as the denoiser wants them.
+/// One rank's rows, in the form the denoiser needs.
 #[derive(Debug)]
 pub struct Batch {
     /// (b, h, w) i64.
     pub tokens: Tensor,
     /// Bytes of the captions (b, L) i64.
     pub ids: Tensor,
-    /// The captions' vectors (b, L, D) f32, where a stream brings them along.
+    /// The captions' vectors (b, L, D) f32, if the stream provides them.
     pub text: Option<Tensor>,
     pub captions: Vec<String>,
-    /// (b, 3, S, S) f32 in 0..=1; only when they were asked for.
+    /// (b, 3, S, S) f32 in 0..=1, only if requested.
     pub images: Option<Tensor>,
 }
 
 impl Batch {
-    /// Where the config sets no length of captions: as long as the longest of all ranks, so that the number of ranks
-    /// changes nothing.
+    /// Pads the captions to the longest of all ranks if the config sets no length. So the number of ranks does not
+    /// change the result.
     pub fn fill_up(self, nets: &Networks, world: &World) -> Result<Self> {
         if nets.config.text.length.is_some() {
             return Ok(self);
@@ -43,7 +43,7 @@ impl Batch {
         Ok(Self { ids: fill_up(&self.ids, longest), ..self })
     }
 
-    /// `n` rows from row `first` on.
+    /// `n` rows starting at row `first`.
     pub fn rows(&self, first: usize, n: usize) -> Self {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
         Self {

@@ -1,4 +1,4 @@
-//! What can be known before the first step of a run: where it goes on, and whether it can be finished.
+//! Checks before the first step of a run: where it resumes, and whether it can be completed.
 
 use super::options::Resume;
 use crate::checkpoint::{self, Phase, Progress};
@@ -10,7 +10,7 @@ use crate::networks::Networks;
 use std::path::{Path, PathBuf};
 use tch::{Tensor, nn};
 
-/// The checkpoint to go on from.
+/// The checkpoint to resume from.
 pub fn find(
     config: &RunConfig,
     resume: Resume,
@@ -35,7 +35,9 @@ pub fn find(
     }
 }
 
-/// Errors: batches that cannot be shared evenly among the ranks.
+/// Checks that the batches of all stages divide over the ranks.
+///
+/// Errors: batches that do not divide evenly over the ranks.
 pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     let tokenizer = config.stages.contains(&Phase::Tokenizer) && config.weights.tokenizer.is_none();
     let prior = config.to_train().contains(&Phase::Prior);
@@ -49,9 +51,9 @@ pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     if faults.is_empty() { Ok(()) } else { Err(Error::Config(faults)) }
 }
 
-/// All ranks go on from the same checkpoint.
+/// Checks that all ranks resume from the same checkpoint.
 ///
-/// Errors: ranks that see another one than rank 0.
+/// Errors: a rank sees another checkpoint than rank 0.
 pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &Path) -> Result<()> {
     let seen =
         world.gather(&saved.map_or_else(String::new, |(_, path)| path.display().to_string()))?;
@@ -63,9 +65,10 @@ pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &P
     Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
 }
 
-/// Checkpoints hold the weights, their averages and two moments for each; one more is written before one is removed.
+/// Checks the disk space for checkpoints. A checkpoint holds the weights, their averages and two moments for each, and
+/// a new one is written before an old one is removed.
 ///
-/// Errors: that is more than the disk has left.
+/// Errors: the disk does not have enough space left.
 pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
     let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
@@ -86,7 +89,8 @@ pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     }
 }
 
-/// A run is resumed with the networks it has trained so far, data and seed; lengths and rates may change.
+/// Checks that a resumed run has the same data, seed and trained networks as the checkpoint. Lengths and rates may
+/// change.
 fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
     let before = RunConfig::read(&checkpoint.join("config.ron"))?;
     let fixed: &[&str] = match phase {
@@ -103,7 +107,7 @@ fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
             "model.",
         ],
     };
-    // how the stream is read, not what is in it
+    // how the stream is read does not change its content
     let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
     let changed: Vec<String> = config::diff(&before, config)
         .into_iter()

@@ -1,4 +1,5 @@
-//! Everything random about an update: drawn for the whole global batch at once, so that 1 and 128 ranks draw the same.
+//! The random draws of an update. They are made for the whole global batch on every rank, so that 1 and 128 ranks draw
+//! the same.
 //!
 //! Letters: B pictures of the global batch, n rows of it, h x w tokens, K codes.
 
@@ -9,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-/// One batch of noise ratios (B,) in (0, 1].
+/// Noise ratios (B,) of one batch, in (0, 1].
 pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
     match how {
         NoiseRatio::Uniform => uniform(&[b], device),
@@ -21,7 +22,7 @@ pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
 /// Which conditions the model receives for this batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditioning {
-    /// Captions; only read if captions are dropped by batch.
+    /// Captions. Used only if captions are dropped by batch.
     pub captions: bool,
     /// CLIP vectors of the captions.
     pub clip_text: bool,
@@ -30,7 +31,7 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
-    /// Of step `step`, with a generator of its own: nothing else that is drawn changes.
+    /// The conditions of step `step`. They use a separate generator, so that they do not change other draws.
     ///
     /// Source:  dome272/Paella src_distributed/train.py: 95 %, 10 % and 10 % of the batches.
     pub fn new(recipe: &TrainConfig, (seed, step): (u64, u64)) -> Self {
@@ -50,18 +51,18 @@ impl Conditioning {
 
 /// The draws of one update.
 pub struct Draws {
-    /// The row of the global batch that these begin with.
+    /// The first of these rows in the global batch.
     pub first: usize,
     pub conditioning: Conditioning,
     t: Tensor,     // (B,) f32
     mask: Tensor,  // (B, h, w) bool
     noise: Tensor, // (B, h, w) i64
-    /// Captions to replace by the empty one (B, 1) bool.
+    /// Which captions to replace by the empty text, (B, 1) bool.
     pub drop: Tensor,
 }
 
 impl Draws {
-    /// Of step `step`: they depend on (seed, step) alone. `grid` is (h, w).
+    /// The draws of step `step`. They depend on (seed, step) only. `grid` is (h, w).
     pub fn new(
         recipe: &TrainConfig,
         (seed, step): (u64, u64),
@@ -89,7 +90,7 @@ impl Draws {
         }
     }
 
-    /// `n` of these rows, from row `first` on.
+    /// `n` of these rows, starting at row `first`.
     pub fn rows(&self, first: usize, n: usize) -> Self {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
         Self {
@@ -102,7 +103,7 @@ impl Draws {
         }
     }
 
-    /// Put the noise on tokens (n, h, w).
+    /// Applies the noise to tokens (n, h, w).
     pub fn corrupt(&self, tokens: &Tensor) -> Noised {
         Noised::new(tokens, &self.noise, self.mask.shallow_clone(), self.t.shallow_clone())
     }
@@ -134,7 +135,7 @@ mod tests {
         assert!((count(|given| !given.captions) - 500).abs() < 109);
         assert!((count(|given| given.clip_text) - 1000).abs() < 150);
         assert!((count(|given| given.clip_image) - 1000).abs() < 150);
-        // apart from each other: 1 % of 10,000, 5 sigma 50
+        // independent of each other: 1 % of 10,000, 5 sigma 50
         assert!((count(|given| given.clip_text && given.clip_image) - 100).abs() < 50);
         let none = TrainConfig::default();
         assert!((0..1000).all(|step| {

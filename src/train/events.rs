@@ -1,8 +1,8 @@
-//! Event files as TensorBoard reads them: framed records, each a small protocol buffer.
+//! Writes TensorBoard event files: framed records, each a small protocol buffer.
 //!
 //! Format:  length u64, its checksum u32, the bytes, their checksum u32, all little-endian.
-//! Source:  tensorflow/core/lib/io/record_writer.cc for the frame, tensorflow/core/util/event.proto and
-//!          tensorflow/core/framework/summary.proto for the numbers of the fields.
+//! Source:  tensorflow/core/lib/io/record_writer.cc for the framing; tensorflow/core/util/event.proto and
+//!          tensorflow/core/framework/summary.proto for the field numbers.
 
 use crate::checkpoint::unwritable;
 use crate::error::{Error, Result};
@@ -13,20 +13,20 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One event file of one stage.
+/// The event file of one stage.
 pub struct Events {
     path: PathBuf,
     file: File,
 }
 
 impl Events {
-    /// A new file in `folder`, which begins with step `first`: what other files there say of that step and later ones
-    /// was lost when a run was killed, and is not shown.
+    /// Creates a file in `folder` that begins at step `first`. TensorBoard then hides steps from `first` on in older
+    /// files; they were lost when a run was killed.
     pub fn open(folder: &Path, first: u64) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = std::process::id();
-        // TensorBoard reads a folder's files in the order of their names
+        // TensorBoard reads the files of a folder in the order of their names
         let name = format!("events.out.tfevents.{}.{:09}.{id}", now.as_secs(), now.subsec_nanos());
         let path = folder.join(name);
         let file = OpenOptions::new().create_new(true).append(true).open(&path);
@@ -37,7 +37,7 @@ impl Events {
         Ok(events)
     }
 
-    /// The numbers of one step.
+    /// Writes the numbers of one step.
     pub fn record(&mut self, record: &StepRecord) -> Result<()> {
         let values: Vec<u8> = scalars(record)
             .into_iter()
@@ -48,7 +48,7 @@ impl Events {
         self.write(record.step, &bytes(5, &values))
     }
 
-    /// A picture, as PNG.
+    /// Writes a picture as PNG.
     pub fn picture(&mut self, tag: &str, step: u64, picture: &RgbImage) -> Result<()> {
         let mut png = Cursor::new(Vec::new());
         let place = || self.path.display().to_string();
@@ -67,7 +67,7 @@ impl Events {
         self.write(step, &bytes(5, &bytes(1, &value.concat())))
     }
 
-    /// One event: the time, the step and what happened.
+    /// Writes one event: time, step and content.
     fn write(&mut self, step: u64, what: &[u8]) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let event = [&double(1, now.as_secs_f64()), &varint(2, step), what].concat();
@@ -75,7 +75,7 @@ impl Events {
     }
 }
 
-/// What a record says, by tag; what was not measured is left out.
+/// The values of a record by tag. Values that were not measured are left out.
 fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
     let always = [
         ("loss", record.loss),
@@ -100,14 +100,14 @@ fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
     plain.chain(by_t).collect()
 }
 
-/// A record of the file.
+/// A framed record of the file.
 fn framed(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let (before, after) = (masked(&length).to_le_bytes(), masked(data).to_le_bytes());
     [&length[..], &before, data, &after].concat()
 }
 
-/// The checksum, turned and shifted so that checksums of checksums are no trouble.
+/// The masked checksum, rotated and offset so that checksums of data containing checksums stay reliable.
 fn masked(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -117,7 +117,7 @@ fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0, |crc, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
-/// What each byte does to the checksum.
+/// Table of the checksum's update for each byte.
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
@@ -133,7 +133,7 @@ const TABLE: [u32; 256] = {
     table
 };
 
-/// Seven bits a byte, the lowest first; the high bit says that more follow.
+/// A varint: seven bits per byte, lowest first. The high bit marks that more bytes follow.
 fn number(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
@@ -144,7 +144,7 @@ fn number(mut value: u64) -> Vec<u8> {
     out
 }
 
-/// The number of a field with how its value is written.
+/// The key of a field: its number and wire type.
 fn key(field: u64, kind: u64) -> Vec<u8> {
     number(field << 3 | kind)
 }
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_castagnolis() {
-        // RFC 3720, B.4: 32 zeros, 32 ones; and the customary nine digits
+        // RFC 3720, B.4: 32 zeros, 32 ones; and the usual nine digits
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);

@@ -1,10 +1,12 @@
-//! Where the pictures of a step come from: a data set in memory or a stream of shards, of which every rank takes its
-//! rows.
+//! The pictures of each step: from a data set in memory, a stream of shards, or scenes drawn on demand. Every rank takes
+//! its rows.
 //!
 //! Letters: B pictures of a global batch, b rows of one rank, N pictures of the data set, h x w tokens, L bytes, D width
 //! of a text vector.
 
+use super::fresh::SceneFeed;
 use super::streamed::Streamed;
+use crate::data::scenes::ScenesConfig;
 use crate::data::stream::{Counts, Want};
 use crate::data::{Dataset, order::Order};
 use crate::dist::World;
@@ -16,21 +18,24 @@ use tch::{Device, Kind, Tensor};
 
 pub use super::batch::{Batch, Rows};
 
-/// Pictures without end, and where we are among them.
+/// An endless source of pictures, with its position.
 pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
+    Fresh(SceneFeed),
+    /// The same rows every time, as those who measure speed want it.
+    Fixed(Box<Batch>),
 }
 
 impl Feed {
-    /// Endless epochs over a data set in memory, each in an order of its own.
+    /// Endless epochs over a data set in memory, each in its own order.
     pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
         Ok(Self::Memory(MemoryFeed { order: Order::new(data.len(), seed)?, data, known: None }))
     }
 
-    /// The shards that `data.stream` of the networks' config names, without end.
+    /// The endless stream of the shards in `data.stream` of the networks' config.
     ///
-    /// Errors: it names none; patterns that are not sound.
+    /// Errors: the config names no shards; invalid patterns.
     pub fn stream(nets: &Networks, seed: u64, want: Want) -> Result<Self> {
         let data = &nets.config.data;
         let config = data.stream.as_ref().ok_or_else(|| {
@@ -44,27 +49,38 @@ impl Feed {
         Ok(Self::Stream(Box::new(stream)))
     }
 
+    /// Scenes made up as they are asked for, `size` pixels a side, without end.
+    pub fn fresh(config: &ScenesConfig, size: i64) -> Self {
+        Self::Fresh(SceneFeed::new(config, size))
+    }
+
     /// The next pictures (b, 3, S, S) f32 in 0..=1 on the CPU, and their captions.
     pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
         match self {
             Self::Memory(memory) => Ok(memory.images(rows)),
             Self::Stream(stream) => stream.images(rows),
+            Self::Fresh(fresh) => fresh.images(rows),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
-    /// About `count` pictures from anywhere (n, 3, S, S); the order goes on as before.
+    /// About `count` pictures from all over the data (n, 3, S, S). Does not change the position.
     pub fn some(&self, count: usize) -> Result<Tensor> {
         match self {
             Self::Memory(memory) => memory.some(count),
             Self::Stream(stream) => stream.some(count),
+            Self::Fresh(fresh) => fresh.some(count),
+            Self::Fixed(_) => Err(without_pictures()),
         }
     }
 
-    /// The next batch; `images` asks for the pictures themselves as well.
+    /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         match self {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
             Self::Stream(stream) => stream.batch(nets, rows, images),
+            Self::Fresh(fresh) => fresh.batch(nets, rows, images),
+            Self::Fixed(batch) => Ok(batch.rows(rows.first, rows.count)),
         }
     }
 
@@ -73,21 +89,23 @@ impl Feed {
         match self {
             Self::Memory(memory) => memory.order.position(),
             Self::Stream(stream) => stream.position(),
+            Self::Fresh(fresh) => fresh.position(),
+            Self::Fixed(_) => 0,
         }
     }
 
-    /// What a checkpoint holds besides the position: none for a data set in memory. The texts of all ranks, joined, are
-    /// that of the run.
+    /// State for a checkpoint besides the position. None for a data set in memory and for scenes. The concatenated texts of all ranks
+    /// are the state of the run.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Fresh(_) | Self::Fixed(_) => None,
             Self::Stream(stream) => Some(stream.text()),
         }
     }
 
-    /// Go on as if `position` pictures had been drawn; `text` is that of a stream.
+    /// Continues as if `position` pictures had been drawn. `text` is the saved state of a stream.
     ///
-    /// Errors: a text that is not of this stream and position.
+    /// Errors: a text that does not belong to this stream and position.
     pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
         match self {
             Self::Memory(memory) => {
@@ -95,10 +113,15 @@ impl Feed {
                 Ok(())
             }
             Self::Stream(stream) => stream.go_to(position, text),
+            Self::Fresh(fresh) => {
+                fresh.go_to(position);
+                Ok(())
+            }
+            Self::Fixed(_) => Ok(()),
         }
     }
 
-    /// What all ranks left out so far, by reason.
+    /// Samples and shards that all ranks left out so far, by reason.
     pub fn skipped(&self, world: &World) -> Result<Counts> {
         let Self::Stream(stream) = self else { return Ok(Counts::new()) };
         let own = stream.skipped();
@@ -115,11 +138,15 @@ impl Feed {
     }
 }
 
-/// A data set in memory.
+fn without_pictures() -> Error {
+    Error::data("tokens without pictures", "a fixed batch", "")
+}
+
+/// Feeds from a data set in memory.
 pub struct MemoryFeed {
     data: Rc<Dataset>,
     order: Order,
-    /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, worked out once.
+    /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, computed once.
     known: Option<(Tensor, Tensor)>,
 }
 
@@ -129,7 +156,7 @@ impl MemoryFeed {
         (self.data.images(&picks), self.data.captions(&picks))
     }
 
-    /// Chosen by libtorch's generator.
+    /// Random pictures, drawn with libtorch's generator.
     fn some(&self, count: usize) -> Result<Tensor> {
         let all = Tensor::randperm(self.data.len() as i64, (Kind::Int64, Device::Cpu));
         let picks = all.slice(0, 0, count as i64, 1);

@@ -1,4 +1,4 @@
-//! Pictures of a training under way: what was asked, what was shown, what was guessed, what is sampled.
+//! Picture sheets during training: originals, noised, predicted and sampled.
 
 use super::feed::Batch;
 use crate::device::seed_step;
@@ -11,19 +11,19 @@ use crate::sheet::sheet;
 use ::image::RgbImage;
 use tch::{Kind, Tensor};
 
-/// A sheet of pictures and the captions they were made from.
+/// A sheet of pictures and their captions.
 #[derive(Clone, Debug)]
 pub struct ProgressSheet {
     pub sheet: RgbImage,
     pub captions: Vec<String>,
 }
 
-/// What the denoiser makes of the pictures of a batch, noised anew at ratios spread over 0..=1.
+/// The denoiser's results for the pictures of a batch, with fresh noise at ratios spread over 0..=1.
 ///
-/// Rows:    originals, noised, guessed, sampled from the caption, and also from the picture's CLIP vector where the
-///          model has a CLIP.
+/// Rows:    originals, noised, predicted, sampled from the caption; if the model has a CLIP, also sampled from the
+///          picture's CLIP vector.
 /// Source:  dome272/Paella src_distributed/train.py, what it logs every 2,000 steps.
-/// Differs: the guess is the likeliest token, not the code nearest to a sharp mean.
+/// Differs: the prediction is the most likely token, not the code nearest to a sharpened mean.
 pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     let _no_grad = tch::no_grad_guard();
     let b = batch.captions.len();

@@ -1,5 +1,4 @@
-//! What a run writes down while it goes on: a line of JSON for every step, a sheet of pictures now and then, and the
-//! same for TensorBoard where it is asked for.
+//! The log of a run: a line of JSON for every step, sheets of pictures, and both for TensorBoard if requested.
 
 use super::events::Events;
 use super::gallery::ProgressSheet;
@@ -12,17 +11,17 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The log of a run, continued when the run is.
+/// The log of a run, continued when the run resumes.
 pub struct Journal {
     path: PathBuf,
     lines: File,
     tensorboard: bool,
-    /// Of the stage under way.
+    /// Events of the current stage.
     events: Option<(String, Events)>,
 }
 
 impl Journal {
-    /// `FOLDER/log.jsonl`, which is made if it is not there.
+    /// Opens `FOLDER/log.jsonl`, creating it if needed.
     pub fn open(folder: &Path, tensorboard: bool) -> Result<Self> {
         let path = folder.join("log.jsonl");
         let lines = OpenOptions::new().create(true).append(true).open(&path);
@@ -30,7 +29,7 @@ impl Journal {
         Ok(Self { lines, path, tensorboard, events: None })
     }
 
-    /// `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
+    /// Writes `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
     pub fn gallery(&mut self, gallery: &ProgressSheet, step: u64) -> Result<()> {
         let folder = self.path.with_file_name("samples");
         image::save(&gallery.sheet, &folder.join(format!("{step:07}.png")))?;
@@ -43,6 +42,7 @@ impl Journal {
         }
     }
 
+    /// Writes the record of one step.
     pub fn record(&mut self, record: &StepRecord) -> Result<()> {
         let line = serde_json::to_string(record).unwrap_or_default();
         writeln!(self.lines, "{line}").map_err(|e| unwritable(&self.path, &e))?;

@@ -1,4 +1,4 @@
-//! Training: first the tokenizer, then the denoiser on its tokens.
+//! Training of the tokenizer, the prior and the denoiser.
 
 pub mod batch;
 mod begin;
@@ -6,6 +6,7 @@ pub mod denoiser;
 pub mod draws;
 pub mod events;
 pub mod feed;
+mod fresh;
 pub mod gallery;
 mod journal;
 pub mod options;

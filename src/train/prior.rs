@@ -1,9 +1,9 @@
-//! The prior's training: noise in a picture's CLIP vector, guessed from the caption's.
+//! Training of the prior: predicts the noise in a picture's CLIP vector, given the caption's.
 //!
 //! Letters: B pictures of the global batch, b rows of one rank, r width of a CLIP vector.
 //!
-//! Source: pabloppp/Arroz-Con-Cosas for network, schedule and weighting; no training script has been published, so the
-//! loop is the plainest that fits them.
+//! Source: pabloppp/Arroz-Con-Cosas for network, schedule and weighting. No training script has been published, so the
+//!         loop is the simplest that fits them.
 
 use super::feed::Feed;
 use super::shell::{Shell, ShellConfig};
@@ -31,16 +31,16 @@ pub struct PriorTrainer {
 
 const STREAM: u64 = 0x9107;
 
-/// What one update draws, for n rows.
+/// The draws of one update, for n rows.
 struct PriorDraws {
     t: Tensor,     // (n,) f32 in 0..=1
     noise: Tensor, // (n, r) f32
-    /// Captions to leave out (n, 1) bool.
+    /// Which captions to drop, (n, 1) bool.
     drop: Tensor,
 }
 
 impl PriorDraws {
-    /// `n` of these rows, from row `first` on.
+    /// `n` of these rows, starting at row `first`.
     fn rows(&self, first: usize, n: usize) -> Self {
         let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
         Self { t: some(&self.t), noise: some(&self.noise), drop: some(&self.drop) }
@@ -48,14 +48,14 @@ impl PriorDraws {
 }
 
 impl PriorTrainer {
-    /// The seed of the order in which it sees pictures.
+    /// Seed of the order of pictures.
     pub fn order_seed(nets: &Networks) -> u64 {
         nets.config.seed ^ STREAM
     }
 
-    /// The trainer of one of the ranks of `world`.
+    /// The trainer of one rank of `world`.
     ///
-    /// Errors: no prior in the config; ranks among which the batch cannot be shared evenly; exchanges that fail.
+    /// Errors: no prior in the config; a batch that does not divide evenly over the ranks; a failed exchange.
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (prior, _) = both(nets)?;
         let recipe = nets.config.prior.clone().unwrap_or_default();
@@ -76,7 +76,7 @@ impl PriorTrainer {
         })
     }
 
-    /// This rank's rows of what the step draws; all ranks draw the whole batch.
+    /// This rank's rows of the step's draws. All ranks draw the whole batch.
     fn draws(&self, device: Device) -> PriorDraws {
         seed_step(self.seed ^ STREAM, self.shell.progress.step);
         let (b, r) = (self.recipe.train.batch as i64, self.recipe.model.clip_r);
@@ -88,7 +88,7 @@ impl PriorTrainer {
         all.rows(self.shell.rows.first, self.shell.rows.count)
     }
 
-    /// The loss of pictures' vectors (n, r), given their captions' (n, r): a number.
+    /// The loss of pictures' vectors (n, r), given their captions' vectors (n, r): a scalar.
     ///
     /// Formula: mean over n of p2(t) x mean over r of (noise - guess)^2.
     fn loss(
@@ -110,9 +110,9 @@ impl PriorTrainer {
     }
 }
 
-/// The prior and the CLIP that it learns from.
+/// The prior, and the CLIP it learns from.
 ///
-/// Errors: the config has none.
+/// Errors: the model has no prior or no CLIP.
 fn both(nets: &Networks) -> Result<(&PriorNet, &ClipEncoder)> {
     let missing =
         || Error::model("there is no prior or no CLIP to train it", "`prior`, `clip`", "");

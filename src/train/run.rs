@@ -1,4 +1,4 @@
-//! A whole run: its stages one after the other, with checkpoints and a log, resumed where it stopped.
+//! A whole run: its stages in sequence, with checkpoints and a log. Resumes where it stopped.
 
 use super::begin::{agree, can_share, find, room_for_checkpoints};
 use super::journal::Journal;
@@ -8,7 +8,7 @@ use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::Want;
-use crate::data::{Dataset, Part};
+use crate::data::{Dataset, Part, Source};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::StepRecord;
@@ -20,11 +20,11 @@ use std::rc::Rc;
 use std::time::Instant;
 use tch::{Tensor, nn};
 
-/// Train as the config says. `watch` sees every record and answers whether to go on; when it says no, a
-/// checkpoint is written and the run can be resumed.
+/// Trains as the config says. `watch` receives every record and returns whether to continue. If not, a checkpoint is
+/// written and the run can be resumed. Only rank 0 writes.
 ///
-/// Rank 0 alone writes; the others only read. Errors: data, weights or folders that cannot be read or written; a loss
-/// that stays not finite; other ranks that fail.
+/// Errors: data, weights or folders that cannot be read or written; a loss that stays non-finite; failure of another
+///         rank.
 pub fn run(
     config: &RunConfig,
     options: &RunOptions,
@@ -59,9 +59,9 @@ pub fn run(
     if world.is_first() {
         room_for_checkpoints(&nets, &checkpoints)?;
     }
-    let data = match config.data.stream {
-        Some(_) => None,
-        None => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
+    let data = match (&config.data.stream, &config.data.source) {
+        (Some(_), _) | (None, Source::Scenes(_)) => None,
+        _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
     };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -80,24 +80,24 @@ pub fn run(
     run.all(saved)
 }
 
-/// The file of a checkpoint that says where the stream stands.
+/// File of a checkpoint with the position of the stream.
 const STREAM: &str = "stream.jsonl";
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     nets: Networks,
-    /// None: the run reads a stream.
+    /// None if the run reads a stream or draws its pictures.
     data: Option<Rc<Dataset>>,
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
-    /// Rank 0 keeps it.
+    /// Kept by rank 0 only.
     journal: Option<Journal>,
     saver: Saver,
-    /// Updates of this call.
+    /// Updates done in this call.
     done: u64,
     stopped: bool,
-    /// Updates in a row whose gradient was not finite.
+    /// Consecutive updates whose gradient was not finite.
     bad: u64,
     last: Option<StepRecord>,
 }
@@ -116,7 +116,7 @@ impl Run<'_> {
             self.train(stage.as_mut())?;
             self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
-            // For good: later stages and the model have the averages of a stage that is over
+            // permanent: later stages and the model use the averages of a finished stage
             stage.swap_ema();
             model = self.model(phase)?;
         }
@@ -129,7 +129,7 @@ impl Run<'_> {
         })
     }
 
-    /// The trainer of a stage, at its beginning or where the checkpoint left it.
+    /// The trainer of a stage, at its beginning or resumed from the checkpoint.
     fn begin(
         &self,
         phase: Phase,
@@ -167,11 +167,13 @@ impl Run<'_> {
         Ok(stage)
     }
 
-    /// Pictures for a stage.
+    /// The pictures for a stage.
     fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
-        match &self.data {
-            Some(data) => Feed::memory(data.clone(), seed),
-            None => Feed::stream(&self.nets, seed, want),
+        let config = &self.nets.config.data;
+        match (&self.data, &config.source, &config.stream) {
+            (Some(data), _, _) => Feed::memory(data.clone(), seed),
+            (None, Source::Scenes(scenes), None) => Ok(Feed::fresh(scenes, config.size)),
+            _ => Feed::stream(&self.nets, seed, want),
         }
     }
 
@@ -186,7 +188,7 @@ impl Run<'_> {
             self.look(stage, record.step)?;
             let late =
                 policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
-            // clocks and signals differ: one for all
+            // clocks and signals differ between ranks: agree on one decision
             let [stopped, late] = world.any([self.stopped, late])?;
             self.stopped = stopped;
             // the last step too: a stage that follows starts from there
@@ -199,7 +201,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A checkpoint, once it is sure that all ranks have the same weights.
+    /// Writes a checkpoint, after checking that all ranks have the same weights.
     fn save(&mut self, stage: &dyn Stage) -> Result<()> {
         let (world, progress) = (&self.options.world, stage.progress());
         let kept = self.kept(progress.phase);
@@ -215,7 +217,7 @@ impl Run<'_> {
         }
     }
 
-    /// Write a sheet of pictures, when one is due, made with the averaged weights.
+    /// Writes a sheet of pictures if one is due, made with the averaged weights.
     fn look(&mut self, stage: &mut dyn Stage, step: u64) -> Result<()> {
         let every = self.nets.config.train.log.samples_every;
         let Some(journal) = &mut self.journal else { return Ok(()) };
@@ -229,7 +231,7 @@ impl Run<'_> {
         gallery.map_or(Ok(()), |gallery| journal.gallery(&gallery, step))
     }
 
-    /// Log a step and decide whether to go on.
+    /// Logs a step and decides whether to continue.
     fn after(&mut self, record: &StepRecord) -> Result<()> {
         if let Some(journal) = &mut self.journal {
             journal.record(record)?;
@@ -255,7 +257,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Everything as it is now; `stream`: where each rank's part of the stream stands.
+    /// A snapshot of the current state. `stream` holds each rank's position in the stream.
     fn snapshot(&self, stage: &dyn Stage, stream: Option<Vec<String>>) -> Snapshot {
         let progress = stage.progress();
         let networks = self.kept(progress.phase);
@@ -268,8 +270,8 @@ impl Run<'_> {
         }
     }
 
-    /// The networks that a checkpoint of this stage holds: those the run has trained, not those it was given or
-    /// that follow from the seed.
+    /// The networks that a checkpoint of this stage holds: those the run has trained, not those that were given or
+    /// follow from the seed.
     fn kept(&self, phase: Phase) -> Vec<(&'static str, &nn::VarStore)> {
         let config = &self.nets.config;
         let tokenizer = config.weights.tokenizer.is_none();
@@ -286,7 +288,7 @@ impl Run<'_> {
         all.chain(trained.map(|prior| ("prior", &prior.vars))).collect()
     }
 
-    /// Write the model folder, once there is something to sample with.
+    /// Writes the model folder, unless the denoiser is still to be trained.
     fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
         // half of a model cannot be opened
         if phase < Phase::Denoiser && self.nets.config.stages.contains(&Phase::Denoiser) {
@@ -300,7 +302,7 @@ impl Run<'_> {
     }
 }
 
-/// The weights as they are now, on the CPU.
+/// A copy of the current weights on the CPU.
 fn copied(vars: &nn::VarStore) -> Named {
     let named = weights::named(vars, false);
     named.into_iter().map(|(name, xs)| (name, torch::copied(&xs))).collect()

@@ -1,4 +1,4 @@
-//! What the run loop and the session need of a trainer, whatever it trains.
+//! The interface of a trainer that the run loop and the session use.
 
 use super::gallery::ProgressSheet;
 use super::shell::{Shell, State};
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 
-/// A trainer: it takes steps and can be stopped between any two of them.
+/// A trainer of one stage. It can be stopped between any two steps.
 pub trait Stage {
     /// One update of the weights.
     fn step(&mut self, nets: &Networks) -> Result<StepRecord>;
@@ -16,12 +16,12 @@ pub trait Stage {
 
     fn shell_mut(&mut self) -> &mut Shell;
 
-    /// A copy of everything besides the networks' weights.
+    /// A copy of the state besides the networks' weights.
     fn state(&self) -> State {
         self.shell().state()
     }
 
-    /// Go on exactly where `state`, `progress` and `stream` (may be empty) were taken.
+    /// Resumes exactly where `state`, `progress` and `stream` (may be empty) were saved.
     fn restore(
         &mut self,
         state: &State,
@@ -32,12 +32,12 @@ pub trait Stage {
         self.shell_mut().restore(state, progress, stream, place)
     }
 
-    /// The pictures of the last step, for somebody who looks on; None if there is nothing to see.
+    /// A sheet of the pictures of the last step. None if there is nothing to show.
     fn gallery(&self, _nets: &Networks) -> Option<ProgressSheet> {
         None
     }
 
-    /// Updates in all.
+    /// Total number of updates.
     fn steps(&self) -> u64 {
         self.shell().steps()
     }
@@ -46,22 +46,22 @@ pub trait Stage {
         self.shell().progress.clone()
     }
 
-    /// Seconds that an earlier stage took.
+    /// Adds the seconds that earlier stages took.
     fn add_seconds(&mut self, seconds: f64) {
         self.shell_mut().progress.seconds += seconds;
     }
 
-    /// The files that `state` fills.
+    /// File stems of `state`.
     fn files(&self) -> &'static [&'static str] {
         self.shell().files()
     }
 
-    /// Where the stream of pictures stands; None for a data set in memory.
+    /// Position of the stream of pictures. None for a data set in memory.
     fn stream(&self) -> Option<String> {
         self.shell().feed.text()
     }
 
-    /// Exchange the weights and their averages, if there are averages.
+    /// Swaps the weights and their averages, if there are averages.
     fn swap_ema(&mut self) {
         self.shell_mut().swap_ema();
     }

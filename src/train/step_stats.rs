@@ -6,10 +6,10 @@ use crate::dist::World;
 use crate::error::Result;
 use tch::{Device, Kind, Tensor};
 
-/// Equal parts of 0..=1 that the noise ratio is sorted into.
+/// Number of equal intervals of 0..=1 for the noise ratio.
 pub const BINS: i64 = 5;
 
-/// loss, accuracy, then accuracy and pictures of each part: (2 + 2 BINS) f32.
+/// Loss, accuracy, then accuracy and pictures of each interval: (2 + 2 BINS) f32.
 pub struct StepStats(pub Tensor);
 
 impl StepStats {
@@ -17,7 +17,7 @@ impl StepStats {
         Self(Tensor::zeros([2 + 2 * BINS], (Kind::Float, device)))
     }
 
-    /// Count a pass that is one of `passes`: its loss, and whether each guess was right (n, h, w) at ratios t (n,).
+    /// Adds one of `passes` passes: its loss, and whether each prediction was right (n, h, w) at ratios t (n,).
     pub fn add(&mut self, loss: &Tensor, right: &Tensor, t: &Tensor, passes: usize) {
         let _no_grad = tch::no_grad_guard();
         let each = right.to_kind(Kind::Float).mean_dim([1i64, 2].as_slice(), false, Kind::Float); // (n,)
@@ -31,15 +31,16 @@ impl StepStats {
         self.0 += Tensor::cat(&[means, sums, counts], 0);
     }
 
-    /// `read`, of all ranks together.
+    /// The statistics of all ranks together, as `read`.
     pub fn over(&mut self, world: &World) -> Result<(f64, f64, Vec<Option<f64>>)> {
         world.mean(&mut self.0)?;
         Ok(self.read())
     }
 
-    /// Loss, accuracy, and accuracy by noise ratio (none where nothing was counted).
+    /// Loss, accuracy, and accuracy by noise ratio (None for an interval without pictures).
     pub fn read(&self) -> (f64, f64, Vec<Option<f64>>) {
-        let at = |i: i64| self.0.double_value(&[i]);
+        let numbers = self.0.to_device(Device::Cpu); // once: every look at a GPU waits for it
+        let at = |i: i64| numbers.double_value(&[i]);
         let bin = |i: i64| {
             let count = at(2 + BINS + i);
             (count > 0.0).then(|| at(2 + i) / count)

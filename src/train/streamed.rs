@@ -1,4 +1,4 @@
-//! A stream of shards as a feed: what the frozen networks have not made before, they make now, a batch at a time.
+//! A feed from a stream of shards. Tokens and vectors that the shards do not hold are computed batch by batch.
 //!
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
@@ -10,16 +10,17 @@ use crate::tokens::text::batch_tokens;
 use crate::torch;
 use tch::{Device, Kind, Tensor};
 
+/// A feed from a stream of shards.
 pub struct Streamed {
     stream: Stream,
     config: StreamConfig,
     seed: u64,
     size: i64,
-    /// Where the pictures go.
+    /// Device of the pictures.
     device: Device,
 }
 
-/// Pictures to look at on the side come in an order of their own.
+/// Seed offset of the pictures that `some` returns, so that they have their own order.
 const ASIDE: u64 = 0xa51d_e000;
 
 impl Streamed {
@@ -34,13 +35,13 @@ impl Streamed {
         Ok(Self { stream, config: config.clone(), seed, size, device })
     }
 
-    /// (b, 3, S, S) f32 in 0..=1, captions.
+    /// Pictures (b, 3, S, S) f32 in 0..=1, and captions.
     pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
         let samples = self.stream.next(rows)?;
         Ok((unit(&self.pictures(samples.iter())?), captions(&samples)))
     }
 
-    /// The first pictures of a stream of its own: every rank gets the same.
+    /// The first pictures of a separate stream. Every rank gets the same.
     pub fn some(&self, count: usize) -> Result<Tensor> {
         let lanes = self.config.lanes.max(1);
         let count = count.div_ceil(lanes) * lanes;
@@ -49,6 +50,7 @@ impl Streamed {
         Ok(aside.images(Rows { first: 0, count, of: count })?.0)
     }
 
+    /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let samples = self.stream.next(rows)?;
         let is_picture = |sample: &&ShardSample| matches!(sample.content, Decoded::Pixels(_));
@@ -68,7 +70,7 @@ impl Streamed {
         })
     }
 
-    /// (n, 3, S, S) u8; on their way to a GPU in pinned memory, from which it takes them itself.
+    /// Pictures (n, 3, S, S) u8. For a GPU they are copied through pinned memory.
     fn pictures<'a>(&self, samples: impl Iterator<Item = &'a ShardSample>) -> Result<Tensor> {
         let picture = |sample: &ShardSample| match &sample.content {
             Decoded::Pixels(pixels) => {
@@ -81,18 +83,22 @@ impl Streamed {
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 
+    /// Pictures drawn from the data so far, by all ranks.
     pub fn position(&self) -> u64 {
         self.stream.position()
     }
 
+    /// The stream's state for a checkpoint.
     pub fn text(&self) -> String {
         self.stream.text()
     }
 
+    /// Resumes a saved state.
     pub fn go_to(&mut self, position: u64, text: &str) -> Result<()> {
         self.stream.restore(text, position)
     }
 
+    /// Samples and shards that this rank left out, by reason.
     pub fn skipped(&self) -> Counts {
         self.stream.skipped()
     }
@@ -107,7 +113,7 @@ fn captions(samples: &[ShardSample]) -> Vec<String> {
     samples.iter().map(|sample| sample.caption.clone()).collect()
 }
 
-/// (b, h, w): those that the shards know, and those made of the other samples' `pictures` (n, 3, S, S) u8.
+/// Tokens (b, h, w): those in the shards, and those computed from the other samples' `pictures` (n, 3, S, S) u8.
 fn tokens(nets: &Networks, samples: &[ShardSample], pictures: Option<&Tensor>) -> Result<Tensor> {
     let made = pictures.map(|pictures| nets.encode_all(pictures));
     let mut next = 0;
@@ -123,7 +129,7 @@ fn tokens(nets: &Networks, samples: &[ShardSample], pictures: Option<&Tensor>) -
     Ok(Tensor::f_stack(&rows, 0)?)
 }
 
-/// Tokens of a shard must be those of this model.
+/// Checks that a shard's tokens fit this model.
 fn checked(nets: &Networks, sample: &ShardSample, tokens: &Tensor) -> Result<Tensor> {
     let (grid, codes) = (nets.grid(), nets.config.model.num_labels);
     let fits = tokens.size() == [grid, grid]
@@ -137,7 +143,7 @@ fn checked(nets: &Networks, sample: &ShardSample, tokens: &Tensor) -> Result<Ten
     Err(Error::data(what, format!("sample `{}`", sample.key), hint))
 }
 
-/// (b, L, D), where all samples bring their caption's vectors along and the text encoder is frozen.
+/// Text vectors (b, L, D), if all samples have them and the text encoder is frozen.
 fn text(nets: &Networks, samples: &[ShardSample]) -> Result<Option<Tensor>> {
     let of = |sample: &ShardSample| match &sample.content {
         Decoded::Known(known) => known.text.as_ref().map(Tensor::shallow_clone),

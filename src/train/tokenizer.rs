@@ -1,4 +1,4 @@
-//! The tokenizer's training: a picture through the codebook and back, as alike as it can.
+//! Training of the tokenizer: reconstructs pictures through the codebook.
 //!
 //! Letters: B pictures of a step, K codes of width c, h x w tokens.
 
@@ -21,25 +21,25 @@ pub struct TokenizerTrainer {
     recipe: TokenizerTrainConfig,
     seed: u64,
     shell: Shell,
-    /// How often each code was chosen since the last revival (K,) f32.
+    /// Uses of each code since the last revival (K,) f32.
     used: Tensor,
-    /// Share of the codes that were chosen between the last two revivals.
+    /// Fraction of the codes that were used between the last two revivals.
     in_use: f64,
 }
 
 const STREAM: u64 = 0x70ce;
-/// Pictures whose latents the codes start from.
+/// Number of pictures whose latents initialise the codes.
 const FIT_PICTURES: usize = 512;
 
 impl TokenizerTrainer {
-    /// The seed of the order in which it sees pictures, another one than the denoiser's.
+    /// Seed of the order of pictures, different from the denoiser's.
     pub fn order_seed(nets: &Networks) -> u64 {
         nets.config.seed ^ STREAM
     }
 
-    /// The trainer of one of the ranks of `world`. Sets the residual gains of the (fresh) tokenizer.
+    /// The trainer of one rank of `world`. Sets the residual gains of the (fresh) tokenizer.
     ///
-    /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
+    /// Errors: a batch that does not divide evenly over the ranks; a failed exchange.
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (recipe, seed) = (nets.config.tokenizer.train.clone(), nets.config.seed);
         let rows = recipe.share(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
@@ -47,7 +47,7 @@ impl TokenizerTrainer {
         let job = ShellConfig {
             phase: Phase::Tokenizer,
             steps: recipe.steps,
-            split: Split { rows, micro: rows, passes: 1 }, // batch norm wants the whole batch at once
+            split: Split { rows, micro: rows, passes: 1 }, // batch norm needs the whole batch at once
             optim: &recipe.optim,
             trained: &[("tokenizer", &nets.tokenizer_vars)],
             ema_decay: None,
@@ -62,7 +62,7 @@ impl TokenizerTrainer {
         })
     }
 
-    /// One step: pictures through the codebook and back, squared error and codebook terms, update.
+    /// One step: reconstruct pictures through the codebook, squared error and codebook terms, update.
     pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let step = self.shell.progress.step;
         seed_step(self.seed ^ STREAM, step);
@@ -83,11 +83,12 @@ impl TokenizerTrainer {
         self.shell.close(update, StepRecord { loss, accuracy, ..StepRecord::default() })
     }
 
-    /// Squared error of the reconstruction, and the codebook's terms once there is a codebook: (b, 3, S, S) -> scalar.
+    /// Squared error of the reconstruction, plus the codebook terms once quantisation has begun: (b, 3, S, S) ->
+    /// scalar.
     fn loss(&mut self, nets: &Networks, images: &Tensor) -> Result<Tensor> {
         let tokenizer = &nets.tokenizer;
         let (recon, vq_loss) = if self.shell.progress.step < self.recipe.quantize_after {
-            // Without codes at first: codes fitted to latents that mean nothing yet would all die.
+            // No codes at first: codes fitted to untrained latents would all become unused.
             let latents = tokenizer.latents(images, true); // (b, c, h, w)
             (
                 tokenizer.decode_unscaled(&latents),
@@ -102,7 +103,8 @@ impl TokenizerTrainer {
         Ok((recon - images).square().mean(Kind::Float) * self.recipe.reconstruction + vq_loss)
     }
 
-    /// What gradients do not move becomes the same on all ranks: each one's batch norm has seen its own rows.
+    /// Averages the values that gradients do not update over all ranks, since each rank's batch norm has seen only its
+    /// rows.
     fn agree(&self, nets: &Networks) -> Result<()> {
         for mut xs in weights::named(&nets.tokenizer_vars, false).into_values() {
             if !xs.requires_grad() && xs.is_floating_point() && self.shell.world.size() > 1 {
@@ -112,22 +114,26 @@ impl TokenizerTrainer {
         Ok(())
     }
 
-    /// Codes start at the means of the latents the encoder has learned by now.
+    /// Initialises the codes to cluster means of the encoder's current latents.
     fn fit_codebook(&mut self, nets: &Networks) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let images = self.shell.feed.some(FIT_PICTURES)?.to_device(nets.device);
         let latents = nets.tokenizer.latents(&images, false);
         let c = latents.size()[1];
-        nets.tokenizer.vquantizer.fit(&latents.permute([0, 2, 3, 1]).reshape([-1, c]), 8);
+        nets.tokenizer.vquantizer.fit(
+            &latents.permute([0, 2, 3, 1]).reshape([-1, c]),
+            8,
+            self.recipe.revive,
+        );
         self.share_codes(nets)
     }
 
-    /// The codes of rank 0 are everybody's.
+    /// Copies the codes of rank 0 to all ranks.
     fn share_codes(&self, nets: &Networks) -> Result<()> {
         self.shell.world.broadcast(&[nets.tokenizer.vquantizer.weight.shallow_clone()])
     }
 
-    /// Count the codes that all ranks chose.
+    /// Counts the codes used on all ranks.
     fn count(&mut self, tokens: &Tensor) -> Result<()> {
         let codes = self.used.size()[0];
         let chosen = tokens.flatten(0, -1).bincount::<Tensor>(None, codes).to_kind(Kind::Float);
@@ -136,7 +142,7 @@ impl TokenizerTrainer {
         Ok(())
     }
 
-    /// Codes that nobody chose become latents (B, c, h, w) of this batch.
+    /// Replaces unused codes by latents (B, c, h, w) of this batch.
     fn revive(&mut self, nets: &Networks, latents: &Tensor) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let every = self.recipe.revive_every;
@@ -146,7 +152,7 @@ impl TokenizerTrainer {
         let c = latents.size()[1];
         let rows = latents.detach().permute([0, 2, 3, 1]).reshape([-1, c])
             * nets.config.tokenizer.model.scale_factor;
-        nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows);
+        nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows, self.recipe.revive);
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         self.used = self.used.zeros_like();
         self.share_codes(nets)

@@ -1,4 +1,4 @@
-//! The program from outside: scripts, subcommands, exit codes, and input that means no good.
+//! The program as a process: scripts, subcommands, exit codes, invalid input.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ impl Desk {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
-        // One thread: waiting threads of several programs at once cost more than they bring.
+        // One thread: several programs at once run slower with waiting threads.
         command.args(args).current_dir(self.dir.path()).env("OMP_NUM_THREADS", "1");
         command.env("XDG_DATA_HOME", self.dir.path()).stdin(Stdio::null());
         command
@@ -28,12 +28,12 @@ impl Desk {
         self.command(args).output().unwrap()
     }
 
-    /// The lines go in through a pipe.
+    /// Runs the lines through a pipe.
     fn pipe(&self, lines: impl AsRef<[u8]>) -> Output {
         let mut command = self.command(&["--model", &smoke()]);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(lines.as_ref()); // it may end before it has read all
+        let _ = child.stdin.take().unwrap().write_all(lines.as_ref()); // it may exit before it has read everything
         child.wait_with_output().unwrap()
     }
 
@@ -50,7 +50,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Ended by itself, with an error in our words and no trace of a panic.
+/// Checks that the program exited by itself with one of its own errors, and without a panic.
 fn assert_refused(what: &str, output: &Output) {
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{what}: {err}");
@@ -195,7 +195,7 @@ fn what_is_not_there_is_named() {
     }
 }
 
-/// None of these lines may panic, and each is an error in a fresh session. `lab` runs them all.
+/// Lines that must give an error in a fresh session, never a panic. `lab` runs them all.
 pub const BAD_LINES: &[&str] = &[
     "bogus",
     "steps=4",
@@ -322,7 +322,7 @@ fn bytes_that_are_no_text_are_refused() {
 #[test]
 fn odd_but_fine() {
     let desk = Desk::new();
-    let fine = "\u{feff}help\r\n\r\n  # comment\n\tSHOW 0 # first\nsample '' steps=1\nsample \"a=b \\\"c\\\"\" steps=1 negative=''\nset name x y\n:help\nlast_error";
+    let fine = "\u{feff}help\r\n\r\n  # comment\n\tSHOW 0  # first\nsample '' steps=1\nsample \"a=b \\\"c\\\"\" steps=1 negative=''\nset name x y\n:help\nlast_error";
     let output = desk.pipe(fine);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }

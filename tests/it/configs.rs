@@ -1,4 +1,4 @@
-//! The configs that come with the repository are read, checked and kept by printing them.
+//! The shipped configs: each can be read, passes its check, and survives printing and reading.
 
 use paella::config::{self, RunConfig};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The planner's counts, against the variables of real networks, counts by hand and the published run.
+//! The planner's counts, compared with the variables of real networks, with counts by hand, and with the published run.
 
 use crate::configs::shipped;
 use paella::checkpoint::Phase;
@@ -12,7 +12,7 @@ use paella::tokens::text::{TextConfig, TextEncoder};
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use tch::{Device, Tensor, nn};
 
-/// Trained variables by name, in untouched memory.
+/// Trained variables by name, in uninitialised memory.
 fn variables(build: impl FnOnce(&VarBuilder)) -> Vec<(String, Tensor)> {
     let vars = nn::VarStore::new(Device::Cpu);
     build(&VarBuilder::skeleton(&vars));
@@ -28,7 +28,7 @@ fn numel<'a>(all: impl IntoIterator<Item = &'a (String, Tensor)>) -> i64 {
     all.into_iter().map(|(_, xs)| xs.numel() as i64).sum()
 }
 
-/// Configs that differ in all that sizes depend on.
+/// Configs that differ in every setting that sizes depend on.
 fn configs() -> Vec<RunConfig> {
     let small = shipped().into_iter().filter_map(|path| RunConfig::read(&path).ok());
     let mut all: Vec<_> = small.filter(|config| config.model.c_in < 100).collect();
@@ -65,7 +65,7 @@ fn parameters_are_those_of_the_networks() {
     }
 }
 
-/// `tests/it/parity/files.rs` holds the networks to the same numbers.
+/// `tests/it/parity/files.rs` checks the networks against the same numbers.
 #[test]
 fn the_published_networks_have_their_published_sizes() {
     let net = cost::denoiser(&PaellaConfig::default(), (64, 64), 128);
@@ -75,15 +75,15 @@ fn the_published_networks_have_their_published_sizes() {
     assert_eq!(cost::prior(&PriorConfig::default()).params, 899_770_624);
     let clip = cost::clip(&ClipConfig::default());
     assert_eq!((clip.text + clip.vision).params, 986_109_441);
-    // 24 layers: 12 x 1024^2 weights at 77 places, attention 4 x 1024 x 77^2; then the projection
+    // 24 layers: 12 x 1024^2 weights at 77 positions, attention 4 x 1024 x 77^2; then the projection
     assert_eq!(
         clip.text.flops,
         24 * (24 * 1024 * 1024 * 77 + 4 * 1024 * 77 * 77) + 2 * 1024 * 1024
     );
 }
 
-/// Every weight with two dimensions and more is multiplied once at every place it is used, and attention multiplies
-/// queries by keys and scores by values.
+/// Every weight with at least two dimensions is multiplied once at every position it is used at. Attention multiplies
+/// queries by keys, and scores by values.
 #[test]
 fn work_is_what_the_weights_multiply() {
     for RunConfig { model, name, .. } in configs() {
@@ -116,7 +116,7 @@ fn work_is_what_the_weights_multiply() {
     }
 }
 
-/// Of one layer of the text encoder: 4 projections, 3 of the feed-forward part, scores and values.
+/// One layer of the text encoder: 4 projections, 3 matrices of the feed-forward part, scores and values.
 #[test]
 fn the_text_encoders_work_is_that_of_a_count_by_hand() {
     let config = TextConfig { num_layers: 1, ..TextConfig::default() };
@@ -125,13 +125,13 @@ fn the_text_encoders_work_is_that_of_a_count_by_hand() {
     assert_eq!(cost::text(&config, s).flops, by_hand);
 }
 
-/// Doubling pictures' sides makes four times the work and memory of everything that looks at places one by one.
+/// Doubling the side of pictures gives four times the work and memory of everything that is computed per position.
 #[test]
 fn the_tokenizers_work_grows_with_the_pictures_area() {
     let at = |size| cost::tokenizer(&VqConfig::default(), size);
     assert_eq!(at(512).total().flops, 4 * at(256).total().flops);
     assert_eq!(at(512).total().kept.full, 4 * at(256).total().kept.full);
-    // the first convolution of the encoder by hand: 192 channels to 384, 4 x 4, at 64 x 64 places
+    // the first convolution of the encoder, counted by hand: 192 channels to 384, 4 x 4, at 64 x 64 positions
     let first = 2 * 192 * 384 * 16 * 64 * 64;
     assert!(at(256).encode.flops > first && at(256).encode.flops < 4 * first);
 }
@@ -158,7 +158,7 @@ fn the_published_run_reached_a_twelfth_of_the_peak() {
     let rate = plan.images_per_s_in(21.0);
     assert!((rate - 11.46).abs() < 0.01, "{rate} pictures a second and card");
     let share = plan.mfu(rate);
-    // 2.323e12 operations a picture x 11.46 / 312e12
+    // 2.323e12 operations per picture x 11.46 / 312e12
     assert!((share - 0.0854).abs() < 0.0005, "{share}");
 }
 
@@ -174,7 +174,7 @@ fn what_does_not_fit_names_the_knobs_that_make_it_fit() {
     for knob in ["`train.micro_batch: ", "`train.precision.bf16: true`", "recompute: [0, 1, 2]`"] {
         assert!(error.contains(knob), "{knob} is not in\n{error}");
     }
-    // the values named are the largest that fit
+    // the values in the message are the largest that fit
     let micro = cost::largest(&config, &request("a100-80gb", 8)).unwrap();
     for (micro, fits) in [(micro, true), (2 * micro, false)] {
         config.train.micro_batch = Some(micro);
@@ -243,7 +243,8 @@ fn plan(args: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// With the line in its head comment, where it has one: so it divides and fits on the cards named there.
+/// Uses the command line in the config's head comment, if it has one. So the config divides and fits on the cards named
+/// there.
 #[test]
 fn the_command_plans_every_shipped_config() {
     for path in shipped() {

@@ -39,7 +39,7 @@ fn all_sources_parse_and_every_exercise_has_one_solution() {
     assert!(ids.len() >= 25, "{} exercises", ids.len());
 }
 
-/// Run every command and every solution; a lesson ends with all exercises solved, none before its solution.
+/// Runs every command and every solution. All exercises must be solved at the end, and none before its solution.
 fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
     let mut lab = Lab::new(Origin::find("emoji-64").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
@@ -194,7 +194,7 @@ fn notebooks_are_sound() {
     }
 }
 
-/// The program in a folder of its own; lines go in through a pipe.
+/// Runs the program in its own folder, with lines from a pipe.
 fn paella(folder: &Path, args: &[&str], lines: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
     command.args(args).current_dir(folder).env("XDG_STATE_HOME", folder).env("PAELLA_QUICK", "1");
@@ -259,9 +259,9 @@ fn lessons_are_built_and_checked_from_the_shell() {
     assert!(stale.status.code() == Some(1) && error.contains("02-noise.ipynb"), "{error}");
 }
 
-/// The cells of the research notebooks, as build.rs lines them up.
+/// The cells of the research notebooks, as build.rs concatenates them.
 mod research {
-    #![allow(clippy::print_stdout)] // cells tell their readers how far they are
+    #![allow(clippy::print_stdout)] // cells report their progress
 
     pub mod schedule {
         include!(concat!(env!("OUT_DIR"), "/research-schedule.rs"));
@@ -278,7 +278,7 @@ fn research_cells_run() {
     research::sampler::run(true).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// Minutes: how the machine times in the research notebooks were found.
+/// Takes minutes. Measures the machine times stated in the research notebooks.
 #[test]
 #[ignore = "takes minutes: cargo test --test it -- --ignored --nocapture research"]
 fn research_cells_run_in_full() {

@@ -1,4 +1,4 @@
-//! Several processes over Gloo on this machine: the same weights everywhere, the same as one process.
+//! Several processes over Gloo on this machine: all have the same weights, and the same as a single process.
 
 use crate::ranks::{Ranks, child, world};
 use crate::stream::training::emoji;
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
 
-/// The smoke config, a file: batch 8 in passes of 2, a checkpoint every 5 steps.
+/// The smoke config as a file: batch 8 in passes of 2, a checkpoint every 5 steps.
 pub fn config(folder: &Path, change: impl Fn(&mut RunConfig)) -> PathBuf {
     let mut config = smoke(6, 12);
     (config.train.global_batch, config.train.micro_batch) = (8, Some(2));
     config.tokenizer.train.batch = 8;
     config.train.save = SaveConfig { every: 5, ..SaveConfig::default() };
     config.dist.timeout_s = 60;
-    // the reference's rate: AdamW turns the last bits of a small gradient into as much as one rate
+    // the reference's rate: AdamW can turn rounding of a small gradient into a difference of a whole rate
     (config.train.optim.lr, config.train.optim.warmup) = (1e-4, 0);
     change(&mut config);
     let path = folder.join("run.ron");
@@ -26,7 +26,7 @@ pub fn config(folder: &Path, change: impl Fn(&mut RunConfig)) -> PathBuf {
     path
 }
 
-/// Trained once for all tests, so that runs on any number of ranks have the same tokens.
+/// Trains the tokenizer once for all tests, so that runs on any number of ranks have the same tokens.
 pub fn shared_tokenizer(config: &mut RunConfig) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/emoji-32");
     let shipped = RunConfig::read(&root.join("config.ron")).unwrap();
@@ -49,7 +49,8 @@ fn weights(out: &Path) -> Tensor {
     Tensor::cat(&flat, 0)
 }
 
-/// Train on one rank and on each of `counts` ranks, into folders `ranks-N`: every step's numbers and the last weights agree.
+/// Trains on one rank and on each of `counts` ranks, into folders `ranks-N`. The numbers of every step and the final
+/// weights must agree.
 fn train_alike(folder: &Path, config: &Path, counts: &[usize], fields: &[&str]) {
     let out = |ranks: usize| folder.join(format!("ranks-{ranks}"));
     let train = |ranks: usize| Ranks::train(ranks, config, &out(ranks), &[]).succeed();
@@ -100,7 +101,7 @@ fn two_ranks_are_given_the_same_clip_vectors_as_one_process() {
     });
     train_alike(folder.path(), &config, &[2], &["loss"]);
     let out = |ranks: usize| folder.path().join(format!("ranks-{ranks}"));
-    // a rate of 1e-3: AdamW turns the last bits of a small gradient into a share of it
+    // a rate of 1e-3: AdamW can turn rounding of a small gradient into a fraction of it
     let prior = |ranks: usize| {
         paella::weights::read(&out(ranks).join("checkpoints/denoiser-0000012/prior.safetensors"))
     };
@@ -116,12 +117,12 @@ fn a_tokenizer_is_trained_by_two_ranks_and_a_run_goes_on_with_four() {
     let config = config(folder.path(), |_| {});
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     Ranks::train(2, &config, &whole, &[]).succeed();
-    // stopped within the tokenizer and within the denoiser, always on two ranks: bit for bit the same
+    // stopped within the tokenizer and within the denoiser, always on two ranks: identical bit for bit
     for _ in 0..3 {
         Ranks::train(2, &config, &parts, &["--steps", "7", "--resume", "auto"]).succeed();
     }
     same_weights(&whole, &parts);
-    // from step 5 on with four ranks: the same draws and rows, so almost the same weights
+    // resumed at step 5 with four ranks: the same draws and rows, so nearly the same weights
     let four = folder.path().join("four");
     Ranks::train(2, &config, &four, &["--steps", "11"]).succeed();
     Ranks::train(4, &config, &four, &["--resume"]).succeed();
@@ -129,7 +130,7 @@ fn a_tokenizer_is_trained_by_two_ranks_and_a_run_goes_on_with_four() {
     assert!(apart < 2e-6, "{apart:e}");
 }
 
-/// Two linear layers, of which the second one is not always asked.
+/// Two linear layers. The second is not always used.
 struct Net {
     first: nn::Linear,
     second: nn::Linear,
@@ -166,10 +167,11 @@ fn gradients(params: &[(String, Tensor)]) -> Vec<Tensor> {
     params.iter().map(|(_, xs)| grad(xs).detach()).collect()
 }
 
-/// Runs in every rank: `use_extra(rank)` says who asks the extra layer; `passes` micro batches of 4 rows a rank.
+/// Runs on every rank. `use_extra(rank)` says which ranks use the extra layer; `passes` micro batches of 4 rows per
+/// rank.
 fn gradients_agree(world: &World, use_extra: impl Fn(usize) -> bool, passes: i64) {
     let (rank, size) = (world.rank() as i64, world.size() as i64);
-    tch::manual_seed(100 + rank); // other weights on every rank: those of rank 0 must win
+    tch::manual_seed(100 + rank); // different weights on every rank: those of rank 0 must win
     let vars = nn::VarStore::new(Device::Cpu);
     let (net, own) = (Net::new(&vars), params(&vars));
     let reducer = Reducer::new(world, &own).unwrap();
@@ -193,7 +195,7 @@ fn gradients_agree(world: &World, use_extra: impl Fn(usize) -> bool, passes: i64
             reducer.forward(pass + 1 == passes).unwrap();
             let loss = net.loss(&part(&xs, rank), &part(&ys, rank), use_extra(rank as usize));
             reducer.backward(&(loss / passes as f64), pass + 1 == passes).unwrap();
-            // one process with the joined batch
+            // a single process with the combined batch
             let losses =
                 (0..size).map(|k| twin.loss(&part(&xs, k), &part(&ys, k), use_extra(k as usize)));
             let joined = losses.reduce(|a, b| a + b).unwrap() / (size * passes) as f64;
@@ -245,14 +247,14 @@ fn child_exchanges() {
     assert_eq!(world.any([rank == 1, false]), Ok([true, false]));
     let words = world.gather(&"ä".repeat(rank)).unwrap();
     assert_eq!(words, (0..size).map(|n| "ä".repeat(n)).collect::<Vec<_>>());
-    // weights that differ on one rank are noticed, by number, everywhere
+    // weights that differ on one rank are detected on all ranks, and the rank is named
     let xs = Tensor::from_slice(&[if rank == 1 { 1.0f32 + f32::EPSILON } else { 1.0 }]);
     let error = world.same(&[xs], "step 7").unwrap_err().to_string();
     assert!(
         error.contains("rank 1 and rank 0 have come apart") && error.contains("step 7"),
         "{error}"
     );
-    // other networks on one rank
+    // another network on one rank
     let vars = nn::VarStore::new(Device::Cpu);
     let _odd = nn::linear(vars.root(), 4, 4 + i64::from(rank == 1), nn::LinearConfig::default());
     let error = Reducer::new(&world, &params(&vars)).err().unwrap().to_string();

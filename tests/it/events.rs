@@ -1,4 +1,4 @@
-//! TensorBoard's event files, read back with a reader of their own.
+//! TensorBoard event files, read back with an independent reader.
 
 use crate::train::{alone, smoke};
 use paella::metrics::StepRecord;
@@ -7,7 +7,7 @@ use paella::train::{self, Resume, RunOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// CRC-32C bit by bit, turned and shifted as the format wants it.
+/// CRC-32C bit by bit, masked as the format requires.
 fn checksum(data: &[u8]) -> u32 {
     let mut crc = !0u32;
     for &byte in data {
@@ -24,7 +24,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-/// The events of a file; every checksum must be right.
+/// The events of a file. Every checksum must be right.
 fn records(path: &Path) -> Vec<Vec<u8>> {
     let bytes = std::fs::read(path).unwrap();
     let (mut at, mut found) = (0, Vec::new());
@@ -39,7 +39,7 @@ fn records(path: &Path) -> Vec<Vec<u8>> {
     found
 }
 
-/// The fields of a message: number -> values, numbers as bits and the rest as bytes.
+/// The fields of a message: number -> values, numbers as bits and others as bytes.
 fn fields(mut data: &[u8]) -> BTreeMap<u64, Vec<(u64, Vec<u8>)>> {
     let varint = |data: &mut &[u8]| {
         let mut value = 0;

@@ -15,7 +15,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::train::alone;
 
-/// A session on the untrained smoke model, and its folder. One at a time: libtorch has one generator for all.
+/// A session on the untrained smoke model, and its folder. Only one at a time, because libtorch has one generator per
+/// process.
 fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
     let turn = alone();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
@@ -55,7 +56,7 @@ fn undo_walks_back_through_pictures_settings_and_training() {
     let before = tokens(&lab);
     run(&mut lab, "show 2");
     run(&mut lab, "set sample.steps 3");
-    run(&mut lab, "step 2"); // the tokenizer's: codes change their meaning
+    run(&mut lab, "step 2"); // trains the tokenizer: codes change their meaning
     assert!(lab.workspace().tokens.is_none() && lab.status().1 == 2);
     run(&mut lab, "undo");
     assert_eq!((lab.status().1, lab.log().len()), (0, 0));
@@ -132,7 +133,7 @@ fn a_seed_repeats_the_session() {
     assert!(a == b && a != c);
 }
 
-/// Stops after so many steps.
+/// Stops after this many steps.
 struct Impatient(usize);
 
 impl Watch for Impatient {
@@ -157,7 +158,7 @@ fn a_stopped_training_keeps_its_steps() {
     );
 }
 
-/// Wants a picture after every step.
+/// Requests a picture after every step.
 #[derive(Default)]
 struct Curious(Vec<Preview>);
 
@@ -175,7 +176,7 @@ impl Watch for Curious {
     }
 }
 
-/// Weights by name, losses, and what libtorch would draw next.
+/// Weights by name, losses, and libtorch's next draw.
 type Trained = (Vec<(String, Tensor)>, Vec<f64>, Tensor);
 
 fn trained(watch: &mut dyn Watch) -> Trained {
@@ -219,7 +220,7 @@ fn looking_on_changes_no_bit_of_what_is_trained() {
     assert_eq!((with.1, with.2), (without.1, without.2));
 }
 
-/// Wants a picture, and stops when it is asked for the second time: while that picture is made.
+/// Requests a picture, and stops at the second check, while that picture is made.
 #[derive(Default)]
 struct Hasty {
     asked: std::cell::Cell<usize>,
@@ -357,7 +358,7 @@ fn bad_lines_are_errors_and_nothing_worse() {
     }
 }
 
-/// Breaks at the second step.
+/// Panics at the second step.
 struct Broken(usize);
 
 impl Watch for Broken {
@@ -383,7 +384,7 @@ fn a_panic_is_an_error_and_the_session_goes_on() {
     assert_eq!(lab.status().1, 2);
 }
 
-/// A denoiser that notes what it is asked.
+/// A denoiser that records its inputs.
 struct Recorder<'a> {
     model: &'a dyn Denoiser,
     asked: RefCell<Vec<(f64, usize)>>,
@@ -399,7 +400,7 @@ impl Denoiser for Recorder<'_> {
 #[test]
 fn sample_and_next_run_the_sampler_that_explain_shows() {
     let (mut lab, _folder) = lab();
-    // no draw is left to chance: the likeliest token, and no noise put back
+    // nothing is random: the most likely token, and no noise put back
     lab.set("sample.renoise_steps", "0").unwrap();
     let request = SampleRequest {
         text: "a fox".into(),
@@ -430,7 +431,7 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
         .unwrap();
     assert_eq!(run.path.len(), path.len() + 1);
     assert!(run.path[1..].iter().zip(&path).all(|(lab, own)| **lab == *own));
-    // two questions a pass, text and no text; one where guidance is 1, in the last pass
+    // two evaluations per pass, with text and without; one if guidance is 1, as in the last pass
     assert_eq!(asked.len(), 2 * run.plan.len() - 1);
     assert!(asked.iter().all(|(_, pictures)| *pictures == 2));
     lab.start(&request).unwrap();

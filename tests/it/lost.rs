@@ -1,4 +1,4 @@
-//! Who is named when one of several processes fails or hangs, and that nobody is named without cause.
+//! Which rank is named when one of several processes fails or hangs. No rank is named without reason.
 
 use crate::dist::{config, shared_tokenizer};
 use crate::ranks::Ranks;
@@ -27,12 +27,12 @@ fn a_killed_rank_ends_the_job_with_one_message_that_names_it() {
     }
 }
 
-/// Train on so many ranks and stop one of them; the one line that the others end with.
+/// Trains on `count` ranks and suspends one of them. Returns the single error line of the others.
 fn stop_while_training(count: usize, stopped: usize, timeout_s: u64) -> String {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), |config| {
         (config.train.steps, config.dist.timeout_s) = (100_000, timeout_s);
-        config.train.save.every = 1_000_000; // a slow disk would be a slow rank
+        config.train.save.every = 1_000_000; // a slow disk would look like a slow rank
     });
     let out = folder.path().join("out");
     let mut ranks = Ranks::train(count, &config, &out, &[]);
@@ -56,7 +56,7 @@ fn a_hung_rank_that_keeps_the_store_is_named_too() {
     assert!(said.contains("rank 0 does not answer, nor does the store"), "{said}");
 }
 
-/// Two ranks on shards that rank 1 reads through a command; what stands in `before` is done first.
+/// Two ranks on shards that rank 1 reads through a command. The shell command `before` runs first.
 fn from_a_command(folder: &Path, steps: u64, timeout_s: u64, before: &str) -> PathBuf {
     let shards = format!("pipe:{before}; cat {}", emoji(folder));
     config(folder, |config| {
@@ -83,7 +83,7 @@ fn a_rank_that_is_stuck_with_its_data_is_named() {
     let mut ranks = Ranks::train(2, &config, &out, &[]);
     ranks.wait_for(|| lines(&out) > 3);
     std::fs::write(&stall, "").unwrap();
-    // nobody is stopped or killed: both ranks end by themselves, and the one to blame does not speak
+    // no process is suspended or killed: both ranks end by themselves, and the one to blame prints nothing
     let said = ranks.fail(2);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("rank 1 did not answer for 8 s"), "{said:?}");
@@ -94,7 +94,7 @@ fn a_rank_that_is_stuck_with_its_data_is_named() {
 #[test]
 fn slow_ranks_are_not_taken_for_hung_ones() {
     let folder = tempfile::tempdir().unwrap();
-    // both wait for their first data for longer than the time limit; then one is slow again and again
+    // both wait for their first data longer than the time limit; then one is slow repeatedly
     let first = folder.path().join("first");
     let before = format!(
         "mark={}-$RANK; if ! test -e $mark; then touch $mark; sleep 8; elif test $RANK = 1; then sleep 1; fi",

@@ -1,5 +1,5 @@
-//! All integration tests in one binary: libtorch is linked once, helpers and fixtures are shared.
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may fail loudly
+//! All integration tests in one binary: libtorch is linked once, and helpers and fixtures are shared.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
 mod cli;
 mod configs;
@@ -9,7 +9,9 @@ mod data;
 mod dist;
 mod events;
 mod fixture;
+mod gpu;
 mod house;
+mod kit;
 mod lab;
 mod lost;
 mod method;
@@ -17,6 +19,7 @@ mod old_runs;
 mod parity;
 mod precision;
 mod ranks;
+mod scenes;
 mod setup;
 mod stream;
 mod summary;

@@ -6,7 +6,7 @@ use paella::sample::{Chance, Greedy, Random, Region, SampleConfig, Sampler};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-/// Knows the picture, whatever the noise.
+/// A denoiser that knows the picture, whatever the noise.
 struct Oracle {
     answer: Tensor, // (B, h, w)
     num_labels: i64,

@@ -1,7 +1,7 @@
-//! What earlier programs wrote is still read: `tests/fixtures/run-0.1` is a run of version 0.1.0.
+//! Files of earlier versions can still be read: `tests/fixtures/run-0.1` is a run of version 0.1.0.
 //!
-//! Made by `paella train tiny.ron`, one thread, with the config that lies in each of its checkpoints. `log.jsonl` holds
-//! the records of the whole run, the checkpoints are those after two updates of either stage.
+//! It was made by `paella train tiny.ron` on one thread, with the config stored in each of its checkpoints. `log.jsonl`
+//! holds the records of the whole run. The checkpoints are those after two updates of each stage.
 
 use crate::train::alone;
 use paella::config::RunConfig;
@@ -13,7 +13,7 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-0.1")
 }
 
-/// The records that the run of this program adds when it goes on from `checkpoint`.
+/// The records of a run that resumes from `checkpoint`.
 fn resumed(checkpoint: &str) -> Vec<StepRecord> {
     let out = tempfile::tempdir().unwrap();
     let (from, to) =
@@ -37,7 +37,7 @@ fn resumed(checkpoint: &str) -> Vec<StepRecord> {
     records
 }
 
-/// (phase, step, loss, norm of the gradient) as the earlier program logged them.
+/// (phase, step, loss, gradient norm) as the earlier version logged them.
 fn logged() -> Vec<(String, u64, f64, f64)> {
     let text = std::fs::read_to_string(fixture().join("log.jsonl")).unwrap();
     let row = |line: &str| {
@@ -56,8 +56,8 @@ fn logged() -> Vec<(String, u64, f64, f64)> {
 #[test]
 fn a_run_of_an_earlier_version_goes_on_as_it_would_have() {
     let _turn = alone();
-    // Two further updates of each stage. Where the tokenizer's run goes on into the denoiser, a sum that is rounded
-    // otherwise (by another number of threads) may choose another code: those losses are not compared.
+    // Two further updates of each stage. Where the tokenizer's run continues into the denoiser, a sum that is rounded
+    // differently (with another number of threads) may select another code. Those losses are not compared.
     for (checkpoint, updates, expected) in
         [("tokenizer-0000002", 6, 2..4), ("denoiser-0000002", 2, 6..8)]
     {
@@ -65,7 +65,7 @@ fn a_run_of_an_earlier_version_goes_on_as_it_would_have() {
         assert_eq!(records.len(), updates, "{checkpoint}");
         for (record, (phase, step, loss, norm)) in records.iter().zip(&logged[expected]) {
             assert_eq!((&record.phase, record.step), (phase, *step));
-            // another processor may round its sums otherwise: 1e-3 of the value
+            // another processor may round sums differently: 1e-3 of the value
             let near = |got: f64, was: f64| (got - was).abs() < 1e-3 * was.abs();
             assert!(near(record.loss, *loss), "{phase} {step}: {} for {loss}", record.loss);
             assert!(

@@ -1,18 +1,18 @@
-//! Every fixture of the folder against this crate, at the tolerances the file states.
+//! Compares every fixture of the folder with this crate, at the tolerances that the file states.
 //!
-//! A file of a kind that is not built yet is reported as skipped, by name. An output that no check knows is a fault.
+//! A file of an unsupported kind is reported as skipped, by name. An output that no check knows is a fault.
 
 mod clip;
 mod files;
 pub mod laion;
-mod paella;
+pub mod paella;
 mod prior;
 mod sampling;
 mod text;
 mod training;
 mod vqgan;
 
-use crate::fixture::{Fixture, Outcome, folder};
+use crate::fixture::{Fixture, Outcome, device, folder};
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ type Case = fn(&Fixture) -> Outcome;
 
 #[test]
 fn every_fixture_of_the_folder() {
+    device(); // libtorch remembers the first answer about GPUs
     let folder = folder();
     let mut paths: Vec<_> =
         std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -31,7 +32,8 @@ fn every_fixture_of_the_folder() {
             None => eprintln!("skipped  {name}"),
             Some(outcome) if outcome.faults.is_empty() => {
                 passed += 1;
-                eprintln!("passed   {name}: {} outputs", outcome.compared.len());
+                let (outputs, worst) = (outcome.compared.len(), outcome.worst);
+                eprintln!("passed   {name}: {outputs} outputs, at most {worst:.2} of a tolerance");
             }
             Some(outcome) => {
                 failed += 1;
@@ -43,7 +45,7 @@ fn every_fixture_of_the_folder() {
     assert!(passed > 0, "no fixture in {}", folder.display());
 }
 
-/// None for what is not a fixture or not built yet.
+/// None if the file is not a fixture, or of an unsupported kind.
 fn run(path: &Path) -> Option<Outcome> {
     match path.extension()?.to_str()? {
         "json" => json_case(path),

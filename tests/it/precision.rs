@@ -1,4 +1,4 @@
-//! Micro batches, recomputed activations, bf16 and memory layouts: the same training, otherwise computed.
+//! Micro batches, recomputed activations, bf16 and memory layouts: the same training, computed differently.
 
 use crate::train::{alone, smoke};
 use paella::config::RunConfig;
@@ -12,7 +12,7 @@ use paella::weights;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// Losses of a few updates, and all trained weights as one row.
+/// Losses of some updates, and all trained weights as one row.
 fn train(change: impl Fn(&mut RunConfig)) -> (Vec<f64>, Tensor) {
     let mut config = smoke(1, 6);
     config.train.optim.warmup = 1;
@@ -38,13 +38,13 @@ fn with(precision: Precision) -> impl Fn(&mut RunConfig) {
 #[test]
 fn micro_batches_add_up_to_the_whole() {
     let _turn = alone();
-    // without dropout, whose draws belong to a pass
+    // without dropout, whose draws depend on the passes
     let (losses, whole) = train(|_| ());
     let (in_parts, parts) = train(|config| config.train.micro_batch = Some(4));
     for (a, b) in losses.iter().zip(&in_parts) {
         assert!((a - b).abs() < 2e-6 * a.abs().max(1.0), "{losses:?} {in_parts:?}");
     }
-    // Adam divides by the size of a gradient, so rounding of a tiny one becomes a part of a step of 2e-3
+    // Adam divides by the size of a gradient, so rounding of a tiny gradient becomes part of a step of 2e-3
     assert!(furthest(&whole, &parts) < 2e-4, "{}", furthest(&whole, &parts));
 }
 

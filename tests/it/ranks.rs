@@ -1,4 +1,4 @@
-//! Starts the ranks of a group as processes of this machine, with the variables that one sets by hand.
+//! Starts the ranks of a group as processes of this machine, with the variables that users can set by hand.
 
 use paella::dist::{DistConfig, Launch, World};
 use std::net::TcpListener;
@@ -30,12 +30,12 @@ fn start(mut command: Command, rank: usize, size: usize, port: u16) -> (usize, C
 }
 
 impl Ranks {
-    /// `paella train CONFIG --out OUT MORE` on `size` ranks; one rank alone has no variables.
+    /// Runs `paella train CONFIG --out OUT MORE` on `size` ranks. A single rank gets no variables.
     pub fn train(size: usize, config: &Path, out: &Path, more: &[&str]) -> Self {
         Self::train_some(&(0..size).collect::<Vec<_>>(), size, config, out, more)
     }
 
-    /// Only some of the ranks.
+    /// Starts only some of the ranks.
     pub fn train_some(
         ranks: &[usize],
         size: usize,
@@ -65,7 +65,7 @@ impl Ranks {
         self.0.iter_mut().find(|(known, _)| *known == rank).map(|(_, child)| child).unwrap()
     }
 
-    /// Wait until `done`; all must live on.
+    /// Waits until `done`. All processes must stay alive.
     pub fn wait_for(&mut self, mut done: impl FnMut() -> bool) {
         let start = Instant::now();
         while !done() {
@@ -86,7 +86,7 @@ impl Ranks {
         }
     }
 
-    /// All but `broken`, which is put out of its misery, must fail; what they said, those that said anything.
+    /// All ranks except `broken`, which is killed, must fail. Returns the non-empty error outputs.
     pub fn fail(self, broken: usize) -> Vec<String> {
         let (mut said, mut late) = (Vec::new(), None);
         for (rank, child) in self.0 {
@@ -102,12 +102,12 @@ impl Ranks {
             let _ = child.kill();
             child.wait().unwrap();
         }
-        // what is said is an error; gloo's and c10d's own warnings are not ours
+        // only errors count; warnings of gloo and c10d are ignored
         said.into_iter().filter(|text| text.contains("error")).collect()
     }
 }
 
-/// The ignored test `name` in `size` processes of this very program.
+/// Runs the ignored test `name` in `size` processes of this test binary.
 pub fn child(name: &str, size: usize) -> Ranks {
     let port = free_port();
     let one = |rank: usize| {
@@ -118,7 +118,7 @@ pub fn child(name: &str, size: usize) -> Ranks {
     Ranks((0..size).map(one).collect())
 }
 
-/// The group that this process was started for.
+/// The group for which this process was started.
 pub fn world() -> World {
     let launch = Launch::from_env(|name| std::env::var(name).ok()).unwrap().unwrap();
     let config = DistConfig { timeout_s: 60, bucket_mb: 1, ..DistConfig::default() };

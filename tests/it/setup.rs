@@ -1,4 +1,4 @@
-//! `scripts/setup.py` in a clone and a cache of its own, without a network.
+//! `scripts/setup.py` in a separate clone and cache, without a network.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ const LIBRARIES: [&str; 6] = [
     "nvidia/cu13/lib/libcupti.so.13",
 ];
 
-/// A clone with nothing but what the set-up reads, and an empty cache.
+/// A clone with only the files that the set-up reads, and an empty cache.
 struct Clone {
     dir: TempDir,
 }
@@ -43,7 +43,7 @@ impl Clone {
         self.path("cache/paella/libtorch-2.11.0-cpu")
     }
 
-    /// Success, and what it said. The package index is a closed port.
+    /// Runs the set-up. Returns success and its output. The package index is a closed port.
     fn setup(&self, variables: &[(&str, &str)]) -> (bool, String) {
         let mut command = Command::new("python3");
         command.arg(self.path("scripts/setup.py")).env("XDG_CACHE_HOME", self.path("cache"));
@@ -62,7 +62,7 @@ impl Clone {
     }
 }
 
-/// The smallest file that passes for a shared library: an ELF header that promises nothing more.
+/// The smallest file accepted as a shared library: an ELF header without content.
 fn library(path: &Path) {
     let mut bytes = [0; 64];
     bytes[..4].copy_from_slice(b"\x7fELF");

@@ -1,4 +1,5 @@
-//! Streams of shards: the same batches for any number of ranks and threads, gone on with exactly, whatever is broken.
+//! Streams of shards: the same batches for any number of ranks and threads, exact resume, and tolerance of broken
+//! input.
 
 pub mod both;
 mod make;
@@ -56,7 +57,7 @@ fn batches_smaller_than_the_lanes_take_turns() {
 fn it_goes_on_exactly_wherever_it_stopped_and_with_other_ranks() {
     let folder = tempdir().unwrap();
     let pattern = write(folder.path(), 5, 7);
-    // one shard is cut off, one has a picture that is none
+    // one shard is cut off, one has an invalid picture
     let path = folder.path().join("x-1.tar");
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -111,7 +112,7 @@ fn a_position_of_another_stream_is_refused() {
     let other = StreamConfig { lanes: 2, ..config.clone() };
     assert!(refused(&other, &text, 4).contains("4 lanes of 4 shards, now 2 of 4"));
     assert!(refused(&config, "{", 4).contains("not readable"));
-    // a shard that has gone since costs its samples, not the run
+    // a shard that has been deleted since costs its samples, not the run
     std::fs::remove_file(folder.path().join("x-2.tar")).unwrap();
     let mut stream = open(&config);
     stream.restore(&text, 4).unwrap();
@@ -140,7 +141,7 @@ fn crops_are_drawn_for_each_sample() {
     let pattern = write(folder.path(), 1, 6);
     let pixels = |crop| {
         let mut streams = Ranks::open(&StreamConfig { crop, ..config(&pattern, 1) }, 1, 6);
-        // the green of the first pixel tells the column
+        // the green value of the first pixel identifies the column
         let greens = (0..2).flat_map(|_| streams.batch()).map(|(_, pixels)| pixels[64]);
         greens.collect::<BTreeSet<u8>>()
     };
@@ -201,7 +202,7 @@ fn what_is_broken_is_counted_by_reason() {
     std::fs::write(folder.path().join("x-3.tar"), "<html>not a tar</html>").unwrap();
     let pattern = format!("{}/x-{{0..4}}.tar", folder.path().display());
     let mut stream = open(&StreamConfig { threads: 1, shuffle: 0, ..config(&pattern, 1) });
-    // an epoch, and the first sample of the next one: everything on the way is counted by then
+    // an epoch and the first sample of the next one: by then everything in between is counted
     stream.next(all(8)).unwrap();
     stream.next(all(1)).unwrap();
     let skipped = stream.skipped();
@@ -240,7 +241,7 @@ fn a_source_without_samples_is_an_error_and_soon() {
     assert!(text.contains("the server answers 404"), "{text}");
     let idle = |pattern: &str| StreamConfig { max_idle_s: 0.5, ..config(pattern, 2) };
     assert!(error(idle("pipe:sleep 3")).contains("no sample came for 0.5 s"));
-    // shards without end in which nothing can be decoded
+    // endless shards in which nothing can be decoded
     let text = error(idle("pipe:cat /dev/zero"));
     assert!(text.contains("no sample"), "{text}");
 }

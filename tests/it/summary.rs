@@ -1,9 +1,9 @@
-//! `scripts/summary.awk`: the sums under a test run.
+//! `scripts/summary.awk`: the summary of a test run.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What it says of a log; `code` is how the run ended.
+/// The summary of a log. `code` is the exit code of the run.
 fn summary(log: &str, code: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("test.log");

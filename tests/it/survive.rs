@@ -1,4 +1,4 @@
-//! Runs that are killed, told to stop, or go wrong: what is on disk afterwards, and that they go on.
+//! Runs that are killed, asked to stop, or fail: what is on disk afterwards, and that they resume.
 
 use crate::train::{alone, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// `paella train CONFIG --resume auto --out OUT` with one thread; who starts it says what becomes of its output.
+/// `paella train CONFIG --resume auto --out OUT` with one thread. The caller redirects the output.
 pub fn command(config: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
     command
@@ -30,7 +30,7 @@ fn finish(config: &Path, out: &Path) -> Output {
     output
 }
 
-/// The smoke config as a file, a checkpoint every few steps.
+/// The smoke config as a file, with a checkpoint every few steps.
 fn write_config(folder: &Path, tokenizer: u64, denoiser: u64) -> std::path::PathBuf {
     let mut config: RunConfig = smoke(tokenizer, denoiser);
     config.train.save = SaveConfig { every: 7, ..SaveConfig::default() };
@@ -39,12 +39,12 @@ fn write_config(folder: &Path, tokenizer: u64, denoiser: u64) -> std::path::Path
     path
 }
 
-/// Steps in the log so far.
+/// Number of steps in the log.
 pub fn lines(out: &Path) -> usize {
     std::fs::read_to_string(out.join("log.jsonl")).map_or(0, |text| text.lines().count())
 }
 
-/// Wait until `done`, or the process ends, or two minutes are over.
+/// Waits until `done`, until the process ends, or for two minutes.
 fn wait_for(child: &mut Child, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() && child.try_wait().unwrap().is_none() {
@@ -63,14 +63,14 @@ fn killed_at_twenty_points_it_ends_with_the_same_weights() {
     let mut kills = 0;
     while kills < 20 {
         let mut child = start(&config, &killed);
-        // some steps on from wherever it resumed, then a moment that may fall into a write
+        // some steps after the point of resume, then a pause that may fall into a write
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let (steps, pause) = (1 + (state >> 40) % 16, (state >> 20) % 12);
         let before = lines(&killed);
         wait_for(&mut child, || lines(&killed) >= before + steps as usize);
         std::thread::sleep(Duration::from_millis(pause));
         if child.try_wait().unwrap().is_some() {
-            // it had less left to do than that: start over in another folder
+            // fewer steps were left than that: start over in another folder
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             same_weights(&whole, &killed);
@@ -147,7 +147,7 @@ fn sheets_of_pictures_are_written_when_due() {
         let sheet = paella::image::load(&file("png")).unwrap();
         assert!(sheet.width() >= 480 && sheet.height() > 4 * 32, "{:?}", sheet.dimensions());
     }
-    // looking on changes nothing
+    // previews do not change the result
     let plain = tempfile::tempdir().unwrap();
     config.train.log.samples_every = 0;
     in_process(&config, plain.path(), 1000).unwrap();
@@ -172,7 +172,7 @@ fn what_can_be_known_is_said_before_the_first_step() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
     let config = smoke(2, 2);
-    // a file stands where the folder should be
+    // a file exists where the folder should be
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let error = in_process(&config, &file, 1).unwrap_err();

@@ -1,4 +1,4 @@
-//! Training: it learns, and a run that was stopped goes on exactly.
+//! Training: it learns, and an interrupted run resumes exactly.
 
 use paella::checkpoint::Phase;
 use paella::config::{PriorStageConfig, RunConfig};
@@ -16,13 +16,13 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::Device;
 
-/// Libtorch has one generator for the process: tests that draw from it take turns.
+/// Tests that draw from libtorch's generator take turns, because there is one per process.
 pub fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `smoke.ron`, cut to `tokenizer` and `denoiser` updates.
+/// `smoke.ron`, shortened to `tokenizer` and `denoiser` updates.
 pub fn smoke(tokenizer: u64, denoiser: u64) -> RunConfig {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
     let mut config = RunConfig::read(&path).unwrap_or_else(|e| panic!("{e}"));
@@ -34,7 +34,7 @@ pub fn smoke(tokenizer: u64, denoiser: u64) -> RunConfig {
     config
 }
 
-/// Add a CLIP of a few weights, given often enough that ten steps see every case.
+/// Adds a small CLIP, used in so many batches that ten steps include every case.
 pub fn small_clip(config: &mut RunConfig) {
     config.clip = Some(ClipConfig {
         embed_dim: 8,
@@ -53,7 +53,7 @@ pub fn small_clip(config: &mut RunConfig) {
     (train.clip_text, train.clip_image, train.drop_by) = (0.5, 0.3, DropBy::Batch);
 }
 
-/// And a prior of a few weights, trained for `steps` updates before the denoiser.
+/// Adds a small prior, trained for `steps` updates before the denoiser.
 pub fn small_prior(config: &mut RunConfig, steps: u64) {
     let optim = OptimConfig { lr: 1e-3, warmup: 0, ..OptimConfig::default() };
     config.prior = Some(PriorStageConfig {
@@ -153,7 +153,7 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
     run(&config, parts, Some(7));
     run(&config, parts, None);
     same_weights(whole, parts);
-    // without vectors the mapper of pictures' vectors stays as it was drawn
+    // without vectors, the mapper of pictures' vectors keeps its initial weights
     let with = |name: &str, folder: &Path| {
         let read = weights::read(&folder.join("model/denoiser.safetensors")).unwrap();
         read[name].shallow_clone()
@@ -166,7 +166,7 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
     let drawn = fresh.denoiser_vars.variables()[name].to_kind(tch::Kind::Half);
     assert_eq!(with(name, deaf), drawn);
     assert_ne!(with(name, whole), drawn);
-    // the model folder brings its CLIP along, and captions are given by both encoders
+    // the model folder contains its CLIP, and captions are encoded by both encoders
     let model = Networks::load(&whole.join("model"), Device::Cpu).unwrap();
     let cond = model.condition(&["a fox".into(), "pizza".into()]);
     assert_eq!(cond.clip.unwrap().size(), [2, 8]);
@@ -209,14 +209,14 @@ fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
     same_weights(whole.path(), parts.path());
     let file = |folder: &Path| weights::read(&folder.join("model/prior.safetensors")).unwrap();
     assert_eq!(file(whole.path()), file(parts.path()));
-    // a caption is sampled with a picture's vector, always the same one; its absence and plain words have none
+    // a caption is sampled with an image vector, always the same; `null` and `encode_text` have none
     let model = Networks::load(&whole.path().join("model"), Device::Cpu).unwrap();
     let texts = ["a fox".to_string(), "pizza".to_string()];
     let imagined = || model.condition(&texts).clip_image.pop().unwrap();
     assert_eq!(imagined().size(), [2, 8]);
     assert_eq!(imagined(), imagined());
     assert!(model.null(2).clip_image.is_empty() && model.encode_text(&texts).clip_image.is_empty());
-    // a prior that is given is not trained
+    // a prior whose weights are given is not trained
     config.weights.prior = Some(whole.path().join("model/prior.safetensors"));
     assert_eq!(config.to_train(), [Phase::Tokenizer, Phase::Denoiser]);
     assert_eq!(config.check(), []);
@@ -243,7 +243,7 @@ fn a_priors_passes_add_up_and_its_average_is_saved_and_given() {
         let file = format!("checkpoints/prior-0000010/{file}.safetensors");
         assert_eq!(read(whole, &file), read(parts, &file), "{file}");
     }
-    // the model holds the averages, in 16 bits; the checkpoint both
+    // the model holds the averages in 16 bits; the checkpoint holds both
     let (model, ema) = (read(whole, "model/prior.safetensors"), "ema.safetensors");
     let ema = read(whole, &format!("checkpoints/prior-0000010/{ema}"));
     let last = read(whole, "checkpoints/prior-0000010/prior.safetensors");

@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 fn network() -> nn::VarStore {
     let vars = nn::VarStore::new(Device::Cpu);
     let p = vars.root();
-    let _ = (p.zeros("a.weight", &[2, 3]), p.zeros("b.bias", &[2]));
+    let _ = ((&p / "a").zeros("weight", &[2, 3]), (&p / "b").zeros("bias", &[2]));
     vars
 }
 
@@ -170,6 +170,10 @@ fn what_is_not_asked_for_refuses_no_file() {
     ]);
     pt.write(&at("w.pt"), &program, &[]);
     assert_eq!(filled(&at("w.pt")), NUMBERS);
+    let mut more = named(|name| name.to_string());
+    more.insert("notes".into(), Tensor::from_slice(&[1i16, 2]));
+    write(&at("more.safetensors"), &more).unwrap();
+    assert_eq!(filled(&at("more.safetensors")), NUMBERS);
     // U16 has no type in tch; the ending is in capitals, the content tells
     let mut header =
         serde_json::json!({ "notes": { "dtype": "U16", "shape": [2], "data_offsets": [32, 36] } });
@@ -198,7 +202,7 @@ fn what_is_not_asked_for_refuses_no_file() {
 #[test]
 fn an_index_joins_the_files_it_names() {
     let (_folder, at) = folder();
-    let all = named(String::from);
+    let all = named(|name| name.to_string());
     let mut map = serde_json::Map::new();
     for (i, (name, xs)) in all.iter().enumerate() {
         let file = format!("m-0000{}-of-00002.safetensors", i + 1);
@@ -221,13 +225,12 @@ fn an_index_joins_the_files_it_names() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_refused() {
+fn weights_of_a_failed_training_are_still_read() {
     let (_folder, at) = folder();
-    let mut odd = named(String::from);
+    let mut odd = named(|name| name.to_string());
     odd.insert("b.bias".into(), Tensor::from_slice(&[f32::NAN, f32::INFINITY]));
     write(&at("w.safetensors"), &odd).unwrap();
-    let vars = network();
-    let error = fill(&vars, &read(&at("w.safetensors")).unwrap(), &[], "here").unwrap_err();
-    assert!(error.to_string().contains("`b.bias`: 2 of 2 numbers are NaN or infinite"), "{error}");
-    assert_eq!(vars.variables()["a.weight"].abs().sum(Kind::Float).double_value(&[]), 0.0);
+    let numbers = filled(&at("w.safetensors"));
+    assert_eq!(numbers[..6], NUMBERS[..6]);
+    assert!(numbers[6].is_nan() && numbers[7] == f32::INFINITY);
 }

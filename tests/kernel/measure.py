@@ -5,9 +5,15 @@
 after `make test-kernel`, on a quiet machine. PROGRAM is evcxr's own kernel to compare with, which has to be there already:
 
   cargo install evcxr_jupyter --version 0.22.0 --locked --root /tmp/stock        # then --stock /tmp/stock/bin/evcxr_jupyter
+
+  target/kernel-test/bin/python tests/kernel/measure.py --without trim --without late,warm [--rounds 5]
+
+prints what a kernel without each of these loses, beside the whole one. Their rounds alternate, so that a busy machine slows
+both. Seconds of the processors are counted too: they depend less on what else runs.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import statistics
@@ -17,8 +23,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import network
+import prepared
 import stock
-from client import kernel
+from client import kernel, processes_of
 
 HERE = pathlib.Path(__file__).resolve()
 OURS = "paella"
@@ -169,6 +176,75 @@ def times(args):
     print("\nWithout a network: %s.\n" % how)
 
 
+def cpu_of(k):
+    """Processor seconds of a kernel, its evaluator and the compilers they have run."""
+    ticks = 0
+    for pid in processes_of(k.manager.provisioner.process.pid):
+        with contextlib.suppress(OSError):
+            with open("/proc/%d/stat" % pid, encoding="utf-8") as file:
+                ticks += sum(map(int, file.read().rsplit(")", 1)[1].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def timed(k, work):
+    """Seconds of this work, and of the processors meanwhile."""
+    begin, cpu = time.monotonic(), cpu_of(k)
+    work()
+    return time.monotonic() - begin, cpu_of(k) - cpu
+
+
+def start(env, code):
+    """A kernel that has run this cell; seconds since its start, and of the processors."""
+    begin = time.monotonic()
+    with kernel(env=env) as k:
+        cell(k, code)
+        yield time.monotonic() - begin, cpu_of(k)
+        time.sleep(4)  # what a kernel does in the background after its start
+        cell(k, "1")
+        yield tuple(statistics.median(column) for column in zip(*[timed(k, lambda c=code: cell(k, c)) for code in CELLS]))
+
+
+def round_of(env):
+    """One start to a first cell, with ten cells after it, and one start to a first variable."""
+    both = start(env, "6 * 7")
+    first_cell, ten = next(both), next(both)
+    both.close()
+    variable = start(env, "let status = lab.status();")
+    first_let = next(variable)
+    variable.close()
+    return {"start": first_cell, "first `let`": first_let, "cell": ten}
+
+
+def spread(values):
+    return "%.2f (%.2f to %.2f)" % (statistics.median(values), min(values), max(values))
+
+
+def tricks(args):
+    """What each group of tricks saves, beside the whole kernel."""
+    groups = ["", *args.without]
+    places = {group: pathlib.Path(args.caches).resolve() / (group.replace(",", "-") or "whole-kernel") for group in groups}
+    for group, place in places.items():
+        if not list(place.glob("kernel-*/stamp")):  # those of an earlier call are used again
+            code, said = prepared.prepare(place, group)
+            assert code == 0, said
+    environments = {group: prepared.environment(place, group) for group, place in places.items()}
+    rounds = {group: [] for group in groups}
+    for number in range(args.rounds):
+        for group in groups[number % len(groups) :] + groups[: number % len(groups)]:
+            rounds[group].append(round_of(environments[group]))
+            print(number, group or "nothing", rounds[group][-1], file=sys.stderr, flush=True)
+    kinds = list(rounds[""][0])
+    print("| without | " + " | ".join("%s, s | saved | processors, s | saved" % kind for kind in kinds) + " |")
+    print("| --- |" + " --- |" * 4 * len(kinds))
+    for group in groups:
+        line = [group or "nothing"]
+        for kind in kinds:
+            for i in range(2):
+                own, whole = ([times[kind][i] for times in rounds[g]] for g in (group, ""))
+                line += [spread(own), "%+.2f" % (statistics.median(own) - statistics.median(whole))]
+        print("| " + " | ".join(line) + " |", flush=True)
+
+
 def suites(args):
     ours = suite("test_protocol", ["PaellaKernelTests", "PaellaWelcomeTests"])
     other = suite("stock", ["StockKernelTests", "StockWelcomeTests"], args.stock) if args.stock else {}
@@ -185,6 +261,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stock-rounds", type=int, default=1, help="it compiles its dependencies in each")
     parser.add_argument("--only", choices=["times", "suites"], help="one of the two tables")
+    parser.add_argument("--without", action="append", default=[], metavar="TRICKS", help="measure a kernel without these; several times for several kernels")
+    parser.add_argument("--caches", metavar="DIR", default="target/kernel-test/without", help="where the kernels of --without are prepared")
     parser.add_argument("--first", action="store_true", help="only print the seconds from a start to a first tensor")
     args = parser.parse_args()
     if args.first:
@@ -197,6 +275,9 @@ def main():
         stock.register(args.stock)
     rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
     print("%d processors, load %.1f, %s\n" % (os.cpu_count(), os.getloadavg()[0], rust))
+    if args.without:
+        tricks(args)
+        return print("\nload %.1f at the end" % os.getloadavg()[0])
     if args.only != "suites":
         times(args)
     if args.only != "times":

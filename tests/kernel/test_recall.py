@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 
+import prepared
 from client import kernel
 
 
@@ -59,3 +60,11 @@ def test_an_error_has_its_place():
         reply, _ = k.run("let a = 1;\nlet b: String = a;")
         text = "\n".join(reply["traceback"])
         assert reply["status"] == "error" and "E0308" in text and "String" in text
+
+
+def test_tools_that_cannot_remember_still_answer(tmp_path):
+    """No memory, no workspace, a folder that cannot be written: the tool itself is asked."""
+    env = {**os.environ, "PAELLA_RECALL": "/dev/null/nowhere", "EVCXR_TMPDIR": "/dev/null", "PAELLA_SYSROOT": prepared.sysroot(), "PAELLA_LEARN": "yes"}
+    tool = prepared.folder(prepared.cache()) / "tools/bin/rustc"
+    run = subprocess.run([tool, "-vV"], capture_output=True, text=True, env=env)
+    assert run.returncode == 0 and "host: x86_64" in run.stdout, run

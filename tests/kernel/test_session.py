@@ -115,7 +115,7 @@ def test_tokens_of_the_session_have_the_colours_of_the_codebook(k):
 def test_long_values_do_not_flood_the_notebook(k):
     assert len(k.value("(0..100_000).collect::<Vec<i32>>()")) < 5000
     assert "cut off" in k.value('"x".repeat(100_000)')
-    k.ok("let records: Vec<paella::metrics::Record> = (0..5000).map(|i| paella::metrics::Record { step: i, loss: 1.0 / (i + 1) as f64, ..Default::default() }).collect();")
+    k.ok("let records: Vec<paella::metrics::StepRecord> = (0..5000).map(|i| paella::metrics::StepRecord { step: i, loss: 1.0 / (i + 1) as f64, ..Default::default() }).collect();")
     data = shown(k.ok("records"))
     assert data["text/html"].count("<tr>") == 22 and "data:image/svg+xml" in data["text/html"]
     assert sum(len(part) for part in data.values()) < 60_000
@@ -231,3 +231,18 @@ def test_notebooks_run_without_a_person(notebook, tmp_path, tool):
     outputs = outputs_of(done)
     assert any(o.get("text") == "done\n" for o in outputs)
     assert any(o.get("data", {}).get("text/plain") == "[4]" for o in outputs)
+
+
+def test_a_question_mark_that_fails_is_a_failed_cell(k):
+    cells = [k.start_cell('let s = lab.set("bogus", "1")?;\nprintln!("not printed");'), k.start_cell('println!("not run");')]
+    reply, outputs = k.finish_cell(cells[0])
+    assert reply["status"] == "error" and "`?`" in reply["evalue"]
+    assert "bogus" in text_of(outputs, "stderr") and "not printed" not in text_of(outputs)
+    assert k.finish_cell(cells[1])[0]["status"] == "aborted"
+    assert k.value('Some(3).ok_or("none")? + 1') == "4"
+
+
+def test_a_command_in_a_text_or_comment_is_none(k):
+    before = k.value("lab.status().1")
+    assert k.value('/*\n%train 1\n*/\nlet text = "\n%train 1\n";\ntext.len()') == "10"
+    assert k.value("lab.status().1") == before

@@ -1,28 +1,28 @@
-//! Faults of values that are well formed, collected under the paths of their fields.
+//! Faults of well-formed values, collected under the paths of their fields.
 
 use crate::Fault;
 use std::fmt::Display;
 
-/// Collects faults; the place of each is the path of its field.
+/// Collects faults. Each fault's place is the path of its field.
 #[derive(Debug, Default)]
 pub struct Checks(Vec<Fault>);
 
 impl Checks {
-    /// A fault of `field`, unless all is `fine`.
+    /// Adds a fault of `field` if `fine` is false.
     pub fn unless(&mut self, fine: bool, field: &str, what: impl Into<String>, hint: &str) {
         if !fine {
             self.0.push(Fault::new(what, field, hint));
         }
     }
 
-    /// A whole number from `low` to `high`.
+    /// Checks that a whole number is from `low` to `high`.
     pub fn within(&mut self, field: &str, value: i64, low: i64, high: i64) {
         let hint =
             if high == i64::MAX { format!("at least {low}") } else { format!("{low} to {high}") };
         self.unless((low..=high).contains(&value), field, out_of_range(value), &hint);
     }
 
-    /// A count from `low` to `high`; too large for an `i64` counts as too large.
+    /// Checks that a count is from `low` to `high`. A count too large for an `i64` is out of range.
     pub fn count(&mut self, field: &str, value: u64, low: i64, high: i64) {
         match i64::try_from(value) {
             Ok(value) => self.within(field, value, low, high),
@@ -30,25 +30,25 @@ impl Checks {
         }
     }
 
-    /// A number from `low` to `high`; NaN is none.
+    /// Checks that a number is from `low` to `high`. NaN is out of range.
     pub fn number(&mut self, field: &str, value: f64, low: f64, high: f64) {
-        let hint = format!("{low} to {high}");
-        self.unless((low..=high).contains(&value), field, out_of_range(value), &hint);
+        let hint = format!("{} to {}", plain(low), plain(high));
+        self.unless((low..=high).contains(&value), field, out_of_range(plain(value)), &hint);
     }
 
-    /// 0 to 1.
+    /// Checks that a number is from 0 to 1.
     pub fn share(&mut self, field: &str, value: f64) {
         let what = format!("{value} is not a share");
         self.unless((0.0..=1.0).contains(&value), field, what, "0 to 1");
     }
 
-    /// Above 0, and not infinite.
+    /// Checks that a number is above 0 and finite.
     pub fn positive(&mut self, field: &str, value: f64) {
         let what = format!("{value} is not positive");
         self.unless(value > 0.0 && value.is_finite(), field, what, "a number above 0");
     }
 
-    /// Faults of a part of the config, which know their paths within it.
+    /// Adds the faults of one part of the config, whose paths are relative to `field`.
     pub fn part(&mut self, field: &str, faults: Vec<Fault>) {
         let placed = faults
             .into_iter()
@@ -56,9 +56,17 @@ impl Checks {
         self.0.extend(placed);
     }
 
-    /// All that were collected, in order.
+    /// All collected faults, in order.
     pub fn faults(self) -> Vec<Fault> {
         self.0
+    }
+}
+
+/// A number with few digits: very large and very small ones with their power of ten.
+fn plain(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-4..1e6).contains(&size) => format!("{value:e}"),
+        _ => value.to_string(),
     }
 }
 

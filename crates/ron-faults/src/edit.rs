@@ -1,4 +1,5 @@
-//! A config by its fields: compare two, look up and set one, print only what differs.
+//! Operations on the fields of a config: compare two configs, look up one field, set one field, print only what
+//! differs.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use super::read::{Attempt, Found, parse};
 use super::scan::{Entry, Scan};
 use crate::{Fault, Result};
 
-/// A config's text with its fields.
+/// A config's text and its fields.
 struct Printed {
     text: String,
     scan: Scan,
@@ -34,7 +35,7 @@ impl Printed {
     }
 }
 
-/// Every field's dotted path, structs before their fields: `train`, `train.lr`. For completion.
+/// Dotted paths of all fields, each struct before its fields: `train`, `train.lr`. Used for completion.
 pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
     let printed = Printed::new(config);
     printed.scan.entries.into_iter().filter(|e| e.plain).map(|e| e.path).collect()
@@ -42,14 +43,14 @@ pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
 
 /// One field as RON.
 ///
-/// Errors: the nearest known path.
+/// Errors: an unknown path, with the nearest known path as the hint.
 pub fn get<T: Serialize>(config: &T, path: &str) -> Result<String> {
     let printed = Printed::new(config);
     printed.get(path).map(str::to_string).ok_or_else(|| unknown(path, &printed))
 }
 
-/// The fields that differ, as (path, value in `a`, value in `b`), in the order of the config.
-/// Lists, tuples and enums are compared as a whole.
+/// The fields that differ, as (path, value in `a`, value in `b`), in the order of the config. Lists, tuples and enums
+/// are compared as a whole.
 pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<(String, String, String)> {
     let (a, b) = (Printed::new(a), Printed::new(b));
     let mut rows = Vec::<(String, String, String)>::new();
@@ -67,8 +68,8 @@ pub fn diff<T: Serialize>(a: &T, b: &T) -> Vec<(String, String, String)> {
     rows
 }
 
-/// The config with one field set from RON text: `set(&config, "train.lr", "1e-3")`. Text needs no quotes.
-/// A struct set as a whole takes its own defaults for the fields left out.
+/// A copy of the config with one field set from RON text: `set(&config, "train.lr", "1e-3")`. Text needs no quotes. A
+/// struct that is set as a whole takes its own defaults for the fields left out.
 ///
 /// Errors: the field's path and a hint, as for a file.
 pub fn set<T: DeserializeOwned + Serialize + Default>(
@@ -97,7 +98,7 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
     }
     let (before, after) =
         (printed.text.get(..entry.value.start), printed.text.get(entry.value.end..));
-    // The line break ends a comment in the value.
+    // The line break ends a trailing `//` comment in the value.
     let text = format!("{}{value}\n{}", before.unwrap_or_default(), after.unwrap_or_default());
     let attempt = Attempt::<T>::new(&text);
     match attempt.value {
@@ -121,7 +122,7 @@ fn unknown(path: &str, printed: &Printed) -> Vec<Fault> {
     vec![Fault::new(format!("unknown field `{path}`"), "", hint)]
 }
 
-/// The config as RON with only the fields that differ from the defaults. Reading it gives exactly the same config.
+/// The config as RON with only the fields that differ from the defaults. Reading it back gives exactly the same config.
 pub fn minimal_ron<T: DeserializeOwned + Serialize + Default>(config: &T) -> String {
     let printed = Printed::new(config);
     let text = branch::<T>(&printed, "").unwrap_or_else(|| printed.text.clone());
@@ -131,8 +132,8 @@ pub fn minimal_ron<T: DeserializeOwned + Serialize + Default>(config: &T) -> Str
     }
 }
 
-/// `(field: value, ..)` of the struct at `path`, leaving out what equals the defaults of that struct itself:
-/// they may differ from those that the struct around it gives. None if the struct cannot be read from `()`.
+/// `(field: value, ..)` of the struct at `path`, without the fields that equal the struct's own defaults. Those may
+/// differ from the defaults that the enclosing struct gives it. None if the struct cannot be read from `()`.
 fn branch<T: DeserializeOwned + Serialize + Default>(
     printed: &Printed,
     path: &str,

@@ -1,10 +1,10 @@
-//! Words for the faults of a config: what was expected, what stands there, what to write instead.
+//! Messages for the faults of a config: what was expected, what was found, what to write instead.
 
 use ron::error::Error as RonError;
 
 use super::scan::Scan;
 
-/// What is known of the field at fault.
+/// What is known about the field at fault.
 pub(super) struct Context<'a> {
     /// The text of its value.
     pub value: &'a str,
@@ -12,16 +12,16 @@ pub(super) struct Context<'a> {
     pub default: Option<String>,
     /// The config with all fields at their defaults.
     pub known: &'a Scan,
-    /// Where the same field stands for the first time.
+    /// Line and column of the field's first occurrence.
     pub first: Option<(usize, usize)>,
 }
 
-/// The fault lies in the name of a field, not in its value.
+/// Whether the fault is in the name of a field, not in its value.
 pub(super) fn concerns_key(code: &RonError) -> bool {
     matches!(code, RonError::NoSuchStructField { .. } | RonError::DuplicateStructField { .. })
 }
 
-/// The fault lies in the number of values or fields, not in the last of them.
+/// Whether the fault is in the number of values or fields, not in the last one.
 pub(super) fn concerns_whole(code: &RonError) -> bool {
     use RonError as E;
     matches!(
@@ -79,7 +79,7 @@ fn wrong_type(code: &RonError, at: &Context) -> (String, String) {
     }
 }
 
-/// What `ron` expected, in our words; None where it says little.
+/// What `ron` expected, in this crate's words. None if the error carries no detail.
 fn expected(code: &RonError) -> Option<String> {
     let words = match code {
         RonError::ExpectedInteger => "an integer",
@@ -102,7 +102,7 @@ fn expected(code: &RonError) -> Option<String> {
     Some(words.into())
 }
 
-/// The kind of a value, told from the text of the default.
+/// The kind of a value, derived from the text of its default.
 fn kind(default: &str) -> Option<String> {
     let number = default.parse::<f64>().is_ok();
     let words = match default.chars().next()? {
@@ -160,7 +160,7 @@ fn choice_hint(found: &str, expected: &[&str]) -> String {
     }
 }
 
-/// The hint for a path that no field has.
+/// The hint for an unknown path.
 pub(super) fn path_hint(path: &str, known: &Scan) -> String {
     let split = |p| str::rsplit_once(p, '.').unwrap_or(("", p));
     let paths = || known.entries.iter().map(|e| e.path.as_str());
@@ -175,14 +175,14 @@ pub(super) fn path_hint(path: &str, known: &Scan) -> String {
     }
 }
 
-/// The candidate with the fewest edits, if they are few for its length.
+/// The candidate with the fewest edits, within a limit that grows with the length of `word`.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
     let limit = (word.chars().count() / 3).max(1);
     let scored = candidates.map(|c| (c, edits(&word.to_lowercase(), &c.to_lowercase())));
     scored.filter(|(_, n)| *n <= limit).min_by_key(|(_, n)| *n)
 }
 
-/// Letters to insert, drop, replace or swap with their neighbour to turn `a` into `b`.
+/// Edit distance: letters to insert, drop, replace or swap with their neighbour to turn `a` into `b`.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
@@ -201,7 +201,7 @@ fn edits(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// `ron`'s own words.
+/// `ron`'s own message.
 pub(super) fn plain(code: &RonError) -> String {
     match code {
         RonError::ExpectedNamedStructLike(_) => "expected `(`".into(),

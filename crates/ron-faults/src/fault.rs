@@ -1,8 +1,8 @@
-//! One fault.
+//! The type of one fault.
 
 use std::fmt;
 
-/// One thing that is wrong. Prints as `error: what`, `in: place`, `hint: remedy`.
+/// One fault. Prints as `error: what`, `in: place`, `hint: remedy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What happened, with the values: expected before got.

@@ -1,4 +1,4 @@
-//! The scanner's letters: blanks and comments, words, strings and characters.
+//! The scanner's tokens: blanks and comments, words, strings and characters.
 
 use super::scan::{Scanner, Slip, Step};
 
@@ -11,12 +11,12 @@ impl Scanner<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// What stands here, for a message.
+    /// The next character, for a message.
     pub(super) fn shown(&self) -> String {
         self.rest().chars().next().map_or("the end of the text".into(), |c| format!("`{c}`"))
     }
 
-    /// Passes blanks, `// ..` and `/* .. */`, which nests.
+    /// Skips blanks, `// ..` and `/* .. */` (which may be nested).
     pub(super) fn skip(&mut self) {
         loop {
             let rest = self.rest();
@@ -36,7 +36,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Takes a number or an identifier; empty if none stands here.
+    /// Reads a number or an identifier. Empty if there is none here.
     pub(super) fn word(&mut self) -> String {
         let part = |c: char| c.is_alphanumeric() || "_+-.#".contains(c);
         let rest = self.rest();
@@ -48,7 +48,7 @@ impl Scanner<'_> {
         word
     }
 
-    /// `"`, `b"`, `r"`, `r#"`, `br#"`, `b'`.
+    /// Whether a string starts here: `"`, `b"`, `r"`, `r#"`, `br#"` or `b'`.
     pub(super) fn string_starts(&self) -> bool {
         let rest = self.rest();
         let rest = rest.strip_prefix('b').unwrap_or(rest);
@@ -96,9 +96,9 @@ impl Scanner<'_> {
     }
 }
 
-/// Bytes of a quoted text at the start of `rest`, both quotes included.
+/// Length in bytes of a quoted text at the start of `rest`, including both quotes.
 fn quoted(rest: &str, quote: char) -> Option<usize> {
-    let mut escaped = true; // passes the opening quote
+    let mut escaped = true; // skips the opening quote
     for (at, c) in rest.char_indices() {
         match c {
             _ if escaped => escaped = false,
@@ -110,7 +110,7 @@ fn quoted(rest: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// Bytes of `r##".."##` at the start of `rest`.
+/// Length in bytes of `r##".."##` at the start of `rest`.
 fn raw_string(rest: &str) -> Option<usize> {
     let hashes = rest.len() - 1 - rest.get(1..)?.trim_start_matches('#').len();
     let end = format!("\"{}", "#".repeat(hashes));
@@ -118,7 +118,7 @@ fn raw_string(rest: &str) -> Option<usize> {
     Some(body + rest.get(body..)?.find(&end)? + end.len())
 }
 
-/// Bytes of a block comment at the start of `rest`; all of it if it is never closed.
+/// Length in bytes of a block comment at the start of `rest`. An unclosed comment takes all of it.
 fn block_comment(rest: &str) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(tail) = rest.as_bytes().get(at..).filter(|t| !t.is_empty()) {

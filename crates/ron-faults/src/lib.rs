@@ -1,13 +1,13 @@
-//! Configs as RON: read with every fault listed, print, compare, set one field.
+//! Configs as RON: read with all faults listed, print, compare, set one field.
 //!
 //! | file | content |
 //! | --- | --- |
 //! | `fault` | one fault: what, where, what to do |
-//! | `checks` | faults of values that are well formed, collected under their paths |
+//! | `checks` | faults of well-formed values, collected under their paths |
 //! | `position` | byte offset <-> line and column |
-//! | `scan`, `lex` | every field of a text and where it stands, also in a text that cannot be read |
+//! | `scan`, `lex` | position of every field in a text, even if the text cannot be parsed |
 //! | `spans` | places of fields, for messages |
-//! | `explain` | a message of the `ron` crate -> what and hint |
+//! | `explain` | an error of the `ron` crate -> what and hint |
 //! | `print` | a config as text |
 //! | `read` | text -> config, or all its faults |
 //! | `edit` | compare two configs, look up and set one field |
@@ -34,5 +34,5 @@ pub use print::to_ron;
 pub use read::{parse, read};
 pub use spans::Spans;
 
-/// All faults of a text or a file.
+/// A value, or all faults of a text or a file.
 pub type Result<T> = std::result::Result<T, Vec<Fault>>;

@@ -1,6 +1,6 @@
 //! Byte offset <-> line and column.
 
-/// Line and column of a byte offset, both from 1; a column is one character.
+/// Line and column of a byte offset, both from 1. A column is one character.
 pub fn position(text: &str, offset: usize) -> (usize, usize) {
     let mut end = offset.min(text.len());
     while !text.is_char_boundary(end) {
@@ -12,7 +12,7 @@ pub fn position(text: &str, offset: usize) -> (usize, usize) {
     (1 + before.matches('\n').count(), 1 + column)
 }
 
-/// The byte offset of a line and a column, the inverse of `position`.
+/// Byte offset of a line and a column. The inverse of `position`.
 pub fn offset(text: &str, line: usize, column: usize) -> usize {
     let lines = text.split_inclusive('\n');
     let start: usize = lines.take(line.saturating_sub(1)).map(str::len).sum();

@@ -1,4 +1,4 @@
-//! Properties of the reader: text gives back the same config, and no text makes it panic.
+//! Properties of the reader: printed text gives back the same config, and no text makes it panic.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ prop_compose! {
     }
 }
 
-/// Cut, repeat or insert at random places of a text.
+/// Inserts, removes, replaces or repeats characters at random places of a text.
 fn mutated(text: &str, edits: &[(usize, u8, char)]) -> String {
     let mut chars: Vec<char> = text.chars().collect();
     for &(at, kind, c) in edits {

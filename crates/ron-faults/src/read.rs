@@ -1,7 +1,7 @@
-//! Reads a config and lists every fault in it at once, each with its line, column, field and a hint.
+//! Reads a config and lists all its faults at once, each with line, column, field and hint.
 //!
-//! The `ron` crate stops at the first fault. So the field at fault is noted and blanked out, the positions of all others
-//! kept, and the text is read again, until it parses or a fault of the syntax hides the rest.
+//! The `ron` crate stops at the first fault. So the field at fault is recorded and replaced by blanks, which keeps all
+//! other positions, and the text is read again. This repeats until the text parses or a syntax fault hides the rest.
 //!
 //! RON's `implicit_some` is always on: `limit: 100` sets an optional field, `limit: None` clears it.
 
@@ -18,7 +18,7 @@ use super::scan::{Entry, Scan};
 use super::spans::{Spans, located};
 use crate::{Fault, Result};
 
-/// Reads a config from RON text; `file` is the name that messages give.
+/// Reads a config from RON text. `file` is the name used in messages.
 ///
 /// Errors: all faults of syntax and type, in the order of the text.
 pub fn parse<T: DeserializeOwned + Serialize + Default>(
@@ -33,8 +33,8 @@ pub fn parse<T: DeserializeOwned + Serialize + Default>(
     }
 }
 
-/// Reads a config file. `check` looks at the meaning and returns a fault, with the field's path as its place, for each
-/// field that makes no sense. These are listed together with the faults of type, except on fields that could not be read.
+/// Reads a config file. `check` validates the values and returns one fault for each field that makes no sense, with the
+/// field's path as its place. These are listed together with the type faults, except for fields that could not be read.
 ///
 /// Errors: all faults; one fault if the file cannot be read.
 pub fn read<T: DeserializeOwned + Serialize + Default>(
@@ -66,7 +66,7 @@ fn unreadable(file: &str, error: &std::io::Error) -> Vec<Fault> {
     vec![Fault::new(format!("cannot read the config: {error}"), file, hint)]
 }
 
-/// One path is the other, or stands around it.
+/// Whether the paths are equal or one contains the other.
 fn related(a: &str, b: &str) -> bool {
     let inside = |outer: &str, inner: &str| {
         inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -74,7 +74,7 @@ fn related(a: &str, b: &str) -> bool {
     inside(a, b) || inside(b, a)
 }
 
-/// A fault before it gets the name of a file.
+/// A fault that does not carry its file name yet.
 pub(super) struct Found {
     /// Byte offset.
     pub at: usize,
@@ -91,15 +91,15 @@ fn faults(text: &str, file: &str, found: &[Found]) -> Vec<Fault> {
     found.iter().map(fault).collect()
 }
 
-/// Everything that one text yields.
+/// The result of reading one text.
 pub(super) struct Attempt<'a, T> {
-    /// Without a byte order mark.
+    /// The text without a byte order mark.
     text: &'a str,
     scan: Scan,
-    /// What could be read, with the default in each field at fault. None if the syntax is broken.
+    /// The config that could be read, with the default in each field at fault. None if the syntax is broken.
     pub value: Option<T>,
     pub found: Vec<Found>,
-    /// Fields that were blanked out.
+    /// Paths of the fields that were replaced by blanks.
     lost: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         let defaults = to_ron(&T::default());
         let known = Scan::new(&defaults);
         let mut blanked = vec![false; self.scan.entries.len()];
-        // Each turn blanks one more field or ends.
+        // Each iteration blanks one more field or ends the loop.
         loop {
             let text = String::from_utf8_lossy(&work).into_owned();
             let error = match options().from_str::<T>(&text) {
@@ -150,7 +150,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         }
     }
 
-    /// The innermost named field at fault that is not yet blank.
+    /// The innermost named field at fault that is not blanked yet.
     fn culprit(&self, code: &RonError, at: usize, blanked: &[bool]) -> Option<usize> {
         if self.scan.fatal.as_ref().is_some_and(|slip| at >= slip.at) {
             return None;
@@ -198,7 +198,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         self.found.push(Found { at: start, path: entry.path.clone(), what, hint });
     }
 
-    /// No field can be blamed: the syntax is broken, or the whole is of a wrong shape.
+    /// Records a fault that belongs to no field: broken syntax, or a whole value of the wrong shape.
     fn give_up(&mut self, code: &RonError, at: usize) {
         let found = match &self.scan.fatal {
             Some(slip) => Found {

@@ -1,32 +1,32 @@
-//! A small scanner of RON text: where does every field stand? It knows no types and never panics.
+//! A small scanner of RON text that finds the position of every field. It knows no types and never panics.
 //!
-//! Paths are dotted: `train.lr`, `betas.0` for the first of a tuple or list, `source.train` inside `Shards(train: ..)`.
-//! `Some(..)` leaves no trace in a path.
+//! Paths are dotted: `train.lr`; `betas.0` for the first element of a tuple or list; `source.train` inside
+//! `Shards(train: ..)`. `Some(..)` adds nothing to a path.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 
-/// Deeper nesting than this is refused, so that no text can overflow the stack.
+/// Maximum nesting depth. Deeper text is refused, so that no text can overflow the stack.
 const MAX_DEPTH: usize = 64;
 
 /// One field or one element. All numbers are byte offsets into the text.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub path: String,
-    /// Start of the key; of the value where there is no key.
+    /// Start of the key, or of the value if there is no key.
     pub key: usize,
     pub value: Range<usize>,
-    /// After the comma that follows.
+    /// Offset after the comma that follows.
     pub end: usize,
-    /// Has a key: it can be left out of the text.
+    /// Has a key, so it can be left out of the text.
     pub named: bool,
     /// The value is `(key: value, ..)`, without a variant's name.
     pub branch: bool,
-    /// Every value around it is a branch.
+    /// Every enclosing value is a branch.
     pub plain: bool,
 }
 
-/// A fault of the syntax.
+/// A syntax fault.
 #[derive(Clone, Debug)]
 pub(super) struct Slip {
     pub at: usize,
@@ -42,11 +42,11 @@ impl Slip {
 
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// In the order of the text, a parent before its children.
+    /// All entries in the order of the text, a parent before its children.
     pub entries: Vec<Entry>,
-    /// Whitespace that should have been a comma.
+    /// Missing commas: the whitespace where each one belongs.
     pub commas: Vec<(usize, Slip)>,
-    /// Where reading stopped; entries that were complete before it are kept.
+    /// The fault at which reading stopped. Entries completed before it are kept.
     pub fatal: Option<Slip>,
 }
 
@@ -67,6 +67,7 @@ impl Scan {
         scan
     }
 
+    /// The entry at a path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.path == path)
     }
@@ -102,7 +103,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads one value; true where it is a branch.
+    /// Reads one value. Returns true if it is a branch.
     fn value(&mut self) -> Step<bool> {
         self.skip();
         let start = self.at;
@@ -146,7 +147,7 @@ impl Scanner<'_> {
         Ok(branch)
     }
 
-    /// Reads `( .. )`, `[ .. ]` or `{ .. }`. `opaque` where its fields are not those of a plain struct.
+    /// Reads `( .. )`, `[ .. ]` or `{ .. }`. `opaque` is true if its fields are not those of a plain struct.
     fn group(&mut self, opaque: bool) -> Step<bool> {
         let (kind, plain) = (self.peek(), self.plain);
         let close = match kind {
@@ -192,7 +193,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Reads the comma after a value; a missing one is noted, and reading goes on.
+    /// Reads the comma after a value. A missing comma is recorded and reading continues.
     fn comma(&mut self, close: u8) -> Step<()> {
         let end = self.at;
         self.skip();
@@ -274,7 +275,7 @@ impl Scanner<'_> {
         Ok(open)
     }
 
-    /// Takes the closing bracket if it stands here; refuses a wrong one and the end of the text.
+    /// Reads the closing bracket if it comes next. Refuses a wrong bracket and the end of the text.
     fn closes(&mut self, open: usize, close: u8) -> Step<bool> {
         match self.peek() {
             Some(c) if c == close => {

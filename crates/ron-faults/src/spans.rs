@@ -1,11 +1,11 @@
-//! Places in a config file: byte offset <-> line and column, and where every field stands.
+//! Positions in a config file: byte offset <-> line and column, and the position of every field.
 
 use std::collections::BTreeMap;
 
 use super::position::position;
 use super::scan::{Entry, Scan};
 
-/// Where each field of a config stands in its file.
+/// The position of each field in its config file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
     file: String,
@@ -18,12 +18,12 @@ impl Spans {
         Self { file: file.into(), places: scan.entries.iter().map(place).collect() }
     }
 
-    /// Line and column (from 1) of a field's value; None where the file leaves it at its default.
+    /// Line and column (from 1) of a field's value. None if the file leaves the field at its default.
     pub fn get(&self, path: &str) -> Option<(usize, usize)> {
         self.places.get(path).copied()
     }
 
-    /// A field's place for a message: ``configs/x.ron:12:5, `train.lr` ``; without numbers if the file does not set it.
+    /// A field's place for a message: ``configs/x.ron:12:5, `train.lr` ``. Without numbers if the file does not set it.
     pub fn place(&self, path: &str) -> String {
         match self.get(path) {
             Some((line, column)) => located(&self.file, line, column, path),

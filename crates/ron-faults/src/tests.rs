@@ -1,4 +1,4 @@
-//! The reader on a config with every kind of field.
+//! Tests of the reader on a config with every kind of field.
 
 use std::path::PathBuf;
 
@@ -58,7 +58,7 @@ impl Default for Run {
     }
 }
 
-/// All faults, one a line: `line:column path | what | hint`.
+/// All faults, one per line: `line:column path | what | hint`.
 fn faults(text: &str) -> Vec<String> {
     list(parse::<Run>(text, "x.ron").map(|_| ()))
 }

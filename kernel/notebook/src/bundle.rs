@@ -1,15 +1,15 @@
 //! One value in several forms, for the front end to choose from: MIME type to content.
 
 use crate::html;
-use base64::Engine;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use crate::png::{pixels, png};
+use image::RgbImage;
 use paella::lab::plot::Plot;
-use serde_json::{Map, Value};
+use paella_wire::Media;
+use serde_json::Value;
 
 /// MIME type -> content, as Jupyter wants it: binary content in base64.
 #[derive(Clone, Debug, Default)]
-pub struct Bundle(Map<String, Value>);
+pub struct Bundle(Media);
 
 impl Bundle {
     pub fn new() -> Self {
@@ -47,22 +47,18 @@ impl Bundle {
 
     /// The PNG in it, as pixels.
     pub fn picture(&self) -> Option<RgbImage> {
-        let text = self.0.get("image/png")?.as_str()?;
-        let file = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-        image::load_from_memory_with_format(&file, image::ImageFormat::Png)
-            .ok()
-            .map(|image| image.into_rgb8())
+        self.get("image/png").and_then(pixels)
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn data(&self) -> Value {
-        Value::Object(self.0.clone())
+    pub fn media(&self) -> Media {
+        self.0.clone()
     }
 
-    fn get(&self, mime: &str) -> Option<&str> {
+    pub(crate) fn get(&self, mime: &str) -> Option<&str> {
         self.0.get(mime).and_then(Value::as_str)
     }
 
@@ -84,20 +80,4 @@ impl Bundle {
         let own = self.get("text/html").map(|page| format!("<div>{page}</div>"));
         own.or_else(svg).unwrap_or_else(|| html::lines(self.get("text/plain").unwrap_or_default()))
     }
-}
-
-/// A picture as a PNG file in base64, as small as it gets; empty if it has no pixels.
-pub fn png(image: &RgbImage) -> String {
-    let mut file = Vec::new();
-    let encoder =
-        PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive);
-    let (width, height) = image.dimensions();
-    match encoder.write_image(image.as_raw(), width, height, ExtendedColorType::Rgb8) {
-        Ok(()) => base64(&file),
-        Err(_) => String::new(),
-    }
-}
-
-pub fn base64(bytes: &[u8]) -> String {
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

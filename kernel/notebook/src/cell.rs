@@ -1,8 +1,8 @@
-//! A compiled cell: loaded, run, and its panic told to the kernel.
+//! Loads and runs a compiled cell, and reports its panics to the kernel.
 
-use crate::wire::emit;
+use crate::bus::emit;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use serde_json::json;
+use paella_wire::Event;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::io::Write;
@@ -15,7 +15,7 @@ thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The variables that cells leave for each other; only compiled cells know what is in there.
+/// The variables that cells leave for each other. Only compiled cells know their types.
 pub struct Cells {
     variables: *mut c_void,
 }
@@ -27,7 +27,7 @@ impl Cells {
 
     /// Run one line of evcxr's: `LOAD_AND_RUN <library> <function>`.
     ///
-    /// Errors: it is no such line, or the library cannot be loaded.
+    /// Errors: the line is another one, or the library cannot be loaded.
     pub fn run(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.trim_end().splitn(3, ' ').collect();
         let ["LOAD_AND_RUN", path, name] = words.as_slice() else {
@@ -54,10 +54,10 @@ impl Default for Cells {
     }
 }
 
-/// A line that a cell has begun and not ended shows up too: what is printed goes out after this long.
+/// Time after which an unfinished line is sent too.
 const UNFINISHED: Duration = Duration::from_millis(50);
 
-/// From now on, send what is printed without waiting for the end of its line.
+/// From now on, send printed text without waiting for the end of its line.
 pub fn flush_often() {
     std::thread::spawn(|| {
         loop {
@@ -67,7 +67,7 @@ pub fn flush_often() {
     });
 }
 
-/// Tell the kernel of panics in cells. Those in a command stay quiet: the session makes errors of them.
+/// Report panics of cells to the kernel. Panics of commands stay quiet: the session turns them into errors.
 pub fn report_panics() {
     paella::lab::turn::quiet_panics();
     let quiet = std::panic::take_hook();
@@ -76,12 +76,13 @@ pub fn report_panics() {
         let payload = info.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let text = text.to_string();
         let thread = std::thread::current().name().unwrap_or("a thread").to_string();
         let (file, line) = info.location().map_or(("", 0), |l| (l.file(), l.line()));
         if RUNNING.get() {
-            emit(&json!({ "kind": "panic", "text": text, "file": file, "line": line }));
+            emit(&Event::Panic { text, file: file.into(), line });
         } else if thread != "main" {
-            emit(&json!({ "kind": "stderr", "text": format!("{thread} panicked: {text}\n") }));
+            emit(&Event::Stderr { text: format!("{thread} panicked: {text}\n") });
         }
     }));
 }

@@ -1,11 +1,11 @@
-//! `Debug` of any value, cut off before it floods the notebook.
+//! `Debug` of any value, limited in length.
 
 use std::fmt::{self, Debug, Write};
 
 /// Letters of a value that are shown.
 const MOST: usize = 4000;
 
-/// A text that takes so many bytes and refuses more.
+/// A text of limited length: it refuses more.
 struct Limited(String);
 
 impl Write for Limited {
@@ -17,7 +17,7 @@ impl Write for Limited {
     }
 }
 
-/// In one line as `{:?}` has it; what is longer than anybody reads ends in a remark.
+/// The value as `{:?}` in one line. A long text is cut off with a remark.
 pub fn text(value: &dyn Debug) -> String {
     let mut text = Limited(String::new());
     match write!(text, "{value:?}") {

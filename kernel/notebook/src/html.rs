@@ -1,6 +1,6 @@
 //! Small pieces of HTML: tables, pictures, token grids, bars. No scripts, so that an untrusted notebook shows them.
 
-use crate::bundle::{base64, png};
+use crate::png::{base64, png};
 use image::RgbImage;
 use paella::lab::view::TokenGrid;
 
@@ -9,7 +9,7 @@ pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Lines as they are.
+/// Lines with their blanks kept.
 pub fn lines(text: &str) -> String {
     format!("<pre style=\"margin:0\">{}</pre>", escaped(text))
 }
@@ -43,12 +43,12 @@ pub fn picture(image: &RgbImage, caption: &str) -> String {
     )
 }
 
-/// An SVG document among other content. As a picture, so that notebooks that are not trusted show it too.
+/// An SVG document among other content. It is an image, so that untrusted notebooks show it too.
 pub fn drawing(svg: &str) -> String {
     format!("<img src=\"data:image/svg+xml;base64,{}\" alt=\"plot\"/>", base64(svg.as_bytes()))
 }
 
-/// Each number on the colour its code decodes to, where that is known; noise is framed.
+/// Each number on the colour of its code, if known. Noise is framed.
 pub fn tokens(grid: &TokenGrid) -> String {
     let cell = |i: usize| -> String {
         let color = grid.colors.get(i).map(|&[r, g, b]| {
@@ -73,7 +73,7 @@ pub fn tokens(grid: &TokenGrid) -> String {
     )
 }
 
-/// A bar that is filled to `done` of `total`, with text behind it; without a total only the text.
+/// A bar filled to `done` of `total`, followed by text. Without a total only the text.
 pub fn bar(done: u64, total: Option<u64>, text: &str) -> String {
     match total {
         Some(total) => format!(

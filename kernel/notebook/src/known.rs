@@ -1,8 +1,10 @@
-//! The types that show themselves in another way than `Debug` has it, alone and within others.
+//! The types with a look of their own, and what it is. All other types show their `Debug` text.
 
 use crate::bundle::Bundle;
-use crate::looks::Look;
+use crate::look::{Look, alone_or_within};
 use crate::session::Session;
+use crate::views::{picture, view};
+use crate::{tables, tensor, values};
 use image::RgbImage;
 use paella::config::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
@@ -19,101 +21,74 @@ use paella::sample::{SampleConfig, Step};
 use paella::tokens::{text::TextConfig, vqgan::VqConfig};
 use paella::train::{feed::Batch, gallery::ProgressSheet};
 use std::any::Any;
-use std::error::Error;
-use std::rc::Rc;
-use std::sync::Arc;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
-/// How a value shows itself, if it is one of these types or holds one.
-pub fn look(value: &dyn Any) -> Option<Bundle> {
-    macro_rules! first_of {
-        ($($type:ty),* $(,)?) => { None$(.or_else(|| alone_or_within::<$type>(value)))* };
-    }
-    let of_torch = first_of!(
-        (),
-        Tensor,
-        Vec<Tensor>,
-        (Tensor, Tensor),
-        (Tensor, Tensor, Tensor),
-        RgbImage,
-        Vec<RgbImage>,
-        Vec<f64>,
-        Vec<f32>,
-        Vec<(f64, f64)>,
-    );
-    let of_session = || {
-        first_of!(
-            View,
-            Reply,
-            Bundle,
-            Plot,
-            TokenGrid,
-            Session,
-            workspace::Workspace,
-            workspace::Picture,
-            Noised,
-            workspace::Sampling,
-            Step,
-            Vec<Step>,
-            StepRecord,
-            Vec<StepRecord>,
-            Vec<LossAtRatio>,
-            (Vec<LossAtRatio>, String),
-            Networks,
-            Dataset,
-            data::Record,
-            Vec<data::Record>,
-            Batch,
-            ProgressSheet,
-        )
+/// Gives each type its look, and `look` the list of all.
+macro_rules! looks {
+    ($($type:ty => |$value:ident| $look:expr;)*) => {
+        $( impl Look for $type { fn look(&self) -> Bundle { let $value = self; $look } } )*
+
+        /// How a value shows itself, if it is one of these types or holds one.
+        pub fn look(value: &dyn Any) -> Option<Bundle> {
+            None$(.or_else(|| alone_or_within::<$type>(value)))*
+        }
     };
-    let of_config = || {
-        first_of!(
-            RunConfig,
-            SampleConfig,
-            DataConfig,
-            StreamConfig,
-            WeightsConfig,
-            TokenizerConfig,
-            PriorStageConfig,
-            VqConfig,
-            TextConfig,
-            PaellaConfig,
-            model::LevelConfig,
-            model::clip::ClipConfig,
-            model::prior::PriorConfig,
-            model::prior::PriorSampleConfig,
-            TrainConfig,
-            recipe::TokenizerTrainConfig,
-            recipe::PriorTrainConfig,
-            recipe::Precision,
-            recipe::LogConfig,
-            recipe::EvalConfig,
-            paella::checkpoint::SaveConfig,
-            paella::dist::DistConfig,
-            paella::optim::OptimConfig,
-        )
-    };
-    of_torch.or_else(of_session).or_else(of_config)
 }
 
-/// The value as a `T`, or the one that it holds.
-fn alone_or_within<T: Look + 'static>(value: &dyn Any) -> Option<Bundle> {
-    macro_rules! within {
-        ($($type:ty),* $(,)?) => { None$(.or_else(|| value.downcast_ref::<$type>().map(Look::look)))* };
-    }
-    within!(
-        T,
-        Rc<T>,
-        Arc<T>,
-        Box<T>,
-        Option<T>,
-        Option<Rc<T>>,
-        Result<T, paella::Error>,
-        Result<Rc<T>, paella::Error>,
-        Result<Option<T>, paella::Error>,
-        Result<T, TchError>,
-        Result<T, Box<dyn Error>>,
-        Result<T, String>,
-    )
+looks! {
+    () => |_nothing| Bundle::new();
+    Bundle => |bundle| bundle.clone();
+    Tensor => |tensor| tensor::bundle(tensor);
+    Vec<Tensor> => |tensors| values::stack(tensors);
+    (Tensor, Tensor) => |pair| Bundle::stacked(&[pair.0.look(), pair.1.look()]);
+    (Tensor, Tensor, Tensor) => |three| Bundle::stacked(&[three.0.look(), three.1.look(), three.2.look()]);
+    RgbImage => |image| picture(image, "");
+    Vec<RgbImage> => |images| values::sheet(images, &format!("{} pictures", images.len()));
+    View => |answer| view(answer);
+    Reply => |reply| view(&reply.view);
+    TokenGrid => |grid| view(&View::new().tokens(grid.clone()));
+    Plot => |plot| Bundle::new().plot(plot, "").text(format!("plot: {}", plot.title()));
+    Step => |step| tables::fields(step);
+    Vec<Step> => |plan| tables::rows(plan);
+    StepRecord => |record| tables::fields(record);
+    Vec<StepRecord> => |records| values::log(records);
+    Vec<LossAtRatio> => |levels| tables::rows(levels);
+    (Vec<LossAtRatio>, String) => |both| Bundle::stacked(&[tables::rows(&both.0), Bundle::new().text(&both.1)]);
+    data::Record => |record| tables::fields(record);
+    Vec<data::Record> => |records| tables::rows(records);
+    Dataset => |data| values::dataset(data);
+    ProgressSheet => |gallery| picture(&gallery.sheet, &gallery.captions.join(", "));
+    Batch => |batch| values::batch_of(batch);
+    Networks => |nets| values::parameters(nets);
+    Session => |lab| values::session(lab);
+    workspace::Workspace => |workspace| values::shapes(&workspace.shapes());
+    workspace::Picture => |one| Bundle::stacked(&[one.images.look(), Bundle::new().text(&one.caption)]);
+    Noised => |noised| values::noised(noised);
+    workspace::Sampling => |run| values::sampling(run);
+    Vec<f64> => |ys| values::numbers(ys, ys);
+    Vec<f32> => |ys| values::numbers(ys, &ys.iter().map(|&y| f64::from(y)).collect::<Vec<_>>());
+    Vec<(f64, f64)> => |points| values::curve(points, points);
+    paella::checkpoint::SaveConfig => |config| tables::settings(config);
+    PriorStageConfig => |config| tables::settings(config);
+    RunConfig => |config| tables::settings(config);
+    TokenizerConfig => |config| tables::settings(config);
+    WeightsConfig => |config| tables::settings(config);
+    DataConfig => |config| tables::settings(config);
+    StreamConfig => |config| tables::settings(config);
+    paella::dist::DistConfig => |config| tables::settings(config);
+    model::LevelConfig => |config| tables::settings(config);
+    PaellaConfig => |config| tables::settings(config);
+    model::clip::ClipConfig => |config| tables::settings(config);
+    model::prior::PriorConfig => |config| tables::settings(config);
+    model::prior::PriorSampleConfig => |config| tables::settings(config);
+    paella::optim::OptimConfig => |config| tables::settings(config);
+    SampleConfig => |config| tables::settings(config);
+    recipe::EvalConfig => |config| tables::settings(config);
+    recipe::LogConfig => |config| tables::settings(config);
+    recipe::Precision => |config| tables::settings(config);
+    recipe::PriorTrainConfig => |config| tables::settings(config);
+    recipe::TokenizerTrainConfig => |config| tables::settings(config);
+    TrainConfig => |config| tables::settings(config);
+    TextConfig => |config| tables::settings(config);
+    VqConfig => |config| tables::settings(config);
 }

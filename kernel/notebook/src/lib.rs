@@ -1,26 +1,35 @@
-//! What a notebook cell sees: all of `paella`, and what only a notebook has.
+//! Everything a notebook cell sees: all of `paella`, and the parts for notebooks.
 //!
 //! It is one shared library, so that cells compile against it fast and all see the same session. The kernel's evaluation
-//! process loads it and calls [`evaluator::paella_evaluate`], which runs cells and commands one after the other.
+//! process loads it and calls [`entry::paella_evaluate`], which runs cells and commands one after the other.
+//!
+//! In the order of use, each module uses only those before it: png, html, bundle, bus, screen, output, session, debug,
+//! tables, tensor, views, look, values, known, show, progress, live, requests, cell, shared, evaluator, prompt, entry.
 #![allow(clashing_extern_declarations)] // the names in `symbols` are declared for the linker only
 
 pub mod bundle;
+pub mod bus;
 pub mod cell;
 mod debug;
+pub mod entry;
 pub mod evaluator;
 pub mod html;
 mod known;
 pub mod live;
-mod looks;
+pub mod look;
+pub mod output;
+pub mod png;
 pub mod progress;
 mod prompt;
+mod requests;
+mod screen;
 pub mod session;
 mod shared;
 pub mod show;
 mod tables;
 pub mod tensor;
+mod values;
 mod views;
-pub mod wire;
 
 /// The C functions of libtch. Only what is public is exported.
 #[doc(hidden)]
@@ -31,7 +40,7 @@ pub mod symbols {
 pub use paella::*;
 pub use tch;
 
+pub use output::{Slot, clear_output, input};
 pub use progress::progress;
 pub use session::session;
-pub use show::Show;
-pub use wire::{Slot, clear_output, display, input};
+pub use show::{Show, display};

@@ -1,13 +1,14 @@
 //! A command at work, below its cell: a bar, the loss as it falls, pictures of the work so far.
 
 use crate::bundle::Bundle;
+use crate::bus::emit;
 use crate::html;
+use crate::output::Slot;
 use crate::views::picture;
-use crate::wire::{Slot, emit};
 use paella::lab::loss_plot;
 use paella::lab::watch::{Preview, Watch, stop_asked};
 use paella::metrics::StepRecord;
-use serde_json::json;
+use paella_wire::Event;
 use std::time::{Duration, Instant};
 
 /// Time between two drawings of the bar.
@@ -16,14 +17,14 @@ const BAR: Duration = Duration::from_millis(150);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time between two pictures of a training, which take a sampling run each.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
-/// What looking on may cost: one part in so many.
+/// Watching takes at most one part in this many of the time.
 const SHARE: u32 = 33;
 
-/// Something that is drawn now and then: when it was drawn last and how long that took.
+/// Pace of repeated drawing: the time of the last one, and how long it took.
 struct Pace {
     drawn: Instant,
     took: Duration,
-    /// Nothing has been drawn yet; `drawn` is when the command began.
+    /// Nothing has been drawn yet; `drawn` is the start of the command.
     fresh: bool,
 }
 
@@ -32,7 +33,7 @@ impl Pace {
         Self { drawn: Instant::now(), took: Duration::ZERO, fresh: true }
     }
 
-    /// After a pause, longer where drawing takes long; and at the end, once there is something to replace.
+    /// After a pause, longer if drawing takes long. At the end too, if something has been drawn.
     fn is_due(&self, pause: Duration, last: bool) -> bool {
         (last && !self.fresh) || self.drawn.elapsed() > pause.max(self.took * SHARE)
     }
@@ -53,7 +54,7 @@ pub struct Live {
     looked: Pace,
     /// When the picture that is being made was asked for.
     asked: Instant,
-    /// What the losses below are of.
+    /// Phase of training that the losses belong to.
     phase: String,
     losses: Vec<(f64, f64)>,
 }
@@ -74,7 +75,7 @@ impl Live {
         }
     }
 
-    /// The last one stays in the notebook: it is a PNG too.
+    /// Draw the losses. The last drawing stays in the notebook and has a PNG too.
     fn chart(&mut self, phase: &str, last: bool) {
         let (start, plot) = (Instant::now(), loss_plot(phase, self.losses.clone()));
         let loss = self.losses.last().map_or(0.0, |p| p.1);
@@ -107,7 +108,7 @@ impl Watch for Live {
             r.images_per_s
         );
         if self.phase != r.phase {
-            (self.phase, self.losses) = (r.phase.clone(), Vec::new()); // its steps begin anew
+            (self.phase, self.losses) = (r.phase.clone(), Vec::new()); // its steps begin at 0 again
         }
         self.losses.push((r.step as f64, r.loss));
         self.bar(done, total, &text);
@@ -135,7 +136,7 @@ impl Watch for Live {
     }
 
     fn note(&mut self, text: &str) {
-        emit(&json!({ "kind": "stderr", "text": format!("{text}\n") }));
+        emit(&Event::Stderr { text: format!("{text}\n") });
     }
 
     fn stop(&self) -> bool {

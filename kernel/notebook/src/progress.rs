@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::html;
-use crate::wire::Slot;
+use crate::output::Slot;
 use paella::lab::watch::stop_asked;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ pub struct Progress<I> {
     slot: Slot,
 }
 
-/// Count the steps of a loop below the cell. After an interrupt there is no further item: the loop ends, the cell goes on
-/// behind it, and every variable keeps what it has.
+/// Count the steps of a loop below the cell. An interrupt ends the loop after its current step. The cell goes on behind it,
+/// and all variables are kept.
 pub fn progress<I: IntoIterator>(items: I) -> Progress<I::IntoIter> {
     let items = items.into_iter();
     let (least, most) = items.size_hint();

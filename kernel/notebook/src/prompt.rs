@@ -1,72 +1,23 @@
-//! The prompt of `paella --rust` in the evaluation process: it reads and shows at the terminal, asks the kernel to compile,
+//! The prompt of `paella --rust` in the evaluation process. It reads and shows at the terminal, asks the kernel to compile,
 //! and runs the compiled cells.
 //!
-//! evcxr and the kernel hear this process through its standard output; at the prompt that is the terminal instead.
+//! evcxr and the kernel read the standard output of this process. At the prompt it is the terminal instead.
 #![allow(clippy::print_stderr)]
 
-use crate::bundle::Bundle;
-use crate::evaluator::{Evaluator, Turn, answer};
+use crate::bus::emit;
+use crate::evaluator::{Evaluator, Turn};
+use crate::requests::answer;
+use crate::screen::{self, Shown};
 use crate::session::lab;
-use crate::wire::emit;
 use paella::face::repl;
 use paella::face::rust::Rust;
 use paella::face::terminal::Terminal;
 use paella::lab::view::View;
-use serde_json::{Value, json};
+use paella_wire::{Event, Request, TERMINAL};
 use std::cell::RefCell;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Names the descriptors of the terminal: input, output, errors.
-const TERMINAL: &str = "PAELLA_TERMINAL";
-
-/// What cells have shown and nobody has seen yet; `None` where there is no prompt.
-static SHOWN: Mutex<Option<Shown>> = Mutex::new(None);
-
-#[derive(Default)]
-struct Shown {
-    bundles: Vec<Bundle>,
-    /// A line on the terminal that is written over.
-    line: bool,
-}
-
-fn shown() -> MutexGuard<'static, Option<Shown>> {
-    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether this process stands at a terminal.
-pub(crate) fn is_open() -> bool {
-    shown().is_some()
-}
-
-/// Keep it until the cell ends; false where there is no prompt.
-pub(crate) fn keep(bundle: &Bundle) -> bool {
-    shown().as_mut().map(|shown| shown.bundles.push(bundle.clone())).is_some()
-}
-
-/// Show its text in one line, over the one before.
-pub(crate) fn line(bundle: &Bundle) {
-    let data = bundle.data();
-    let text = data["text/plain"].as_str().and_then(|text| text.lines().next()).unwrap_or_default();
-    if std::io::stderr().is_terminal()
-        && let Some(shown) = shown().as_mut()
-    {
-        shown.line = true;
-        eprint!("\r\x1b[2K{text}");
-    }
-}
-
-/// Ask the person for a line; empty at the end of the input.
-pub(crate) fn ask(question: &str) -> String {
-    let mut text = String::new();
-    eprint!("{question}");
-    match std::io::stdin().read_line(&mut text) {
-        Ok(_) => text.trim_end_matches(['\r', '\n']).into(),
-        Err(_) => String::new(),
-    }
-}
 
 /// The text without its colours.
 fn plain(text: &str) -> String {
@@ -75,27 +26,27 @@ fn plain(text: &str) -> String {
     parts.fold(first, |plain, part| plain + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
-/// Stand at the terminal until the person leaves, and tell the kernel.
+/// Serve the terminal until the person leaves, then tell the kernel.
 pub(crate) fn run(evaluator: Evaluator) {
     let Some(screen) = Screen::open() else { return };
-    *shown() = Some(Shown::default());
+    screen::open();
     let terminal = Terminal::detect();
     let rust = Rc::new(Compiler { evaluator: RefCell::new(evaluator), screen, terminal });
     let left = lab().and_then(|lab| repl::run(lab, &rust.terminal.clone(), Some(rust.clone())));
     if let Err(error) = left {
         rust.terminal.error(&error);
     }
-    rust.screen.away(|| emit(&json!({ "kind": "left" })));
+    rust.screen.away(|| emit(&Event::Left));
 }
 
-/// Standard output, which is the terminal or the way to the kernel.
+/// Standard output: the terminal, or the way to the kernel.
 struct Screen {
     terminal: RawFd,
     kernel: RawFd,
 }
 
 impl Screen {
-    /// Take the terminal that the environment names; none if there is none.
+    /// Take the terminal that the environment names; `None` if it names no terminal.
     fn open() -> Option<Self> {
         let names = std::env::var(TERMINAL).ok()?;
         let all: Vec<RawFd> = names.split(',').filter_map(|name| name.parse().ok()).collect();
@@ -127,7 +78,7 @@ impl Screen {
     }
 }
 
-/// The compiler, which is the kernel's.
+/// The kernel's compiler.
 struct Compiler {
     evaluator: RefCell<Evaluator>,
     screen: Screen,
@@ -135,15 +86,17 @@ struct Compiler {
 }
 
 impl Compiler {
-    /// Ask the kernel, and do what it wants meanwhile, until it answers.
-    fn question(&self, request: Value, kind: &str) -> Value {
+    /// Ask the kernel. Its other requests are done until it sends the answer that `pick` takes.
+    fn question<T>(&self, question: &Event, pick: impl Fn(Request) -> Result<T, Request>) -> T {
         self.screen.away(|| {
-            emit(&request);
+            emit(question);
             loop {
                 match self.evaluator.borrow_mut().turn() {
                     Turn::Done => {}
-                    Turn::Asked(reply) if reply["kind"] == kind => return reply,
-                    Turn::Asked(request) => answer(&request),
+                    Turn::Asked(request) => match pick(request) {
+                        Ok(reply) => return reply,
+                        Err(request) => answer(request),
+                    },
                     Turn::Over => std::process::exit(0),
                 }
             }
@@ -151,16 +104,12 @@ impl Compiler {
     }
 
     fn show(&self) {
-        let (bundles, line) = match shown().as_mut() {
-            Some(shown) => (std::mem::take(&mut shown.bundles), std::mem::take(&mut shown.line)),
-            None => return,
-        };
+        let Shown { bundles, line } = screen::take();
         if line {
             eprintln!();
         }
         for bundle in bundles {
-            let data = bundle.data();
-            let text = data["text/plain"].as_str().unwrap_or_default();
+            let text = bundle.get("text/plain").unwrap_or_default();
             self.terminal.show(&match bundle.picture() {
                 Some(image) => View::new().picture(image, text),
                 None => View::new().text(text),
@@ -171,9 +120,12 @@ impl Compiler {
 
 impl Rust for Compiler {
     fn run(&self, code: &str) -> bool {
-        let reply = self.question(json!({ "kind": "rust", "code": code }), "ran");
+        let question = Event::RunRust { code: code.into() };
+        let error = self.question(&question, |request| match request {
+            Request::RustRan { error } => Ok(error),
+            other => Err(other),
+        });
         self.show();
-        let error = reply["error"].as_str();
         error.iter().for_each(|text| match self.terminal.stderr_color {
             true => eprintln!("{text}"),
             false => eprintln!("{}", plain(text)),
@@ -182,12 +134,18 @@ impl Rust for Compiler {
     }
 
     fn is_whole(&self, code: &str) -> bool {
-        self.question(json!({ "kind": "whole", "code": code }), "whole")["whole"] != false
+        self.question(&Event::AskWhole { code: code.into() }, |request| match request {
+            Request::Whole { whole } => Ok(whole),
+            other => Err(other),
+        })
     }
 
     fn complete(&self, code: &str, at: usize) -> (usize, Vec<String>) {
-        let reply = self.question(json!({ "kind": "words", "code": code, "at": at }), "words");
-        let start = reply["start"].as_u64().map_or(at, |start| start as usize).min(code.len());
-        (start, serde_json::from_value(reply["words"].clone()).unwrap_or_default())
+        let question = Event::CompleteRust { code: code.into(), at };
+        let (start, words) = self.question(&question, |request| match request {
+            Request::Words { start, words } => Ok((start, words)),
+            other => Err(other),
+        });
+        (start.min(code.len()), words)
     }
 }

@@ -12,8 +12,8 @@ thread_local! {
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The session, made on first use: on the model and device that PAELLA_MODEL and PAELLA_DEVICE name, else the first
-/// shipped model on the device that is there.
+/// The session, made on first use. PAELLA_MODEL and PAELLA_DEVICE name the model and the device; default: the first shipped
+/// model on the available device.
 ///
 /// Errors: as `common::lab`.
 pub(crate) fn lab() -> paella::Result<Rc<RefCell<Lab>>> {
@@ -26,7 +26,7 @@ pub(crate) fn lab() -> paella::Result<Rc<RefCell<Lab>>> {
     })
 }
 
-/// The variable `lab`: use it as a `paella::lab::Lab`. It stays when a cell panics, since the session is not in it.
+/// The variable `lab`: use it as a `paella::lab::Lab`. It holds no state, so the session survives a panic.
 #[derive(Debug)]
 pub struct Session {
     /// Bound to the thread of the cells.
@@ -68,7 +68,7 @@ impl DerefMut for Session {
     }
 }
 
-/// Within a cell: look at the session, once there is one.
+/// Within a cell: look at the session, if it is made already.
 pub(crate) fn peek<T>(look: impl FnOnce(&Lab) -> T) -> Option<T> {
     let lab = LAB.with(|slot| slot.get().cloned())?;
     // SAFETY: on the thread of the cells, which is busy showing a value: nobody works on the session meanwhile.

@@ -1,5 +1,6 @@
-//! What every cell would compile anew. evcxr keeps a session's variables in a map, whose code is in each cell; a cell
-//! shows its last value. rustc takes generic code that is compiled here, without optimisation as in a cell, from here.
+//! Trick `shared`: generic code that every cell would compile. evcxr keeps a session's variables in a map and shows the
+//! last value. rustc takes that code from this library, if both are compiled without optimisation.
+#![cfg_attr(unshared, allow(dead_code, unused_imports))]
 
 use crate::session::Session;
 use crate::show::Show;
@@ -12,8 +13,14 @@ use tch::Tensor;
 /// As in evcxr's `VariableStore`.
 type Variables = HashMap<String, Box<dyn Any + 'static>>;
 
+/// Have it compiled, unless the trick is left out.
+pub fn keep_compiled() {
+    #[cfg(not(unshared))]
+    black_box(code as fn(&str));
+}
+
 /// All that cells share. To be compiled, not to be called.
-pub fn code(name: &str) {
+fn code(name: &str) {
     let mut variables = Box::new(Variables::new());
     macro_rules! of {
         ($($variable:ty),*) => {

@@ -1,21 +1,19 @@
-//! How the value of a cell shows itself: pictures as pictures, answers as tables, all else as `Debug` has it.
+//! How the value of a cell is shown: pictures as pictures, answers as tables, other values by `Debug`.
 
 use crate::bundle::Bundle;
 use crate::debug;
 use crate::known;
-use crate::wire;
+use crate::output::{self, Slot};
 use std::fmt::Debug;
 
-pub use crate::views::view;
-
-/// Every value that can be printed shows itself; a type of your own may have an `evcxr_display` method instead.
+/// Implemented for every `Debug` value. A type of your own may have an `evcxr_display` method instead.
 pub trait Show {
     /// Its forms, for the front end to choose from.
     fn bundle(&self) -> Bundle;
 
     /// Called on the last expression of a cell.
     fn evcxr_display(&self) {
-        wire::result(&self.bundle());
+        output::result(&self.bundle());
     }
 }
 
@@ -34,5 +32,17 @@ impl<T: Debug + Clone + 'static> Show for [T] {
 impl Show for str {
     fn bundle(&self) -> Bundle {
         Bundle::new().text(debug::text(&self))
+    }
+}
+
+/// Show something below the cell, at once.
+pub fn display(value: &impl Show) {
+    output::display_bundle(&value.bundle());
+}
+
+impl Slot {
+    /// Show any value instead of what was there.
+    pub fn show(&mut self, value: &impl Show) {
+        self.put(&value.bundle());
     }
 }

@@ -7,7 +7,7 @@ use paella::face::terminal::Terminal;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Rows that are shown of a long table, half of them from its beginning.
+/// Rows shown of a long table: half from its beginning, half from its end.
 const ROWS: usize = 20;
 
 /// Paths and values, and RON as text.
@@ -28,7 +28,7 @@ pub fn fields<T: Serialize>(value: &T) -> Bundle {
     table(&["field", "value"], &rows)
 }
 
-/// One row per value and one column per field that any of the shown ones has; the middle of a long list is left out.
+/// One row per value, one column per field of the shown values. The middle of a long list is left out.
 pub fn rows<T: Serialize>(values: &[T]) -> Bundle {
     let head = if values.len() > ROWS { ROWS / 2 } else { values.len() };
     let shown =
@@ -73,7 +73,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Four digits that matter.
+/// Four significant digits.
 pub fn short(x: f64) -> String {
     match x.abs() {
         _ if x == x.trunc() && x.abs() < 1e9 => format!("{x}"),

@@ -1,4 +1,4 @@
-//! A tensor as people look at it: shape and numbers, a picture where it is one, tokens where they are some.
+//! How a tensor is shown: shape and numbers; pictures and tokens as such.
 
 use crate::bundle::Bundle;
 use crate::html;
@@ -44,7 +44,7 @@ pub fn bundle(tensor: &Tensor) -> Bundle {
     Bundle::new().html(html::note(&head) + &html::table(&[], &rows)).text(format!("{head}\n{text}"))
 }
 
-/// Whether its elements are plain numbers or truths.
+/// Whether its elements are plain numbers or booleans.
 fn countable(tensor: &Tensor) -> bool {
     use Kind::*;
     matches!(
@@ -75,15 +75,14 @@ fn head(tensor: &Tensor) -> String {
     format!("{shape}, {least} to {most}, mean {}{odd}", number(numbers.mean(Kind::Double)))
 }
 
-/// What a table shows of a tensor, where that is not all.
+/// Remark that the table shows the first matrix only, if there are more.
 fn part_shown(tensor: &Tensor) -> String {
     let size = tensor.size();
     let matrices: i64 = size[..size.len().saturating_sub(2)].iter().product();
     if matrices > 1 { format!("; below the first of {matrices} matrices") } else { String::new() }
 }
 
-/// Pictures (B, 3, H, W) f32 in 0..=1, if it holds one or some: as all images of this program are, in any kind of
-/// floating point, or as bytes.
+/// The pictures (B, 3, H, W) f32 in 0..=1 of a tensor of pictures: floats in 0..=1, or bytes.
 fn images(tensor: &Tensor) -> Option<Tensor> {
     let batch = match tensor.size().as_slice() {
         [3, h, w] if *h >= 8 && *w >= 8 => tensor.unsqueeze(0),

@@ -1,4 +1,4 @@
-//! What the session answers, as a notebook shows it: each block in order.
+//! Answers of the session in a notebook: each block in order.
 
 use crate::bundle::Bundle;
 use crate::html;

@@ -1,6 +1,6 @@
-//! Which shard comes next in which lane, and every other draw of the stream.
+//! Which shard each lane reads next, and all other random draws of the stream.
 //!
-//! All draws are functions of (seed, lane, purpose, number of the draw): there is no generator to be saved.
+//! All draws are functions of (seed, lane, purpose, number of the draw), so there is no generator state to save.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::order::permutation;
 
-/// In which order shards are read.
+/// The order in which shards are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// Every shard once, in an order of its own for each epoch; dealt out to the lanes one by one, across the ends of
-    /// epochs. A lane gives all samples it has of one epoch before the first of the next.
+    /// Every shard once per epoch, in a new random order for each epoch. Shards are dealt to the lanes one by one,
+    /// across the ends of epochs. A lane yields all its samples of one epoch before the first of the next.
     #[default]
     Epochs,
     /// Each lane draws shards with replacement.
     Resampled,
 }
 
-/// What a draw is for.
+/// The purpose of a draw, so that different purposes use different random streams.
 #[derive(Clone, Copy)]
 pub enum Purpose {
     Shard = 1,
@@ -30,7 +30,7 @@ pub enum Purpose {
 
 /// Draw number `n` of a lane: 0..`below`.
 ///
-/// ChaCha8 with the seed as its key, purpose and lane as its stream, two words a draw: made for random access.
+/// ChaCha8 with the seed as its key, purpose and lane as its stream, and two words per draw. This allows random access.
 pub fn draw(seed: u64, lane: usize, purpose: Purpose, n: u64, below: u64) -> u64 {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -40,7 +40,7 @@ pub fn draw(seed: u64, lane: usize, purpose: Purpose, n: u64, below: u64) -> u64
     ((u128::from(rng.next_u64()) * u128::from(below)) >> 64) as u64
 }
 
-/// The shards of one lane, endless.
+/// The endless sequence of shards of one lane.
 #[derive(Clone, Debug)]
 pub struct Deal {
     pub mode: Mode,
@@ -48,11 +48,12 @@ pub struct Deal {
     pub shards: usize,
     pub lane: usize,
     pub lanes: usize,
-    /// The epoch in hand and its order.
+    /// The current epoch and its order.
     epoch: Option<(u64, Vec<i64>)>,
 }
 
 impl Deal {
+    /// The shards of lane `lane` of `lanes`.
     pub fn new(mode: Mode, seed: u64, shards: usize, lane: usize, lanes: usize) -> Self {
         Self { mode, seed, shards, lane, lanes, epoch: None }
     }
@@ -73,7 +74,7 @@ impl Deal {
         shard
     }
 
-    /// The epoch that the lane's `k`-th shard belongs to; 0 for ever where there are none.
+    /// The epoch of the lane's `k`-th shard. Always 0 if the mode has no epochs.
     pub fn epoch(&self, k: u64) -> u64 {
         match self.mode {
             Mode::Epochs => self.place(k) / self.shards as u64,
@@ -81,7 +82,7 @@ impl Deal {
         }
     }
 
-    /// Its place in the row of all shards of all epochs.
+    /// Position of the lane's `k`-th shard in the sequence of all shards of all epochs.
     fn place(&self, k: u64) -> u64 {
         k * self.lanes as u64 + self.lane as u64
     }

@@ -1,4 +1,4 @@
-//! A shard from a web server, from any byte on.
+//! Reads a shard from a web server, starting at any byte.
 
 use std::io;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::Bytes;
 
-/// Connections are kept for the next shard; and why certificates cannot be checked, if that is so.
+/// The HTTP client, which reuses connections, and the reason why certificates cannot be checked, if there is one.
 static AGENT: LazyLock<(Agent, Option<String>)> = LazyLock::new(|| {
     let (roots, fault) = match roots() {
         Ok(roots) => (roots, None),
@@ -23,8 +23,7 @@ static AGENT: LazyLock<(Agent, Option<String>)> = LazyLock::new(|| {
     (config.build().into(), fault)
 });
 
-/// Who is trusted to sign servers' certificates: those in the file that `SSL_CERT_FILE` names, as OpenSSL has it, else
-/// those that Mozilla trusts.
+/// Trusted root certificates: those in the file that `SSL_CERT_FILE` names, as in OpenSSL, else Mozilla's.
 fn roots() -> Result<RootCerts, String> {
     let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
@@ -43,10 +42,11 @@ fn roots() -> Result<RootCerts, String> {
     }
 }
 
-/// The body from byte `from` on, and true; or the whole body and false where the server knows no ranges.
+/// Requests the body from byte `from` on. Returns the bytes and true, or the whole body and false if the server does
+/// not support ranges.
 ///
-/// Errors: no answer, `silence` passed without a byte, or a status that is no success; `NotFound`, `PermissionDenied`
-/// and `InvalidInput` where asking again does not help.
+/// Errors: no answer; no byte for `silence`; an unsuccessful status. The kind is `NotFound`, `PermissionDenied` or
+///         `InvalidInput` if a retry cannot help.
 pub fn get(address: &str, from: u64, silence: Duration) -> io::Result<(Bytes, bool)> {
     let (agent, fault) = &*AGENT;
     if let Some(why) = fault.as_ref().filter(|_| address.starts_with("https://")) {
@@ -61,7 +61,7 @@ pub fn get(address: &str, from: u64, silence: Duration) -> io::Result<(Bytes, bo
     match status {
         200 => Ok((body, from == 0)),
         206 => Ok((body, true)),
-        416 if from > 0 => Ok((Box::new(io::empty()), true)), // it ended where we are
+        416 if from > 0 => Ok((Box::new(io::empty()), true)), // the shard ended at this position
         404 | 410 => Err(failed(io::ErrorKind::NotFound, status)),
         401 | 403 => Err(failed(io::ErrorKind::PermissionDenied, status)),
         408 | 425 | 429 | 500.. => Err(failed(io::ErrorKind::Other, status)),

@@ -1,4 +1,4 @@
-//! What the frozen networks made of a sample, as a member of its shard: `KEY.safetensors`.
+//! Precomputed outputs of the frozen networks, stored as a member of the shard: `KEY.safetensors`.
 //!
 //! Letters: h x w tokens, L bytes of text, D width of a text vector.
 
@@ -7,19 +7,19 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// The member's ending.
+/// File ending of the member.
 pub const ENDING: &str = crate::data::groups::KNOWN;
 
-/// On the CPU.
+/// Precomputed tensors of a sample, on the CPU.
 #[derive(Debug)]
 pub struct Known {
     /// (h, w) i64.
     pub tokens: Tensor,
-    /// The caption's vectors (L, D) f32; stored in 16 bits.
+    /// The caption's vectors (L, D) f32. Stored as 16-bit floats.
     pub text: Option<Tensor>,
 }
 
-/// tokens (h, w), text (L, D) -> the member's bytes.
+/// Packs tokens (h, w) and text (L, D) into the member's bytes.
 pub fn pack(tokens: &Tensor, text: Option<&Tensor>) -> Result<Vec<u8>> {
     let tokens = tokens.to_kind(Kind::Int);
     let text = text.map(|text| text.to_kind(Kind::Half));
@@ -39,7 +39,9 @@ pub fn pack(tokens: &Tensor, text: Option<&Tensor>) -> Result<Vec<u8>> {
     safetensors::serialize(views, None).map_err(failed)
 }
 
-/// Errors: damaged, or not made by `pack`.
+/// Unpacks the bytes of a member.
+///
+/// Errors: damaged bytes, or bytes that `pack` did not make.
 pub fn unpack(bytes: &[u8]) -> std::result::Result<Known, String> {
     let broken = || "the tokens cannot be read".to_string();
     let all = SafeTensors::deserialize(bytes).map_err(|_| broken())?;

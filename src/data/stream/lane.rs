@@ -1,13 +1,14 @@
-//! One lane: its shards in order, judged, through a shuffle buffer of its own. What it gives does not depend on ranks,
-//! threads or other lanes.
+//! One lane: reads its shards in order, filters the samples, and passes them through its own shuffle buffer. Its output
+//! does not depend on ranks, threads or other lanes.
 //!
-//! Each time before a sample is drawn, up to two more are taken into the buffer, until it holds `shuffle`; so the first
-//! sample comes soon, and the buffer is full after `shuffle` samples. Then one of those held is drawn, its place filled
-//! by the last one. In epochs the buffer is emptied before the next epoch begins.
+//! Before each draw, up to two more samples are read into the buffer, until it holds `shuffle` samples. So the first
+//! sample comes soon, and the buffer is full after `shuffle` samples. Then one buffered sample is drawn, and the last
+//! one takes its slot. In epoch mode the buffer is emptied before the next epoch begins.
 //!
-//! Going on: the state names the next sample to be read and those held, by shard (counted along the lane) and place in
-//! it, and counts the draws. The shards of those held are read again up to the last of them, the current one up to
-//! where it was; no others. Draws are functions of their number, so the lane goes on exactly.
+//! Resume: the state names the next sample to read and the buffered samples, by shard (counted along the lane) and
+//! position in the shard, and counts the draws. On resume, each shard of a buffered sample is read again up to the last
+//! such sample, and the current shard up to its position. No other shard is read. Draws are functions of their number,
+//! so the lane continues exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,40 +24,42 @@ use super::{Counts, Setup};
 use crate::data::groups::Groups;
 use crate::data::members::Cut;
 
-/// A sample's shard, counted along the lane, and its place in the shard.
+/// A sample's shard, counted along the lane, and its position in the shard.
 pub type Id = (u64, u64);
 
-/// How far a lane has come, between two samples.
+/// The state of a lane between two samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaneState {
     pub lane: usize,
-    /// The next sample to be read.
+    /// The next sample to read.
     pub next: Id,
-    /// Samples drawn from the buffer, those that could not be decoded too.
+    /// Samples drawn from the buffer, including those that could not be decoded.
     pub draws: u64,
-    /// Samples given.
+    /// Samples yielded.
     pub given: u64,
-    /// What the buffer holds, in order.
+    /// The buffered samples, in order.
     pub held: Vec<Id>,
     /// Samples and shards left out, by reason.
     pub skipped: Counts,
 }
 
-/// A lane of several may miss the only shard that holds anything once or twice, but not so often.
+/// Passes over all shards without a wanted sample before a lane gives up. One of several lanes may miss the only useful
+/// shard once or twice, but not this often.
 const PASSES: usize = 10;
 
-/// A lane has nothing more to give.
+/// Why a lane yields no more samples.
 #[derive(Debug)]
 pub enum Stuck {
-    /// `PASSES` times as many shards as there are passed without a sample that is wanted.
+    /// `PASSES` times the number of shards passed without a wanted sample.
     Barren(Counts),
-    /// Nothing came in the time that is allowed.
+    /// No sample came within the time limit.
     Idle(Counts),
-    /// Nobody wants any more.
+    /// The receiver is gone.
     Unwanted,
 }
 
+/// One lane of the stream: reads shards and yields shuffled samples.
 pub struct Lane {
     setup: Arc<Setup>,
     patience: Patience,
@@ -64,17 +67,17 @@ pub struct Lane {
     state: LaneState,
     /// The samples of `state.held`.
     held: Vec<Packed>,
-    /// The shard in hand.
+    /// The current shard.
     groups: Option<Groups>,
-    /// Shards in a row that ended without a sample that is wanted.
+    /// Consecutive shards that ended without a wanted sample.
     barren: usize,
     fruitful: bool,
-    /// When the last sample was asked for.
+    /// When the last sample was requested.
     asked: Instant,
 }
 
 impl Lane {
-    /// At its beginning, or where `state` was taken.
+    /// Starts at the beginning, or where `state` was taken.
     pub fn new(setup: &Arc<Setup>, patience: &Patience, state: LaneState) -> Self {
         let config = &setup.config;
         let deal = Deal::new(config.mode, setup.seed, setup.shards.len(), state.lane, config.lanes);
@@ -93,7 +96,7 @@ impl Lane {
         lane
     }
 
-    /// The next sample, with the state behind it.
+    /// The next sample, and the state after it.
     pub fn give(&mut self) -> Result<(ShardSample, LaneState), Stuck> {
         self.asked = Instant::now();
         loop {
@@ -106,7 +109,7 @@ impl Lane {
         }
     }
 
-    /// Draw one of those held; none if it cannot be decoded.
+    /// Draws one buffered sample. None if it cannot be decoded.
     fn draw(&mut self) -> Option<ShardSample> {
         let (seed, n, lane) = (self.setup.seed, self.state.draws, self.state.lane);
         let slot = draw(seed, lane, Purpose::Slot, n, self.held.len() as u64) as usize;
@@ -121,7 +124,8 @@ impl Lane {
         }
     }
 
-    /// Read until one more sample is held; false where the next one is of another epoch than those held.
+    /// Reads until one more sample is buffered. Returns false if the next sample belongs to another epoch than the
+    /// buffered ones.
     fn take(&mut self) -> Result<bool, Stuck> {
         loop {
             self.check()?;
@@ -144,7 +148,7 @@ impl Lane {
         if self.barren >= PASSES * self.setup.shards.len() {
             return Err(Stuck::Barren(self.state.skipped.clone()));
         }
-        // a little before the other side gives up, which knows less
+        // slightly before the receiver times out, because this side knows the reasons
         let limit = Duration::from_secs_f64(self.setup.config.max_idle_s * 0.9);
         match self.asked.elapsed() > limit {
             true => Err(Stuck::Idle(self.state.skipped.clone())),
@@ -152,7 +156,7 @@ impl Lane {
         }
     }
 
-    /// The next sample; none if it is not wanted, or there was the end of a shard.
+    /// Reads the next sample. None if it is not wanted, or if a shard ended.
     fn read(&mut self) -> Option<(Id, Packed)> {
         let mut groups = match self.groups.take() {
             Some(groups) => groups,
@@ -182,7 +186,7 @@ impl Lane {
         None
     }
 
-    /// The lane's `k`-th shard; none, and on to the next one, if it cannot be opened.
+    /// Opens the lane's `k`-th shard. If that fails, moves on to the next shard and returns None.
     fn open(&mut self, k: u64) -> Option<Groups> {
         let shard = self.deal.shard(k);
         match self.setup.shards[shard].open(&self.patience) {
@@ -205,8 +209,8 @@ impl Lane {
         *self.state.skipped.entry(reason).or_default() += 1;
     }
 
-    /// Fill the buffer again after a restart, and go to where the current shard was. What is not there any more is left
-    /// out and counted.
+    /// After a restart, fills the buffer again and returns to the position in the current shard. Samples that no longer
+    /// exist are left out and counted.
     fn read_again(&mut self) {
         let ids = std::mem::take(&mut self.state.held);
         let (current, place) = self.state.next;
@@ -234,7 +238,8 @@ impl Lane {
         self.fruitful = place > 0;
     }
 
-    /// Read the first `count` samples of a shard and keep those among `ids`; the rest of the shard, if it is there.
+    /// Reads the first `count` samples of a shard and keeps those among `ids`. Returns the rest of the shard, if it
+    /// could be opened.
     fn pick(
         &mut self,
         shard: u64,

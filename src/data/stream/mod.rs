@@ -1,17 +1,18 @@
-//! A stream of captioned pictures from any number of WebDataset shards: nothing is held in memory but what is in work.
+//! A stream of captioned pictures from any number of WebDataset shards. Only the samples in progress are in memory.
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `source`, `http`, `pipe` | patterns -> shards -> bytes, mended where a connection breaks |
-//! | `sample`, `known` | files -> judged, kept packed -> pixels, or tokens that were made before |
-//! | `deal` | which shard comes next in which lane; every draw |
-//! | `lane` | shards in order -> shuffle buffer -> samples; how it goes on after a stop |
+//! | `source`, `http`, `pipe` | patterns -> shards -> bytes, reconnecting after a failure |
+//! | `sample`, `known` | files -> filtered, kept encoded -> pixels, or precomputed tokens |
+//! | `deal` | which shard each lane reads next; all random draws |
+//! | `lane` | shards in order -> shuffle buffer -> samples; exact resume |
 //! | `rows` | lanes -> rows of a global batch, for any number of ranks |
-//! | `once` | all shards, one after the other, without lanes |
+//! | `once` | all shards in sequence, without lanes |
 //! | `workers` | threads that keep a batch ready |
 //!
-//! What a run sees depends on the seed, the shards, `lanes` and `shuffle`; not on threads, ranks, stops. A shard that
-//! could not be read for a while, in spite of all retries, is left out, so then two runs may differ.
+//! The samples of a run depend on the seed, the shards, `lanes` and `shuffle`, but not on threads, ranks or
+//! interruptions. Exception: a shard that cannot be read in spite of all retries is left out, so two runs may then
+//! differ.
 
 mod deal;
 mod http;
@@ -47,32 +48,33 @@ pub use rows::Rows;
 pub use sample::{Crop, Decoded, ShardSample, Want};
 pub(super) use source::{Patience, ShardSource, present};
 
-/// Reason -> how many samples or shards were left out for it.
+/// Reason -> number of samples or shards left out.
 pub type Counts = BTreeMap<String, u64>;
 
 const PATIENCE: &str = "above 0, at most 86400 seconds";
 
-/// A stream of shards.
+/// Settings of a stream of shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamConfig {
     /// Files, `pipe:COMMAND` (run by `sh -c`, its output is the shard), `http://` and `https://` addresses.
-    /// `{000..127}` and `{a,b}` stand for many; in paths of files also `*`, and `~` is your home. Tar, plain or gzipped.
+    /// `{000..127}` and `{a,b}` expand to several names; paths of files may also contain `*`, and `~` for the home
+    /// folder. Tar, plain or gzipped.
     pub shards: Vec<String>,
     pub mode: Mode,
-    /// Samples in the shuffle buffer of each lane; 0: as they lie in the shards.
+    /// Samples in the shuffle buffer of each lane. 0: no shuffling.
     pub shuffle: usize,
-    /// Independent sequences of samples that batches are made of; a multiple of the number of ranks that divides
-    /// `train.global_batch`, or a multiple of that batch. The order of samples depends on it.
+    /// Number of independent sample sequences that batches are made of. The order of samples depends on it. It must be
+    /// a multiple of the number of ranks that divides `train.global_batch`, or a multiple of that batch.
     pub lanes: usize,
-    /// Threads of one rank that read and decode; at most one a lane is used.
+    /// Threads per rank that read and decode. At most one thread per lane is used.
     pub threads: usize,
     /// None: all samples that have a picture and a caption.
     pub filter: Option<LaionFilter>,
     pub crop: Crop,
-    /// Seconds without a sample that end the run.
+    /// Seconds without a sample after which the run ends.
     pub max_idle_s: f64,
-    /// Further attempts to open or go on with a shard, after 0.1 s, 0.2 s and so on up to 10 s.
+    /// Further attempts to open or continue a shard, after 0.1 s, 0.2 s and so on up to 10 s.
     pub retries: u32,
 }
 
@@ -93,7 +95,7 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
-    /// Everything that is wrong though well formed, for batches of `batch` rows.
+    /// Checks the values for batches of `batch` rows. Returns all faults.
     pub fn check(&self, batch: usize) -> Vec<Fault> {
         let mut found = Checks::default();
         if let Err(e) = self.sources() {
@@ -132,19 +134,21 @@ impl StreamConfig {
     }
 }
 
-/// What all lanes share.
+/// Data shared by all lanes.
 struct Setup {
     config: StreamConfig,
     shards: Vec<ShardSource>,
     seed: u64,
-    /// Pixels a side.
+    /// Side of a picture in pixels.
     size: u32,
     want: Want,
-    /// The last shard that failed, and why: for an error that may follow.
+    /// The last shard that failed, and the reason, for a later error message.
     fault: Mutex<Option<String>>,
 }
 
 impl Setup {
+    /// Checks the config and expands the shards.
+    ///
     /// Errors: a config that does not pass its check; a size out of range.
     fn new(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
         let size = u32::try_from(size).ok().filter(|size| (1..=4096).contains(size));
@@ -156,7 +160,7 @@ impl Setup {
         Ok(Self { config, shards, seed, size, want, fault: Mutex::default() })
     }
 
-    /// Decode draw number `n` of a lane.
+    /// Decodes draw number `n` of a lane.
     fn unpack(
         &self,
         lane: usize,
@@ -168,20 +172,20 @@ impl Setup {
         packed.unpack(self.size, self.config.crop, place)
     }
 
-    /// Remember why a shard could not be read.
+    /// Records why a shard could not be read.
     fn note(&self, shard: usize, why: &str) {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         *fault = Some(format!("{}: {why}", self.shards[shard]));
     }
 
-    /// How patient new readers are.
+    /// Retry settings for new readers.
     fn patience(&self) -> Patience {
         let silence = Duration::from_secs_f64(self.config.max_idle_s / 2.0);
         Patience { retries: self.config.retries, silence, stop: Arc::default() }
     }
 }
 
-/// A line of a saved position: one lane, and what must not have changed.
+/// One line of a saved position: one lane, and the values that must not change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -195,14 +199,14 @@ pub struct Stream {
     setup: Arc<Setup>,
     /// Rows of the run so far, over all ranks.
     position: u64,
-    /// Of the lanes that gave something, between two batches.
+    /// States between two batches of the lanes that have yielded samples.
     states: BTreeMap<usize, LaneState>,
-    /// The workers, and the rows they work for.
+    /// The worker threads, and the rows they work for.
     running: Option<(Rows, Workers)>,
 }
 
 impl Stream {
-    /// Nothing is read until the first batch is wanted.
+    /// Opens a stream. Nothing is read before the first batch is requested.
     ///
     /// Errors: a config that does not pass its check; a size out of range.
     pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
@@ -212,7 +216,7 @@ impl Stream {
 
     /// The rank's rows of the next batch.
     ///
-    /// Errors: `lanes` does not fit the rows; nothing comes; the position does not belong to the states.
+    /// Errors: `lanes` does not fit the rows; no sample comes; the position does not belong to the states.
     pub fn next(&mut self, rows: Rows) -> Result<Vec<ShardSample>> {
         if self.running.as_ref().is_none_or(|(before, _)| *before != rows) {
             let schedule = RowSchedule::new(rows, self.setup.config.lanes, self.position)?;
@@ -235,7 +239,7 @@ impl Stream {
         self.position
     }
 
-    /// What was left out on the way to the samples given by this rank's lanes.
+    /// Samples and shards left out by this rank's lanes so far.
     pub fn skipped(&self) -> Counts {
         let mut all = Counts::new();
         for (why, n) in self.states.values().flat_map(|state| &state.skipped) {
@@ -244,7 +248,8 @@ impl Stream {
         all
     }
 
-    /// The lanes' states, one a line. The texts of several ranks, joined in any order, are that of the whole run.
+    /// The lanes' states, one per line. Concatenating the texts of all ranks, in any order, gives the text of the whole
+    /// run.
     pub fn text(&self) -> String {
         let (lanes, shards) = (self.setup.config.lanes, self.setup.shards.len());
         let line = |state: &LaneState| {
@@ -253,9 +258,9 @@ impl Stream {
         self.states.values().map(|state| line(state) + "\n").collect()
     }
 
-    /// Go on where `text` was taken, `position` rows into the run; with any number of ranks.
+    /// Resumes where `text` was taken, `position` rows into the run, with any number of ranks.
     ///
-    /// Errors: a text that is damaged, incomplete, or of other shards or lanes.
+    /// Errors: a text that is damaged, incomplete, or from other shards or lanes.
     pub fn restore(&mut self, text: &str, position: u64) -> Result<()> {
         let refuse = |what: String| {
             let hint = "resume with the shards and `lanes` of the run, or start a new one";

@@ -1,4 +1,4 @@
-//! All shards once, each for itself and in its own order: for work that is done before training.
+//! Reads every shard once, each independently and in its own order, for work done before training.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,29 +10,33 @@ use crate::data::groups::Groups;
 use crate::data::members::Cut;
 use crate::{Error, Result};
 
-/// Samples decoded at once.
+/// Number of samples decoded at once.
 const BATCH: usize = 64;
 
+/// Reads each shard of a stream once.
 pub struct Once {
     setup: Arc<Setup>,
     patience: Patience,
-    /// What was left out so far.
+    /// Samples and shards left out so far.
     pub skipped: Counts,
 }
 
 impl Once {
+    /// Opens the stream.
+    ///
     /// Errors: as `Stream::open`.
     pub fn open(config: &StreamConfig, seed: u64, size: i64) -> Result<Self> {
         let setup = Arc::new(Setup::new(config, seed, size, Want::Pictures)?);
         Ok(Self { patience: setup.patience(), setup, skipped: Counts::new() })
     }
 
-    /// How many shards there are.
+    /// Number of shards.
     pub fn shards(&self) -> usize {
         self.setup.shards.len()
     }
 
-    /// Read a shard; `each` sees its samples in order, some at a time. False: it could not be opened or ended early.
+    /// Reads one shard and passes its samples to `each` in order, in small batches. Returns false if the shard could
+    /// not be opened or ended early.
     ///
     /// Errors: those of `each`.
     pub fn shard(
@@ -73,7 +77,7 @@ impl Once {
         }
     }
 
-    /// Decode in threads; the order stays.
+    /// Decodes in threads. The order is kept.
     fn unpack(&mut self, shard: usize, packed: Vec<(u64, Packed)>) -> Result<Vec<ShardSample>> {
         let share = packed.len().div_ceil(self.setup.config.threads.max(1));
         let (mut rest, mut parts) = (packed.into_iter().peekable(), Vec::new());

@@ -1,5 +1,5 @@
-//! A command whose standard output is a shard, and which leaves nothing behind: neither when nobody reads on, nor when
-//! this process is killed.
+//! A command whose standard output is a shard. Its processes end with the reader and with this process, even if this
+//! process is killed.
 
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -8,24 +8,25 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Runs its first argument, and ends the whole group of processes when it is told to terminate. It waits for a command in
-/// the background, for a shell does not listen while it waits for one in the foreground.
+/// Shell script that runs its first argument and kills its whole process group on SIGTERM. The command runs in the
+/// background, because a shell does not handle signals while it waits for a foreground command.
 const KEEPER: &str = "trap 'kill -KILL 0' TERM; sh -c \"$0\" & wait $!";
 
-/// Milliseconds between two looks at whether the bytes are still wanted.
+/// Milliseconds between two checks whether the bytes are still wanted.
 const TICK_MS: libc::c_int = 50;
 
-/// A command's standard output; an error at its end if the command failed. To be used by the thread that started it: the
-/// command ends with that thread.
+/// A command's standard output, with an error at its end if the command failed. Use it on the thread that started it:
+/// the command ends with that thread.
 pub struct Pipe {
     keeper: Child,
-    /// Set when nobody wants the bytes any more.
+    /// Set when the bytes are no longer wanted.
     stop: Arc<AtomicBool>,
-    /// How it ended; once known, its group is gone.
+    /// How the command ended. Once it is set, the process group is gone.
     ended: Option<ExitStatus>,
 }
 
 impl Pipe {
+    /// Starts a command. Setting `stop` ends it.
     pub fn start(command: &str, stop: &Arc<AtomicBool>) -> io::Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", KEEPER, command]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -36,9 +37,9 @@ impl Pipe {
         shell.spawn().map(|keeper| Self { keeper, stop: stop.clone(), ended: None })
     }
 
-    /// Wait for bytes, or for the end.
+    /// Waits for bytes or for the end.
     ///
-    /// Errors: nobody wants them any more.
+    /// Errors: the bytes are no longer wanted.
     fn wait(&self, out: &ChildStdout) -> io::Result<()> {
         let mut wanted = libc::pollfd { fd: out.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         while !self.stop.load(Ordering::Relaxed) {
@@ -55,14 +56,14 @@ impl Pipe {
         Err(io::Error::other("nobody wants it any more"))
     }
 
-    /// Wait for the end, then end whatever the command has left in its group.
+    /// Waits for the end of the command, then kills everything left in its process group.
     fn finish(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.ended {
             return Ok(status);
         }
         let id = self.keeper.id();
-        // SAFETY: a place for the answer. The keeper is not taken from the table of processes yet, so its number and that
-        // of its group are nobody else's.
+        // SAFETY: a place for the answer. The keeper is not reaped yet, so its process ID and its group's ID cannot be
+        // reused.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         while unsafe { libc::waitid(libc::P_PID, id, &mut info, libc::WEXITED | libc::WNOWAIT) } < 0
         {
@@ -77,14 +78,14 @@ impl Pipe {
         Ok(status)
     }
 
-    /// End all processes of the group.
+    /// Kills all processes of the group.
     fn kill(&self) {
         // SAFETY: the group of a child that has not been waited for.
         unsafe { libc::kill(-(self.keeper.id() as libc::pid_t), libc::SIGKILL) };
     }
 }
 
-/// Be told to terminate when the thread ends that started this process; do not begin if that is over already.
+/// Asks for SIGTERM when the thread that started this process ends. Fails if the parent has already ended.
 fn end_with(parent: u32) -> io::Result<()> {
     // SAFETY: plain system calls; nothing is allocated.
     let told = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };

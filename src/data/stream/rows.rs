@@ -1,15 +1,15 @@
-//! Which lane gives which row of a global batch, however many ranks share it.
+//! Which lane yields which row of a global batch, for any number of ranks.
 //!
-//! With B rows a batch, `per` = B / lanes (at least 1) rows of a batch come from one lane: row i of the batch that
-//! begins at row number n of the run comes from lane (n / per + i / per) mod lanes. B must be a multiple of `lanes`
-//! (then every lane gives `per` rows of every batch) or `lanes` of B (then batches take turns). Ranks hold rows in
-//! blocks, so a lane belongs to one rank as long as blocks do not cut through its rows.
+//! A batch of B rows takes `per` = B / lanes (at least 1) rows from one lane. Row i of the batch that begins at row
+//! number n of the run comes from lane (n / per + i / per) mod lanes. Either B is a multiple of `lanes` (then every
+//! lane yields `per` rows of every batch), or `lanes` is a multiple of B (then batches take turns). Ranks hold rows in
+//! blocks, so a lane belongs to one rank if no block boundary cuts through its rows.
 
 use std::collections::BTreeSet;
 
 use crate::{Error, Result};
 
-/// The rows of a global batch that one rank works on.
+/// The rows of a global batch that one rank processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
     pub first: usize,
@@ -18,17 +18,19 @@ pub struct Rows {
     pub of: usize,
 }
 
-/// The lanes of one rank, row by row.
+/// The lane of each row of one rank.
 #[derive(Clone, Copy, Debug)]
 pub struct RowSchedule {
     rows: Rows,
     lanes: usize,
-    /// Row number of the run that the first batch begins with.
+    /// Row number of the run at which the first batch begins.
     start: u64,
 }
 
 impl RowSchedule {
-    /// Errors: `lanes` fits neither the batch nor the number of ranks; the hint names numbers that do.
+    /// A schedule for `lanes` lanes. `start` is the row number of the run at which it begins.
+    ///
+    /// Errors: `lanes` fits neither the batch nor the number of ranks; the hint names numbers that fit.
     pub fn new(rows: Rows, lanes: usize, start: u64) -> Result<Self> {
         let ranks = rows.of / rows.count.max(1);
         if fits(lanes, rows.of, ranks) {
@@ -43,7 +45,7 @@ impl RowSchedule {
         Err(Error::data(what, "`data.stream.lanes`", hint))
     }
 
-    /// The lane that the rank's `k`-th row from the start comes from.
+    /// The lane of the rank's `k`-th row from the start.
     pub fn lane(&self, k: u64) -> usize {
         let per = (self.rows.of / self.lanes).max(1) as u64;
         let (batch, row) = (k / self.rows.count as u64, k % self.rows.count as u64);

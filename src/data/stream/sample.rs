@@ -1,4 +1,4 @@
-//! One sample: from the files under a key, judged and kept packed, to pixels and words.
+//! One sample: from its files, filtered and kept encoded, to pixels and a caption.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,10 @@ use crate::data::laion::LaionFilter;
 use crate::data::parts::{Content, parts};
 use crate::image::{decode, fit, fit_at, squeeze};
 
-/// How a picture becomes a square.
+/// How a picture is made square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Crop {
-    /// A square of the shorter side, anywhere along the longer one, as the reference does.
+    /// A square with the shorter side, at a random place along the longer side, as in the reference.
     #[default]
     Random,
     /// The square in the middle.
@@ -22,16 +22,16 @@ pub enum Crop {
     Resize,
 }
 
-/// What a sample is read for.
+/// What a reader needs from each sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// The picture itself.
     Pictures,
-    /// Tokens if the shard has them, else the picture.
+    /// Precomputed tokens if the shard has them, else the picture.
     Tokens,
 }
 
-/// As it waits to be drawn: judged, not decoded.
+/// A sample that passed the filter and is not decoded yet.
 #[derive(Debug)]
 pub struct Packed {
     key: String,
@@ -39,7 +39,7 @@ pub struct Packed {
     content: Content,
 }
 
-/// As it goes into a batch.
+/// A sample ready for a batch.
 #[derive(Debug)]
 pub struct ShardSample {
     pub key: String,
@@ -47,20 +47,21 @@ pub struct ShardSample {
     pub content: Decoded,
 }
 
+/// The decoded content of a sample.
 #[derive(Debug)]
 pub enum Decoded {
-    /// (3, S, S), channel by channel.
+    /// (3, S, S) bytes, one channel after the other.
     Pixels(Vec<u8>),
     Known(Known),
 }
 
-/// Why a sample is left out, in a few words that are the same for all of its kind.
+/// A short reason for leaving out a sample, the same for all samples of one kind.
 pub type Reason = String;
 
-/// Accept or refuse the files of a key.
+/// Accepts or refuses the files of a key. The caption is the `.txt`, else the json's `caption`.
 ///
-/// Errors: a file that is too large or no file; what the filter says; no picture or several; a broken json; no caption.
-/// The caption is the `.txt`, else the json's `caption`.
+/// Errors: a file that is too large or no file; a rejection by the filter; no picture or several; a broken json; no
+///         caption.
 pub fn judge(
     group: MemberGroup,
     filter: Option<&LaionFilter>,
@@ -78,9 +79,10 @@ pub fn judge(
 }
 
 impl Packed {
-    /// Decode, cut and resize. `place` (0 to below 1, across and down) says where a random square lies.
+    /// Decodes, crops and resizes the picture. `place` (0 to below 1, across and down) is the position of a random
+    /// square.
     ///
-    /// Errors: the picture, or what is known of it, cannot be decoded.
+    /// Errors: the picture or the precomputed tensors cannot be decoded.
     pub fn unpack(self, size: u32, crop: Crop, place: (f64, f64)) -> Result<ShardSample, Reason> {
         let content = match self.content {
             Content::Known(bytes) => Decoded::Known(known::unpack(&bytes)?),
@@ -103,7 +105,7 @@ fn square(img: &RgbImage, size: u32, crop: Crop, (x, y): (f64, f64)) -> RgbImage
     }
 }
 
-/// RGB -> channel by channel.
+/// Interleaved RGB -> one channel after the other.
 fn planes(img: &RgbImage) -> Vec<u8> {
     let channel = |c: usize| img.as_raw().iter().skip(c).step_by(3).copied();
     channel(0).chain(channel(1)).chain(channel(2)).collect()
@@ -113,7 +115,7 @@ fn planes(img: &RgbImage) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Ending, bytes.
+    /// (ending, bytes) of each file.
     type Files<'a> = &'a [(&'a str, &'a [u8])];
 
     fn group(files: Files) -> MemberGroup {

@@ -1,4 +1,4 @@
-//! Where the bytes of a shard come from: a file, a command's output, a web server. Broken connections are mended.
+//! Sources of a shard's bytes: a file, a command's output, a web server. Broken connections are reopened.
 
 use std::fmt;
 use std::fs::File;
@@ -15,30 +15,31 @@ use super::{Bytes, http};
 use crate::Result;
 use crate::data::{braces, paths};
 
-/// The address of a shard.
+/// Where a shard comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardSource {
     File(PathBuf),
-    /// What `sh -c` runs; the shard is its standard output.
+    /// Command for `sh -c`. The shard is its standard output.
     Pipe(String),
-    /// `http://` or `https://`.
+    /// Address that starts with `http://` or `https://`.
     Web(String),
 }
 
-/// How patient a reader is.
+/// Retry settings of a reader.
 #[derive(Clone, Debug)]
 pub struct Patience {
-    /// Attempts after the first, counted anew whenever bytes came.
+    /// Attempts after the first. The count restarts whenever bytes arrive.
     pub retries: u32,
-    /// A web server that sends nothing for so long is asked again.
+    /// Time without a byte after which a web server is asked again.
     pub silence: Duration,
-    /// Set when nobody wants the bytes any more.
+    /// Set when the bytes are no longer wanted.
     pub stop: Arc<AtomicBool>,
 }
 
-/// Patterns -> shards, in order: braces everywhere, `*` and `~` in the paths of files. A file with neither need not be there.
+/// Patterns -> shards, in order. Braces work everywhere, `*` and `~` only in paths of files. A file named in full need not
+/// exist.
 ///
-/// Errors: no shards; a brace that is not closed; a `*` that nothing matches.
+/// Errors: no shards; an unclosed brace; a `*` without a match.
 pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
     sources(patterns, |name| match name.contains('*') {
         true => paths::expand(&[name], "stream"),
@@ -46,9 +47,9 @@ pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
     })
 }
 
-/// The same for one part of a data set; every file has to be there.
+/// As [`expand`], for one part of a data set. Every file must exist.
 ///
-/// Errors: as [`expand`]; a file that is not there.
+/// Errors: as [`expand`]; a file that does not exist.
 pub fn present(patterns: &[String], part: &str) -> Result<Vec<ShardSource>> {
     if patterns.is_empty() {
         paths::expand(&[], part)?;
@@ -85,9 +86,9 @@ impl fmt::Display for ShardSource {
 }
 
 impl ShardSource {
-    /// The shard's bytes; unpacked if its content, not its name, is gzip.
+    /// Opens the shard. Decompresses it if its content, not its name, is gzip.
     ///
-    /// Errors: it cannot be opened, after so many attempts where another one may help.
+    /// Errors: the shard cannot be opened. If a retry may help, `patience.retries` further attempts are made first.
     pub fn open(&self, patience: &Patience) -> io::Result<Bytes> {
         let mut bytes =
             Mended { source: self.clone(), patience: patience.clone(), inner: None, at: 0 };
@@ -97,7 +98,7 @@ impl ShardSource {
         Ok(if gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
     }
 
-    /// One attempt, without the first `from` bytes.
+    /// One attempt to open the shard at byte `from`.
     fn attempt(&self, from: u64, patience: &Patience) -> io::Result<Bytes> {
         match self {
             Self::File(path) => {
@@ -116,7 +117,7 @@ impl ShardSource {
     }
 }
 
-/// Read over the first `from` bytes.
+/// Skips the first `from` bytes.
 fn skip(mut bytes: Bytes, from: u64) -> io::Result<Bytes> {
     let skipped = io::copy(&mut (&mut bytes).take(from), &mut io::sink())?;
     match skipped == from {
@@ -125,13 +126,13 @@ fn skip(mut bytes: Bytes, from: u64) -> io::Result<Bytes> {
     }
 }
 
-/// Whether another attempt may end better.
+/// Whether a retry may help.
 fn may_pass(e: &io::Error) -> bool {
     use io::ErrorKind as K;
     !matches!(e.kind(), K::NotFound | K::PermissionDenied | K::InvalidInput | K::IsADirectory)
 }
 
-/// A reader that opens its source anew, where it was, when it breaks.
+/// A reader that reopens its source at the same position after a failure.
 struct Mended {
     source: ShardSource,
     patience: Patience,
@@ -148,7 +149,7 @@ impl Mended {
         })
     }
 
-    /// Do it, again and again after longer and longer pauses while that may help.
+    /// Runs `act`, and repeats it after growing pauses while a retry may help.
     fn mend<T>(&mut self, mut act: impl FnMut(&mut Self) -> io::Result<T>) -> io::Result<T> {
         let mut failures = 0;
         loop {
@@ -165,7 +166,7 @@ impl Mended {
         }
     }
 
-    /// 0.1 s, then twice as long each time, at most 10 s; false once nobody wants the bytes.
+    /// Waits 0.1 s, then twice as long each time, at most 10 s. Returns false once the bytes are no longer wanted.
     fn pause(&self, failures: u32) -> bool {
         let millis = (100u64 << failures.min(7)).min(10_000);
         for _ in 0..millis / 20 {
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(read(&pipe("echo one; echo two"), 0).expect("sound"), "one\ntwo\n");
         let error = read(&pipe("echo one; exit 3"), 0).expect_err("failed").to_string();
         assert!(error.contains("exit status: 3"), "{error}");
-        // breaks off after four bytes, then goes on behind them
+        // breaks off after four bytes, then continues after them
         let folder = tempfile::tempdir().expect("a folder");
         let mark = folder.path().join("mark").display().to_string();
         let flaky =

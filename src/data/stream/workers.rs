@@ -1,7 +1,7 @@
-//! Threads that keep the next rows of one rank ready.
+//! Worker threads that keep the next rows of one rank ready.
 //!
-//! Each thread has lanes of its own and gives their samples in the order in which they will be wanted, through a channel
-//! that holds about one batch. So nothing depends on which thread is fast.
+//! Each thread has its own lanes and sends their samples in the order in which they are used, through a channel that
+//! holds about one batch. So results do not depend on the speed of the threads.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,21 +18,21 @@ use crate::{Error, Result};
 
 type Given = std::result::Result<(ShardSample, LaneState), Stuck>;
 
-/// The threads of one rank.
+/// The worker threads of one rank.
 pub struct Workers {
     setup: Arc<Setup>,
-    /// Told to the threads when nobody wants more.
+    /// Signals the threads to stop.
     stop: Arc<AtomicBool>,
     schedule: RowSchedule,
     /// Lane -> thread.
     threads: BTreeMap<usize, usize>,
     channels: Vec<Receiver<Given>>,
-    /// Rows handed out.
+    /// Rows taken so far.
     taken: u64,
 }
 
 impl Workers {
-    /// Start where `states` say; a lane without one begins.
+    /// Starts the threads. A lane without an entry in `states` starts at its beginning.
     pub fn start(
         setup: &Arc<Setup>,
         schedule: RowSchedule,
@@ -59,7 +59,7 @@ impl Workers {
 
     /// The next row.
     ///
-    /// Errors: nothing came in the time that is allowed; no shard holds a sample that is wanted.
+    /// Errors: no sample came within the time limit; no shard holds a wanted sample.
     pub fn next(&mut self) -> Result<(ShardSample, LaneState)> {
         let lane = self.schedule.lane(self.taken);
         let patience = Duration::from_secs_f64(self.setup.config.max_idle_s);
@@ -105,7 +105,7 @@ impl Drop for Workers {
     }
 }
 
-/// One thread: its share of the rank's rows, for ever.
+/// One thread: yields its share of the rank's rows, endlessly.
 fn work(
     setup: &Arc<Setup>,
     patience: &Patience,
@@ -118,7 +118,7 @@ fn work(
     for k in 0.. {
         let number = schedule.lane(k);
         let Some(lane) = lanes.get_mut(&number) else { continue };
-        // opened when it is first wanted
+        // opened on first use
         let lane = lane.get_or_insert_with(|| Lane::new(setup, patience, states[&number].clone()));
         let given = lane.give();
         let over = given.is_err();

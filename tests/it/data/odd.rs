@@ -2,6 +2,7 @@
 
 use super::{folder, gzip, open, png};
 use crate::stream::both;
+use paella::data::scenes::ScenesConfig;
 use paella::data::stream::StreamConfig;
 use paella::data::{DataConfig, Part, Source};
 use std::collections::BTreeMap;
@@ -339,6 +340,17 @@ fn a_look_finds_what_is_not_there() {
         found[0].starts_with("groups: no picture is of `fodo`") && found[0].contains("food-drink")
     );
     assert!(found[1].starts_with("styles: no picture is of `oil`") && found[1].contains("noto"));
+    let drawn = DataConfig {
+        source: Source::Scenes(ScenesConfig::default()),
+        groups: vec!["held-out pair".into(), "odd".into()],
+        styles: vec!["1 object".into(), "3 objects".into()],
+        ..DataConfig::default()
+    };
+    let found = faults(drawn);
+    assert!(
+        found.len() == 1 && found[0].starts_with("groups: no picture is of `odd`"),
+        "{found:?}"
+    );
     assert!(faults(config(Source::Folder("/no/such".into())))[0].contains("no such folder"));
     let shards = Source::Shards { train: vec!["/no/x-{0..3}.tar".into()], val: vec![] };
     assert!(faults(config(shards))[0].contains("no shard is there"));

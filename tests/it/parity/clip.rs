@@ -1,7 +1,7 @@
-//! CLIP: each tower by itself or both together, and what is done to pictures before.
+//! CLIP: each tower alone, both together, and the image preprocessing.
 
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::clip::{
     Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, logit_scale,
 };
@@ -11,7 +11,7 @@ use paella::tokens::pieces;
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
 
-/// The numbers of a tower; what the file leaves out is open_clip's default.
+/// The sizes of a tower. Defaults are open_clip's.
 fn sizes(config: &Value) -> impl Fn(&str, i64) -> i64 {
     let config = config.clone();
     move |key, default| config.get(key).map_or(default, int)
@@ -45,7 +45,7 @@ fn vision_config(config: &Value) -> ClipVisionConfig {
     }
 }
 
-/// The towers that the file has weights for.
+/// The towers for which the file has weights.
 fn towers_of(fixture: &Fixture, vars: &nn::VarStore) -> (Option<ClipText>, Option<ClipVision>) {
     let init = &fixture.init;
     let (text, vision) = (init.get("text_cfg"), init.get("vision_cfg"));
@@ -69,7 +69,7 @@ pub fn towers(fixture: &Fixture) -> Outcome {
     let _no_grad = tch::no_grad_guard();
     let mut outcome = Outcome::default();
     assert_ne!(fixture.init["quick_gelu"], true, "the quick GELU is not built");
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let (text, vision) = towers_of(fixture, &vars);
     fixture.fill(&vars);
     let wanted = |xs: Tensor| match fixture.call["normalize"] == true {
@@ -113,7 +113,7 @@ pub fn preprocess(fixture: &Fixture) -> Outcome {
     outcome
 }
 
-/// Texts that need ftfy are part of it.
+/// Texts that need ftfy are included.
 pub fn pieces(value: &Value) -> Outcome {
     let mut outcome = Outcome::default();
     let length = int(&value["context_length"]);

@@ -1,9 +1,9 @@
-//! Weights in files, and the names in the published ones.
+//! Weight files, and the names in the published ones.
 
 use super::paella::{cond, paella_config};
 use super::vqgan::vq_config;
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::clip::{Clip, ClipConfig};
 use paella::model::init::VarBuilder;
 use paella::model::prior::{PriorConfig, PriorModel};
@@ -14,7 +14,7 @@ use paella::weights;
 use serde_json::Value;
 use tch::{Device, Kind, nn};
 
-/// The files of `torch.save` that stand beside this fixture, and again after writing them as `.safetensors`.
+/// Reads the `torch.save` files beside this fixture, and reads them again after writing them as `.safetensors`.
 pub fn torch_files(fixture: &Fixture) -> Outcome {
     let _no_grad = tch::no_grad_guard();
     let mut outcome = Outcome::default();
@@ -24,9 +24,9 @@ pub fn torch_files(fixture: &Fixture) -> Outcome {
         let again = folder.path().join("again.safetensors");
         weights::write(&again, &weights::read(&path).unwrap_or_else(|e| panic!("{e}"))).unwrap();
         for path in [&path, &again] {
-            // the iteration counter of a training checkpoint stands beside the state dict and is not read
+            // the iteration counter of a training checkpoint is beside the state dict and is not read
             let tensors = weights::read(path).unwrap();
-            let vars = nn::VarStore::new(Device::Cpu);
+            let vars = nn::VarStore::new(device());
             if about["cls"] == "Paella" {
                 let model =
                     Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));

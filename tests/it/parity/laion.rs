@@ -25,7 +25,7 @@ pub fn filter_of(value: &Value) -> LaionFilter {
     }
 }
 
-/// The bytes of a member: as text, as base64, or not there.
+/// The bytes of a member: given as text, as base64, or absent.
 pub fn member(record: &Value, name: &str) -> Option<Vec<u8>> {
     let plain = record[name].as_str().map(|text| text.as_bytes().to_vec());
     plain.or_else(|| record[format!("{name}_b64")].as_str().map(base64))

@@ -1,12 +1,12 @@
 //! The denoiser's forward pass, and the noise.
 
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::model::{Block, Cond, LevelConfig, Paella, PaellaConfig};
 use paella::noise::{add_noise, draw_mask, loss_weight};
 use serde_json::Value;
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 pub fn paella_config(init: &Value) -> PaellaConfig {
     let (c_hidden, nhead, blocks) =
@@ -43,7 +43,7 @@ pub fn paella_config(init: &Value) -> PaellaConfig {
 
 /// A denoiser with the file's weights; the store is returned to keep its names.
 pub fn paella(fixture: &Fixture) -> (nn::VarStore, Paella) {
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&fixture.init));
     fixture.fill(&vars);
     (vars, model)

@@ -1,15 +1,15 @@
 //! The prior: network, schedule, single steps, and whole runs with stored noise.
 
 use super::int;
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::model::prior::{
     Fresh, Interval, Method, PriorConfig, PriorModel, PriorSampleConfig, PriorSampler, Schedule,
 };
 use std::cell::Cell;
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
-/// Replays stored noise (steps, B, r), one row a step.
+/// Replays stored noise (steps, B, r), one entry per step.
 struct Replay {
     noise: Tensor,
     drawn: Cell<i64>,
@@ -29,7 +29,7 @@ fn model(fixture: &Fixture) -> PriorModel {
         c_r: get("c_r"),
         num_blocks: get("num_blocks"),
     };
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = PriorModel::new(&VarBuilder::skeleton(&vars), &config);
     fixture.fill(&vars);
     model
@@ -73,7 +73,7 @@ fn step(fixture: &Fixture, schedule: Schedule, name: &str) -> Tensor {
     }
 }
 
-/// A run is named after its method and what is unusual about it: `ddpm`, `ddpm_nocfg`, `ddim_edit`.
+/// The config of a run. Its name states the method and the exception: `ddpm`, `ddpm_nocfg`, `ddim_edit`.
 fn config(fixture: &Fixture, run: &str) -> PriorSampleConfig {
     PriorSampleConfig {
         steps: int(&fixture.call["timesteps"]),
@@ -84,7 +84,7 @@ fn config(fixture: &Fixture, run: &str) -> PriorSampleConfig {
     }
 }
 
-/// Where an edit starts: stated only in words, `sample.ddim_edit with t_start 0.7`.
+/// The start of an edit, which the fixture states in words only: `sample.ddim_edit with t_start 0.7`.
 fn edit_start(fixture: &Fixture) -> f64 {
     let order = fixture.metadata["order"].as_str().unwrap();
     let (_, behind) = order.split_once("ddim_edit with t_start ").unwrap();

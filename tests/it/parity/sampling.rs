@@ -2,7 +2,7 @@
 
 use super::int;
 use super::paella::{cond, paella};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::Cond;
 use paella::noise::{add_noise, draw_mask};
 use paella::sample::{Chance, Greedy, Region, SampleConfig, Sampler};
@@ -83,7 +83,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     };
     let start = match (&original, fixture.get("in.u_start")) {
         (Some(original), Some(u)) => {
-            let t = Tensor::full([noise.size()[0]], config.t_start, (Kind::Float, Device::Cpu));
+            let t = Tensor::full([noise.size()[0]], config.t_start, (Kind::Float, device()));
             add_noise(original, &noise, &draw_mask(&u, &t))
         }
         _ => noise.shallow_clone(),
@@ -97,7 +97,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     if let Some(x_start) = fixture.get("in.x_start") {
         assert_eq!(tokens, x_start, "{}: the start differs", fixture.path.display());
     }
-    // the passes themselves, each with the guess that it drew from
+    // the passes themselves, and the prediction that each drew from
     for (pass, &step) in sampler.passes(&start, &plan).zip(&plan) {
         logits.push(sampler.guess(&tokens, step));
         tokens = pass.after;

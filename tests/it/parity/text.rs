@@ -1,11 +1,11 @@
 //! ByT5: bytes to ids, ids to vectors.
 
 use super::{int, ints};
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::tokens::text::{TextConfig, TextEncoder, batch_tokens, byte_tokens};
 use serde_json::Value;
-use tch::{Device, Tensor, nn};
+use tch::{Tensor, nn};
 
 pub fn text_encoder(fixture: &Fixture) -> Outcome {
     let _no_grad = tch::no_grad_guard();
@@ -22,7 +22,7 @@ pub fn text_encoder(fixture: &Fixture) -> Outcome {
         relative_attention_max_distance: get("relative_attention_max_distance"),
         ..TextConfig::default()
     };
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = TextEncoder::new(&VarBuilder::skeleton(&vars), &config);
     fixture.fill(&vars);
     let (ids, mask) = (fixture.input("input_ids"), fixture.input("attention_mask"));
@@ -30,7 +30,7 @@ pub fn text_encoder(fixture: &Fixture) -> Outcome {
         let texts: Vec<String> =
             texts.iter().map(|text| text.as_str().unwrap().to_string()).collect();
         assert_eq!(
-            batch_tokens(&texts, None, Device::Cpu),
+            batch_tokens(&texts, None, device()),
             (ids.shallow_clone(), mask.shallow_clone())
         );
     }
@@ -43,7 +43,7 @@ pub fn byte_tokenizer(value: &Value) -> Outcome {
     let mut outcome = Outcome::default();
     for case in value["strings"].as_array().unwrap() {
         let text = case["text"].as_str().unwrap().to_string();
-        let (ids, _) = batch_tokens(std::slice::from_ref(&text), None, Device::Cpu);
+        let (ids, _) = batch_tokens(std::slice::from_ref(&text), None, device());
         if Vec::<i64>::try_from(ids.view(-1)).unwrap() != ints(&case["ids"]) {
             outcome.faults.push(format!("{text:?}: got {:?}", byte_tokens(&text)));
         }
@@ -56,11 +56,12 @@ pub fn byte_tokenizer(value: &Value) -> Outcome {
             .iter()
             .map(|text| text.as_str().unwrap().to_string())
             .collect();
-        let (ids, mask) = batch_tokens(&texts, None, Device::Cpu);
+        let (ids, mask) = batch_tokens(&texts, None, device());
         let rows = |key: &str| {
             Tensor::from_slice(
                 &case[key].as_array().unwrap().iter().flat_map(ints).collect::<Vec<_>>(),
             )
+            .to_device(device())
         };
         if ids.view(-1) != rows("input_ids") || mask.view(-1) != rows("attention_mask") {
             outcome.faults.push(format!("{texts:?}"));

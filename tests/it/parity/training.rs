@@ -1,4 +1,4 @@
-//! One gradient, and some updates in a row.
+//! One gradient, and several consecutive updates.
 
 use super::int;
 use super::paella::{cond, paella};
@@ -45,7 +45,8 @@ pub fn gradients(fixture: &Fixture) -> Outcome {
     outcome
 }
 
-/// Stored gradients element by element, and the norm of every other one within 0.1 % (they are stored with six digits).
+/// Compares stored gradients element by element, and the norms of the other ones within 0.1 % (they are stored with six
+/// digits).
 pub fn check_gradients(fixture: &Fixture, vars: &nn::VarStore, outcome: &mut Outcome) {
     let variables = vars.variables();
     for name in fixture.outputs().iter().filter_map(|name| name.strip_prefix("grad.")) {

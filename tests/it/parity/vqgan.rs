@@ -1,12 +1,12 @@
-//! The autoencoder, at rest and in training.
+//! The autoencoder, in evaluation and training mode.
 
 use super::int;
 use super::training::check_gradients;
-use crate::fixture::{Fixture, Outcome};
+use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use serde_json::Value;
-use tch::{Device, Kind, nn};
+use tch::{Kind, nn};
 
 pub fn vq_config(init: &Value) -> VqConfig {
     VqConfig {
@@ -15,12 +15,13 @@ pub fn vq_config(init: &Value) -> VqConfig {
         c_hidden: int(&init["c_hidden"]),
         c_latent: int(&init["c_latent"]),
         codebook_size: int(&init["codebook_size"]),
+        patchwise: false,
         scale_factor: init["scale_factor"].as_f64().unwrap(),
     }
 }
 
 fn vqgan_with(fixture: &Fixture) -> (nn::VarStore, VqModel) {
-    let vars = nn::VarStore::new(Device::Cpu);
+    let vars = nn::VarStore::new(device());
     let model = VqModel::new(&VarBuilder::skeleton(&vars), &vq_config(&fixture.init));
     fixture.fill(&vars);
     (vars, model)

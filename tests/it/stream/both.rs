@@ -36,5 +36,5 @@ pub fn stream(pattern: &str) -> Outcome {
         Ok(())
     })
     .unwrap();
-    (samples, once.skipped)
+    (samples, once.skipped.clone())
 }

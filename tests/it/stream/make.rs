@@ -1,4 +1,4 @@
-//! Shards made for a test, and a web server that behaves as badly as it is told.
+//! Shards made for a test, and a web server with configurable failures.
 
 use image::{ImageFormat, Rgb, RgbImage};
 use paella::data::stream::{Rows, ShardSample, Stream, StreamConfig, Want};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A picture wider than high, each column another colour.
+/// A picture wider than high. Each column has its own colour.
 pub fn png(value: u8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let img = RgbImage::from_fn(20, 8, |x, _| Rgb([value, 10 * x as u8, 255]));
@@ -26,7 +26,7 @@ pub fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     shard.into_inner().unwrap()
 }
 
-/// Samples `FIRST..FIRST+COUNT` of a shard, caption and key `s-NUMBER`.
+/// Samples `FIRST..FIRST+COUNT` of a shard. Caption and key are `s-NUMBER`.
 pub fn shard(first: usize, count: usize) -> Vec<u8> {
     let files = |i: usize| {
         let caption = format!("s-{i:03}");
@@ -35,7 +35,7 @@ pub fn shard(first: usize, count: usize) -> Vec<u8> {
     tar(&(first..first + count).flat_map(files).collect::<Vec<_>>())
 }
 
-/// `x-0.tar` and so on, `per` samples each.
+/// Writes `x-0.tar` and so on, with `per` samples each.
 pub fn write(folder: &Path, shards: usize, per: usize) -> String {
     for i in 0..shards {
         std::fs::write(folder.join(format!("x-{i}.tar")), shard(i * per, per)).unwrap();
@@ -52,12 +52,12 @@ pub fn open(config: &StreamConfig) -> Stream {
     Stream::open(config, 7, 8, Want::Tokens).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// All of `of` rows as seen by one rank.
+/// All `of` rows, as seen by a single rank.
 pub fn all(of: usize) -> Rows {
     Rows { first: 0, count: of, of }
 }
 
-/// The streams of all ranks, as one.
+/// The streams of all ranks, combined.
 pub struct Ranks {
     pub streams: Vec<Stream>,
     of: usize,
@@ -68,7 +68,7 @@ impl Ranks {
         Self { streams: (0..ranks).map(|_| open(config)).collect(), of }
     }
 
-    /// A global batch: what can be told of each row.
+    /// A global batch: (caption, pixels) of each row.
     pub fn batch(&mut self) -> Vec<(String, Vec<u8>)> {
         let count = self.of / self.streams.len();
         let rows = |r: usize| Rows { first: r * count, count, of: self.of };
@@ -91,26 +91,26 @@ fn told(sample: ShardSample) -> (String, Vec<u8>) {
 /// How a server misbehaves.
 #[derive(Clone, Copy, Default)]
 pub struct Manners {
-    /// The first so many answers break off after 3,000 bytes.
+    /// Number of initial answers that break off after 3,000 bytes.
     pub breaks: usize,
-    /// The first so many answers are 503.
+    /// Number of initial answers that are 503.
     pub busy: usize,
-    /// It sends the whole file whatever range is asked for.
+    /// Send the whole file whatever range is requested.
     pub no_ranges: bool,
 }
 
-/// What a server and a client talk through.
+/// A connection between server and client.
 pub trait Talk: Read + Write {}
 
 impl<T: Read + Write> Talk for T {}
 
-/// Serves `bytes` under `/x.tar`; anything else is 404. How often it was asked.
+/// Serves `bytes` under `/x.tar`; anything else is 404. Also returns the request counter.
 pub fn serve(bytes: Vec<u8>, manners: Manners) -> (String, Arc<AtomicUsize>) {
     let (port, asked) = serve_over(bytes, manners, |stream| Some(Box::new(stream)));
     (format!("http://127.0.0.1:{port}/"), asked)
 }
 
-/// The same over whatever `wrap` makes of a connection; the port.
+/// As `serve`, over the connection that `wrap` returns. Returns the port.
 pub fn serve_over(
     bytes: Vec<u8>,
     manners: Manners,

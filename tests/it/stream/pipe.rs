@@ -1,4 +1,4 @@
-//! Commands that shards are read from end with whoever reads them.
+//! Commands that shards are read from end together with their reader.
 
 use super::make::{all, config, open, shard, write};
 use paella::data::stream::StreamConfig;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
-/// Whether any process has these words in its command line, other than this one.
+/// Whether any other process has these words in its command line.
 fn lives(words: &str) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let line = |entry: std::fs::DirEntry| {
@@ -26,12 +26,12 @@ fn soon(mut done: impl FnMut() -> bool) -> bool {
     done()
 }
 
-/// Whether every process with these words in its command line ends within some seconds.
+/// Whether all processes with these words in their command line end within some seconds.
 pub fn gone(words: &str) -> bool {
     soon(|| !lives(words))
 }
 
-/// A shard, and a pipeline behind it that says nothing and does not end.
+/// A shard, followed by a pipeline that is silent and does not end.
 fn endless(folder: &std::path::Path, sleep: &str) -> StreamConfig {
     write(folder, 1, 6);
     let pattern = format!("pipe:cat {}/x-0.tar; sleep {sleep} | cat", folder.display());

@@ -1,4 +1,4 @@
-//! Tokens made before training are those made in training.
+//! Precomputed tokens are equal to those computed during training.
 
 use super::make::all;
 use super::training::{config, run};
@@ -13,7 +13,7 @@ use std::path::Path;
 use tch::Device;
 use tempfile::tempdir;
 
-/// A run whose tokenizer and text encoder are given and frozen, samples in the order of the shards.
+/// A run whose tokenizer and text encoder are given and frozen, with samples in the order of the shards.
 fn frozen(folder: &Path) -> RunConfig {
     let mut config = config(folder, 2, 3);
     Networks::new(&config, Device::Cpu).unwrap().save(&folder.join("model"), false).unwrap();
@@ -54,7 +54,7 @@ fn batches_and_losses_are_those_of_the_pictures() {
         assert!(a.images.is_some() && a.text.is_none() && b.images.is_none());
         let cond = tch::no_grad(|| nets.text.read(&a.ids));
         let far = (b.text.unwrap() - &cond).abs().max().double_value(&[]);
-        // 16 bits keep 11 of the mantissa
+        // 16 bits keep 11 bits of the mantissa
         assert!(far <= cond.abs().max().double_value(&[]) / 1024.0, "{far}");
     }
     let losses = |config: &RunConfig, name: &str| run(config, &folder.path().join(name), None);

@@ -1,4 +1,4 @@
-//! Shards over https, from a server whose certificate only `SSL_CERT_FILE` vouches for.
+//! Shards over https, from a server whose certificate is trusted only through `SSL_CERT_FILE`.
 
 use super::make::{Manners, Talk, all, config, open, serve_over, shard};
 use paella::data::stream::StreamConfig;
@@ -28,7 +28,8 @@ fn child_reads_from_a_server() {
     }
 }
 
-/// What another process says of the address; libraries read the variable once.
+/// The output of another process that reads the address. A new process is needed because libraries read the variable
+/// once.
 fn child(address: &str, certificates: Option<&Path>) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -63,7 +64,7 @@ fn https_is_read_if_the_certificate_can_be_checked() {
     let captions: Vec<String> = (0..12).map(|i| format!("s-{i:03}")).collect();
     assert!(said.contains(&format!("read: {}", captions.join(" "))), "{said}");
     assert!(asked.load(Ordering::Relaxed) >= 2);
-    // nobody vouches for it; another name than its own; a file that is not there, or holds no certificate
+    // not trusted; another host name; a missing file, or a file without a certificate
     let said = child(&address, None);
     assert!(said.contains("refused: ") && said.contains("UnknownIssuer"), "{said}");
     let said = child(&address.replace("localhost", "127.0.0.1"), Some(&certificates));

@@ -1,4 +1,4 @@
-//! Whole trainings on a stream.
+//! Complete training runs on a stream.
 
 use crate::survive::{command, lines};
 use crate::train::{alone, same_weights, smoke};
@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
-/// Six shards of 16 emoji each, the last one cut off.
+/// Six shards of 16 emoji each. The last one is cut off.
 pub fn emoji(folder: &Path) -> String {
     let source =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/emoji/emoji-train-00000.tar.gz");
@@ -75,7 +75,7 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
     let log = std::fs::read_to_string(whole.join("log.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert!(last["skipped_samples"]["the shard ends early"].as_u64().unwrap() > 0, "{last}");
-    // what only says how shards are read may change on the way, what is read may not
+    // settings of how shards are read may change on resume, settings of what is read may not
     let mut other = config.clone();
     other.data.stream.as_mut().unwrap().threads = 3;
     run(&other, &whole, None);
@@ -84,7 +84,7 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
         RunOptions { out: Some(whole.clone()), resume: Resume::Auto, ..RunOptions::default() };
     let error = train::run(&other, &options, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("data.stream.shuffle"), "{error}");
-    // and a checkpoint without its stream's position is no checkpoint
+    // a checkpoint without the position of its stream is refused
     let (_, last) = checkpoint::latest(&parts.join("checkpoints")).unwrap();
     std::fs::remove_file(last.join("stream.jsonl")).unwrap();
     let options = RunOptions { out: Some(parts), resume: Resume::Auto, ..RunOptions::default() };

@@ -1,4 +1,4 @@
-//! The library of the cells: compiled by cargo, kept with all that a cell is compiled and linked against.
+//! The library of the cells: compiled by cargo, kept with the metadata that a cell is compiled against.
 
 use crate::files::{take, write};
 use crate::place::{self, HOST, Prepared, Tools};
@@ -8,24 +8,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The empty library, among those that cells are linked with.
-const EMPTY: &str = "empty.so";
-
-/// What cargo made.
+/// The library that cargo built, and what belongs to it.
 pub struct Built {
-    pub library: PathBuf,
+    library: PathBuf,
     /// Metadata of every crate below the library: the compiler asks for it.
     metadata: BTreeSet<PathBuf>,
-    /// Where libtorch lies.
-    native: BTreeSet<PathBuf>,
+    /// Folders of libtorch's libraries.
+    pub native: BTreeSet<PathBuf>,
     /// Source folder of the `tch` crate.
     pub tch: PathBuf,
 }
 
-/// Compile the library and read from cargo's messages where everything is.
+/// Compile the library and read from cargo's messages where everything is. With `shared` it holds code that most cells
+/// need: trick `shared`.
 ///
 /// Errors: cargo does not run, or the library does not compile.
-pub fn build(tools: &Tools) -> Result<Built> {
+pub fn build(tools: &Tools, shared: bool) -> Result<Built> {
     let source = place::source();
     let fault = |text: String| {
         let hint = "`make setup` in that folder; PAELLA_SOURCE names another one";
@@ -34,6 +32,7 @@ pub fn build(tools: &Tools) -> Result<Built> {
     let output = Command::new(&tools.cargo)
         .args(["rustc", "-p", "paella-notebook", "--lib", "--locked"])
         .args(["--message-format=json-render-diagnostics", "--", "-Cprefer-dynamic"])
+        .args((!shared).then_some("--cfg=unshared"))
         .env("RUSTC", &tools.rustc)
         .current_dir(&source)
         .stderr(Stdio::inherit())
@@ -89,85 +88,40 @@ fn read_messages(messages: impl Iterator<Item = Value>) -> Option<Built> {
 }
 
 impl Built {
-    /// Take over what cells are compiled against.
+    /// Take over what cells are compiled against, and what the evaluator needs.
     ///
-    /// Errors: a file cannot be copied, or there is no C compiler.
+    /// Errors: a file cannot be copied.
     pub fn keep(&self, prepared: &Prepared, tools: &Tools) -> Result<()> {
-        let metadata = prepared.folder.join("metadata");
+        let metadata = prepared.metadata();
         let _ = std::fs::remove_dir_all(&metadata); // there is none at first
         std::fs::create_dir_all(&metadata).map_err(|e| Trouble::file(&e, &metadata))?;
         for file in &self.metadata {
             take(file, &metadata.join(file.file_name().unwrap_or_default()))?;
         }
         take(&self.library, &prepared.library())?;
-        // Without its debug information it is half as long, should cells be linked with it.
-        let _ = Command::new("strip").arg("-g").arg(prepared.library()).status(); // only shorter
         let rust = tools.sysroot.join("lib/rustlib").join(HOST).join("lib");
         let nvidia = self.native.iter().filter_map(|lib| lib.ancestors().nth(2));
         let nvidia = nvidia.map(|folder| folder.join("nvidia/cu13/lib")).filter(|lib| lib.is_dir());
-        let folders: Vec<PathBuf> =
-            self.native.iter().cloned().chain(nvidia).chain([rust]).collect();
-        let own = [prepared.folder.clone()];
-        let lines: Vec<String> =
-            folders.iter().chain(&own).map(|path| path.display().to_string()).collect();
-        write(&prepared.folder.join("library-path"), &lines.join("\n"))?;
-        let stubs = prepared.folder.join("stubs");
-        self.stubs(&stubs)?;
-        let face = stubs.join(self.library.file_name().unwrap_or_default());
-        let found = match only_metadata(&self.library, &stubs.join(EMPTY), &face, tools) {
-            true => face,
-            false => prepared.library(), // as good, and slower
-        };
-        let flags = format!(
-            "-Ccodegen-units=1 -Cprefer-dynamic --extern paella_notebook={} -Ldependency={} -Ldependency={} -Lnative={}",
-            found.display(),
-            found.with_file_name("").display(),
-            metadata.display(),
-            stubs.display()
-        );
-        write(&prepared.folder.join("flags"), &flags)
+        let own = [rust, prepared.folder.clone()];
+        let folders = self.native.iter().cloned().chain(nvidia).chain(own);
+        let lines: Vec<String> = folders.map(|path| path.display().to_string()).collect();
+        write(&prepared.folder.join("library-path"), &lines.join("\n"))
     }
 
-    /// Empty libraries of the names that libtorch's have. Cells are linked with all of them and find in the evaluator what
-    /// they call: the linker would read 78,000 symbols for nothing.
-    fn stubs(&self, folder: &Path) -> Result<()> {
-        let _ = std::fs::remove_dir_all(folder); // there is none at first
-        std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
-        let empty = folder.join(EMPTY);
-        let linked = Command::new("cc")
-            .args(["-shared", "-nostdlib", "-x", "c", "/dev/null", "-o"])
-            .arg(&empty)
-            .status();
-        if !linked.is_ok_and(|status| status.success()) {
-            let hint = "cells are linked with it: install gcc or clang";
-            return Err(Trouble::new("the C compiler does not run", "cc", hint));
-        }
-        for native in &self.native {
-            let files = std::fs::read_dir(native).map_err(|e| Trouble::file(&e, native))?;
-            for name in files.flatten().map(|file| file.file_name()) {
-                if Path::new(&name).extension().is_some_and(|ending| ending == "so") {
-                    take(&empty, &folder.join(name))?;
-                }
-            }
-        }
-        Ok(())
+    /// Whether the library is still the one that `remember` has seen.
+    pub fn is_kept(&self, prepared: &Prepared) -> bool {
+        let kept = std::fs::read_to_string(prepared.folder.join("built"));
+        kept.is_ok_and(|text| text == self.identity())
     }
-}
 
-/// Write `face`, an empty library with the part of `library` that rustc reads. The linker would read 30,000 symbols of the
-/// library itself. Whether that is done.
-fn only_metadata(library: &Path, empty: &Path, face: &Path, tools: &Tools) -> bool {
-    let own = tools.sysroot.join("lib/rustlib").join(HOST).join("bin/rust-objcopy");
-    let (part, rest) = (face.with_extension("rustc"), face.with_extension("rest"));
-    let done = [own, PathBuf::from("objcopy")].into_iter().any(|program| {
-        let moved = |what: &str, from: &Path, to: &Path| {
-            let mut command = Command::new(&program);
-            command.env("LD_LIBRARY_PATH", tools.sysroot.join("lib")).stderr(Stdio::null());
-            command.arg(format!("{what}=.rustc={}", part.display())).args([from, to]);
-            command.status().is_ok_and(|status| status.success())
-        };
-        moved("--dump-section", library, &rest) && moved("--add-section", empty, face)
-    });
-    let _ = [part, rest].map(std::fs::remove_file); // there may be none
-    done
+    /// Errors: the file cannot be written.
+    pub fn remember(&self, prepared: &Prepared) -> Result<()> {
+        write(&prepared.folder.join("built"), &self.identity())
+    }
+
+    /// Length and time of the library, to see whether it is another one.
+    fn identity(&self) -> String {
+        let data = std::fs::metadata(&self.library).ok();
+        format!("{:?}", data.map(|data| (data.len(), data.modified().ok())))
+    }
 }

@@ -1,4 +1,4 @@
-//! Data sets from end to end: the shipped ones, and broken ones made here.
+//! Data sets from end to end: shipped ones, and broken ones made by the tests.
 
 mod odd;
 mod random;
@@ -53,7 +53,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     packer.finish().expect("memory takes it")
 }
 
-/// Ten whole samples, `0.png` `0.txt` to `9.png` `9.txt`.
+/// Ten complete samples, `0.png` `0.txt` to `9.png` `9.txt`.
 fn ten() -> Vec<u8> {
     let files: Vec<_> = (0..10)
         .flat_map(|i| [(format!("{i}.png"), png(i)), (format!("{i}.txt"), b"a cat".to_vec())])
@@ -61,7 +61,7 @@ fn ten() -> Vec<u8> {
     tar(&files.iter().map(|(name, data)| (name.as_str(), data.as_slice())).collect::<Vec<_>>())
 }
 
-/// The training part of one shard with these bytes.
+/// The training part of a shard made of these bytes.
 fn shard(bytes: &[u8]) -> paella::Result<Dataset> {
     let folder = folder();
     let path = folder.path().join("a.tar");
@@ -115,7 +115,7 @@ fn shipped_fashion() {
     let whole = |set: &Dataset| set.images.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
     let framed = train.images.narrow(2, 2, 28).narrow(3, 2, 28).to_kind(Kind::Float);
     assert!((framed.sum(Kind::Double) / train.images.sum(Kind::Double)).double_value(&[]) == 1.0);
-    // Fashion-MNIST's mean is 0.286; a frame makes it (28/32)^2 of that.
+    // Fashion-MNIST's mean is 0.286; the frame multiplies it by (28/32)^2
     let expected = 0.286 * 255.0;
     assert!((whole(&train) / (28.0f64 / 32.0).powi(2) - expected).abs() < 2.0);
     assert!((whole(&open(Source::Fashion, 14, Part::Train)) - expected).abs() < 2.0);
@@ -219,7 +219,7 @@ fn shards_that_end_early_give_what_they_have() {
     assert_eq!((set.len(), set.skipped.total()), (10, 0));
 }
 
-/// A part of a shard opens with its first samples and says that it ended early, or is refused.
+/// Checks that a truncated shard yields its first samples and reports that it ended early, or is refused.
 fn check_cut(bytes: &[u8], end: usize) {
     match shard(bytes) {
         Ok(set) => {
@@ -279,7 +279,7 @@ fn folders() {
     write("notes.md", b"hello");
     let train = open(source(), 8, Part::Train);
     let val = open(source(), 8, Part::Val);
-    // Where a picture goes hangs on its name alone; these names happen to give two of six.
+    // The split depends on the name only; these names happen to put two of six into validation.
     let captions =
         |set: &Dataset| set.records.iter().map(|r| r.caption.clone()).collect::<Vec<_>>();
     assert_eq!(captions(&train), ["cat 1", "cat 2", "cat 3"]);

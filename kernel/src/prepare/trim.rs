@@ -1,7 +1,8 @@
-//! Sources for analysis only: signatures stay, bodies and plain comments go. rust-analyzer reads a fifth of the text.
+//! Trick `trim`: sources for analysis only. Signatures stay, bodies and plain comments go; a fifth of the text is left.
 //!
-//! Macros count most, since what they hold is read again for each use of them: the integers' macro is used twelve times.
+//! Macros count most: rust-analyzer reads their content again at each use, and the integers' macro is used twelve times.
 
+use crate::files::write;
 use crate::trouble::{Result, Trouble};
 use ra_ap_syntax::{
     AstNode, AstToken, Edition, NodeOrToken, SourceFile, SyntaxKind, SyntaxNode, TextRange, ast,
@@ -9,8 +10,7 @@ use ra_ap_syntax::{
 };
 use std::path::Path;
 
-/// Folders and files that no signature comes from: tests, the standard library's inner workings and its face on other
-/// systems, tables.
+/// Folders and files without needed signatures: tests, inner workings, other systems, tables.
 const SKIPPED: [&str; 47] = [
     "tests",
     "benches",
@@ -61,7 +61,7 @@ const SKIPPED: [&str; 47] = [
     "xous",
 ];
 
-/// Attributes that say nothing of types.
+/// Attributes without meaning for types.
 const IDLE: [&str; 9] = [
     "inline",
     "must_use",
@@ -74,34 +74,32 @@ const IDLE: [&str; 9] = [
     "track_caller",
 ];
 
-/// Copy all Rust files below `from`, trimmed; other files stay behind.
+/// Copy all Rust files below `from`, trimmed or as they are; other files stay behind.
 ///
 /// Errors: a file cannot be read or written.
-pub fn folder(from: &Path, to: &Path, docs: bool) -> Result<()> {
+pub fn folder(from: &Path, to: &Path, trim: bool) -> Result<()> {
     std::fs::create_dir_all(to).map_err(|e| Trouble::file(&e, to))?;
     for entry in std::fs::read_dir(from).map_err(|e| Trouble::file(&e, from))?.flatten() {
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         let name = entry.file_name().to_string_lossy().into_owned();
-        if SKIPPED.contains(&name.as_str()) {
+        if trim && SKIPPED.contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {
-            folder(&path, &target, docs)?;
+            folder(&path, &target, trim)?;
         } else if name.ends_with(".rs") {
             let text = std::fs::read_to_string(&path).map_err(|e| Trouble::file(&e, &path))?;
-            std::fs::write(&target, trimmed(&text, docs))
-                .map_err(|e| Trouble::file(&e, &target))?;
+            write(&target, &if trim { trimmed(&text) } else { text })?;
         }
     }
     Ok(())
 }
 
-/// Rust text without function bodies, test modules, plain comments and doc comments; with `docs`, those outside of
-/// macros stay.
-pub fn trimmed(text: &str, docs: bool) -> String {
+/// Rust text without function bodies, test modules, plain comments, and doc comments inside of macros.
+pub fn trimmed(text: &str) -> String {
     let tree = SourceFile::parse(text, Edition::Edition2024).tree();
     let mut cuts: Vec<(TextRange, &str)> =
-        tree.syntax().descendants_with_tokens().filter_map(|part| cut(part, docs)).collect();
+        tree.syntax().descendants_with_tokens().filter_map(cut).collect();
     cuts.sort_by_key(|(range, _)| (range.start(), std::cmp::Reverse(range.end())));
     let (mut short, mut at) = (String::new(), 0);
     for (range, instead) in cuts {
@@ -119,14 +117,14 @@ pub fn trimmed(text: &str, docs: bool) -> String {
 
 type Part = NodeOrToken<SyntaxNode, ra_ap_syntax::SyntaxToken>;
 
-/// What to leave out, and what stands in its place.
-fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
+/// A range to leave out, with its replacement.
+fn cut(part: Part) -> Option<(TextRange, &'static str)> {
     match part {
         NodeOrToken::Token(token) => {
             let range = token.text_range();
             let in_macro = token.parent().is_some_and(|node| is_tree(&node));
             let comment = ast::Comment::cast(token)?;
-            (!docs || !comment.is_doc() || in_macro).then_some((range, " "))
+            (!comment.is_doc() || in_macro).then_some((range, " "))
         }
         NodeOrToken::Node(node) => {
             if is_tree(&node) {
@@ -147,12 +145,12 @@ fn cut(part: Part, docs: bool) -> Option<(TextRange, &'static str)> {
     }
 }
 
-/// Brackets with what is between them, in a macro.
+/// Brackets and their content, in a macro.
 fn is_tree(node: &SyntaxNode) -> bool {
     node.kind() == SyntaxKind::TOKEN_TREE
 }
 
-/// In a macro: braces that are the first ones behind an `fn` beside them. Those of `${concat(..)}` are none.
+/// In a macro: the first braces after an `fn` on the same level. Braces of `${concat(..)}` do not count.
 fn is_body(tree: &SyntaxNode) -> bool {
     let is = |part: &Part, kind: SyntaxKind| part.kind() == kind;
     let braces = |part: &Part| {
@@ -179,15 +177,14 @@ mod tests {
     #[test]
     fn signatures_stay() {
         let text = "//! head\n/// doc\npub fn f(x: i32) -> i32 { // why\n    x + 1\n}\n#[cfg(test)]\nmod tests { fn g() {} }\nstruct A; // plain\n";
-        let short = super::trimmed(text, true);
+        let short = super::trimmed(text);
         assert_eq!(short, "//! head\n/// doc\npub fn f(x: i32) -> i32 {loop{}}\nstruct A;\n");
-        assert!(!super::trimmed(text, false).contains("doc"));
     }
 
     #[test]
     fn macros_keep_signatures_only() {
         let text = "macro_rules! m { ($t:ty) => { /// doc\npub fn f(x: $t) -> $t { if x > 1 { x } else { 1 } } const A: $t = { 1 }; fn g(); struct S { a: $t } } }";
-        let short = super::trimmed(text, true);
+        let short = super::trimmed(text);
         assert_eq!(
             short,
             "macro_rules! m { ($t:ty) => {\npub fn f(x: $t) -> $t {loop{}} const A: $t = { 1 }; fn g(); struct S { a: $t } } }\n"
@@ -197,7 +194,7 @@ mod tests {
     #[test]
     fn names_put_together_in_macros_stay() {
         let text = "macro_rules! m { ($f:ident) => { fn ${concat($f, _small)}(n: u8) -> u8 { if n > 1 { n } else { 1 } } } }";
-        let short = super::trimmed(text, true);
+        let short = super::trimmed(text);
         assert_eq!(
             short,
             "macro_rules! m { ($f:ident) => { fn ${concat($f, _small)}(n: u8) -> u8 {loop{}} } }\n"

@@ -1,11 +1,11 @@
-//! The standard library's macros, expanded where they stand for items: rust-analyzer expands them anew in every kernel.
+//! Trick `expand`: the standard library's macros, expanded where they stand for items. rust-analyzer would expand them
+//! again in every kernel.
 //!
-//! Only a macro of `macro_rules!` that its name alone determines is expanded, and only where nothing is left to doubt;
-//! rust-analyzer does what is not done here. Macros among the methods of an `impl` stay: it reads them when it has need of
-//! them.
+//! Only a macro of `macro_rules!` with a unique name is expanded, and only if the expansion has no errors; rust-analyzer
+//! expands the rest. Macros among the methods of an `impl` stay: it reads them when it needs them.
 
 use crate::files::write;
-use crate::trim::trimmed;
+use crate::prepare::trim::trimmed;
 use crate::trouble::{Result, Trouble};
 use ra_ap_mbe::{DeclarativeMacro, MacroCallStyle};
 use ra_ap_parser::TopEntryPoint;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 const EDITION: Edition = Edition::Edition2024;
 
-/// Macros expand to macros: how often it is looked again.
+/// Macros expand to macros. Most rounds of expanding.
 const ROUNDS: usize = 8;
 
 /// Expand the macros of one crate, whose files lie below `folder`.
@@ -42,7 +42,7 @@ pub fn folder(folder: &Path) -> Result<()> {
     }
     changed.into_iter().try_for_each(|number| {
         let (path, text) = &files[number];
-        write(path, &trimmed(text, true))
+        write(path, &trimmed(text))
     })
 }
 
@@ -59,13 +59,13 @@ fn read(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<()> {
     Ok(())
 }
 
-/// A file, and the macros whose names are given once in it.
+/// A file with its macros, each with a unique name in that file.
 struct File {
     tree: SyntaxNode,
     own: HashMap<String, DeclarativeMacro>,
 }
 
-/// The files of a crate, and for each macro whose name is given once in all of them the file that has it.
+/// The files of a crate. `home` is the file of each macro whose name is unique in the crate.
 struct Macros {
     files: Vec<File>,
     home: HashMap<String, usize>,
@@ -90,7 +90,7 @@ impl Macros {
         Self { files, home, salsa: salsa::DatabaseImpl::default() }
     }
 
-    /// The texts of the files that have macros to expand, with these expanded once.
+    /// New texts of the files with macros to expand. Each macro is expanded once.
     fn expanded(&self) -> Vec<(usize, String)> {
         let texts = self.files.iter().map(|file| self.text(file)).enumerate();
         texts.filter_map(|(number, text)| Some((number, text?))).collect()
@@ -111,7 +111,7 @@ impl Macros {
         (at > 0).then(|| new + &text[at..])
     }
 
-    /// What a call stands for.
+    /// The items that a call expands to.
     fn items(&self, call: &ast::MacroCall, file: &File) -> Option<String> {
         let name = call.path()?.as_single_name_ref()?;
         let name = name.text();
@@ -136,13 +136,13 @@ impl Macros {
     }
 }
 
-/// The names that macros are given in a text, in macros too.
+/// Names of all macros defined in a text, also inside macros.
 fn names(text: &str) -> impl Iterator<Item = String> {
     let behind = text.split("macro_rules!").skip(1).map(str::trim_start);
     behind.map(|text| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
 }
 
-/// The macros defined in a file, but those of the compiler itself.
+/// The macros defined in a file, without the compiler's own.
 fn definitions(file: &SyntaxNode) -> impl Iterator<Item = (String, DeclarativeMacro)> {
     let all = file.descendants().filter_map(ast::MacroRules::cast);
     let plain = all.filter(|rules| {
@@ -163,7 +163,7 @@ fn is_item(call: &ast::MacroCall) -> bool {
     })
 }
 
-/// The conditions before a call, for each of its items; `None` where they are more than conditions.
+/// The `cfg`s of a call, for each of its items; `None` if other attributes change the items.
 fn conditions(call: &ast::MacroCall) -> Option<String> {
     let mut text = String::new();
     for attr in call.attrs() {
@@ -186,8 +186,8 @@ fn tokens(text: &str) -> Option<ra_ap_tt::TopSubtree> {
     parse_to_token_tree_static_span(EDITION, span(), text)
 }
 
-/// The text of an item. In the tree of an expansion, space stands only between signs that would otherwise be one; `$crate`
-/// is the crate it stands in.
+/// The text of an item. The tree of an expansion has spaces only between signs that would otherwise join. `$crate` becomes
+/// `crate`.
 fn spaced(item: &SyntaxNode) -> String {
     let (mut text, mut after_sign) = (String::new(), true);
     for token in item.descendants_with_tokens().filter_map(|part| part.into_token()) {
@@ -201,7 +201,7 @@ fn spaced(item: &SyntaxNode) -> String {
     text
 }
 
-/// The one place that all tokens come from.
+/// A single source position for all tokens.
 fn span() -> Span {
     let file_id = EditionedFileId::new(FileId::from_raw(0), EDITION);
     Span {

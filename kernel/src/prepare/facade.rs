@@ -1,31 +1,33 @@
-//! The packages that cells depend on: they hand on what the library has, and show rust-analyzer trimmed sources of it.
+//! The packages that cells depend on. To rustc they pass on what the library exports; to rust-analyzer they show its
+//! sources.
 
 use crate::place;
-use crate::trim;
+use crate::prepare::trim;
 use crate::trouble::{Result, Trouble};
 use ra_ap_syntax::ast::HasModuleItem;
 use ra_ap_syntax::{AstNode, Edition, SourceFile};
 use std::path::Path;
 
-/// Write both packages below `folder`. `tch` is the source of that crate.
+/// Write both packages below `folder`, with trimmed sources or whole ones. `tch` is the source of that crate.
 ///
 /// Errors: a file cannot be read or written.
-pub fn write(folder: &Path, tch: &Path) -> Result<()> {
-    paella(&folder.join("paella"))?;
+pub fn write(folder: &Path, tch: &Path, trimmed: bool) -> Result<()> {
+    let _ = std::fs::remove_dir_all(folder); // there is none at first
+    paella(&folder.join("paella"), trimmed)?;
     package(&folder.join("tch"), "tch", "")?;
-    trim::folder(&tch.join("src"), &folder.join("tch/src"), true)?;
+    trim::folder(&tch.join("src"), &folder.join("tch/src"), trimmed)?;
     head(&folder.join("tch/src/lib.rs"), "pub use paella_notebook::tch::*;", "")
 }
 
 /// `paella` as cells see it: the crate itself, and the notebook's part at its root.
-fn paella(folder: &Path) -> Result<()> {
+fn paella(folder: &Path, trimmed: bool) -> Result<()> {
     let tch = "tch = { path = \"../tch\" }";
     package(folder, "paella", tch)?;
     let source = place::source();
-    trim::folder(&source.join("src"), &folder.join("src"), true)?;
+    trim::folder(&source.join("src"), &folder.join("src"), trimmed)?;
     let own = source.join("kernel/notebook/src");
     let root = read(&own.join("lib.rs"))?;
-    trim::folder(&own, &folder.join("notebook"), true)?;
+    trim::folder(&own, &folder.join("notebook"), trimmed)?;
     // The notebook's modules say `paella::` for what is `crate::` here, and lie in another folder.
     let mut extra = String::from("extern crate self as paella;\n");
     for item in root

@@ -1,10 +1,10 @@
-//! Stands where evcxr and rust-analyzer look for `cargo`, `rustc` and `rustup`. They ask the same questions at every start
-//! of a kernel, and compile the same first cells: what the real tools answered while the kernel was prepared is said again
-//! without running them. Everything else goes to the real tools.
+//! Takes the place of `cargo`, `rustc` and `rustup` for evcxr and rust-analyzer. At every start of a kernel they ask the
+//! same questions and compile the same first cells. This program repeats the answers that the real tools gave while the
+//! kernel was prepared. It passes everything else on to the real tools, and so it does if anything fails.
 //!
-//! The kernel tells by the environment where things are: PAELLA_RECALL names the folder of what is prepared (`answers` is
-//! in it, and this program as `tools/bin/cargo` and so on), PAELLA_SYSROOT the real tools, EVCXR_TMPDIR the workspace of the
-//! cells. With PAELLA_LEARN, answers are kept.
+//! The environment says where things are. PAELLA_RECALL is the folder of the prepared kernel, with the kept `answers` and
+//! with this program as `tools/bin/cargo` and so on. PAELLA_SYSROOT holds the real tools, EVCXR_TMPDIR the workspace of the
+//! cells. With PAELLA_LEARN, new answers are kept.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,13 +15,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
-/// Stands for the workspace in what is kept.
+/// Replaces the path of the workspace in kept answers.
 const HERE: &str = "@workspace@";
 /// The crate that evcxr makes of a cell.
 const CELL: &str = "ctx";
 /// Where evcxr looks for the path of a compiled cell.
 const RESULT: &str = "EVCXR_EXECUTION_SO_PATH";
-/// Where cargo's call of the compiler is to be kept, for the compiler that it calls.
+/// File in which the compiler, called by cargo, keeps its call.
 const RECIPE: &str = "PAELLA_RECIPE";
 
 fn main() -> ExitCode {
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     let name = args.next().unwrap_or_default();
     let tool = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or_default().to_string();
     let call = Call { tool, args: args.collect() };
-    let told = call.answer();
-    told.unwrap_or_else(|error| {
+    call.answer().unwrap_or_else(|_| {
+        let error = call.real().exec(); // whatever failed, the tool itself knows the answer
         let _ = writeln!(io::stderr(), "error: {}: {error}", call.tool); // no other place to say it
         ExitCode::FAILURE
     })
@@ -95,7 +95,7 @@ impl Call {
         self.builds().then(|| folder.join(format!("lib{CELL}.so")))
     }
 
-    /// Whether the same words have the same answer as long as the workspace is the same.
+    /// Whether the answer depends on the words and the workspace alone.
     fn is_a_question(&self) -> bool {
         let words: &[&str] = match self.tool.as_str() {
             "cargo" => &["locate-project", "config", "metadata", "--version", "--print"],
@@ -110,7 +110,7 @@ impl Call {
         self.tool == "rustc" && self.args.windows(2).any(is_cell) && !self.has("--print")
     }
 
-    /// All that the answer depends on.
+    /// A hash of everything that the answer depends on.
     fn key(&self, mut hasher: DefaultHasher) -> String {
         (&self.tool, self.args.iter().map(|arg| anywhere(arg)).collect::<Vec<_>>())
             .hash(&mut hasher);
@@ -121,7 +121,7 @@ impl Call {
         format!("{:016x}", hasher.finish())
     }
 
-    /// The tool itself, in a world without this program.
+    /// The tool itself, in an environment without this program.
     fn real(&self) -> Command {
         let sysroot = PathBuf::from(std::env::var_os("PAELLA_SYSROOT").unwrap_or_default());
         let own = folder("bin");
@@ -139,7 +139,7 @@ impl Call {
     }
 }
 
-/// What a tool said, and what it compiled.
+/// Output of a tool, and the cell that it compiled.
 struct Answer {
     code: i32,
     out: String,
@@ -152,7 +152,7 @@ impl Answer {
     fn of(output: Output, result: Option<PathBuf>) -> Self {
         let text = |bytes: &[u8]| anywhere(&String::from_utf8_lossy(bytes));
         let code = output.status.code().unwrap_or(1);
-        // What cargo tells of its progress would be wrong the next time.
+        // cargo's progress would be wrong the next time.
         let err = if code == 0 { String::new() } else { text(&output.stderr) };
         let cell = result.filter(|_| code == 0).and_then(|file| fs::read(file).ok());
         Self { code, out: text(&output.stdout), err, cell }
@@ -192,7 +192,7 @@ impl Answer {
     }
 }
 
-/// How cargo has a cell compiled in this workspace: the next one only needs the compiler.
+/// cargo's call of the compiler for a cell of this workspace. The next cell needs the compiler alone.
 struct Recipe {
     args: Vec<String>,
     vars: BTreeMap<String, String>,
@@ -217,7 +217,7 @@ impl Recipe {
         Some(Self { args, vars: vars.split('\0').filter_map(pair).collect() })
     }
 
-    /// As `cargo build` would. evcxr reads what rustc says on stderr too.
+    /// Compile as `cargo build` would. evcxr reads rustc's messages from stderr too.
     fn compile(&self) -> io::Result<ExitCode> {
         let call = Call { tool: "rustc".into(), args: self.args.clone() };
         let status = call.real().envs(&self.vars).current_dir(workspace()).status()?;
@@ -231,7 +231,7 @@ impl Recipe {
     }
 }
 
-/// What cargo tells the compiler about the package.
+/// The variables with which cargo describes the package to the compiler.
 fn cargo_vars() -> BTreeMap<String, String> {
     let about = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
     std::env::vars().filter(|(name, _)| about.iter().any(|part| name.starts_with(part))).collect()
@@ -267,7 +267,7 @@ fn state() -> DefaultHasher {
     hasher
 }
 
-/// The lines of a file, those of one kind in order: evcxr writes dependencies and imports in any.
+/// The lines of a file, those of one kind sorted: evcxr writes dependencies and imports in any order.
 fn sorted(file: &Path, kind: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
     let text = fs::read_to_string(file).unwrap_or_default();
     let lines = text.lines().map(String::from);

@@ -1,0 +1,157 @@
+//! What is built once and used by every kernel: the library of the cells, the packages that lead to it, the standard
+//! library's sources for rust-analyzer, a rehearsed start.
+//!
+//! Needed: [`library`], [`facade`], [`sources`], [`cells`]. The other files hold one trick each, which serves speed alone:
+//! [`trick`] lists them. A trick that fails is left out with a remark; if the first cells then do not compile, all are left
+//! out.
+
+mod cells;
+mod expand;
+mod facade;
+pub mod late;
+mod library;
+mod lock;
+pub mod recall;
+mod sources;
+mod stamp;
+mod stubs;
+pub mod template;
+pub mod trick;
+mod trim;
+
+use crate::files::{remove, write};
+use crate::place::{Prepared, Tools};
+use crate::trouble::{Result, Trouble};
+use library::Built;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use trick::{Trick, Without};
+
+/// Hears what is being done, one line at a time.
+pub type Progress<'a> = &'a mut dyn FnMut(&str);
+
+/// What is prepared for these tools and these sources; `None` if it is missing or outdated.
+pub fn find(tools: &Tools) -> Option<Prepared> {
+    let prepared = tools.prepared();
+    (prepared.stamp()? == stamp::of(tools).ok()?).then_some(prepared)
+}
+
+/// Prepare what is missing, and all of it if the library's sources have changed.
+///
+/// Errors: a tool is missing or fails.
+pub fn ensure(progress: Progress<'_>) -> Result<Prepared> {
+    let tools = Tools::find()?;
+    let (prepared, asked, stamp) = (tools.prepared(), Without::asked()?, stamp::of(&tools)?);
+    let folder = &prepared.folder;
+    std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
+    let _alone = lock::take(folder)?;
+    progress("building the library of the cells (a minute or two the first time)");
+    let built = library::build(&tools, !asked.has(Trick::Shared))?;
+    if find(&tools).is_some() && built.is_kept(&prepared) {
+        progress("the kernel is prepared");
+        return Ok(prepared);
+    }
+    remove(&folder.join("stamp"))?;
+    let own = &mut *progress;
+    let mut work =
+        Work { tools: &tools, prepared: &prepared, built, without: asked, progress: own };
+    work.all().or_else(|trouble| work.plainly(trouble))?;
+    work.built.remember(&prepared)?;
+    write(&folder.join("stamp"), &stamp)?;
+    progress("the kernel is prepared");
+    Ok(prepared)
+}
+
+/// One preparation at work.
+struct Work<'a> {
+    tools: &'a Tools,
+    prepared: &'a Prepared,
+    built: Built,
+    /// Left out, on request or because it failed.
+    without: Without,
+    progress: Progress<'a>,
+}
+
+impl Work<'_> {
+    fn all(&mut self) -> Result<()> {
+        self.built.keep(self.prepared, self.tools)?;
+        (self.progress)("writing the sources that completion reads");
+        self.sources()?;
+        self.recall()?;
+        let native = self.stubs();
+        cells::prelude(self.prepared, &native, &self.without)?;
+        self.without.keep(self.prepared)?;
+        (self.progress)("compiling a first cell");
+        template::write(self.tools, self.prepared, !self.without.has(Trick::Template))
+    }
+
+    /// Once more, without any trick: what failed may be one of them.
+    fn plainly(&mut self, trouble: Trouble) -> Result<()> {
+        if self.without == Without::all() {
+            return Err(trouble);
+        }
+        (self.progress)(&format!("error: {trouble}\nonce more, without what serves speed alone"));
+        self.without = Without::all();
+        self.all()
+    }
+
+    /// Sources for rust-analyzer: of the standard library, of `paella` and `tch`.
+    fn sources(&mut self) -> Result<()> {
+        let (tools, prepared) = (self.tools, self.prepared);
+        let tch = self.built.tch.clone();
+        sources::nothing(prepared)?;
+        let trimmed = self.soft(Trick::Trim, || {
+            sources::copy(tools, prepared, true)?;
+            facade::write(&prepared.folder.join("facade"), &tch, true)
+        });
+        if !trimmed {
+            sources::copy(tools, prepared, false)?;
+            facade::write(&prepared.folder.join("facade"), &tch, false)?;
+        }
+        if let Err(trouble) = sources::hashbrown(prepared) {
+            (self.progress)(&format!("remark: no types of `HashMap`s: {trouble}"));
+        }
+        self.soft(Trick::Expand, || sources::expand(prepared));
+        Ok(())
+    }
+
+    fn recall(&mut self) -> Result<()> {
+        let prepared = self.prepared;
+        match self.soft(Trick::Recall, || recall::write(prepared)) {
+            true => Ok(()),
+            false => recall::link(prepared, self.tools),
+        }
+    }
+
+    /// Folders of the libraries in libtorch's names.
+    fn stubs(&mut self) -> Vec<PathBuf> {
+        let (folder, native) = (self.prepared.folder.join("stubs"), self.built.native.clone());
+        let made = self.soft(Trick::Stubs, || {
+            fresh(&folder)?;
+            stubs::write(&folder, native.iter())
+        });
+        if made { vec![folder] } else { native.into_iter().collect() }
+    }
+
+    /// Do the work of one trick: false if it is left out or fails.
+    fn soft(&mut self, trick: Trick, work: impl FnOnce() -> Result<()>) -> bool {
+        if self.without.has(trick) {
+            return false;
+        }
+        let fault = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return true,
+            Ok(Err(trouble)) => trouble.to_string(),
+            Err(_) => "it panicked, see above".into(),
+        };
+        let name = trick.name();
+        (self.progress)(&format!("remark: slower without trick `{name}`, which failed: {fault}"));
+        self.without.add(trick);
+        false
+    }
+}
+
+/// An empty folder.
+fn fresh(folder: &Path) -> Result<()> {
+    let _ = std::fs::remove_dir_all(folder); // there is none at first
+    std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))
+}

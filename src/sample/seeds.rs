@@ -1,0 +1,81 @@
+//! Draws that belong to a picture, not to its batch.
+
+use super::{Chance, chance};
+use crate::noise::random_tokens;
+use std::cell::{Cell, RefCell};
+use tch::{Device, Tensor};
+
+/// Every picture of a batch draws from a seed of its own: the k-th of many can be made again alone, and a pass gives the
+/// same whenever it is made.
+pub struct PictureSeeds {
+    seeds: Vec<u64>,
+    chance: &'static dyn Chance,
+    /// The coming pass, from 0.
+    pass: Cell<u64>,
+    /// What each picture will need to renoise, drawn with its tokens.
+    uniforms: RefCell<Vec<Tensor>>,
+}
+
+impl PictureSeeds {
+    /// For pictures of these seeds, from pass `pass` on.
+    pub fn new(seeds: &[u64], pass: usize, greedy: bool) -> Self {
+        let (pass, uniforms) = (Cell::new(pass as u64), RefCell::default());
+        Self { seeds: seeds.to_vec(), chance: chance(greedy), pass, uniforms }
+    }
+
+    /// The noise that pictures of these seeds start from: (B, h, w) i64.
+    pub fn noise(seeds: &[u64], grid: (i64, i64), num_labels: i64, device: Device) -> Tensor {
+        let one = |&seed: &u64| {
+            tch::manual_seed(seed as i64); // libtorch takes the same 64 bits
+            random_tokens(&[1, grid.0, grid.1], num_labels, device)
+        };
+        Tensor::cat(&seeds.iter().map(one).collect::<Vec<_>>(), 0)
+    }
+}
+
+impl Chance for PictureSeeds {
+    fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor {
+        let (b, _, h, w) = logits.size4().expect("logits are (B, K, h, w)");
+        assert_eq!(b as usize, self.seeds.len(), "a seed for each picture");
+        let pass = self.pass.replace(self.pass.get() + 1);
+        let one = |(i, &seed): (usize, &u64)| {
+            // Spread by a large factor: runs with neighbouring seeds share no pass. Shifted by one: the first pass of
+            // seed 0 would repeat the draws of its noise.
+            tch::manual_seed(seed.wrapping_mul(1_000_003).wrapping_add(pass + 1) as i64);
+            let tokens = self.chance.draw(&logits.narrow(0, i as i64, 1), temperature);
+            (tokens, self.chance.uniform(&[1, h, w], logits.device()))
+        };
+        let (tokens, uniforms): (Vec<_>, Vec<_>) = self.seeds.iter().enumerate().map(one).unzip();
+        *self.uniforms.borrow_mut() = uniforms;
+        Tensor::cat(&tokens, 0) // (B, h, w)
+    }
+
+    fn uniform(&self, _size: &[i64], _device: Device) -> Tensor {
+        Tensor::cat(&self.uniforms.borrow(), 0) // (B, h, w)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Kind;
+
+    #[test]
+    fn a_picture_is_the_same_alone_and_among_others() {
+        tch::manual_seed(0);
+        let logits = Tensor::randn([3, 9, 4, 5], (Kind::Float, Device::Cpu));
+        let seeds = [7, 8, 1 << 63];
+        let many = PictureSeeds::new(&seeds, 2, false);
+        let (tokens, u) = (many.draw(&logits, 1.0), many.uniform(&[3, 4, 5], Device::Cpu));
+        let noise = PictureSeeds::noise(&seeds, (4, 5), 9, Device::Cpu);
+        for (i, seed) in seeds.iter().enumerate() {
+            let (i, alone) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
+            let row = |xs: &Tensor| xs.narrow(0, i, 1);
+            assert_eq!(alone.draw(&row(&logits), 1.0), row(&tokens));
+            assert_eq!(alone.uniform(&[1, 4, 5], Device::Cpu), row(&u));
+            assert_eq!(PictureSeeds::noise(&[*seed], (4, 5), 9, Device::Cpu), row(&noise));
+        }
+        // another pass, other draws
+        assert_ne!(many.draw(&logits, 1.0), tokens);
+    }
+}

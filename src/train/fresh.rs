@@ -1,0 +1,63 @@
+//! Scenes as a feed: every step sees pictures that no step has seen, made up as they are asked for.
+//!
+//! Letters: b rows of one rank, h x w tokens, L bytes.
+
+use super::batch::{Batch, Rows};
+use crate::data::Part;
+use crate::data::scenes::{self, ScenesConfig};
+use crate::error::Result;
+use crate::networks::Networks;
+use crate::tokens::text::batch_tokens;
+use tch::{Kind, Tensor};
+
+/// Row r of a batch is picture number `position + r`: all that a checkpoint needs is the position.
+pub struct SceneFeed {
+    config: ScenesConfig,
+    size: i64,
+    /// Pictures drawn so far, by all ranks.
+    position: u64,
+}
+
+impl SceneFeed {
+    pub fn new(config: &ScenesConfig, size: i64) -> Self {
+        Self { config: config.clone(), size, position: 0 }
+    }
+
+    /// (b, 3, S, S) f32 in 0..=1, captions.
+    pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
+        let first = self.position + rows.first as u64;
+        let drawn = self.numbered(first, rows.count)?;
+        self.position += rows.of as u64;
+        Ok(drawn)
+    }
+
+    /// The first `count` pictures of all: every rank gets the same.
+    pub fn some(&self, count: usize) -> Result<Tensor> {
+        Ok(self.numbered(0, count)?.0)
+    }
+
+    pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
+        let (pictures, captions) = self.images(rows)?;
+        Ok(Batch {
+            tokens: nets.encode(&pictures),
+            ids: batch_tokens(&captions, nets.config.text.length, nets.device).0,
+            text: None,
+            captions,
+            images: images.then_some(pictures),
+        })
+    }
+
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub fn go_to(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    fn numbered(&self, first: u64, count: usize) -> Result<(Tensor, Vec<String>)> {
+        let (pixels, all) = scenes::pictures(&self.config, Part::Train, self.size, first, count)?;
+        let captions = all.into_iter().map(|picture| picture.caption).collect();
+        Ok((pixels.to_kind(Kind::Float) / 255.0, captions))
+    }
+}
