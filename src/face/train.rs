@@ -12,6 +12,7 @@ use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Outcome, Resume, RunOptions};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,10 +27,10 @@ pub struct TrainArgs {
     /// The run's folder [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Stop with a checkpoint after M minutes of training
+    /// Stop with a checkpoint after so many minutes of training
     #[arg(long, value_name = "M", value_parser = minutes)]
     minutes: Option<f64>,
-    /// Stop with a checkpoint after N steps of this call
+    /// Stop with a checkpoint after so many steps of this call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Another value for a field of the config, such as train.steps=3000; may be given several times
@@ -103,11 +104,16 @@ fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunCon
 /// Runs the training. Rank 0 shows the progress.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
-    let mut phase = String::new();
+    let (mut phase, mut told) = (String::new(), BTreeSet::new());
     train::run(config, options, &mut |record| {
         if let Some(progress) = &mut progress {
             if record.phase != phase {
                 (phase, *progress) = (record.phase.clone(), ProgressLine::new(json));
+            }
+            for (why, n) in &record.skipped_samples {
+                if told.insert(why.clone()) {
+                    progress.note(&format!("{n} left out: {why}"));
+                }
             }
             progress.record(record, None);
         }
