@@ -2,6 +2,8 @@
 //!
 //! A tensor of one picture is (3, H, W) f32 in 0..=1, on the CPU unless noted.
 
+mod judge;
+
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -31,11 +33,22 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
 const FORMATS: &str = "PNG, WebP, JPEG, GIF, BMP and PNM are read";
 
 fn decode_any(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    if let Some(kind) = judge::kind_without_decoder(bytes) {
+        return Err(format!("no decoder for {kind} pictures"));
+    }
+    // the decoder fills the missing part of a JPEG with grey
+    if bytes.starts_with(&[0xff, 0xd8]) && !judge::jpeg_is_whole(bytes) {
+        return Err("the JPEG ends early".into());
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let mut decoder =
         reader.map_err(|e| e.to_string())?.into_decoder().map_err(|e| e.to_string())?;
     if decoder.total_bytes() > MAX_BYTES {
-        return Err(format!("{} bytes of pixels, at most {MAX_BYTES}", decoder.total_bytes()));
+        let ((w, h), mib) = (decoder.dimensions(), decoder.total_bytes() >> 20);
+        return Err(format!(
+            "{w} x {h} pixels fill {mib} MiB, at most {} are read",
+            MAX_BYTES >> 20
+        ));
     }
     let turn = decoder.orientation().map_err(|e| e.to_string())?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;

@@ -32,7 +32,7 @@ pub struct StepRecord {
     /// Updates skipped since the start because the loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
-    /// Samples and shards that the stream has left out since the start of the phase, by reason.
+    /// Samples and shards left out since the start of the phase, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped_samples: BTreeMap<String, u64>,
     /// Denoiser: accuracy by noise ratio, in fifths of 0..=1. None if no picture had such a ratio.

@@ -6,6 +6,7 @@
 //!
 //! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
 
+use crate::data::laion::is_filters;
 use crate::data::stream::{Counts, Decoded, KNOWN_ENDING, Once, ShardSample, pack};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
@@ -22,6 +23,25 @@ pub struct PrecomputeOptions {
     pub text: bool,
     /// (i, n): this process makes shards i, i + n, i + 2 n, .. of the work split over n processes. i counts from 0.
     pub part: (usize, usize),
+}
+
+impl Made {
+    /// Checks that most of the input was used.
+    ///
+    /// Errors: more samples were left out than read, not counting those that the filter rejected; or no shard was read.
+    pub fn check(&self) -> Result<()> {
+        let lost: u64 =
+            self.skipped.iter().filter(|(why, _)| !is_filters(why)).map(|(_, n)| n).sum();
+        if lost <= self.samples && (self.shards + self.before > 0 || self.broken.is_empty()) {
+            return Ok(());
+        }
+        let reasons: Vec<String> =
+            self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        let what = format!("{lost} left out, {} made: {}", self.samples, reasons.join(", "));
+        let hint =
+            "look at the reasons; remove what was made and begin again once the shards are right";
+        Err(Error::data(what, "`data.stream.shards`", hint))
+    }
 }
 
 /// Counts of the shards made so far.

@@ -4,7 +4,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::pickle;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use tch::{Kind, Tensor, nn};
 
@@ -13,9 +16,11 @@ pub type Named = BTreeMap<String, Tensor>;
 
 /// Reads all tensors of a file to the CPU.
 ///
-/// A `.safetensors` file is recognised by its extension. Anything else is read as a zip file of `torch.save`; if it
-/// holds a dictionary `state_dict`, only that is used.
+/// `.safetensors` and zip files of `torch.save` are recognised by content; `.index.json` names several `.safetensors`.
+/// If a `torch.save` file holds a dictionary `state_dict`, only that is used. Tensors of types that tch does not have
+/// are left out.
 pub fn read(path: &Path) -> Result<Named> {
+    let path = &crate::data::home(path);
     if !path.is_file() {
         return Err(Error::checkpoint(
             "no such file",
@@ -23,7 +28,15 @@ pub fn read(path: &Path) -> Result<Named> {
             "check the path of the weights",
         ));
     }
-    if path.extension().is_some_and(|ending| ending == "safetensors") {
+    let mut head = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(9).read_to_end(&mut head));
+    file.map_err(|e| Error::checkpoint(e.to_string(), path.display().to_string(), ""))?;
+    let name = path.to_string_lossy().to_lowercase();
+    if name.ends_with(".index.json") {
+        return read_sharded(path);
+    }
+    let is_zip = head.starts_with(b"PK");
+    if !is_zip && (name.ends_with(".safetensors") || head.get(8) == Some(&b'{')) {
         return Ok(read_with_metadata(path)?.0);
     }
     let tensors = pickle::read(path)?;
@@ -36,27 +49,66 @@ pub fn read(path: &Path) -> Result<Named> {
     Ok(if nested.is_empty() { tensors.into_iter().collect() } else { nested })
 }
 
+/// Reads all files that an index names. It gives for each tensor the file, in the index's own folder, that holds it.
+fn read_sharded(path: &Path) -> Result<Named> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let refuse =
+        |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
+    let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string(), ""))?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(|e| {
+        refuse(format!("no index of weights: {e}"), "it has a `weight_map`: tensor to file")
+    })?;
+    let files: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut all = Named::new();
+    for file in files {
+        if Path::new(file).components().count() != 1 {
+            return Err(refuse(format!("`{file}` is no file's name"), "they lie beside the index"));
+        }
+        all.extend(read(&path.with_file_name(file))?);
+    }
+    match index.weight_map.iter().find(|(name, _)| !all.contains_key(*name)) {
+        Some((name, file)) => Err(refuse(format!("`{name}` is not in `{file}`"), "")),
+        None => Ok(all),
+    }
+}
+
 /// Reads a `.safetensors` file and the strings of its header.
 pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>)> {
-    let broken = |what: String| {
-        Error::checkpoint(
-            what,
-            path.display().to_string(),
-            "the file is cut off or not in this format: get it again",
-        )
+    let broken =
+        |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
+    let bytes = std::fs::read(path).map_err(|e| broken(e.to_string(), ""))?;
+    let hint = match is_cut(&bytes) {
+        true => "the file is cut off: get it again",
+        false => "a file in the safetensors format was expected",
     };
-    let bytes = std::fs::read(path).map_err(|e| broken(e.to_string()))?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|e| broken(format!("not readable as safetensors: {e}")))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+    let unreadable =
+        |e: safetensors::SafeTensorError| broken(format!("not readable as safetensors: {e}"), hint);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
     let mut named = Named::new();
     for (name, view) in tensors.tensors() {
-        let kind = kind_of(view.dtype())
-            .ok_or_else(|| broken(format!("`{name}` has type {:?}", view.dtype())))?;
+        let Some(kind) = kind_of(view.dtype()) else { continue };
         let size: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
         named.insert(name, Tensor::f_from_data_size(view.data(), &size, kind)?);
     }
     Ok((named, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Whether a file begins as safetensors do and ends before its header, or before the last tensor that it names.
+fn is_cut(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return true };
+    let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { return false };
+    if length > 100_000_000 || rest.first().is_some_and(|&byte| byte != b'{') {
+        return false; // no header is so long, or begins so
+    }
+    let Some(header) = rest.get(..length) else { return true };
+    let Ok(Value::Object(header)) = serde_json::from_slice(header) else { return false };
+    let end = |about: &Value| about.get("data_offsets")?.get(1)?.as_u64();
+    let last = header.values().filter_map(end).max().unwrap_or_default();
+    last > (rest.len() - length) as u64
 }
 
 /// Writes tensors as `.safetensors`, complete or not at all: to a temporary file beside it, synced, then renamed.
@@ -82,11 +134,37 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     files::write(path, &bytes).map_err(|e| failed(e.to_string()))
 }
 
-/// Fills every variable of `vars` by name. Names that start with one of `ignore` may be unused.
+/// Fills every variable of `vars` by name. Names that start with one of `ignore`, and tensors of whole numbers, may be
+/// unused. Prefixes that wrappers add (`module.`, `_orig_mod.`, `model.`) are removed if all names fit without them.
 ///
 /// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
     let variables = vars.variables();
+    let faults = misfits(&variables, tensors, ignore);
+    let unwrapped = match faults.is_empty() {
+        true => None,
+        false => unwrapped(tensors).find(|named| misfits(&variables, named, ignore).is_empty()),
+    };
+    if !faults.is_empty() && unwrapped.is_none() {
+        return Err(Error::checkpoint(
+            listed(&faults),
+            place,
+            "do these weights belong to this config?",
+        ));
+    }
+    let tensors = unwrapped.as_ref().unwrap_or(tensors);
+    tch::no_grad(|| {
+        for (name, mut variable) in variables {
+            if let Some(xs) = tensors.get(&name) {
+                variable.f_copy_(xs)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Names that are missing, of another shape or unused.
+fn misfits(variables: &HashMap<String, Tensor>, tensors: &Named, ignore: &[&str]) -> Vec<String> {
     let given: HashSet<usize> = variables
         .iter()
         .filter(|(name, _)| tensors.contains_key(*name))
@@ -109,30 +187,37 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
             _ => {}
         }
     }
-    let known = |name: &String| {
-        variables.contains_key(name) || ignore.iter().any(|prefix| name.starts_with(prefix))
+    // whole numbers are counters and notes of other programs, never weights
+    let known = |name: &String, xs: &Tensor| {
+        variables.contains_key(name)
+            || ignore.iter().any(|prefix| name.starts_with(prefix))
+            || !xs.is_floating_point()
     };
-    faults.extend(
-        tensors
-            .keys()
-            .filter(|name| !known(name))
-            .map(|name| format!("`{name}` is not of this network")),
-    );
-    if !faults.is_empty() {
-        return Err(Error::checkpoint(
-            listed(&faults),
-            place,
-            "do these weights belong to this config?",
-        ));
-    }
-    tch::no_grad(|| {
-        for (name, mut variable) in variables {
-            if let Some(xs) = tensors.get(&name) {
-                variable.f_copy_(xs)?;
-            }
+    let unused = tensors.iter().filter(|(name, xs)| !known(name, xs));
+    faults.extend(unused.map(|(name, _)| format!("`{name}` is not of this network")));
+    faults
+}
+
+/// The tensors under shorter names, without up to three prefixes that `DistributedDataParallel`, `torch.compile` or a
+/// training script added. Tensors without the prefix are left out.
+fn unwrapped(tensors: &Named) -> impl Iterator<Item = Named> {
+    let renamed = |named: &Named, rename: &dyn Fn(&str) -> Option<String>| -> Named {
+        let pairs = named.iter().filter_map(|(name, xs)| Some((rename(name)?, xs.shallow_clone())));
+        pairs.collect()
+    };
+    let once = move |named: &Named| -> Vec<Named> {
+        let compiled = |name: &str| Some(name.replace("_orig_mod.", ""));
+        let mut ways = vec![renamed(named, &compiled)];
+        for prefix in ["module.", "model.", "state_dict.", "model_state_dict."] {
+            ways.push(renamed(named, &|name| Some(name.strip_prefix(prefix)?.to_string())));
         }
-        Ok(())
-    })
+        ways.retain(|way| !way.is_empty() && way.keys().ne(named.keys()));
+        ways
+    };
+    let first = once(tensors);
+    let second: Vec<Named> = first.iter().flat_map(&once).collect();
+    let third: Vec<Named> = second.iter().flat_map(&once).collect();
+    first.into_iter().chain(second).chain(third)
 }
 
 /// The variables of a network by name. `half` converts f32 to 16 bits.
@@ -147,13 +232,15 @@ fn listed(faults: &[String]) -> String {
     if faults.len() > 8 { format!("{first}; and {} more", faults.len() - 8) } else { first }
 }
 
-const KINDS: [(Dtype, Kind); 8] = [
+const KINDS: [(Dtype, Kind); 10] = [
     (Dtype::F32, Kind::Float),
     (Dtype::F64, Kind::Double),
     (Dtype::F16, Kind::Half),
     (Dtype::BF16, Kind::BFloat16),
     (Dtype::I64, Kind::Int64),
     (Dtype::I32, Kind::Int),
+    (Dtype::I16, Kind::Int16),
+    (Dtype::I8, Kind::Int8),
     (Dtype::U8, Kind::Uint8),
     (Dtype::BOOL, Kind::Bool),
 ];

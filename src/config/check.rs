@@ -6,10 +6,20 @@ use crate::data::Source;
 use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
+/// Whether a text is the name of one folder, without a path to another place.
+pub fn is_name(name: &str) -> bool {
+    let mut parts = std::path::Path::new(name).components();
+    let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
+    plain && parts.next().is_none() && !name.contains(['/', '\0'])
+}
+
 impl RunConfig {
     /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
+        let what = format!("`{}` is a path, or no name", self.name);
+        let is_name = self.name.is_empty() || is_name(&self.name);
+        found.unless(is_name, "name", what, "one folder below runs/, such as emoji-32");
         self.check_data(&mut found);
         self.check_tokenizer(&mut found);
         self.check_text(&mut found);

@@ -1,7 +1,9 @@
 //! `RunConfig`: the configs of all stages, and the checks that concern several of them.
 
 mod check;
+mod look;
 mod run;
 
+pub use check::is_name;
 pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, read, set, to_ron};
 pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};

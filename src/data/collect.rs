@@ -6,7 +6,7 @@ use std::num::NonZero;
 use image::{GrayImage, Luma, RgbImage};
 use tch::Tensor;
 
-use super::{Broken, DataConfig, Dataset, Item, Picture, Record, Skipped};
+use super::{DataConfig, Dataset, Item, Picture, Record, Refusal, Skipped};
 use crate::{Error, Result};
 
 /// Number of items decoded at once. Bounds the memory of encoded pictures.
@@ -81,14 +81,7 @@ impl<'a> Collector<'a> {
                     self.pixels.extend(pixels);
                     self.records.push(item.record);
                 }
-                Err(e) => self.skipped.add(Broken {
-                    place: item.place,
-                    reason: "the picture cannot be decoded",
-                    detail: e.faults()[0]
-                        .what
-                        .trim_start_matches("the picture cannot be decoded: ")
-                        .into(),
-                }),
+                Err(e) => self.skipped.add(Refusal::undecodable(&e).at(item.place)),
             }
         }
     }

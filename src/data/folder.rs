@@ -1,12 +1,22 @@
 //! A folder of pictures, each with its caption in a `.txt` file of the same name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, tidy};
+use super::groups::is_picture;
+use super::text::{decode, tidy};
+use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
 use crate::{Error, Result};
 
 /// Percentage of pictures used for validation.
 const VAL_PERCENT: u64 = 5;
+
+/// The files of a folder and its subfolders, sorted by path.
+struct Listing {
+    /// Pictures with their captions.
+    captioned: Vec<(PathBuf, PathBuf)>,
+    left_out: Vec<Broken>,
+}
 
 /// The pictures of a folder and its subfolders, sorted by path. Links to folders are not followed.
 ///
@@ -17,46 +27,68 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
         let hint = "name a folder that holds pictures, each with a .txt; paths start at the current folder";
         return Err(Error::data("there is no such folder", place, hint));
     }
-    let files = pictures(folder)
+    let files = files(folder)
         .map_err(|e| Error::data(format!("cannot list the folder: {e}"), place.clone(), ""))?;
-    if files.is_empty() {
-        let hint = format!("put pictures there ({}), each with a .txt", PICTURES.join(", "));
+    if !files.iter().any(|path| is_picture(&ending(path))) {
+        let known: Vec<&str> = PICTURES.into_iter().filter(|ending| ending.len() < 5).collect();
+        let hint = format!("put pictures there ({}), each with a .txt", known.join(", "));
         return Err(Error::data("no pictures are in the folder", place, hint));
     }
-    let (captioned, bare): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|path| path.with_extension("txt").is_file());
-    let place_of = |path: &PathBuf| path.display().to_string();
-    let bare: Vec<Broken> = bare
-        .iter()
-        .map(|path| Broken {
-            place: place_of(path),
-            reason: "no caption",
-            detail: "no .txt beside it".into(),
-        })
-        .collect();
-    let folder = folder.to_path_buf();
-    let names = captioned.iter().map(|path| relative(path, &folder)).collect::<Vec<_>>();
+    let Listing { captioned, left_out } = Listing::new(files);
+    let names = captioned.iter().map(|(path, _)| relative(path, folder)).collect::<Vec<_>>();
     let val = validation(&names);
     let chosen = captioned.into_iter().zip(names).zip(val);
     let chosen = chosen.filter(move |(_, val)| *val == (part == Part::Val)).map(|(file, _)| file);
-    let items = chosen.map(move |(path, name)| item(path, &name, part));
-    Ok(Box::new(bare.into_iter().map(Err).chain(items)))
+    let items = chosen.map(move |((path, caption), name)| item(path, &caption, &name, part));
+    Ok(Box::new(left_out.into_iter().map(Err).chain(items)))
 }
 
-fn item(path: PathBuf, name: &str, part: Part) -> std::result::Result<Item, Broken> {
-    let place = path.display().to_string();
-    let text = match std::fs::read_to_string(path.with_extension("txt")) {
-        Ok(text) => tidy(&text),
-        Err(e) => {
-            return Err(Broken {
-                place,
-                reason: "the caption cannot be read",
-                detail: e.to_string(),
-            });
+impl Listing {
+    fn new(files: Vec<PathBuf>) -> Self {
+        let (texts, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|path| ending(path) == "txt");
+        let mut captions: BTreeMap<PathBuf, (PathBuf, bool)> =
+            texts.into_iter().map(|path| (path.with_extension(""), (path, false))).collect();
+        let (mut captioned, mut left_out) = (Vec::new(), Vec::new());
+        let mut leave = |path: &Path, reason: String, detail: &str| {
+            let (place, detail) = (path.display().to_string(), detail.into());
+            left_out.push(Broken { place, reason, detail });
+        };
+        for path in files {
+            let ending = ending(&path);
+            if !is_picture(&ending) {
+                let dot = if ending.is_empty() { "" } else { "." };
+                leave(&path, format!("no picture's ending: {dot}{ending}"), "");
+            } else if let Some((caption, used)) = captions.get_mut(&path.with_extension("")) {
+                *used = true;
+                captioned.push((path, caption.clone()));
+            } else {
+                leave(&path, "no caption".into(), "no .txt beside it");
+            }
         }
-    };
+        for (path, _) in captions.values().filter(|(_, used)| !used) {
+            leave(path, "a caption without a picture".into(), "");
+        }
+        Self { captioned, left_out }
+    }
+}
+
+fn item(
+    path: PathBuf,
+    caption: &Path,
+    name: &str,
+    part: Part,
+) -> std::result::Result<Item, Broken> {
+    let place = path.display().to_string();
+    let text = std::fs::read(caption).map_err(|e| {
+        let (place, reason) = (place.clone(), "the caption cannot be read".into());
+        Broken { place, reason, detail: e.to_string() }
+    })?;
+    let refuse = |reason: &str| Refusal::from(reason).at(place.clone());
+    let text = tidy(&decode(&text).ok_or_else(|| refuse("the caption is not UTF-8"))?);
     if text.is_empty() {
-        return Err(Broken { place, reason: "no caption", detail: "the .txt is empty".into() });
+        let detail = "the .txt is empty".into();
+        return Err(Broken { detail, ..refuse("no caption") });
     }
     let split = if part == Part::Train { "train" } else { "val" };
     let key = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_string();
@@ -64,19 +96,22 @@ fn item(path: PathBuf, name: &str, part: Part) -> std::result::Result<Item, Brok
     Ok(Item { place, record, picture: Picture::Path(path) })
 }
 
-/// All picture files below a folder, sorted. Hidden files are left out.
-fn pictures(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn ending(path: &Path) -> String {
+    path.extension().map_or(String::new(), |ext| ext.to_string_lossy().to_ascii_lowercase())
+}
+
+/// All files below a folder, sorted. Hidden files are left out.
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
-            let ext = path.extension().map(|ext| ext.to_string_lossy().to_ascii_lowercase());
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             } else if entry.file_type()?.is_dir() {
                 folders.push(path);
-            } else if ext.is_some_and(|ext| PICTURES.contains(&ext.as_str())) && path.is_file() {
+            } else if path.is_file() {
                 found.push(path);
             }
         }

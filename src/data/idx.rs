@@ -52,7 +52,7 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
         let place = format!("{place}, picture {i}");
         let record = record(i, labels[i], prefix, split).map_err(|label| Broken {
             place: place.clone(),
-            reason: "the label is not in 0..=9",
+            reason: "the label is not in 0..=9".into(),
             detail: label.to_string(),
         })?;
         let picture = Picture::Grey(w, h, pixels[i * bytes..(i + 1) * bytes].to_vec());

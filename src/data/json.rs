@@ -6,6 +6,7 @@
 //!
 //! Differs: half of a surrogate pair written out in UTF-8 is refused; Python accepts it.
 
+use super::text::{utf8, utf16, utf32};
 use std::collections::BTreeMap;
 
 /// Digits of the longest integer that Python reads.
@@ -52,20 +53,6 @@ fn decode(bytes: &[u8]) -> Option<String> {
         [_, 0, _, _, ..] => utf16(bytes, le),
         _ => utf8(bytes),
     }
-}
-
-fn utf8(bytes: &[u8]) -> Option<String> {
-    String::from_utf8(bytes.to_vec()).ok()
-}
-
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
-    let (units, []) = bytes.as_chunks::<2>() else { return None };
-    String::from_utf16(&units.iter().map(|pair| unit(*pair)).collect::<Vec<_>>()).ok()
-}
-
-fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
-    let (units, []) = bytes.as_chunks::<4>() else { return None };
-    units.iter().map(|four| char::from_u32(unit(*four))).collect()
 }
 
 struct Reader<'a> {

@@ -90,6 +90,14 @@ impl fmt::Display for Reject {
     }
 }
 
+/// Whether a reason is one that the filter gives for a sample that could be read.
+pub fn is_filters(reason: &str) -> bool {
+    use Reject as R;
+    let refused =
+        [R::Small, R::Watermark, R::Ugly, R::Unsafe, R::FewWords, R::NotAscii, R::Forbidden];
+    refused.iter().any(|why| why.to_string() == reason) || reason.ends_with("` is not a number")
+}
+
 impl LaionFilter {
     /// Judges a sample by the bytes of its `json` and `txt` members. None stands for a missing member.
     ///

@@ -3,16 +3,22 @@
 //! A data set is held in memory as one tensor of bytes. Items that cannot be read are left out, counted and named.
 
 pub mod assets;
+mod braces;
 mod collect;
 pub mod folder;
+mod groups;
 pub mod idx;
 mod json;
 pub mod laion;
+mod look;
+mod members;
 pub mod order;
+mod parts;
 mod paths;
 pub mod scenes;
 pub mod shards;
 pub mod stream;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +31,20 @@ use crate::{Error, Result};
 use collect::Collector;
 use scenes::ScenesConfig;
 use stream::StreamConfig;
+use text::tidy;
+
+pub use paths::{home, shard_list};
 
 /// File extensions of pictures, in lower case.
-const PICTURES: [&str; 9] = ["png", "webp", "jpg", "jpeg", "gif", "bmp", "ppm", "pgm", "pnm"];
+const PICTURES: [&str; 17] = [
+    "png", "apng", "webp", "jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "gif", "bmp",
+    "dib", "ppm", "pgm", "pbm", "pnm",
+];
+/// File extensions of pictures that have no decoder here. Such a file may still hold a format that has one.
+const OTHER_PICTURES: [&str; 23] = [
+    "tif", "tiff", "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "ico", "tga", "qoi",
+    "exr", "hdr", "dds", "psd", "dng", "cr2", "nef", "arw", "pam", "ff",
+];
 
 /// Which pictures to use, and their size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,11 +85,11 @@ pub enum Source {
     Emoji,
     /// Shipped data: 6,000 pictures of Fashion-MNIST, 28x28 grey. At size 32 they get a black frame.
     Fashion,
-    /// WebDataset shards, `.tar` or `.tar.gz`: paths, in which `*` matches any part of a name.
+    /// WebDataset shards, `.tar` or `.tar.gz`, named as in `StreamConfig::shards`: files, commands, addresses.
     Shards { train: Vec<String>, val: Vec<String> },
     /// The folder of Fashion-MNIST's four IDX files, plain or `.gz`. Framed as `Fashion`.
     Idx(PathBuf),
-    /// A folder of pictures with `.txt` files of the same name; 1 in 20 is for validation.
+    /// A folder of pictures with `.txt` files of the same name; 1 in 20 is for validation. `~` is the home folder.
     Folder(PathBuf),
     /// Made up by number as they are asked for: one to three shapes on flat ground. Training sees new ones at every step.
     Scenes(ScenesConfig),
@@ -123,9 +140,38 @@ pub struct Broken {
     /// File, or shard and key.
     pub place: String,
     /// A short reason, the same for all items of one kind.
-    pub reason: &'static str,
+    pub reason: String,
     /// Details of this item; may be empty.
     pub detail: String,
+}
+
+/// Why something is left out: a short reason, the same for all items of one kind, and the details of this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    reason: String,
+    detail: String,
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.into(), detail: String::new() }
+    }
+}
+
+impl Refusal {
+    /// Of an error of `crate::image::decode`.
+    fn undecodable(error: &Error) -> Self {
+        let what = error.faults().first().map_or("", |fault| fault.what.as_str());
+        let detail = what.trim_start_matches("the picture cannot be decoded: ");
+        if detail.starts_with("no decoder for") {
+            return detail.into();
+        }
+        Self { reason: "the picture cannot be decoded".into(), detail: detail.into() }
+    }
+
+    fn at(self, place: String) -> Broken {
+        Broken { place, reason: self.reason, detail: self.detail }
+    }
 }
 
 /// A picture before it is decoded into a data set.
@@ -242,10 +288,10 @@ impl Source {
                     Part::Train => (train, "train"),
                     Part::Val => (val, "val"),
                 };
-                Ok(Box::new(shards::items(paths::expand(patterns, name)?)))
+                Ok(Box::new(shards::items(stream::present(patterns, name)?)))
             }
-            Self::Idx(folder) => idx::items(folder, part),
-            Self::Folder(folder) => folder::items(folder, part),
+            Self::Idx(folder) => idx::items(&paths::home(folder), part),
+            Self::Folder(folder) => folder::items(&paths::home(folder), part),
             Self::Scenes(_) => Ok(Box::new(std::iter::empty())), // they are drawn, not decoded
         }
     }
@@ -261,7 +307,7 @@ fn shipped(name: &str, part: Part) -> Result<Items> {
     let word = if part == Part::Train { "train" } else { "val" };
     let folder = assets::assets_dir()?.join(name);
     let pattern = folder.join(format!("{name}-{word}-*.tar.gz")).display().to_string();
-    let items = shards::items(paths::expand(&[pattern], word)?);
+    let items = shards::items(stream::present(&[pattern], word)?);
     Ok(Box::new(items.filter(move |item| match item {
         Ok(item) => (item.record.split == "train") == (part == Part::Train),
         Err(_) => true,
@@ -275,7 +321,7 @@ impl Skipped {
     }
 
     fn add(&mut self, broken: Broken) {
-        *self.reasons.entry(broken.reason.into()).or_default() += 1;
+        *self.reasons.entry(broken.reason.clone()).or_default() += 1;
         let colon = if broken.detail.is_empty() { "" } else { ": " };
         self.names.push((broken.place, format!("{}{colon}{}", broken.reason, broken.detail)));
     }
@@ -292,9 +338,4 @@ impl fmt::Display for Skipped {
             write!(f, "{} skipped: {}", self.total(), reasons.join(", "))
         }
     }
-}
-
-/// Replaces each run of white space by a single blank and trims the ends.
-fn tidy(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use super::braces;
 use crate::{Error, Result};
 
 /// Opens a file. Decompresses it if its content, not its name, is gzip.
@@ -13,6 +14,29 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// Replaces a leading `~` by the home folder. Other paths stay as they are.
+pub fn home(path: &Path) -> PathBuf {
+    let rest = path.strip_prefix("~").ok();
+    let below = |rest: &Path| dirs::home_dir().map(|home| home.join(rest));
+    rest.and_then(below).unwrap_or_else(|| path.into())
+}
+
+/// Names of shards, separated by commas: files with the endings of shards, patterns with `*` or braces, commands,
+/// addresses. None if one of them is something else.
+pub fn shard_list(word: &str) -> Option<Vec<String>> {
+    let lower = word.to_lowercase();
+    if ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
+        return Some(vec![word.into()]);
+    }
+    let shards = braces::split(word);
+    let is_shard = |name: &&str| {
+        let lower = name.to_lowercase();
+        let ends = [".tar", ".tar.gz", ".tgz"].iter().any(|end| lower.ends_with(end));
+        ends || name.contains('*')
+    };
+    shards.iter().all(is_shard).then(|| shards.into_iter().map(String::from).collect())
 }
 
 /// Paths and patterns -> files. A `*` matches any part of a folder's or file's name. Matches are sorted.
@@ -29,13 +53,10 @@ pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     for pattern in patterns {
-        let found = matches(Path::new(pattern));
+        let path = home(Path::new(pattern));
+        let found = matches(&path);
         if found.is_empty() {
-            return Err(Error::data(
-                "no shard is there",
-                pattern.clone(),
-                missing(Path::new(pattern)),
-            ));
+            return Err(Error::data("no shard is there", pattern.clone(), missing(&path)));
         }
         if let Some(folder) = found.iter().find(|path| path.is_dir()) {
             let hint = format!("name its files: `{}`", folder.join("*.tar").display());

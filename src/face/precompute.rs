@@ -47,7 +47,7 @@ pub fn precompute(args: &Precompute, common: &Common) -> Result<()> {
         !stop_asked()
     })?;
     show(&made, args, common.json);
-    Ok(())
+    made.check()
 }
 
 fn show(made: &Made, args: &Precompute, json: bool) {

@@ -12,6 +12,7 @@ use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Outcome, Resume, RunOptions};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -103,11 +104,16 @@ fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunCon
 /// Runs the training. Rank 0 shows the progress.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
-    let mut phase = String::new();
+    let (mut phase, mut told) = (String::new(), BTreeSet::new());
     train::run(config, options, &mut |record| {
         if let Some(progress) = &mut progress {
             if record.phase != phase {
                 (phase, *progress) = (record.phase.clone(), ProgressLine::new(json));
+            }
+            for (why, n) in &record.skipped_samples {
+                if told.insert(why.clone()) {
+                    progress.note(&format!("{n} left out: {why}"));
+                }
             }
             progress.record(record, None);
         }

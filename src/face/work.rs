@@ -305,7 +305,8 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
 pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     match what {
         ConfigCommand::Check { file } => {
-            let config = RunConfig::read(file)?;
+            let all = |config: &RunConfig| [config.check(), config.look()].concat();
+            let config = config::read(file, all)?;
             match json {
                 true => println!("{}", serde_json::json!({ "ok": true, "name": config.name })),
                 false => println!("{}: no faults", file.display()),

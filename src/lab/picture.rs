@@ -4,7 +4,7 @@ use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
-use crate::data::{Dataset, Part, Source};
+use crate::data::{Dataset, Part, Source, home, shard_list};
 use crate::error::{Fault, Result};
 use crate::image;
 use crate::networks::Networks;
@@ -258,15 +258,15 @@ pub fn source_name(source: &Source) -> String {
     }
 }
 
-/// Parses a word as a source: a shipped set, a folder, or a shard.
+/// Parses a word as a source: a shipped set, a folder, or shards, several with commas or braces.
 pub fn source_of(word: &str) -> Result<Source> {
-    let path = Path::new(word);
+    let path = &home(Path::new(word));
     match word.to_lowercase().as_str() {
         "emoji" => Ok(Source::Emoji),
         "fashion" => Ok(Source::Fashion),
         "scenes" => Ok(Source::Scenes(ScenesConfig::default())),
-        lower if lower.ends_with(".tar") || lower.ends_with(".tar.gz") || word.contains('*') => {
-            let shards = vec![word.to_string()];
+        _ if shard_list(word).is_some() => {
+            let shards = shard_list(word).unwrap_or_default();
             Ok(Source::Shards { train: shards.clone(), val: shards })
         }
         _ if path.join("train-images-idx3-ubyte").exists()
@@ -277,7 +277,7 @@ pub fn source_of(word: &str) -> Result<Source> {
         _ if path.is_dir() => Ok(Source::Folder(path.into())),
         _ => Err(Lab::fault(
             format!("there is no data set `{word}`"),
-            "emoji, fashion, scenes, a folder, or a .tar shard",
+            "emoji, fashion, scenes, a folder, or .tar shards",
         )),
     }
 }

@@ -123,8 +123,11 @@ impl Feed {
 
     /// Samples and shards that all ranks left out so far, by reason.
     pub fn skipped(&self, world: &World) -> Result<Counts> {
-        let Self::Stream(stream) = self else { return Ok(Counts::new()) };
-        let own = stream.skipped();
+        let own = match self {
+            Self::Memory(memory) => return Ok(memory.skipped()), // all ranks read the same pictures
+            Self::Stream(stream) => stream.skipped(),
+            Self::Fresh(_) | Self::Fixed(_) => return Ok(Counts::new()),
+        };
         if world.size() == 1 {
             return Ok(own);
         }
@@ -151,6 +154,11 @@ pub struct MemoryFeed {
 }
 
 impl MemoryFeed {
+    fn skipped(&self) -> Counts {
+        let reasons = self.data.skipped.reasons.iter();
+        reasons.map(|(why, &n)| (why.clone(), n as u64)).collect()
+    }
+
     fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
         let picks = self.picks(rows);
         (self.data.images(&picks), self.data.captions(&picks))

@@ -6,7 +6,7 @@ use super::options::{Outcome, RunOptions};
 use super::shell::State;
 use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
-use crate::config::{self, RunConfig};
+use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::Want;
 use crate::data::{Dataset, Part, Source};
 use crate::error::{Error, Result};
@@ -30,7 +30,14 @@ pub fn run(
     options: &RunOptions,
     watch: &mut dyn FnMut(&StepRecord) -> bool,
 ) -> Result<Outcome> {
-    let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&config.name));
+    let folder = match &options.out {
+        Some(folder) => folder.clone(),
+        None if is_name(&config.name) => Path::new("runs").join(&config.name),
+        None => {
+            let hint = "one folder below runs/, such as emoji-32; or name a folder with `--out`";
+            return Err(Error::command("the run has no name", "`name`", hint));
+        }
+    };
     let checkpoints = folder.join("checkpoints");
     let world = &options.world;
     can_share(config, world.size())?;

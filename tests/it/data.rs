@@ -1,5 +1,8 @@
 //! Data sets from end to end: shipped ones, and broken ones made by the tests.
 
+mod odd;
+mod random;
+
 use std::io::{Cursor, Write};
 use std::path::Path;
 

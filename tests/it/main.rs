@@ -25,3 +25,4 @@ mod stream;
 mod summary;
 mod survive;
 mod train;
+mod weights;

@@ -1,6 +1,7 @@
 //! Streams of shards: the same batches for any number of ranks and threads, exact resume, and tolerance of broken
 //! input.
 
+pub mod both;
 mod make;
 mod pipe;
 mod precompute;

@@ -25,7 +25,7 @@ pub fn parse<T: DeserializeOwned + Serialize + Default>(
     text: &str,
     file: &str,
 ) -> Result<(T, Spans)> {
-    let attempt = Attempt::<T>::new(text);
+    let attempt = Attempt::<T>::new(text.trim_start_matches('\u{feff}'));
     let spans = Spans::new(attempt.text, file, &attempt.scan);
     match attempt.value {
         Some(value) if attempt.found.is_empty() => Ok((value, spans)),
@@ -43,7 +43,8 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
 ) -> Result<T> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(&file, &e))?;
-    let attempt = Attempt::<T>::new(&text);
+    let text = text.trim_start_matches('\u{feff}'); // a byte order mark, as editors on Windows write it
+    let attempt = Attempt::<T>::new(text);
     let spans = Spans::new(attempt.text, &file, &attempt.scan);
     let mut all = faults(attempt.text, &file, &attempt.found);
     let found = attempt.value.as_ref().map(check).unwrap_or_default();

@@ -368,6 +368,9 @@ pub fn dataset(
     Ok(Dataset { images: drawn(&kept, size)?, records, skipped: Skipped::default() })
 }
 
+/// The words of `Scene::count_word`.
+pub const STYLES: [&str; 3] = ["1 object", "2 objects", "3 objects"];
+
 const GROUPS: &str =
     "groups are `ordinary`, `held-out pair`, `held-out relation`; styles `1 object` to `3 objects`";
 

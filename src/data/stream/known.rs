@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::{Error, Result};
 
 /// File ending of the member.
-pub const ENDING: &str = "safetensors";
+pub const ENDING: &str = crate::data::groups::KNOWN;
 
 /// Precomputed tensors of a sample, on the CPU.
 #[derive(Debug)]

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::deal::{Deal, Purpose, draw};
-use super::members::{Cut, Groups};
 use super::sample::{Packed, ShardSample, judge};
 use super::source::Patience;
 use super::{Counts, Setup};
+use crate::data::groups::Groups;
+use crate::data::members::Cut;
 
 /// A sample's shard, counted along the lane, and its position in the shard.
 pub type Id = (u64, u64);

@@ -2,8 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `braces`, `source`, `http`, `pipe` | patterns -> shards -> bytes, reconnecting after a failure |
-//! | `members` | bytes -> files under one key |
+//! | `source`, `http`, `pipe` | patterns -> shards -> bytes, reconnecting after a failure |
 //! | `sample`, `known` | files -> filtered, kept encoded -> pixels, or precomputed tokens |
 //! | `deal` | which shard each lane reads next; all random draws |
 //! | `lane` | shards in order -> shuffle buffer -> samples; exact resume |
@@ -15,12 +14,10 @@
 //! interruptions. Exception: a shard that cannot be read in spite of all retries is left out, so two runs may then
 //! differ.
 
-mod braces;
 mod deal;
 mod http;
 mod known;
 mod lane;
-mod members;
 mod once;
 mod pipe;
 mod rows;
@@ -36,12 +33,12 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 
 use super::laion::LaionFilter;
+use super::members::Bytes;
 use crate::{Error, Result};
 use deal::{Purpose, draw};
 use lane::LaneState;
 use rows::RowSchedule;
 use sample::{Packed, Reason};
-use source::{Patience, ShardSource};
 use workers::Workers;
 
 pub use deal::Mode;
@@ -49,9 +46,7 @@ pub use known::{ENDING as KNOWN_ENDING, Known, pack};
 pub use once::Once;
 pub use rows::Rows;
 pub use sample::{Crop, Decoded, ShardSample, Want};
-
-/// Bytes of a shard, from some offset on.
-type Bytes = Box<dyn std::io::Read + Send>;
+pub(super) use source::{Patience, ShardSource, present};
 
 /// Reason -> number of samples or shards left out.
 pub type Counts = BTreeMap<String, u64>;
@@ -63,7 +58,8 @@ const PATIENCE: &str = "above 0, at most 86400 seconds";
 #[serde(default, deny_unknown_fields)]
 pub struct StreamConfig {
     /// Files, `pipe:COMMAND` (run by `sh -c`, its output is the shard), `http://` and `https://` addresses.
-    /// `{000..127}` and `{a,b}` expand to several names; paths of files may also contain `*`. Tar, plain or gzipped.
+    /// `{000..127}` and `{a,b}` expand to several names; paths of files may also contain `*`, and `~` for the home
+    /// folder. Tar, plain or gzipped.
     pub shards: Vec<String>,
     pub mode: Mode,
     /// Samples in the shuffle buffer of each lane. 0: no shuffling.
@@ -125,7 +121,7 @@ impl StreamConfig {
         self.max_idle_s > 0.0 && self.max_idle_s <= 86_400.0
     }
 
-    fn sources(&self) -> Result<Vec<ShardSource>> {
+    pub(super) fn sources(&self) -> Result<Vec<ShardSource>> {
         let sources = source::expand(&self.shards)?;
         if sources.is_empty() {
             return Err(Error::data(

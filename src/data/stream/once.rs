@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::members::{Cut, Groups};
 use super::sample::{Packed, Reason, judge};
 use super::source::Patience;
 use super::{Counts, Setup, ShardSample, StreamConfig, Want};
+use crate::data::groups::Groups;
+use crate::data::members::Cut;
 use crate::{Error, Result};
 
 /// Number of samples decoded at once.

@@ -4,10 +4,10 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::known::{self, Known};
-use super::members::MemberGroup;
-use crate::data::json::{Json, parse};
+use crate::data::Refusal;
+use crate::data::groups::MemberGroup;
 use crate::data::laion::LaionFilter;
-use crate::data::{PICTURES, tidy};
+use crate::data::parts::{Content, parts};
 use crate::image::{decode, fit, fit_at, squeeze};
 
 /// How a picture is made square.
@@ -39,14 +39,6 @@ pub struct Packed {
     content: Content,
 }
 
-#[derive(Debug)]
-enum Content {
-    /// Bytes of a picture file.
-    Picture(Vec<u8>),
-    /// Bytes made by `known::pack`.
-    Known(Vec<u8>),
-}
-
 /// A sample ready for a batch.
 #[derive(Debug)]
 pub struct ShardSample {
@@ -68,57 +60,22 @@ pub type Reason = String;
 
 /// Accepts or refuses the files of a key. The caption is the `.txt`, else the json's `caption`.
 ///
-/// Errors: a file that is too large; a broken json; a rejection by the filter; no caption; no picture or several.
+/// Errors: a file that is too large or no file; a rejection by the filter; no picture or several; a broken json; no
+///         caption.
 pub fn judge(
     group: MemberGroup,
     filter: Option<&LaionFilter>,
     want: Want,
 ) -> Result<Packed, Reason> {
-    if group.too_large {
-        return Err("a file is too large".into());
+    if let (Some(filter), None) = (filter, group.fault) {
+        let member = |name: &str| {
+            group.files.iter().rev().find(|(ending, _)| ending == name).map(|(_, bytes)| &bytes[..])
+        };
+        filter.check(member("json"), member("txt")).map_err(|why| why.to_string())?;
     }
-    let member = |name: &str| {
-        group.files.iter().rev().find(|(ending, _)| ending == name).map(|(_, bytes)| &bytes[..])
-    };
-    let (json, txt) = (member("json"), member("txt"));
-    if let Some(filter) = filter {
-        filter.check(json, txt).map_err(|why| why.to_string())?;
-    }
-    let caption = caption(json, txt)?;
-    Ok(Packed { caption, content: content(group.files, want)?, key: group.key })
-}
-
-fn caption(json: Option<&[u8]>, txt: Option<&[u8]>) -> Result<String, Reason> {
-    let record = match json.map(parse) {
-        None => None,
-        Some(Some(Json::Object(record))) => Some(record),
-        Some(_) => return Err("the json cannot be read".into()),
-    };
-    let txt = std::str::from_utf8(txt.unwrap_or_default());
-    let txt = tidy(txt.map_err(|_| "the caption is not UTF-8")?);
-    let other = || match record?.remove("caption") {
-        Some(Json::Text(text)) => Some(tidy(&text)),
-        _ => None,
-    };
-    let caption = if txt.is_empty() { other().unwrap_or_default() } else { txt };
-    if caption.is_empty() { Err("no caption".into()) } else { Ok(caption) }
-}
-
-fn content(files: Vec<(String, Vec<u8>)>, want: Want) -> Result<Content, Reason> {
-    let mut pictures = Vec::new();
-    for (ending, bytes) in files {
-        if ending == known::ENDING && want == Want::Tokens {
-            return Ok(Content::Known(bytes));
-        }
-        if PICTURES.contains(&ending.as_str()) {
-            pictures.push(bytes);
-        }
-    }
-    match pictures.pop() {
-        Some(picture) if pictures.is_empty() => Ok(Content::Picture(picture)),
-        Some(_) => Err("more than one picture".into()),
-        None => Err("no picture".into()),
-    }
+    let parts = parts(group, want == Want::Tokens).map_err(|why| why.reason)?;
+    let caption = parts.caption().map_err(|why| why.reason)?;
+    Ok(Packed { key: parts.key, caption, content: parts.content })
 }
 
 impl Packed {
@@ -130,7 +87,7 @@ impl Packed {
         let content = match self.content {
             Content::Known(bytes) => Decoded::Known(known::unpack(&bytes)?),
             Content::Picture(bytes) => {
-                let img = decode(&bytes).map_err(|_| "the picture cannot be decoded")?;
+                let img = decode(&bytes).map_err(|e| Refusal::undecodable(&e).reason)?;
                 Decoded::Pixels(planes(&square(&img, size, crop, place)))
             }
         };
@@ -163,7 +120,7 @@ mod tests {
 
     fn group(files: Files) -> MemberGroup {
         let files = files.iter().map(|(ending, bytes)| (ending.to_string(), bytes.to_vec()));
-        MemberGroup { key: "k".into(), files: files.collect(), too_large: false }
+        MemberGroup { key: "k".into(), files: files.collect(), ..MemberGroup::default() }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 
 use super::pipe::Pipe;
-use super::{Bytes, braces, http};
+use super::{Bytes, http};
 use crate::Result;
-use crate::data::paths;
+use crate::data::{braces, paths};
 
 /// Where a shard comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,31 @@ pub struct Patience {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Patterns -> shards, in order. Braces work everywhere, `*` only in paths of files, which must then exist.
+/// Patterns -> shards, in order. Braces work everywhere, `*` and `~` only in paths of files. A file named in full need not
+/// exist.
 ///
 /// Errors: no shards; an unclosed brace; a `*` without a match.
 pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
+    sources(patterns, |name| match name.contains('*') {
+        true => paths::expand(&[name], "stream"),
+        false => Ok(vec![paths::home(Path::new(&name))]),
+    })
+}
+
+/// As [`expand`], for one part of a data set. Every file must exist.
+///
+/// Errors: as [`expand`]; a file that does not exist.
+pub fn present(patterns: &[String], part: &str) -> Result<Vec<ShardSource>> {
+    if patterns.is_empty() {
+        paths::expand(&[], part)?;
+    }
+    sources(patterns, |name| paths::expand(&[name], part))
+}
+
+fn sources(
+    patterns: &[String],
+    files: impl Fn(String) -> Result<Vec<PathBuf>>,
+) -> Result<Vec<ShardSource>> {
     let mut sources = Vec::new();
     for pattern in patterns {
         for name in braces::expand(pattern)? {
@@ -47,11 +68,7 @@ pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
             match name.strip_prefix("pipe:") {
                 Some(command) => sources.push(ShardSource::Pipe(command.trim().into())),
                 None if web => sources.push(ShardSource::Web(name)),
-                None if name.contains('*') => {
-                    let found = paths::expand(&[name], "stream")?;
-                    sources.extend(found.into_iter().map(ShardSource::File));
-                }
-                None => sources.push(ShardSource::File(name.into())),
+                None => sources.extend(files(name)?.into_iter().map(ShardSource::File)),
             }
         }
     }
@@ -197,6 +214,11 @@ mod tests {
         let all = ["a0.tar", "a1.tar", "pipe:cat x", "pipe:cat y", "https://h/8", "https://h/9"];
         assert_eq!(shown, all);
         assert!(expand(&["/nowhere/*.tar".into()]).is_err());
+        let home = expand(&["~/{a,b}.tar".into()]).expect("sound");
+        let there = |name| ShardSource::File(dirs::home_dir().expect("a home").join(name));
+        assert_eq!(home, [there("a.tar"), there("b.tar")]);
+        assert!(present(&["/nowhere/x-{0..1}.tar".into()], "train").is_err());
+        assert_eq!(present(&["pipe:cat x".into()], "train").expect("a command").len(), 1);
     }
 
     #[test]

@@ -78,12 +78,12 @@ fn range(inside: &str) -> Option<Vec<String>> {
 }
 
 /// Splits at the commas that are not inside inner braces.
-fn split(inside: &str) -> Vec<&str> {
+pub fn split(inside: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0usize, 0);
     for (at, c) in inside.char_indices() {
         match c {
             '{' => depth += 1,
-            '}' => depth -= 1,
+            '}' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
                 parts.push(&inside[start..at]);
                 start = at + 1;

@@ -1,0 +1,28 @@
+//! Finds data and weights that a config names and that do not exist on this machine.
+
+use super::run::RunConfig;
+use crate::data::home;
+use ron_faults::{Checks, Fault};
+
+impl RunConfig {
+    /// A fault for each file, folder, group and style that does not exist, with its field as the place.
+    pub fn look(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.part("data", self.data.look());
+        let weights = &self.weights;
+        let files = [
+            ("weights.tokenizer", &weights.tokenizer),
+            ("weights.text", &weights.text),
+            ("weights.clip", &weights.clip),
+            ("weights.prior", &weights.prior),
+            ("weights.denoiser", &weights.denoiser),
+        ];
+        for (field, path) in files {
+            let gone = path.as_ref().filter(|path| !home(path).is_file());
+            let what = gone.map(|path| format!("there is no file `{}`", path.display()));
+            let hint = "paths start at the current folder";
+            found.unless(gone.is_none(), field, what.unwrap_or_default(), hint);
+        }
+        found.faults()
+    }
+}

@@ -1,0 +1,69 @@
+//! Decodes and tidies the texts that come with pictures.
+
+/// Decodes UTF-8, or UTF-16 with a byte order mark. The mark is removed. None if it is neither.
+pub(super) fn decode(bytes: &[u8]) -> Option<String> {
+    match *bytes {
+        [0xff, 0xfe, _, _, ..] => utf16(&bytes[2..], u16::from_le_bytes),
+        [0xfe, 0xff, _, _, ..] => utf16(&bytes[2..], u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, ..] => utf8(&bytes[3..]),
+        _ => utf8(bytes),
+    }
+}
+
+/// The words of a text, joined by single blanks. White space, control characters (NUL, escape) and byte order marks
+/// separate words.
+pub(super) fn tidy(text: &str) -> String {
+    let between = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    let words = text.split(between).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn utf8(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+pub(super) fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let (units, []) = bytes.as_chunks::<2>() else { return None };
+    String::from_utf16(&units.iter().map(|pair| unit(*pair)).collect::<Vec<_>>()).ok()
+}
+
+pub(super) fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
+    let (units, []) = bytes.as_chunks::<4>() else { return None };
+    units.iter().map(|four| char::from_u32(unit(*four))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_however_an_editor_wrote_them() {
+        let wide = |mark: &[u8], bytes: fn(u16) -> [u8; 2]| {
+            [mark.to_vec(), "a fox\r\n".encode_utf16().flat_map(bytes).collect()].concat()
+        };
+        let ways = [
+            b"a fox".to_vec(),
+            b"\xef\xbb\xbfa fox".to_vec(),
+            b" a\t\r\n fox \r\n\r\n  ".to_vec(),
+            b"a fox\0\0".to_vec(),
+            b"a\0fox\x1b".to_vec(),
+            wide(&[0xff, 0xfe], u16::to_le_bytes),
+            wide(&[0xfe, 0xff], u16::to_be_bytes),
+        ];
+        for bytes in ways {
+            assert_eq!(
+                decode(&bytes).map(|text| tidy(&text)).as_deref(),
+                Some("a fox"),
+                "{bytes:?}"
+            );
+        }
+        for empty in [&b""[..], b"\xef\xbb\xbf", b" \r\n\0"] {
+            assert_eq!(decode(empty).map(|text| tidy(&text)).as_deref(), Some(""));
+        }
+        assert_eq!(
+            [decode(b"\xff\xfe"), decode(b"a \xff"), decode(b"\xff\xfea\0b")],
+            [None, None, None]
+        );
+        assert_eq!(tidy("caf\u{e9} 日本 \u{1f98a}"), "café 日本 🦊");
+    }
+}
