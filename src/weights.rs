@@ -35,7 +35,8 @@ pub fn read(path: &Path) -> Result<Named> {
     if name.ends_with(".index.json") {
         return read_sharded(path);
     }
-    let is_zip = head.starts_with(b"PK");
+    // a safetensors file begins with the length of its header, which may look like the first two letters
+    let is_zip = head.starts_with(b"PK") && head.get(8) != Some(&b'{');
     if !is_zip && (name.ends_with(".safetensors") || head.get(8) == Some(&b'{')) {
         return Ok(read_with_metadata(path)?.0);
     }
@@ -64,7 +65,9 @@ fn read_sharded(path: &Path) -> Result<Named> {
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     let mut all = Named::new();
     for file in files {
-        if Path::new(file).components().count() != 1 {
+        // an index among the files could name itself
+        let index = file.to_ascii_lowercase().ends_with(".index.json");
+        if index || Path::new(file).components().count() != 1 {
             return Err(refuse(format!("`{file}` is no file's name"), "they lie beside the index"));
         }
         all.extend(read(&path.with_file_name(file))?);

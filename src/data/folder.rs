@@ -56,7 +56,9 @@ impl Listing {
         };
         for path in files {
             let ending = ending(&path);
-            if !is_picture(&ending) {
+            if !path.is_file() {
+                leave(&path, "a link to a folder, or to nothing".into(), "");
+            } else if !is_picture(&ending) {
                 let dot = if ending.is_empty() { "" } else { "." };
                 leave(&path, format!("no picture's ending: {dot}{ending}"), "");
             } else if let Some((caption, used)) = captions.get_mut(&path.with_extension("")) {
@@ -111,7 +113,7 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
                 continue;
             } else if entry.file_type()?.is_dir() {
                 folders.push(path);
-            } else if path.is_file() {
+            } else {
                 found.push(path);
             }
         }

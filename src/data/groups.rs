@@ -9,7 +9,9 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
+use super::json::{Json, parse};
 use super::members::{Bytes, Cut, Found, Members};
+use super::text::tidy;
 use super::{OTHER_PICTURES, PICTURES};
 
 /// Limit on the bytes of incomplete samples: 64 MiB.
@@ -133,7 +135,7 @@ impl Groups {
         };
         let mut sample = MemberGroup { key, ..MemberGroup::default() };
         for group in groups {
-            if group.key != sample.key && group.has_picture() && group.has("txt") {
+            if group.key != sample.key && group.is_own() {
                 self.accept(group);
                 continue;
             }
@@ -170,6 +172,9 @@ impl Waiting {
             let files = before.files.into_iter().chain(group.files).collect();
             group = MemberGroup { files, dropped: before.dropped, ..group };
             group.fault = (group.dropped && group.is_complete()).then_some(UNSORTED);
+            if group.files.len() >= FILES {
+                group.fault = Some(MANY); // each further file would copy all the others
+            }
         }
         if complete(&group) {
             self.done.insert(hash(&group.key));
@@ -224,6 +229,17 @@ impl MemberGroup {
 
     fn is_complete(&self) -> bool {
         (self.has_picture() || self.has(KNOWN)) && (self.has("txt") || self.has("json"))
+    }
+
+    /// Whether it is a sample without the files of a shorter key.
+    fn is_own(&self) -> bool {
+        let captioned = |data: &[u8]| {
+            matches!(parse(data), Some(Json::Object(about))
+                if matches!(about.get("caption"), Some(Json::Text(text)) if !tidy(text).is_empty()))
+        };
+        (self.has_picture() || self.has(KNOWN))
+            && (self.has("txt")
+                || self.files.iter().any(|(ending, data)| ending == "json" && captioned(data)))
     }
 
     fn bytes(&self) -> usize {

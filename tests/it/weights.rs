@@ -222,6 +222,24 @@ fn an_index_joins_the_files_it_names() {
     map.insert("c".into(), "../m.safetensors".into());
     save(&map);
     assert!(read(&index).unwrap_err().to_string().contains("no file's name"));
+    map.insert("c".into(), "m.safetensors.index.json".into());
+    save(&map);
+    assert!(read(&index).unwrap_err().to_string().contains("no file's name"), "itself");
+}
+
+#[test]
+fn a_header_may_be_as_long_as_the_letters_of_a_zip_file_say() {
+    let (_folder, at) = folder();
+    let (short, long) = (at("short.safetensors"), at("long.safetensors"));
+    write(&short, &named(|name| name.to_string())).unwrap();
+    let bytes = std::fs::read(&short).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let want = u16::from_le_bytes(*b"PK") as usize; // 19280, a multiple of 8
+    let blanks = vec![b' '; want - header.len()];
+    let padded = [&(want as u64).to_le_bytes()[..], header, &blanks, data].concat();
+    std::fs::write(&long, padded).unwrap();
+    assert_eq!(filled(&long), NUMBERS);
 }
 
 #[test]

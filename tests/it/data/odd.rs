@@ -110,6 +110,14 @@ fn keys_with_dots_are_keys() {
     ]));
     let dotted = one("a picture whose name has a dot more than its caption's", 1);
     assert_eq!((keys(&outcome).as_str(), outcome.1), ("0=a 2.5=d 2=c", dotted));
+    // also one whose caption is in its JSON
+    let outcome = read(&tar(&[
+        ("2.png", &p),
+        ("2.json", br#"{"caption": "a"}"#),
+        ("2.5.png", &p),
+        ("2.5.json", br#"{"caption": "b"}"#),
+    ]));
+    assert_eq!((keys(&outcome).as_str(), outcome.1), ("2.5=b 2=a", none()));
 }
 
 #[test]
