@@ -62,6 +62,7 @@ pub struct Estimated {
 /// Sampling runs of one batch, from noise to tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SamplingSpeed {
+    pub way: SamplingWay,
     pub batch: i64,
     /// Passes of a run; each is two of the model where it is guided.
     pub passes: usize,
@@ -85,7 +86,8 @@ pub struct Bench {
 }
 
 /// How a sampling run is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SamplingWay {
     /// The networks of the training steps, every kernel launched by itself.
     Plain,
@@ -247,6 +249,7 @@ impl Bench {
         }
         let ms = median(&each_ms);
         Ok(SamplingSpeed {
+            way,
             batch,
             passes: self.nets.config.sample.plan().len(),
             each_ms,

@@ -151,7 +151,7 @@ fn row((name, value): (&String, &Value)) -> Vec<String> {
         ("memory", Some(bytes)) => format!("{:.2} GiB", bytes / (1u64 << 30) as f64),
         ("mfu", Some(share)) => format!("{:.1} %", 100.0 * share),
         (_, Some(number)) if number.fract() != 0.0 => format!("{number:.2}"),
-        _ => value.to_string(),
+        _ => value.as_str().map_or_else(|| value.to_string(), String::from),
     };
     vec![name.replace('_', " "), text]
 }
