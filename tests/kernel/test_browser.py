@@ -106,7 +106,8 @@ def wait_for_answer(address, server, log, patience=120):
 
 
 def test_a_lesson_a_training_and_the_stop_button(chromium, driver, jupyterlab, tmp_path):
-    command = ["node", str(driver), chromium, jupyterlab, str(tmp_path)]
+    cells = [cell for cell in nbformat.read("notebooks/" + LESSON, as_version=4).cells if cell.cell_type == "code"]
+    command = ["node", str(driver), chromium, jupyterlab, str(tmp_path), str(len(cells))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
@@ -116,7 +117,6 @@ def test_a_lesson_a_training_and_the_stop_button(chromium, driver, jupyterlab, t
     assert "fault" not in seen, done.stdout
     assert seen["kernel"].startswith("Paella (Rust)")
 
-    cells = [cell for cell in nbformat.read("notebooks/" + LESSON, as_version=4).cells if cell.cell_type == "code"]
     assert seen["before"] == {"counts": [0] * len(cells), "images": 0}, "outputs of an earlier run"
     assert seen["counts"] == list(range(1, len(cells) + 1))
     assert seen["errors"] == 0

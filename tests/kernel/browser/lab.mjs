@@ -1,13 +1,14 @@
 // A person at JupyterLab: runs a lesson, looks at its pictures, starts a training, presses stop, goes on.
 // Prints what was seen as JSON; test_browser.py judges it.
 //
-//   node lab.mjs CHROMIUM ADDRESS FOLDER        ADDRESS of the notebook, with token; FOLDER for profile and screenshots
+//   node lab.mjs CHROMIUM ADDRESS FOLDER CELLS  ADDRESS of the notebook, with token; FOLDER for profile and screenshots;
+//                                               CELLS: number of its code cells
 
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const [program, address, folder] = process.argv.slice(2);
+const [program, address, folder, number] = process.argv.slice(2);
 const PATIENCE = 180_000; // a busy machine compiles slowly
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -68,6 +69,8 @@ try {
   seen.kernel = (await kernel.textContent()).trim();
   await idle();
 
+  // on a slow machine the cells come onto the page one after the other
+  await until("all cells", async () => (await counts()).length >= Number(number));
   seen.before = { counts: await counts(), images: await panel.locator(".jp-OutputArea img").count() };
   await menu("Run", "Run All Cells");
   await until("the number of the last cell", async () => (await counts()).every((count) => count > 0));
