@@ -5,7 +5,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     match *bytes {
         [0xff, 0xfe, 0, 0, ..] => utf32(&bytes[4..], u32::from_le_bytes),
         [0, 0, 0xfe, 0xff, ..] => utf32(&bytes[4..], u32::from_be_bytes),
-        [0xff, 0xfe] | [0xfe, 0xff] => Some(String::new()),
         [0xff, 0xfe, _, _, ..] => utf16(&bytes[2..], u16::from_le_bytes),
         [0xfe, 0xff, _, _, ..] => utf16(&bytes[2..], u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, ..] => utf8(&bytes[3..]),
@@ -63,8 +62,10 @@ mod tests {
         for empty in [&b""[..], b"\xef\xbb\xbf", b" \r\n\0"] {
             assert_eq!(decode(empty).map(|text| tidy(&text)).as_deref(), Some(""));
         }
-        assert_eq!([decode(b"a \xff"), decode(b"\xff\xfea\0b")], [None, None]);
-        assert_eq!(decode(b"\xff\xfe").as_deref(), Some("")); // a mark alone is an empty text
+        assert_eq!(
+            [decode(b"\xff\xfe"), decode(b"a \xff"), decode(b"\xff\xfea\0b")],
+            [None, None, None]
+        );
         assert_eq!(decode(b"\xff\xfe\0\0a\0\0\0").as_deref(), Some("a"));
         assert_eq!(tidy("caf\u{e9} 日本 \u{1f98a}"), "café 日本 🦊");
     }
