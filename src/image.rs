@@ -219,11 +219,11 @@ pub fn save(img: &RgbImage, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn ramp(w: u32, h: u32) -> RgbImage {
+    pub(super) fn ramp(w: u32, h: u32) -> RgbImage {
         RgbImage::from_fn(w, h, |x, y| Rgb([(x * 9) as u8, (y * 7) as u8, 200]))
     }
 
-    fn encoded(img: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    pub(super) fn encoded(img: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         img.write_to(&mut bytes, format).expect("memory takes it");
         bytes.into_inner()

@@ -1,11 +1,11 @@
 //! Builds a data set from items: filter, decode in threads, one block of bytes.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
 
 use image::{GrayImage, Luma, RgbImage};
 use tch::Tensor;
 
+use super::threads::{processors, side_by_side};
 use super::{DataConfig, Dataset, Item, Picture, Record, Refusal, Skipped};
 use crate::{Error, Result};
 
@@ -63,17 +63,8 @@ impl<'a> Collector<'a> {
     fn decode(&mut self) {
         let items = std::mem::take(&mut self.pending);
         let (size, framed) = (self.config.size as u32, self.config.source.is_framed());
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
-        let share = items.len().div_ceil(threads).max(1);
-        let decode = |items: &[Item]| -> Vec<_> {
-            items.iter().map(|item| picture(&item.picture, size, framed)).collect()
-        };
-        let decoded: Vec<Result<Vec<u8>>> = std::thread::scope(|scope| {
-            let work: Vec<_> =
-                items.chunks(share).map(|part| scope.spawn(move || decode(part))).collect();
-            work.into_iter()
-                .flat_map(|part| part.join().expect("decoding returns its errors"))
-                .collect()
+        let decoded = side_by_side(&items, processors().min(THREADS), |item| {
+            picture(&item.picture, size, framed)
         });
         for (item, pixels) in items.into_iter().zip(decoded) {
             match pixels {

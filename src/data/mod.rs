@@ -19,6 +19,7 @@ pub mod scenes;
 pub mod shards;
 pub mod stream;
 mod text;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::fmt;

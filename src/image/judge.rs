@@ -54,18 +54,8 @@ pub(super) fn jpeg_is_whole(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::decode;
-    use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-    use std::io::Cursor;
-
-    fn ramp(w: u32, h: u32) -> RgbImage {
-        RgbImage::from_fn(w, h, |x, y| Rgb([(x * 9) as u8, (y * 7) as u8, 200]))
-    }
-
-    fn encoded(img: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        img.write_to(&mut bytes, format).expect("memory takes it");
-        bytes.into_inner()
-    }
+    use super::super::tests::{encoded, ramp};
+    use image::{ImageFormat, Rgb, RgbImage};
 
     #[test]
     fn half_a_picture_is_none_in_any_format() {

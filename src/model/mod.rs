@@ -345,9 +345,13 @@ impl Paella {
     }
 }
 
-impl Denoiser for &Paella {
+impl<D: Denoiser> Denoiser for &D {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
-        self.forward(tokens, t, cond, false)
+        (**self).logits(tokens, t, cond)
+    }
+
+    fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+        (**self).both(tokens, t, cond, null)
     }
 }
 

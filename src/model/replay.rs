@@ -53,16 +53,15 @@ impl Denoiser for Replayed<'_> {
             return self.pass(tokens, t, cond);
         };
         let inputs: Vec<&Tensor> = [tokens, t].into_iter().chain(parts(cond)).collect();
-        let form = (cond.clip.is_some(), cond.clip_image.len(), cond.attn_weights.is_some());
-        replay.logits(form, &inputs, |inputs| {
+        replay.logits(form(cond), &inputs, |inputs| {
             self.pass(&inputs[0], &inputs[1], &rebuilt(cond, &inputs[2..]))
         })
     }
 
     fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
         let sizes = |cond: &Cond| parts(cond).map(|xs| xs.size()).collect::<Vec<_>>();
-        let alike = sizes(cond) == sizes(null) && cond.clip.is_some() == null.clip.is_some();
-        if !alike || cond.attn_weights.is_some() || null.attn_weights.is_some() {
+        let alike = form(cond) == form(null) && sizes(cond) == sizes(null);
+        if !alike || cond.attn_weights.is_some() {
             return (self.logits(tokens, t, cond), self.logits(tokens, t, null));
         }
         // a batch twice as large, not two: small batches cost the time of their launches and of reading the weights
@@ -94,9 +93,7 @@ impl Replay {
         let mut all = self.recorded.borrow_mut();
         let size = |xs: &Tensor| (xs.size(), xs.kind());
         let fits = |it: &Recorded| {
-            it.form == form
-                && it.inputs.len() == inputs.len()
-                && it.inputs.iter().zip(inputs).all(|(own, xs)| size(own) == size(xs))
+            it.form == form && it.inputs.iter().zip(inputs).all(|(own, xs)| size(own) == size(xs))
         };
         let mut it = match all.iter().position(fits) {
             Some(at) => all.remove(at),
@@ -115,6 +112,10 @@ impl Replay {
         all.insert(0, it); // the latest first
         logits
     }
+}
+
+fn form(cond: &Cond) -> Form {
+    (cond.clip.is_some(), cond.clip_image.len(), cond.attn_weights.is_some())
 }
 
 /// The tensors of a condition, in a fixed order.

@@ -14,15 +14,13 @@ pub mod place;
 pub mod words;
 pub mod world;
 
+use super::threads::{processors, side_by_side};
 use super::{Dataset, Part, Record, Skipped};
 use crate::error::{Error, Fault, Result};
 use dice::Dice;
 use place::Idea;
 use ron_faults::Checks;
 use serde::{Deserialize, Serialize};
-use std::num::NonZero;
-use std::panic::resume_unwind;
-use std::thread::available_parallelism;
 use tch::Tensor;
 use words::{Claim, WORDINGS};
 use world::{Colour, Ground, Object, Relation, Scene, Shape};
@@ -304,7 +302,8 @@ pub fn pictures(
     count: usize,
 ) -> Result<(Tensor, Vec<ScenePicture>)> {
     let numbers: Vec<u64> = (first..first + count as u64).collect();
-    let all = side_by_side(&numbers, |&i| config.picture(part, i))?;
+    let made = side_by_side(&numbers, threads(count), |&i| config.picture(part, i));
+    let all = made.into_iter().collect::<Result<Vec<_>>>()?;
     Ok((drawn(&all, size)?, all))
 }
 
@@ -313,30 +312,19 @@ pub fn pictures(
 /// Errors: a size that no picture can have.
 pub fn drawn(pictures: &[ScenePicture], size: i64) -> Result<Tensor> {
     let side = u32::try_from(size).ok();
-    let pixels = side_by_side(pictures, |picture| {
+    let drawn = side_by_side(pictures, threads(pictures.len()), |picture| {
         side.and_then(|side| draw::draw(&picture.scene, side)).ok_or_else(|| {
             Error::data(format!("pictures of {size} pixels a side"), "`data.size`", "64")
         })
-    })?
-    .concat();
+    });
+    let pixels = drawn.into_iter().collect::<Result<Vec<_>>>()?.concat();
     let shape = [pictures.len() as i64, size, size, 3];
     Ok(Tensor::f_from_slice(&pixels)?.f_view(shape)?.permute([0, 3, 1, 2]).contiguous())
 }
 
-/// `make` of every item, in their order, by as many threads as there are processors and work.
-fn side_by_side<T: Sync, U: Send>(
-    items: &[T],
-    make: impl Fn(&T) -> Result<U> + Sync,
-) -> Result<Vec<U>> {
-    let threads = available_parallelism().map_or(1, NonZero::get).min(items.len() / SHARE).max(1);
-    let made = |part: &[T]| part.iter().map(&make).collect::<Result<Vec<U>>>();
-    let share = items.len().div_ceil(threads).max(1);
-    let parts: Result<Vec<Vec<U>>> = std::thread::scope(|scope| {
-        let started: Vec<_> = items.chunks(share).map(|part| scope.spawn(|| made(part))).collect();
-        let joined = started.into_iter().map(|part| part.join());
-        joined.map(|part| part.unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    });
-    Ok(parts?.into_iter().flatten().collect())
+/// Threads for this number of pictures.
+fn threads(pictures: usize) -> usize {
+    processors().min(pictures / SHARE)
 }
 
 /// The first pictures of a part, `limit` or 512, those that pass `keep`.
