@@ -180,12 +180,12 @@ impl ClipText {
     /// The end of the text is where the largest token id stands.
     pub fn encode(&self, tokens: &Tensor) -> Tensor {
         let s = tokens.size()[1];
-        let xs = Tensor::embedding(&self.token_embedding, tokens, -1, false, false);
+        let xs = Tensor::embedding(&self.token_embedding, tokens, -1, false, false); // (B, S, c)
         let xs = xs + self.positional_embedding.narrow(0, 0, s);
         let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, true)); // (B, S, c)
         let end = tokens.argmax(1, false).view([-1, 1, 1]).expand([-1, 1, xs.size()[2]], false);
         let last = xs.gather(1, &end, false).squeeze_dim(1); // (B, c): a norm sees each place by itself
-        self.ln_final.forward(&last).matmul(&self.text_projection)
+        self.ln_final.forward(&last).matmul(&self.text_projection) // (B, e)
     }
 }
 
@@ -205,7 +205,7 @@ impl ClipVision {
     /// `p` is the root of the whole model / "visual".
     pub fn new(p: &VarBuilder, config: &ClipVisionConfig, embed_dim: i64) -> Self {
         let ClipVisionConfig { patch_size, width: c, .. } = *config;
-        let side = config.image_size / patch_size;
+        let side = config.image_size / patch_size; // patches a side
         let window = Window::strided(patch_size, patch_size, 0);
         let fan_in = 3 * patch_size * patch_size;
         Self {
@@ -226,8 +226,9 @@ impl ClipVision {
         let class = self.class_embedding.view([1, 1, c]).expand([b, 1, c], false);
         let xs = Tensor::cat(&[class, patches], 1) + &self.positional_embedding; // (B, S, c)
         let xs = self.ln_pre.forward(&xs);
+        // a picture has no order: every patch sees all
         let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, false));
-        self.ln_post.forward(&xs.select(1, 0)).matmul(&self.proj)
+        self.ln_post.forward(&xs.select(1, 0)).matmul(&self.proj) // (B, e)
     }
 }
 
@@ -284,17 +285,17 @@ impl ResidualAttentionBlock {
     /// xs (B, S, c) -> (B, S, c); `causal` hides what comes later.
     fn forward(&self, xs: &Tensor, causal: bool) -> Tensor {
         let xs = xs + self.attend(&self.ln_1.forward(xs), causal);
-        let ys = self.c_fc.forward(&self.ln_2.forward(&xs)).gelu("none");
+        let ys = self.c_fc.forward(&self.ln_2.forward(&xs)).gelu("none"); // (B, S, hidden)
         xs + self.c_proj.forward(&ys)
     }
 
     fn attend(&self, xs: &Tensor, causal: bool) -> Tensor {
         let (b, s, c) = xs.size3().expect("xs is (B, S, c)");
-        let qkv = self.in_proj.forward(xs).view([b, s, 3, self.heads, c / self.heads]);
+        let qkv = self.in_proj.forward(xs).view([b, s, 3, self.heads, c / self.heads]); // all three in one product
         let head = |i: i64| qkv.select(2, i).transpose(1, 2); // (B, heads, S, c / heads)
         let (q, k, v) = (head(0), head(1), head(2));
         let none = None::<Tensor>;
         let ys = Tensor::scaled_dot_product_attention(&q, &k, &v, none, 0.0, causal, None, false);
-        self.out_proj.forward(&ys.transpose(1, 2).reshape([b, s, c]))
+        self.out_proj.forward(&ys.transpose(1, 2).reshape([b, s, c])) // heads side by side again
     }
 }

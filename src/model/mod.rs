@@ -125,6 +125,7 @@ impl PaellaConfig {
         found.within("clip_seq_len", self.clip_seq_len, 1, 1 << 10);
         found.within("kernel_size", self.kernel_size, 1, 31);
         let what = format!("{} is even", self.kernel_size);
+        // an even kernel has no middle: the picture would shift by half a token in each block
         found.unless(self.kernel_size % 2 == 1, "kernel_size", what, "an odd number");
         let count = self.levels.len();
         found.unless(

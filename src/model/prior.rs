@@ -59,7 +59,7 @@ impl PriorModel {
     pub fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
         let PriorConfig { clip_r, c_hidden, num_blocks, .. } = *config;
         let p = p / "blocks";
-        let last = &p / (num_blocks + 1);
+        let last = &p / (num_blocks + 1); // the reference keeps all three kinds in one list: 0, the blocks, the last
         Self {
             widen: Linear::new(&(&p / 0), clip_r, c_hidden, uniform(clip_r, 1.0)),
             blocks: (1..=num_blocks).map(|i| PriorBlock::new(&(&p / i), config)).collect(),
@@ -74,9 +74,10 @@ impl PriorModel {
 
     /// The noise in xs (B, r) at time t (B,), given the text's CLIP vector cond (B, r) -> (B, r).
     pub fn forward(&self, xs: &Tensor, t: &Tensor, cond: &Tensor) -> Tensor {
-        let t_embed = self.embed_t(t);
+        let t_embed = self.embed_t(t); // (B, c_r)
         let block = |xs: Tensor, block: &PriorBlock| block.forward(&xs, cond, &t_embed);
-        self.narrow.forward(&self.blocks.iter().fold(self.widen.forward(xs), block))
+        let xs = self.widen.forward(xs); // (B, c_hidden)
+        self.narrow.forward(&self.blocks.iter().fold(xs, block)) // (B, r)
     }
 
     /// Sines and cosines of the time: t (B,) -> (B, c_r).
@@ -102,6 +103,7 @@ struct PriorBlock {
 impl PriorBlock {
     fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
         let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks } = *config;
+        // every block adds to its input: a smaller start keeps the sum of all of them at one size
         let (i, gain) = (c + clip_r + c_r, (1.0 / num_blocks as f64).sqrt());
         Self {
             widen: Linear::without_bias(&(p / 0), i, 4 * c, uniform(i, gain)),
@@ -113,8 +115,8 @@ impl PriorBlock {
 
     /// xs (B, c_hidden), cond (B, r), t_embed (B, c_r) -> (B, c_hidden).
     fn forward(&self, xs: &Tensor, cond: &Tensor, t_embed: &Tensor) -> Tensor {
-        let ys = self.widen.forward(&Tensor::cat(&[xs, cond, t_embed], 1));
-        let ys = self.narrow.forward(&self.norm.forward(&ys).gelu("none"));
+        let ys = self.widen.forward(&Tensor::cat(&[xs, cond, t_embed], 1)); // (B, 4 c_hidden)
+        let ys = self.narrow.forward(&self.norm.forward(&ys).gelu("none")); // (B, c_hidden)
         self.out_norm.forward(&ys) + xs
     }
 }
@@ -147,7 +149,7 @@ impl Schedule {
     pub fn alpha(&self, t: &Tensor) -> Tensor {
         let start = (self.s / (1.0 + self.s) * FRAC_PI_2).cos().powi(2);
         let angle = (t + self.s) / (1.0 + self.s) * FRAC_PI_2;
-        (angle.cos().square() / start).clamp(0.0001, 0.9999)
+        (angle.cos().square() / start).clamp(0.0001, 0.9999) // the steps back divide by it and by its rest
     }
 
     /// The same as a column (B, 1), to be multiplied with vectors.
@@ -170,7 +172,8 @@ impl Schedule {
         let q = &a / &a_prev;
         let mu = (xs - rest(&q) * guess / rest(&a).sqrt()) / q.sqrt();
         let std = (rest(&q) * rest(&a_prev) / rest(&a)).sqrt();
-        let goes_on = at.t_prev.ne(0.0).to_kind(Kind::Float).unsqueeze(1);
+        // noise put back at t' = 0 would stay in the result
+        let goes_on = at.t_prev.ne(0.0).to_kind(Kind::Float).unsqueeze(1); // (B, 1)
         mu + std * fresh * goes_on
     }
 
@@ -179,7 +182,7 @@ impl Schedule {
     /// Formula: x0 = (x - sqrt(1 - a(t)) e) / sqrt(a(t)), then sqrt(a(t')) x0 + sqrt(1 - a(t')) e.
     pub fn ddim(&self, xs: &Tensor, guess: &Tensor, at: Interval) -> Tensor {
         let (a, a_prev) = (self.column(at.t), self.column(at.t_prev)); // (B, 1)
-        let clean = (xs - rest(&a).sqrt() * guess) / a.sqrt();
+        let clean = (xs - rest(&a).sqrt() * guess) / a.sqrt(); // what xs would be without its noise
         a_prev.sqrt() * clean + rest(&a_prev).sqrt() * guess
     }
 
@@ -303,6 +306,7 @@ impl PriorSampler<'_> {
         let with_text = self.model.forward(xs, t, self.cond);
         match cfg_scale {
             None => with_text,
+            // beyond the guess with text, away from the one without, when the scale is above 1
             Some(scale) => self.model.forward(xs, t, self.null).lerp(&with_text, scale),
         }
     }

@@ -49,6 +49,7 @@ pub fn sampling_only(vars: &nn::VarStore) {
 
 impl Denoiser for Replayed<'_> {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
+        // the CPU has no graphs to record
         let Some(replay) = self.replay.filter(|_| tokens.device().is_cuda()) else {
             return self.pass(tokens, t, cond);
         };

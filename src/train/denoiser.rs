@@ -58,7 +58,7 @@ impl Trainer {
     pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let batch = self.next_batch(nets)?; // tokens (b, h, w), captions
         let draws = self.draws(nets, &batch);
-        let mut stats = StepStats::new(nets.device);
+        let mut stats = StepStats::new(nets.device); // numbers stay on the device until the step is over
         for micro in self.shell.micro_batches() {
             let batch = batch.rows(micro.first, micro.count);
             let draws = draws.rows(micro.first, micro.count);
@@ -70,7 +70,7 @@ impl Trainer {
             let right = logits.argmax(1, false).eq_tensor(&batch.tokens); // (n, h, w)
             stats.add(&loss, &right, &noised.t, self.shell.split.passes);
         }
-        let update = self.shell.update()?;
+        let update = self.shell.update()?; // once, with the gradients of all passes
         self.close(nets, stats, update)
     }
 
@@ -122,7 +122,7 @@ impl Trainer {
         seed_step(self.seed ^ DROPOUT, (self.shell.progress.step << 32) + draws.first as u64);
         let _autocast = Autocast::bf16(self.recipe.precision.bf16, nets.device)?;
         let cond = with_clip(nets, batch, draws.conditioning, self.text(nets, batch, draws))?;
-        let logits = nets.denoiser.forward(&noised.tokens, &noised.t, &cond, true);
+        let logits = nets.denoiser.forward(&noised.tokens, &noised.t, &cond, true); // (n, K, h, w)
         Ok(logits.to_kind(Kind::Float)) // the softmax of the loss over thousands of codes needs f32
     }
 
@@ -135,7 +135,7 @@ impl Trainer {
             return Cond::text(null.where_self(&draws.drop.unsqueeze(-1), text));
         }
         let ids = empty.where_self(&draws.drop, &batch.ids); // (n, L)
-        let encode = || nets.text.read(&ids);
+        let encode = || nets.text.read(&ids); // (n, L, D)
         Cond::text(if self.recipe.train_text { encode() } else { tch::no_grad(encode) })
     }
 
@@ -186,7 +186,7 @@ fn with_clip(
     let Some(clip) = &nets.clip else { return Ok(cond) };
     let text = match conditioning.clip_text {
         true => clip.texts(&batch.captions),
-        false => clip.empty(batch.captions.len() as i64),
+        false => clip.empty(batch.captions.len() as i64), // what the guess without text gets, too
     };
     let clip_image = match (conditioning.clip_image, &batch.images) {
         (false, _) => Vec::new(),

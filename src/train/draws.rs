@@ -70,7 +70,7 @@ impl Draws {
         num_labels: i64,
         device: Device,
     ) -> Self {
-        seed_step(seed, step);
+        seed_step(seed, step); // a resumed run draws what an uninterrupted one would have drawn
         let b = recipe.global_batch as i64;
         let size = [b, grid.0, grid.1];
         let t = draw_t(b, recipe.noise_ratio, device);

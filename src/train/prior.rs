@@ -98,14 +98,15 @@ impl PriorTrainer {
         texts: &Tensor,
         draws: &PriorDraws,
     ) -> Result<Tensor> {
-        let cond = texts.zeros_like().where_self(&draws.drop, texts);
+        let cond = texts.zeros_like().where_self(&draws.drop, texts); // (n, r); zeros stand for no text, as in sampling
         let schedule = Schedule::default();
-        let noised = schedule.diffuse(images, &draws.noise, &draws.t);
+        let noised = schedule.diffuse(images, &draws.noise, &draws.t); // (n, r)
         let guess = {
             let _autocast = Autocast::bf16(self.bf16, images.device())?;
             model.forward(&noised, &draws.t, &cond).to_kind(Kind::Float)
         };
         let error = (guess - &draws.noise).square().mean_dim(&[1i64][..], false, Kind::Float); // (n,)
+        // p2 takes weight from times that are almost clean, where the noise is trivial to name
         Ok((error * schedule.p2_weight(&draws.t, 1.0, 1.0)).mean(Kind::Float))
     }
 }
@@ -132,7 +133,7 @@ impl Stage for PriorTrainer {
             self.shell.forward(micro)?;
             let loss = self.loss(&prior.model, &images, &texts, &draws.rows(first, count))?;
             self.shell.backward(&loss, micro)?;
-            mean += loss.detach() / self.shell.split.passes as f64;
+            mean += loss.detach() / self.shell.split.passes as f64; // stays on the device: reading it would wait
         }
         let update = self.shell.update()?;
         self.shell.world.mean(&mut mean)?;

@@ -135,13 +135,13 @@ impl Shell {
     /// Close the step: count it, and fill what the records of all trainers share.
     pub fn close(&mut self, update: Update, measured: StepRecord) -> Result<StepRecord> {
         let skipped_samples = self.feed.skipped(&self.world)?;
-        let seconds = self.begun.elapsed().as_secs_f64();
+        let seconds = self.begun.elapsed().as_secs_f64(); // with the wait for data
         let images_per_s = self.rows.of as f64 / seconds; // over all ranks
         let progress = &mut self.progress;
         progress.position = self.feed.position(); // a checkpoint after this step goes on behind these pictures
         progress.step += 1;
         progress.seconds += seconds;
-        progress.skipped += u64::from(!update.grad_norm.is_finite());
+        progress.skipped += u64::from(!update.grad_norm.is_finite()); // the optimiser left the weights
         Ok(StepRecord {
             phase: progress.phase.to_string(),
             step: progress.step,

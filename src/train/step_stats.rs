@@ -21,11 +21,12 @@ impl StepStats {
     pub fn add(&mut self, loss: &Tensor, right: &Tensor, t: &Tensor, passes: usize) {
         let _no_grad = tch::no_grad_guard();
         let each = right.to_kind(Kind::Float).mean_dim([1i64, 2].as_slice(), false, Kind::Float); // (n,)
-        let bin = (t * BINS as f64).ceil().clamp(1.0, BINS as f64) - 1.0;
+        let bin = (t * BINS as f64).ceil().clamp(1.0, BINS as f64) - 1.0; // (n,): 0.2 still belongs to the first
         let zeros = || Tensor::zeros([BINS], (Kind::Float, t.device()));
         let bin = bin.to_kind(Kind::Int64);
-        let share = 1.0 / passes as f64;
+        let share = 1.0 / passes as f64; // means of the passes add up to the mean of the batch
         let means = Tensor::stack(&[loss.detach(), each.mean(Kind::Float)], 0) * share;
+        // sums and counts instead of means: an interval may have no picture on one rank
         let sums = zeros().index_add(0, &bin, &each);
         let counts = zeros().index_add(0, &bin, &each.ones_like());
         self.0 += Tensor::cat(&[means, sums, counts], 0);

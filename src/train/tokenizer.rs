@@ -43,6 +43,7 @@ impl TokenizerTrainer {
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
         let (recipe, seed) = (nets.config.tokenizer.train.clone(), nets.config.seed);
         let rows = recipe.share(world.size()).map_err(|fault| Error::Config(vec![fault]))?;
+        // branches at the published 0 come in slowly: a short training starts them higher
         nets.tokenizer.set_gains(recipe.gain);
         let job = ShellConfig {
             phase: Phase::Tokenizer,
@@ -69,6 +70,7 @@ impl TokenizerTrainer {
         let images = self.shell.next(|feed, rows| feed.images(rows))?.0;
         let images = images.to_device(nets.device); // (b, 3, S, S)
         if step == self.recipe.quantize_after {
+            // codes begin where the latents are by now
             self.fit_codebook(nets)?;
         }
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
@@ -76,7 +78,7 @@ impl TokenizerTrainer {
         let loss = self.loss(nets, &images)?; // scalar
         self.shell.backward(&loss, all)?;
         let update = self.shell.update()?;
-        self.agree(nets)?;
+        self.agree(nets)?; // running means: the optimiser does not move them
         let mut loss = loss.detach();
         self.shell.world.mean(&mut loss)?;
         let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
@@ -95,7 +97,7 @@ impl TokenizerTrainer {
                 Tensor::zeros([0i64; 0], (Kind::Float, nets.device)),
             )
         } else {
-            let encoded = tokenizer.encode(images, true);
+            let encoded = tokenizer.encode(images, true); // tokens (b, h, w), latents (b, c, h, w)
             self.count(&encoded.tokens)?;
             self.revive(nets, &encoded.latents)?;
             (tokenizer.decode(&encoded.qe), encoded.vq_loss)
@@ -118,10 +120,10 @@ impl TokenizerTrainer {
     fn fit_codebook(&mut self, nets: &Networks) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let images = self.shell.feed.some(FIT_PICTURES)?.to_device(nets.device);
-        let latents = nets.tokenizer.latents(&images, false);
+        let latents = nets.tokenizer.latents(&images, false); // (B, c, h, w)
         let c = latents.size()[1];
         nets.tokenizer.vquantizer.fit(
-            &latents.permute([0, 2, 3, 1]).reshape([-1, c]),
+            &latents.permute([0, 2, 3, 1]).reshape([-1, c]), // (B h w, c)
             8,
             self.recipe.revive,
         );
@@ -136,7 +138,7 @@ impl TokenizerTrainer {
     /// Counts the codes used on all ranks.
     fn count(&mut self, tokens: &Tensor) -> Result<()> {
         let codes = self.used.size()[0];
-        let chosen = tokens.flatten(0, -1).bincount::<Tensor>(None, codes).to_kind(Kind::Float);
+        let chosen = tokens.flatten(0, -1).bincount::<Tensor>(None, codes).to_kind(Kind::Float); // (K,)
         self.shell.world.sum(&chosen)?;
         self.used += chosen;
         Ok(())
@@ -151,7 +153,8 @@ impl TokenizerTrainer {
         }
         let c = latents.size()[1];
         let rows = latents.detach().permute([0, 2, 3, 1]).reshape([-1, c])
-            * nets.config.tokenizer.model.scale_factor;
+            * nets.config.tokenizer.model.scale_factor; // codes live in scaled latents: (B h w, c)
+        // each rank drew rows of its own batch: rank 0's are shared out below
         nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows, self.recipe.revive);
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         self.used = self.used.zeros_like();
