@@ -30,16 +30,14 @@ impl Made {
     ///
     /// Errors: more samples were left out than read, not counting those that the filter rejected; or no shard was read.
     pub fn check(&self) -> Result<()> {
-        let lost: u64 =
-            self.skipped.iter().filter(|(why, _)| !is_filters(why)).map(|(_, n)| n).sum();
+        let lost = lost(&self.skipped);
         if lost <= self.samples && (self.shards + self.before > 0 || self.broken.is_empty()) {
             return Ok(());
         }
         let reasons: Vec<String> =
             self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
         let what = format!("{lost} left out, {} made: {}", self.samples, reasons.join(", "));
-        let hint =
-            "look at the reasons; remove what was made and begin again once the shards are right";
+        let hint = "look at the reasons; begin again once the shards are right";
         Err(Error::data(what, "`data.stream.shards`", hint))
     }
 }
@@ -51,7 +49,7 @@ pub struct Made {
     pub samples: u64,
     /// Shards that existed before.
     pub before: usize,
-    /// Numbers of the shards that could not be read, or not to their end.
+    /// Numbers of the shards that could not be read, or not to their end, or of which more was left out than made.
     pub broken: Vec<usize>,
     pub skipped: Counts,
 }
@@ -108,7 +106,13 @@ fn check(nets: &Networks, options: &PrecomputeOptions) -> Result<()> {
     }
 }
 
-/// Makes one shard: writes a hidden file, syncs and renames it. Returns whether the whole source was read.
+/// Number of samples left out for another reason than the filter's.
+fn lost(skipped: &Counts) -> u64 {
+    skipped.iter().filter(|(why, _)| !is_filters(why)).map(|(_, n)| n).sum()
+}
+
+/// Makes one shard: writes a hidden file, syncs and renames it. Returns whether the whole source was read. A shard of
+/// which more was left out than made is not kept: a repeated run would find it and go on as if it were whole.
 fn shard(
     nets: &Networks,
     options: &PrecomputeOptions,
@@ -122,7 +126,7 @@ fn shard(
     let hidden = options.out.join(format!(".shard-{number:05}.{}.tmp", std::process::id()));
     let file = File::create(&hidden).map_err(failed)?;
     let mut shard = tar::Builder::new(BufWriter::new(file));
-    let mut count = 0;
+    let (mut count, before) = (0, lost(&once.skipped));
     let whole = once.shard(number, |samples| {
         count += samples.len() as u64;
         members(nets, options, &samples, &mut |name, bytes| {
@@ -135,11 +139,12 @@ fn shard(
     let done = whole.and_then(|whole| {
         let file = shard.into_inner().and_then(|w| w.into_inner().map_err(io::Error::from));
         file.and_then(|file| file.sync_all()).map_err(failed)?;
-        if count > 0 {
+        let most = count >= lost(&once.skipped) - before;
+        if count > 0 && most {
             std::fs::rename(&hidden, path).map_err(failed)?;
             (made.shards, made.samples) = (made.shards + 1, made.samples + count);
         }
-        Ok(whole)
+        Ok(whole && most)
     });
     let _ = std::fs::remove_file(&hidden); // exists only if it did not become a shard
     done

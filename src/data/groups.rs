@@ -25,6 +25,8 @@ pub(super) const KNOWN: &str = "safetensors";
 pub(super) const UNSORTED: &str =
     "files of a sample that lie apart; `tar --sort=name` puts them together";
 const MANY: &str = "too many files under one key";
+const NO_ENDING: &str = "a file whose name has no ending";
+const LONG_NAME: &str = "a file with a name of more than 4,096 bytes";
 
 /// All files under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +81,7 @@ impl Groups {
     fn advance(&mut self) {
         match self.members.next(|path| Name::of(path).is_some_and(|name| is_of_use(name.ending))) {
             Ok(Some(Found::Member(path, data))) => self.add(&path, data),
+            Ok(Some(Found::LongName)) => self.refuse("", LONG_NAME),
             Ok(Some(Found::Joint)) => self.close(),
             Ok(None) => self.end(None),
             Err(cut) => self.end(Some(cut)),
@@ -86,7 +89,11 @@ impl Groups {
     }
 
     fn add(&mut self, path: &str, data: Result<Vec<u8>, &'static str>) {
-        let Some(name) = Name::of(path) else { return };
+        let Some(name) = Name::of(path) else {
+            return if has_no_ending(path) {
+                self.refuse(path, NO_ENDING)
+            };
+        };
         let same_key = |group: &MemberGroup| name.is_under(&group.key);
         if self.current.first().is_some_and(|group| !same_key(group)) {
             self.close();
@@ -114,6 +121,12 @@ impl Groups {
                 group.files.push((ending, Vec::new()));
             }
         }
+    }
+
+    /// Counts a file that belongs to no sample.
+    fn refuse(&mut self, path: &str, fault: &'static str) {
+        let fault = Some(fault);
+        self.ready.push_back(MemberGroup { key: path.into(), fault, ..MemberGroup::default() });
     }
 
     /// Passes on the first name with a further dot if there are many.
@@ -285,6 +298,12 @@ impl<'a> Name<'a> {
     }
 }
 
+/// Whether a path names a file without an ending. Hidden files are not counted: systems leave them everywhere.
+fn has_no_ending(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    !name.is_empty() && !name.contains('.')
+}
+
 pub(super) fn is_picture(ending: &str) -> bool {
     PICTURES.contains(&ending) || OTHER_PICTURES.contains(&ending)
 }
@@ -343,8 +362,25 @@ mod tests {
                 format!("{}: {}", &group.key[group.key.len() - 1..], endings.join(" "))
             })
             .collect();
-        assert_eq!(shown, ["a: jpg txt", "b: jpg", "c: txt"]);
-        assert_eq!(all[1].as_ref().expect("sound").files[0].1, long.as_bytes());
+        // README belongs to no sample and is counted
+        assert_eq!(shown, ["E: ", "a: jpg txt", "b: jpg", "c: txt"]);
+        assert_eq!(all[0].as_ref().expect("sound").fault, Some(NO_ENDING));
+        assert_eq!(all[2].as_ref().expect("sound").files[0].1, long.as_bytes());
+    }
+
+    #[test]
+    fn of_thousands_of_names_under_one_first_dot_only_a_few_are_held() {
+        let names: Vec<String> =
+            (0..1000).flat_map(|i| ["png", "txt"].map(|e| format!("img.{i:04}.{e}"))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut all = Groups::new(Box::new(Cursor::new(tar(&names))));
+        let (mut held, mut given) = (0, 0);
+        while all.next().is_some() {
+            held = held.max(all.current.len() + all.ready.len() + all.waiting.groups.len());
+            given += 1;
+        }
+        assert_eq!(given, 1000);
+        assert!((2..=NAMES + 1).contains(&held), "{held}");
     }
 
     #[test]
@@ -355,7 +391,7 @@ mod tests {
             let sound = all.iter().filter(|group| group.is_ok()).count();
             assert!(sound >= end / 2048, "{end}: {sound}");
             let broken = all.len() - sound;
-            // behind the third file only the end mark is missing, of which one block is enough
+            // behind the third file only the end mark is missing; one block of it is enough
             assert_eq!(broken, usize::from(end < 3 * 1024 + 512), "{end}");
         }
         for at in (0..whole.len()).step_by(7) {

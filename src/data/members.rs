@@ -8,20 +8,33 @@ use tar::{EntryType, Header, PaxExtensions};
 pub(super) type Bytes = Box<dyn Read + Send>;
 
 const BLOCK: usize = 512;
-/// Maximum length of a member's name in bytes.
-const MAX_NAME: u64 = 1 << 20;
+/// Maximum size of a header's extension in bytes. It holds a name, and what some systems note beside it.
+const MAX_NOTE: u64 = 1 << 20;
+/// Maximum length of a member's name in bytes, as file systems have it. Names of waiting samples stay in memory.
+const MAX_NAME: usize = 4096;
 /// Size limit of a file inside a shard: 256 MiB. A larger file does not belong to a sample.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Why a shard's bytes end too early.
+/// Why a shard can be read no further.
 #[derive(Debug)]
 pub(super) struct Cut(pub String);
+
+const BEHIND: &str = "the bytes after the end mark are no tar";
+
+impl Cut {
+    /// A short reason, the same for all shards of one kind.
+    pub(super) fn reason(&self) -> &'static str {
+        if self.0 == BEHIND { BEHIND } else { "the shard ends early" }
+    }
+}
 
 /// The next thing in a shard.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Path inside the archive, and its data or the reason why it has none.
     Member(String, Result<Vec<u8>, &'static str>),
+    /// A file whose name is longer than any file system allows.
+    LongName,
     /// The end of one archive and the start of another.
     Joint,
 }
@@ -60,7 +73,7 @@ impl Members {
             let kind = header.entry_type();
             let size = header.entry_size().map_err(|e| Cut(e.to_string()))?;
             if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
-                if let Some(data) = self.data(size, size <= MAX_NAME)? {
+                if let Some(data) = self.data(size, size <= MAX_NOTE)? {
                     note.add(kind, data);
                 }
                 continue;
@@ -76,11 +89,12 @@ impl Members {
             let path = String::from_utf8_lossy(&path).into_owned();
             let (link, sparse) = (is_link(kind), note.sparse || kind == EntryType::GNUSparse);
             let is_file = kind.is_file() || kind == EntryType::Continuous;
-            let wanted = wanted(&path);
+            let wanted = wanted(&path) && path.len() <= MAX_NAME;
             let kept = is_file && !sparse && wanted && size <= MAX_FILE;
             // some writers give a link the size of its target, although no data follows
             let data = self.data(if link { 0 } else { size }, kept)?;
             return Ok(Some(match data {
+                _ if path.len() > MAX_NAME => Found::LongName,
                 Some(data) => Found::Member(path, Ok(data)),
                 None if !is_file && !link && !sparse => continue, // a folder, a device
                 None if !wanted => Found::Member(path, Ok(Vec::new())),
@@ -116,7 +130,7 @@ impl Members {
                 Ok(Some(None))
             }
             (false, false) => Err(Cut("this is no tar header".into())),
-            (false, true) => Err(Cut("the bytes after the end mark are no tar".into())),
+            (false, true) => Err(Cut(BEHIND.into())),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::groups::Groups;
-use super::members::{Bytes, Cut};
+use super::members::Bytes;
 use super::parts::{Content, Parts, parts};
 use super::stream::{Patience, ShardSource};
 use super::{Broken, Item, Picture, Record, paths};
@@ -76,9 +76,9 @@ fn walk(
                 let place = format!("{place}, `{}`", group.key);
                 parts(group, false).map(raw).map_err(|refusal| refusal.at(place))
             }
-            Err(Cut(detail)) => {
-                let (place, reason) = (place.to_string(), "the shard ends early".into());
-                Err(Broken { place, reason, detail })
+            Err(cut) => {
+                let (place, reason) = (place.to_string(), cut.reason().into());
+                Err(Broken { place, reason, detail: cut.0 })
             }
         };
         sender.send(sample)?;

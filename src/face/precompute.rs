@@ -64,7 +64,7 @@ fn show(made: &Made, args: &Precompute, json: bool) {
     );
     skipped.iter().for_each(|(why, n)| println!("  {n} left out: {why}"));
     if !broken.is_empty() {
-        println!("  not read to their end: shards {broken:?}");
+        println!("  not made, or not read to their end: shards {broken:?}");
     }
     println!(
         "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`",

@@ -22,7 +22,6 @@ use super::sample::{Packed, ShardSample, judge};
 use super::source::Patience;
 use super::{Counts, Setup};
 use crate::data::groups::Groups;
-use crate::data::members::Cut;
 
 /// A sample's shard, counted along the lane, and its position in the shard.
 pub type Id = (u64, u64);
@@ -175,10 +174,10 @@ impl Lane {
                     Err(reason) => self.skip(reason),
                 }
             }
-            Some(Err(Cut(why))) => {
+            Some(Err(cut)) => {
                 let shard = self.deal.shard(self.state.next.0);
-                self.setup.note(shard, &why);
-                self.skip("the shard ends early".into());
+                self.setup.note(shard, &cut.0);
+                self.skip(cut.reason().into());
                 self.next_shard();
             }
             None => self.next_shard(),

@@ -7,7 +7,6 @@ use super::sample::{Packed, Reason, judge};
 use super::source::Patience;
 use super::{Counts, Setup, ShardSample, StreamConfig, Want};
 use crate::data::groups::Groups;
-use crate::data::members::Cut;
 use crate::{Error, Result};
 
 /// Number of samples decoded at once.
@@ -61,8 +60,8 @@ impl Once {
                     Ok(packed) => pending.push((place, packed)),
                     Err(reason) => self.skip(reason),
                 },
-                Some(Err(Cut(_))) => {
-                    self.skip("the shard ends early".into());
+                Some(Err(cut)) => {
+                    self.skip(cut.reason().into());
                     whole = false;
                 }
                 None => {}

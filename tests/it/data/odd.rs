@@ -52,7 +52,10 @@ fn archives_joined_by_cat_are_read_to_the_last_one() {
     }
     let followed = [&a[..], &[b'x'; 600]].concat();
     let outcome = read(&followed);
-    assert_eq!((keys(&outcome).as_str(), outcome.1), ("0=a 1=b", one("the shard ends early", 1)));
+    assert_eq!(
+        (keys(&outcome).as_str(), outcome.1),
+        ("0=a 1=b", one("the bytes after the end mark are no tar", 1))
+    );
 }
 
 #[test]
@@ -121,16 +124,22 @@ fn keys_with_dots_are_keys() {
 }
 
 #[test]
-fn thousands_of_names_under_one_first_dot_are_not_held() {
+fn files_that_belong_to_no_sample_are_counted() {
     let p = png(0);
-    let names: Vec<String> = (0..2000).map(|i| format!("img.{i:04}")).collect();
-    let files: Vec<(String, &[u8])> = names
-        .iter()
-        .flat_map(|name| [(format!("{name}.png"), &p[..]), (format!("{name}.txt"), b"a")])
-        .collect();
-    let files: Vec<_> = files.iter().map(|(name, data)| (name.as_str(), *data)).collect();
-    let outcome = read(&tar(&files));
-    assert_eq!((outcome.0.len(), outcome.1), (2000, none()));
+    let long = format!("{}.png", "d/".repeat(3000));
+    let outcome = read(&tar(&[
+        ("README", b"hello"),
+        ("0.png", &p),
+        ("0.txt", b"a"),
+        ("dir/picture", &p),
+        (".hidden", b"x"),
+        (&long, &p),
+    ]));
+    let reasons = BTreeMap::from([
+        ("a file whose name has no ending".into(), 2),
+        ("a file with a name of more than 4,096 bytes".into(), 1),
+    ]);
+    assert_eq!((keys(&outcome).as_str(), outcome.1), ("0=a", reasons));
 }
 
 #[test]

@@ -65,6 +65,36 @@ fn batches_and_losses_are_those_of_the_pictures() {
 }
 
 #[test]
+fn a_shard_of_which_most_is_lost_is_not_kept() {
+    let _turn = alone();
+    let folder = tempdir().unwrap();
+    let mut config = frozen(folder.path());
+    let shard = folder.path().join("bad.tar");
+    let mut tar = tar::Builder::new(std::fs::File::create(&shard).unwrap());
+    let mut add = |name: &str, data: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, data).unwrap();
+    };
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    add("0.png", png.get_ref());
+    (0..3).for_each(|i| add(&format!("{i}.txt"), b"a text"));
+    tar.finish().unwrap();
+    config.data.stream.as_mut().unwrap().shards = vec![shard.display().to_string()];
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let options = PrecomputeOptions { out: folder.path().join("made"), text: false, part: (0, 1) };
+    for _ in 0..2 {
+        let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
+        assert_eq!((made.shards, made.before, &made.broken[..]), (0, 0, &[0][..]), "{made:?}");
+        assert_eq!(made.skipped["no picture"], 2);
+        let said = made.check().unwrap_err().to_string();
+        assert!(said.contains("2 left out, 0 made: 2 no picture"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let _turn = alone();
     let folder = tempdir().unwrap();
