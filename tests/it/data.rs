@@ -1,6 +1,6 @@
 //! Data sets from end to end: shipped ones, and broken ones made by the tests.
 
-mod odd;
+pub mod odd;
 mod random;
 
 use std::io::{Cursor, Write};
@@ -30,14 +30,14 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn png(value: u8) -> Vec<u8> {
+pub fn png(value: u8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let img = RgbImage::from_pixel(8, 8, Rgb([value, 0, 255]));
     img.write_to(&mut bytes, ImageFormat::Png).expect("memory takes it");
     bytes.into_inner()
 }
 
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut shard = tar::Builder::new(Vec::new());
     for (name, data) in files {
         let mut header = tar::Header::new_ustar();

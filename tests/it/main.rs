@@ -9,6 +9,7 @@ mod data;
 mod dist;
 mod events;
 mod fixture;
+mod fuzz;
 mod gpu;
 mod house;
 mod kit;

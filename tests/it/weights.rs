@@ -14,7 +14,7 @@ fn network() -> nn::VarStore {
     vars
 }
 
-fn named(rename: impl Fn(&str) -> String) -> Named {
+pub fn named(rename: impl Fn(&str) -> String) -> Named {
     let a = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
     let b = Tensor::from_slice(&[7f32, 8.0]);
     [(rename("a.weight"), a), (rename("b.bias"), b)].into_iter().collect()
@@ -40,7 +40,7 @@ fn folder() -> (TempDir, impl Fn(&str) -> PathBuf) {
 
 /// A `torch.save` file, protocol 2, without torch.
 #[derive(Default)]
-struct Pt {
+pub struct Pt {
     stored: Vec<Vec<u8>>,
 }
 
@@ -77,14 +77,14 @@ impl Pt {
     }
 
     /// The two tensors of the network.
-    fn tensors(&mut self, prefix: &str) -> Vec<u8> {
+    pub fn tensors(&mut self, prefix: &str) -> Vec<u8> {
         let raw = |ns: &[f32]| ns.iter().flat_map(|n| n.to_le_bytes()).collect();
         let a = self.tensor("Float", &[2, 3], raw(&NUMBERS[..6]));
         let b = self.tensor("Float", &[2], raw(&NUMBERS[6..]));
         dict(&[(&format!("{prefix}a.weight"), a), (&format!("{prefix}b.bias"), b)])
     }
 
-    fn write(&self, path: &Path, program: &[u8], more: &[&str]) {
+    pub fn write(&self, path: &Path, program: &[u8], more: &[&str]) {
         let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
         let mut add = |name: String, bytes: &[u8]| {
             let stored =
