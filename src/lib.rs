@@ -13,7 +13,7 @@
 //! | module | what it does | gives |
 //! | --- | --- | --- |
 //! | [`error`], [`files`], [`torch`], [`device`] | the error type; atomic file writes; calls that tch lacks; CPU or GPU | |
-//! | [`dist`] | distributed training: gradients averaged over processes, failures attributed | no work in a single process |
+//! | [`dist`] | distributed training: gradients averaged over processes, failures attributed | mean gradients |
 //! | [`image`], [`sheet`] | conversion between files, pictures and tensors; rows of pictures with captions | `RgbImage` |
 //! | [`data`] | captioned pictures from shards, IDX files or a folder, in memory; [`data::stream`]: from shards, not in memory; [`data::scenes`]: shapes drawn by number | images (B, 3, H, W), captions |
 //! | [`pickle`], [`weights`] | reads `torch.save` files; named tensors on disk | tensors by name |

@@ -46,7 +46,7 @@ impl Noised {
         Self { tokens: add_noise(tokens, noise, &mask), mask, t }
     }
 
-    /// The noise ratio of the first picture; the f32 that the batch holds prints as it was typed.
+    /// Noise ratio of the first picture, as f32: 0.7 prints as 0.7.
     pub fn ratio(&self) -> f32 {
         self.t.double_value(&[0]) as f32
     }
@@ -66,7 +66,7 @@ pub fn corrupt(tokens: &Tensor, t: Tensor, num_labels: i64) -> Noised {
 /// Source:  dome272/Paella src/modules.py `get_loss_weight`, min_val 0.3.
 pub fn loss_weight(mask: &Tensor, t: &Tensor, min_val: f64) -> Tensor {
     let clean = mask.logical_not().to_kind(Kind::Float); // (B, h, w)
-    // A clean token is easy to copy, the more so the cleaner its picture: it would drown what is to be learned.
+    // The model copies clean tokens easily. At full weight they would outweigh the noised ones, most in clean pictures.
     1.0 - clean * (1f64 - t).view([-1, 1, 1]) * (1.0 - min_val)
 }
 

@@ -9,7 +9,7 @@ import re
 
 HEAD = """# On a GPU
 
-What the kit found that proves, measures and trains on a machine with a card. `scripts/gpu/report.py` wrote this page from its
+Results of the kit that tests, measures and trains on a machine with a GPU. `scripts/gpu/report.py` wrote this page from its
 results.
 """
 

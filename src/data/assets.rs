@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wish_goes_first_and_must_hold() {
+    fn the_named_folder_goes_first_and_must_hold() {
         let folder = tempfile::tempdir().expect("a folder");
         let (here, none) = (folder.path().to_path_buf(), folder.path().join("none"));
         assert_eq!(choose(Some(here.clone()), vec![none.clone()]), Ok(here.clone()));

@@ -251,14 +251,14 @@ impl Dataset {
 
     /// The first picture with this caption, else with this name, else whose caption starts with it. Ignores case.
     pub fn find(&self, caption_prefix: &str) -> Option<usize> {
-        let wish = tidy(caption_prefix).to_lowercase();
+        let wanted = tidy(caption_prefix).to_lowercase();
         let first = |fits: &dyn Fn(&Record) -> bool| self.records.iter().position(fits);
-        if wish.is_empty() {
+        if wanted.is_empty() {
             return None;
         }
-        first(&|r| r.caption.to_lowercase() == wish)
-            .or_else(|| first(&|r| r.name.to_lowercase() == wish))
-            .or_else(|| first(&|r| r.caption.to_lowercase().starts_with(&wish)))
+        first(&|r| r.caption.to_lowercase() == wanted)
+            .or_else(|| first(&|r| r.name.to_lowercase() == wanted))
+            .or_else(|| first(&|r| r.caption.to_lowercase().starts_with(&wanted)))
     }
 }
 

@@ -72,6 +72,9 @@ mod tests {
                 assert!(super::super::explain::find_function(name).is_some(), "{}: {name}", c.name);
             }
         }
+        // several files have a function of this name: `show` means the one for pictures
+        let fit = super::super::explain::find_function("fit").expect("a function");
+        assert_eq!(fit.file, "src/image.rs");
     }
 
     #[test]

@@ -124,12 +124,12 @@ impl Lab {
     /// Up to 20 pictures whose caption contains `text`. Ignores case.
     pub fn find_captions(&mut self, text: &str) -> Result<View> {
         let data = self.data(Part::Train)?;
-        let wish = text.to_lowercase();
+        let wanted = text.to_lowercase();
         let fits = data
             .records
             .iter()
             .enumerate()
-            .filter(|(_, r)| r.caption.to_lowercase().contains(&wish));
+            .filter(|(_, r)| r.caption.to_lowercase().contains(&wanted));
         let rows: Vec<Vec<String>> =
             fits.map(|(i, r)| vec![i.to_string(), r.caption.clone()]).collect();
         if rows.is_empty() {

@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_go_over_settings() {
+    fn requests_go_over_settings() {
         let settings = SampleConfig::default();
         assert_eq!(SampleRequest::default().config(&settings), settings);
         let request = SampleRequest {

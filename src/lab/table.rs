@@ -125,7 +125,7 @@ pub const COMMANDS: &[Command] = &[
         words: None,
         keys: &[],
         takes: Takes::Caption,
-        functions: &["forward", "objective", "accuracy"],
+        functions: &["forward_embedded", "objective", "accuracy"],
         changes: false,
         run: run::predict,
     },

@@ -31,7 +31,8 @@ impl BlockGroup {
     /// Keep activations, or compute them again, from now on. `path`: where the level's variables are.
     pub fn recompute(&mut self, on: bool, path: &str, vars: &nn::VarStore) {
         let numbers = self.number..self.number + self.blocks.0.len();
-        let prefixes: Vec<String> = numbers.map(|n| format!("{path}.{n}.")).collect(); // with the last dot: block 1 must not take block 10 along
+        // with the last dot: block 1 must not take block 10 along
+        let prefixes: Vec<String> = numbers.map(|n| format!("{path}.{n}.")).collect();
         let inside = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let all = vars.variables();
         let mut own: Vec<_> =

@@ -298,13 +298,13 @@ impl Paella {
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {
-            xs = level.forward(&xs, None, &context); // half the positions a side, but for the first level
+            xs = level.forward(&xs, None, &context); // halves each side, except at the first level
             skips.push(xs.shallow_clone());
         }
         skips.pop(); // the deepest output goes straight on
         for (i, level) in self.up.iter().enumerate() {
-            let skip = if i > 0 { skips.pop() } else { None }; // the latest skip is the deepest that is left: the one of this level
-            xs = level.forward(&xs, skip.as_ref(), &context); // twice the positions a side, but for the last level
+            let skip = if i > 0 { skips.pop() } else { None }; // the skip of the same resolution
+            xs = level.forward(&xs, skip.as_ref(), &context); // doubles each side, except at the last level
         }
         self.read_out(&xs) // (B, K, h, w)
     }

@@ -5,8 +5,8 @@ use crate::noise::random_tokens;
 use std::cell::{Cell, RefCell};
 use tch::{Device, Tensor};
 
-/// Every picture of a batch draws from a seed of its own: the k-th of many can be made again alone, and a pass gives the
-/// same whenever it is made.
+/// Every picture of a batch draws from a seed of its own: any picture of a batch can be made again by itself, and a
+/// repeated pass draws the same.
 pub struct PictureSeeds {
     seeds: Vec<u64>,
     chance: &'static dyn Chance,

@@ -1,6 +1,6 @@
 //! The denoiser's training: hide a share t of the tokens under noise, ask for the originals.
 //!
-//! Letters: B pictures of a step, N of the data set, h x w tokens, L bytes of text, K codes.
+//! Letters: b rows of this rank, n rows of a pass, h x w tokens, L bytes of text, D width of a text vector, K codes.
 
 use super::draws::{Conditioning, Draws};
 use super::feed::{Batch, Feed};
@@ -52,7 +52,7 @@ impl Trainer {
         Ok(Self { shell: Shell::new(nets, feed, world, &job)?, seen: None, recipe, seed })
     }
 
-    /// One update: batch, noise, guess, objective and backward in each pass; then the weights move.
+    /// One update: the batch; then in each pass noise, guess, objective, backward; then the weights move.
     ///
     /// Errors: the data's; libtorch's, such as memory. A gradient that is not finite leaves the weights as they are.
     pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
@@ -62,8 +62,8 @@ impl Trainer {
         for micro in self.shell.micro_batches() {
             let batch = batch.rows(micro.first, micro.count);
             let draws = draws.rows(micro.first, micro.count);
-            let noised = draws.corrupt(&batch.tokens); // tokens and mask (n, h, w), t (n,)
-            self.shell.forward(micro)?;
+            let noised = draws.noised(&batch.tokens); // tokens and mask (n, h, w), t (n,)
+            self.shell.before_forward(micro)?;
             let logits = self.guess(nets, &batch, &noised, &draws)?; // (n, K, h, w)
             let loss = objective(&logits, &batch.tokens, &noised, self.recipe.loss()); // scalar
             self.shell.backward(&loss, micro)?;

@@ -103,8 +103,8 @@ impl Draws {
         }
     }
 
-    /// Applies the noise to tokens (n, h, w).
-    pub fn corrupt(&self, tokens: &Tensor) -> Noised {
+    /// Tokens (n, h, w) under this step's noise; [`crate::noise::corrupt`] draws its own.
+    pub fn noised(&self, tokens: &Tensor) -> Noised {
         Noised::new(tokens, &self.noise, self.mask.shallow_clone(), self.t.shallow_clone())
     }
 }

@@ -130,7 +130,7 @@ impl Stage for PriorTrainer {
             let (first, count) = (micro.first, micro.count);
             let images = clip.images(&pictures.narrow(0, first as i64, count as i64))?; // (n, r)
             let texts = clip.texts(&captions[first..first + count]); // (n, r)
-            self.shell.forward(micro)?;
+            self.shell.before_forward(micro)?;
             let loss = self.loss(&prior.model, &images, &texts, &draws.rows(first, count))?;
             self.shell.backward(&loss, micro)?;
             mean += loss.detach() / self.shell.split.passes as f64; // stays on the device: reading it would wait

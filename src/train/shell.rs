@@ -112,7 +112,7 @@ impl Shell {
     }
 
     /// Before the forward pass of a micro batch.
-    pub fn forward(&self, micro: MicroBatch) -> Result<()> {
+    pub fn before_forward(&self, micro: MicroBatch) -> Result<()> {
         self.reducer.forward(micro.last)
     }
 

@@ -74,7 +74,7 @@ impl TokenizerTrainer {
             self.fit_codebook(nets)?;
         }
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
-        self.shell.forward(all)?;
+        self.shell.before_forward(all)?;
         let loss = self.loss(nets, &images)?; // scalar
         self.shell.backward(&loss, all)?;
         let update = self.shell.update()?;

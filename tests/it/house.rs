@@ -3,9 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Shared building blocks: any network may use them, although they are below it.
-const SHARED: [&str; 2] = ["crate::model::init", "crate::model::layers"];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -66,9 +63,7 @@ fn imports_go_one_way() {
             assert!(["lib", "main"].contains(&module), "{} is not on the map", inside.display());
             continue;
         };
-        for line in
-            code(&path).iter().filter(|line| !SHARED.iter().any(|shared| line.contains(shared)))
-        {
+        for line in &code(&path) {
             for name in named_behind(line, "crate::") {
                 let Some(other) = rank(&name) else { continue };
                 assert!(other <= own, "{}: `{module}` uses `{name}`: {line}", inside.display());
@@ -197,18 +192,19 @@ fn a_public_name_means_one_type() {
     assert!(places.is_empty(), "{places:#?}");
 }
 
-/// Number of lines of a function of `src/`, from its signature to its closing brace.
+/// Lines of code of a function of `src/`, from its signature to its closing brace.
 fn function(file: &str, signature: &str) -> usize {
     let text = std::fs::read_to_string(root().join("src").join(file)).unwrap();
     let start = text.find(signature).unwrap_or_else(|| panic!("{file} has no `{signature}`"));
     let end = text[start..].find("\n    }\n").unwrap();
-    text[start..start + end].lines().count()
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    text[start..start + end].lines().filter(is_code).count() + 1
 }
 
 #[test]
 fn the_method_is_short() {
     let lines = |file: &str| code(&root().join("src").join(file)).len();
-    let files = ["noise.rs", "loss.rs", "sample/mod.rs", "model/blocks.rs"];
+    let files = ["noise.rs", "loss.rs", "sample/mod.rs", "sample/chance.rs", "model/blocks.rs"];
     let functions = [
         ("train/denoiser.rs", "pub fn step("),
         ("model/mod.rs", "pub fn forward("),
@@ -221,9 +217,20 @@ fn the_method_is_short() {
         + functions.map(|(file, signature)| function(file, signature)).iter().sum::<usize>();
     assert!(total < 500, "{total} lines of noise, loss, sampler, step, forward and blocks");
     let step = function("train/denoiser.rs", "pub fn step(");
-    let core = ["noise.rs", "loss.rs", "sample/mod.rs"].map(lines).iter().sum::<usize>() + step;
+    let core = files[..4].iter().copied().map(lines).sum::<usize>() + step;
     assert!(core < 200, "{core} lines of noise, loss, sampler and step");
     assert!(step <= 25, "{step} lines of one training step");
+
+    // the reading guide names these counts
+    let guide = std::fs::read_to_string(root().join("docs/reading.md")).unwrap();
+    let forward: usize = functions[1..].iter().map(|(file, name)| function(file, name)).sum();
+    let counts = files.iter().map(|file| (format!("src/{file}"), lines(file)));
+    let parts = [("src/train/denoiser.rs".into(), step), ("src/model/mod.rs".into(), forward)];
+    for (file, count) in counts.chain(parts) {
+        let row = guide.lines().find(|line| line.starts_with(&format!("| [`{file}`]"))).unwrap();
+        let named: usize = row.split('|').nth(2).unwrap().trim().parse().unwrap();
+        assert_eq!(named, count, "{file} in docs/reading.md");
+    }
 }
 
 /// `explain sample` prints the code that runs: only the sampler draws tokens and puts noise back.
@@ -238,7 +245,7 @@ fn only_the_sampler_samples() {
         if inside.starts_with("sample") || inside.ends_with("model/prior.rs") {
             continue;
         }
-        for own in [".renoise(", ".draw(&", ".guess(tokens", ".denoise("] {
+        for own in [".renoise(", ".draw(&", "sampler.guess(", ".denoise("] {
             assert!(!text.contains(own), "{}: `{own}` outside of the sampler", inside.display());
         }
         if text.contains("sampler.passes(") {
@@ -247,6 +254,13 @@ fn only_the_sampler_samples() {
     }
     users.sort();
     assert_eq!(users, ["generate.rs", "lab/sampling.rs"]);
+    let lessons = std::fs::read_dir(root().join("tutorials")).unwrap().map(|entry| entry.unwrap());
+    for lesson in lessons.filter(|entry| entry.path().is_file()) {
+        let text = std::fs::read_to_string(lesson.path()).unwrap();
+        let own =
+            [".renoise(", "sampler.guess(", ".denoise("].iter().find(|own| text.contains(**own));
+        assert_eq!(own, None, "{}", lesson.path().display());
+    }
 }
 
 #[test]

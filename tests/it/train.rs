@@ -212,9 +212,9 @@ fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
     // a caption is sampled with an image vector, always the same; `null` and `encode_text` have none
     let model = Networks::load(&whole.path().join("model"), Device::Cpu).unwrap();
     let texts = ["a fox".to_string(), "pizza".to_string()];
-    let imagined = || model.condition(&texts).clip_image.pop().unwrap();
-    assert_eq!(imagined().size(), [2, 8]);
-    assert_eq!(imagined(), imagined());
+    let embedding = || model.condition(&texts).clip_image.pop().unwrap();
+    assert_eq!(embedding().size(), [2, 8]);
+    assert_eq!(embedding(), embedding());
     assert!(model.null(2).clip_image.is_empty() && model.encode_text(&texts).clip_image.is_empty());
     // a prior whose weights are given is not trained
     config.weights.prior = Some(whole.path().join("model/prior.safetensors"));

@@ -1,0 +1,52 @@
+//! How a token is drawn from its scores, and where the random numbers come from.
+//!
+//! Letters: B pictures, K codes, h rows and w columns of tokens.
+
+use crate::noise::uniform;
+use tch::{Device, Kind, Tensor};
+
+/// Source of the random draws; a test replays stored ones through it.
+pub trait Chance {
+    /// Scores (B, K, h, w) -> tokens (B, h, w) i64, one draw each.
+    fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor;
+    /// Uniform numbers in (0, 1] of this size.
+    fn uniform(&self, size: &[i64], device: Device) -> Tensor;
+}
+
+/// A fresh multinomial draw and fresh uniforms from libtorch's generator.
+pub struct Random;
+
+impl Chance for Random {
+    fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor {
+        let (b, k, h, w) = logits.size4().expect("logits are (B, K, h, w)");
+        let probs = match logits.device().is_cuda() {
+            // a GPU's softmax is fast over neighbours in memory: the codes of a position go side by side
+            true => (logits.movedim_int(1, -1).contiguous() / temperature).softmax(-1, Kind::Float),
+            false => (logits / temperature).softmax(1, Kind::Float).movedim_int(1, -1),
+        }; // (B, h, w, K)
+        // Every place draws on its own: neighbours agree only through the guesses of the next pass.
+        probs.reshape([-1, k]).multinomial(1, true).view([b, h, w]) // (B, h, w)
+    }
+
+    fn uniform(&self, size: &[i64], device: Device) -> Tensor {
+        uniform(size, device)
+    }
+}
+
+/// The most likely token, always: no temperature, no random tokens.
+pub struct Greedy;
+
+impl Chance for Greedy {
+    fn draw(&self, logits: &Tensor, _temperature: f64) -> Tensor {
+        logits.argmax(1, false)
+    }
+
+    fn uniform(&self, size: &[i64], device: Device) -> Tensor {
+        uniform(size, device)
+    }
+}
+
+/// The draws of a sampler: libtorch's generator, or no random tokens if `greedy`.
+pub fn chance(greedy: bool) -> &'static dyn Chance {
+    if greedy { &Greedy } else { &Random }
+}
