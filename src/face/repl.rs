@@ -103,7 +103,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
             if !rust.run(line)
                 && let Some(hint) = rust::misspelt(line)
             {
-                eprintln!("{hint}");
+                eprintln!("{}", printable(&hint));
             }
         }
     }

@@ -7,6 +7,7 @@ use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
+use crate::lab::args::quoted;
 use crate::lab::folder::replaceable;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Origin, SampleRequest};
@@ -213,7 +214,7 @@ fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
 /// `paella show`: shows a picture of the data set.
 pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
-    let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
+    let line = format!("show {}", quoted(what, Some('"')));
     let reply = lab.turn(&line, &mut ProgressLine::new(common.json))?;
     reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
 }
