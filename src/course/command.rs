@@ -4,6 +4,7 @@ use super::{Exercise, Lesson, check, folder, lessons};
 use crate::error::{Error, Result};
 use crate::lab::args::Args;
 use crate::lab::command::{Command, Takes};
+use crate::lab::near::did_you_mean;
 use crate::lab::{Lab, Reply, table, turn::internal_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -65,7 +66,8 @@ fn exercises(folder: &Path) -> Result<Vec<Exercise>> {
 /// The exercise that the line names.
 fn find(args: &Args) -> Result<Exercise> {
     let exercises = exercises(&folder()?)?;
-    let ids = exercises.iter().map(|e| e.id.clone()).collect::<Vec<_>>().join(", ");
+    let names: Vec<String> = exercises.iter().map(|e| e.id.clone()).collect();
+    let ids = names.join(", ");
     let [wanted] = args.words.as_slice() else {
         let hint = format!("check ID, of {ids}");
         return Err(args.fault("an exercise is named by one word", hint));
@@ -75,7 +77,7 @@ fn find(args: &Args) -> Result<Exercise> {
         Error::command(
             format!("there is no exercise `{wanted}`"),
             format!("`{}`", args.line),
-            format!("there are: {ids}"),
+            did_you_mean(wanted, names.iter().map(String::as_str), format!("there are: {ids}")),
         )
     })
 }

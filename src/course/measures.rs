@@ -3,6 +3,7 @@
 use super::guesses::{doubt, guessed, held_back_loss, shows};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::lab::view::plain;
 use crate::lab::workspace::{Sampling, ints};
 use crate::lab::{Lab, psnr};
 use crate::tokens::text::byte_tokens;
@@ -46,11 +47,7 @@ impl Unit {
         match self {
             Self::Share => format!("{:.1} %", y * 100.0),
             Self::Yes | Self::Count => format!("{y:.0}"),
-            Self::Number(name) => {
-                let digits =
-                    if y != 0.0 && y.abs() < 0.01 { format!("{y:.1e}") } else { format!("{y:.2}") };
-                format!("{digits} {name}").trim_end().into()
-            }
+            Self::Number(name) => format!("{} {name}", plain(y)).trim_end().into(),
         }
     }
 }

@@ -13,10 +13,11 @@ pub mod source;
 pub mod walk;
 
 pub use command::{answer, commands, join};
-pub use source::{Exercise, Lesson, LessonBlock};
+pub use source::{Exercise, Lesson, LessonBlock, NextLesson};
 
 use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};
+use crate::lab::near::did_you_mean;
 use std::path::{Path, PathBuf};
 
 /// The folder of lessons: `tutorials`, beside the shipped data.
@@ -39,6 +40,12 @@ pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
     let sources = files.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
     let mut lessons = sources.map(|path| Lesson::read(&path)).collect::<Result<Vec<_>>>()?;
     lessons.sort_by_key(|lesson| (lesson.number.is_none(), lesson.stem()));
+    for i in 1..lessons.len() {
+        let Lesson { name, title, .. } = lessons[i].clone();
+        let next = NextLesson { stem: lessons[i].stem(), name, title };
+        // the lessons without a number stand alone
+        lessons[i - 1].next = lessons[i].number.is_some().then_some(next);
+    }
     Ok(lessons)
 }
 
@@ -47,6 +54,7 @@ pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
 /// Errors: no such lesson; the hint lists the existing ones.
 pub fn find(lessons: Vec<Lesson>, which: &str) -> Result<Lesson> {
     let names: Vec<String> = lessons.iter().map(Lesson::stem).collect();
+    let words: Vec<String> = lessons.iter().map(|lesson| lesson.name.clone()).collect();
     let fits = |lesson: &Lesson| {
         lesson.name == which
             || lesson.stem() == which
@@ -56,7 +64,11 @@ pub fn find(lessons: Vec<Lesson>, which: &str) -> Result<Lesson> {
         Error::command(
             format!("there is no lesson `{which}`"),
             "",
-            format!("there are: {}", names.join(", ")),
+            did_you_mean(
+                which,
+                words.iter().map(String::as_str),
+                format!("there are: {}", names.join(", ")),
+            ),
         )
     })
 }

@@ -1,5 +1,6 @@
 //! Writes a lesson as a Jupyter notebook (nbformat 4.5). Outputs are kept for cells whose source did not change.
 
+use super::command::commands;
 use super::{Exercise, Lesson, LessonBlock};
 use crate::error::{Error, Result};
 use crate::files;
@@ -54,13 +55,20 @@ fn digest(text: &str) -> String {
 /// The notebook of a lesson, without outputs.
 pub fn notebook(lesson: &Lesson) -> Value {
     let rust = lesson.blocks.iter().any(|block| matches!(block, LessonBlock::Rust(_)));
-    let head =
+    let mut head =
         format!("# {}\n\n{}\n\n*Machine time: {}.*", lesson.title, lesson.about, lesson.time);
+    if !rust {
+        head += "\n\nA command stands behind a `%` here: `%help` lists them all.";
+    }
     let first = if rust { RUST_QUICK } else { COMMANDS_QUICK };
     let parameters =
         Cell { id: "parameters".into(), tag: Some("parameters"), ..Cell::code(first.into()) };
     let mut all = vec![Cell { id: "head".into(), ..Cell::text(head) }, parameters];
-    all.extend(lesson.blocks.iter().flat_map(cells));
+    all.extend(lesson.blocks.iter().flat_map(|block| cells(block, rust)));
+    all.extend(lesson.next.iter().map(|next| {
+        let text = format!("Next: [{}]({}.ipynb)", next.title, next.stem);
+        Cell { id: "next".into(), ..Cell::text(text) }
+    }));
     let mut ids = BTreeSet::new();
     for cell in &mut all {
         let (id, mut copy) = (cell.id.clone(), 1);
@@ -80,9 +88,11 @@ pub fn notebook(lesson: &Lesson) -> Value {
     })
 }
 
-fn cells(block: &LessonBlock) -> Vec<Cell> {
+/// The cells of a block. In a lesson in `rust` a word in code is Rust.
+fn cells(block: &LessonBlock, rust: bool) -> Vec<Cell> {
     match block {
-        LessonBlock::Text(text) => vec![Cell::text(text.clone())],
+        LessonBlock::Text(text) if rust => vec![Cell::text(text.clone())],
+        LessonBlock::Text(text) => vec![Cell::text(with_magic(text))],
         LessonBlock::Rust(code) => vec![Cell::code(code.clone())],
         LessonBlock::Commands(lines) => {
             vec![Cell::code(lines.iter().map(|line| magic(line)).collect::<Vec<_>>().join("\n"))]
@@ -99,17 +109,37 @@ fn magic(line: &str) -> String {
     }
 }
 
+/// A text with `%` in front of the commands that it names as code. Fenced blocks stay as they are.
+fn with_magic(text: &str) -> String {
+    let known = commands();
+    let is_command = |code: &str| {
+        let word = code.split_whitespace().next().unwrap_or_default();
+        known.iter().any(|c| c.name == word || c.aliases.contains(&word))
+    };
+    let spans = |prose: &str| {
+        let marked = |(i, part): (usize, &str)| match i % 2 == 1 && is_command(part) {
+            true => format!("%{part}"),
+            false => part.to_string(),
+        };
+        prose.split('`').enumerate().map(marked).collect::<Vec<_>>().join("`")
+    };
+    let prose_and_fences = text.split("```").enumerate();
+    let part = |(i, part): (usize, &str)| if i % 2 == 1 { part.into() } else { spans(part) };
+    prose_and_fences.map(part).collect::<Vec<String>>().join("```")
+}
+
 /// Cells of an exercise: the task with its hints folded, a cell to work in, a cell that checks.
 fn exercise_cells(exercise: &Exercise) -> Vec<Cell> {
     let Exercise { id, title, task, hints, .. } = exercise;
     let fold = |(i, hint): (usize, &String)| {
+        let hint = with_magic(hint);
         format!("\n\n<details><summary>Hint {}</summary>\n\n{hint}\n\n</details>", i + 1)
     };
     let hints: String = hints.iter().enumerate().map(fold).collect();
     vec![
         Cell {
             id: format!("exercise-{id}"),
-            ..Cell::text(format!("### Exercise: {title}\n\n{task}{hints}"))
+            ..Cell::text(format!("### Exercise: {title}\n\n{}{hints}", with_magic(task)))
         },
         Cell {
             id: format!("work-{id}"),
@@ -211,6 +241,25 @@ mod tests {
             "# One\n```lesson\nabout: a\ntime: none\n```\nHello.\n```paella\n# look\nshow 0\n```\n{more}```paella\n# look\nshow 0\n```\n"
         );
         parse(&text, "01-one", "one.md").expect("a lesson")
+    }
+
+    #[test]
+    fn texts_name_commands_as_a_cell_has_them() {
+        let text = "`show 364`, then `encode`; `steps=4`, `paella lesson 1`.\n```sh\nload `x`\n```\n`n\n3`";
+        let wanted = "`%show 364`, then `%encode`; `steps=4`, `paella lesson 1`.\n```sh\nload `x`\n```\n`%n\n3`";
+        assert_eq!(with_magic(text), wanted);
+    }
+
+    #[test]
+    fn the_last_cell_names_the_next_lesson() {
+        let next = crate::course::NextLesson {
+            stem: "02-noise".into(),
+            name: "noise".into(),
+            title: "2. Noise".into(),
+        };
+        let made = notebook(&Lesson { next: Some(next), ..lesson("") });
+        let last = made["cells"].as_array().and_then(|cells| cells.last()).expect("a cell");
+        assert_eq!(source(last), "Next: [2. Noise](02-noise.ipynb)");
     }
 
     #[test]

@@ -32,6 +32,17 @@ pub struct Lesson {
     /// How long the machine computes, and on what hardware.
     pub time: String,
     pub blocks: Vec<LessonBlock>,
+    /// The lesson that follows in the course. Set by [`super::lessons`].
+    pub next: Option<NextLesson>,
+}
+
+/// A reference to a lesson.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextLesson {
+    /// File name without extension, such as `02-noise`.
+    pub stem: String,
+    pub name: String,
+    pub title: String,
 }
 
 /// One part of a lesson, in order.
@@ -122,8 +133,15 @@ pub fn parse(text: &str, stem: &str, place: &str) -> Result<Lesson> {
     };
     let empty = String::new();
     let (name, title) = (name.to_string(), empty.clone());
-    let mut lesson =
-        Lesson { number, name, title, about: empty.clone(), time: empty, blocks: vec![] };
+    let mut lesson = Lesson {
+        number,
+        name,
+        title,
+        about: empty.clone(),
+        time: empty,
+        blocks: vec![],
+        next: None,
+    };
     for piece in reader.pieces(text) {
         reader.piece(&mut lesson, piece);
     }

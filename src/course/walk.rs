@@ -1,7 +1,10 @@
 //! The walk through a lesson: the reader's position and what comes next. Uses no terminal and no session.
 
+use super::command::commands;
 use super::progress::Mark;
 use super::{Exercise, Lesson, LessonBlock};
+use crate::lab::args::parse;
+use crate::lab::command::Command;
 
 /// Words that a lesson understands besides the session's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,9 @@ impl Word {
         })
     }
 }
+
+/// Commands whose effect is kept with a training.
+const KEPT: [&str; 6] = ["load", "data", "set", "seed", "step", "train"];
 
 /// The reader's position in a lesson: always at commands, at an exercise, or at the end.
 pub struct Walk {
@@ -90,6 +96,17 @@ impl Walk {
         hints.get(at.min(hints.len().checked_sub(1)?)).map(String::as_str)
     }
 
+    /// Of the commands of `replay`, those that put pictures on the workspace: enough where the model, its settings and its
+    /// training are kept.
+    pub fn replay_pictures(&self) -> Vec<String> {
+        let pictures = |line: &String| {
+            let name = parse(line).ok().flatten().map(|(name, _)| name).unwrap_or_default();
+            let known = Command::find(&commands(), &name).is_ok_and(|command| command.changes);
+            known && !KEPT.contains(&name.as_str())
+        };
+        self.replay().into_iter().filter(pictures).collect()
+    }
+
     /// The commands that bring a fresh session to the reader's position, starting from the last `load` before it.
     pub fn replay(&self) -> Vec<String> {
         let commands = |block: &LessonBlock| match block {
@@ -106,12 +123,12 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::course::source::parse;
+    use crate::course::source;
 
     fn walk() -> Walk {
         let text = "# One\n```lesson\nabout: a\ntime: none\n```\nHello.\n```paella\nload emoji-32\nshow 0\n```\nMore.\n\
                     ```exercise it\nIt\n\nDo it.\n```\n```hint\nfirst\n```\n```hint\nsecond\n```\n```check\nmodel x\n```\nEnd.\n";
-        Walk::new(parse(text, "01-one", "one.md").expect("a lesson"), Mark::default())
+        Walk::new(source::parse(text, "01-one", "one.md").expect("a lesson"), Mark::default())
     }
 
     #[test]
@@ -122,6 +139,7 @@ mod tests {
         walk.pass();
         assert!(matches!(walk.read().as_slice(), [LessonBlock::Text(_), LessonBlock::Exercise(_)]));
         assert_eq!(walk.replay(), ["load emoji-32", "show 0"]);
+        assert_eq!(walk.replay_pictures(), ["show 0"]);
         let hints: Vec<String> = (0..3).map(|_| walk.hint().expect("a hint").to_string()).collect();
         assert_eq!(hints, ["first", "second", "second"]);
         walk.solve();

@@ -32,9 +32,9 @@ use crate::{Error, Result};
 use collect::Collector;
 use scenes::ScenesConfig;
 use stream::StreamConfig;
-use text::tidy;
 
 pub use paths::{home, shard_list};
+pub use text::{decode as decode_text, tidy};
 
 /// File extensions of pictures, in lower case.
 const PICTURES: [&str; 17] = [

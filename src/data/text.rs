@@ -1,7 +1,7 @@
 //! Decodes and tidies the texts that come with pictures.
 
 /// Decodes UTF-8, or UTF-16 and UTF-32 with a byte order mark. The mark is removed. None if it is neither.
-pub(super) fn decode(bytes: &[u8]) -> Option<String> {
+pub fn decode(bytes: &[u8]) -> Option<String> {
     match *bytes {
         [0xff, 0xfe, 0, 0, ..] => utf32(&bytes[4..], u32::from_le_bytes),
         [0, 0, 0xfe, 0xff, ..] => utf32(&bytes[4..], u32::from_be_bytes),
@@ -14,7 +14,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
 
 /// The words of a text, joined by single blanks. White space, control characters (NUL, escape) and byte order marks
 /// separate words.
-pub(super) fn tidy(text: &str) -> String {
+pub fn tidy(text: &str) -> String {
     let between = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     let words = text.split(between).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")

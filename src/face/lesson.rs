@@ -4,16 +4,20 @@
 use super::common::{Common, lab};
 use super::markdown::render;
 use super::repl::{self, LineEditor};
-use super::terminal::Terminal;
+use super::terminal::{Terminal, printable};
+use crate::config::RunConfig;
 use crate::course::progress::CourseProgress;
 use crate::course::walk::{Walk, Word};
 use crate::course::{self, Lesson, LessonBlock, notebook};
 use crate::error::{Error, Result};
+use crate::files;
+use crate::lab::args::quoted;
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
 use clap::{Args, Subcommand};
 use rustyline::error::ReadlineError;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -89,10 +93,12 @@ pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     if choice.again {
         mark.at = 0;
     }
+    let training = file.as_ref().map(|file| file.with_extension("").join(lesson.stem()));
     let lab = Rc::new(RefCell::new(lab(common)?));
     let walk = Walk::new(lesson, mark);
     let lines = Lines::open(&lab, &terminal)?;
-    Guide { walk, lab, terminal, progress, file }.go(lines)
+    let kept = Kept { folder: training, last: None };
+    Guide { walk, lab, terminal, progress, file, kept }.go(lines)
 }
 
 fn list(lessons: &[Lesson], progress: &CourseProgress) -> View {
@@ -112,14 +118,16 @@ fn list(lessons: &[Lesson], progress: &CourseProgress) -> View {
 
 /// Source of input lines: the terminal or a pipe.
 enum Lines {
-    Editor(Box<LineEditor>),
+    /// The editor, and lines that were pasted in one go.
+    Editor(Box<LineEditor>, VecDeque<String>),
     Pipe(std::io::Lines<std::io::StdinLock<'static>>),
 }
 
 impl Lines {
     fn open(lab: &Rc<RefCell<Lab>>, terminal: &Terminal) -> Result<Self> {
         if std::io::stdin().is_terminal() {
-            return Ok(Self::Editor(Box::new(repl::editor(lab.clone(), terminal, None)?)));
+            let editor = repl::editor(lab.clone(), terminal, None)?;
+            return Ok(Self::Editor(Box::new(editor), VecDeque::new()));
         }
         Ok(Self::Pipe(std::io::stdin().lock().lines()))
     }
@@ -128,11 +136,14 @@ impl Lines {
     fn next(&mut self, prompt: &str, painted: &str) -> Result<Option<String>> {
         let unreadable = |e: String| Error::command(format!("no line can be read: {e}"), "", "");
         match self {
-            Self::Editor(editor) => loop {
+            Self::Editor(editor, pasted) => loop {
+                if let Some(line) = pasted.pop_front() {
+                    let _ = editor.add_history_entry(&line);
+                    return Ok(Some(line));
+                }
                 match editor.readline(&(prompt, painted)) {
-                    Ok(line) => {
-                        let _ = editor.add_history_entry(&line);
-                        return Ok(Some(line));
+                    Ok(lines) => {
+                        pasted.extend(repl::parts(&lines, false).into_iter().map(String::from));
                     }
                     Err(ReadlineError::Interrupted) => {}
                     Err(ReadlineError::Eof) => return Ok(None),
@@ -142,7 +153,7 @@ impl Lines {
             Self::Pipe(lines) => {
                 let line = lines.next().transpose().map_err(|e| unreadable(e.to_string()))?;
                 if let Some(line) = &line {
-                    println!("{prompt}{line}");
+                    println!("{prompt}{}", printable(line));
                 }
                 Ok(line)
             }
@@ -157,6 +168,15 @@ struct Guide {
     terminal: Terminal,
     progress: CourseProgress,
     file: Option<PathBuf>,
+    kept: Kept,
+}
+
+/// The training of this lesson, kept beside the reader's progress.
+struct Kept {
+    /// None if it cannot be kept.
+    folder: Option<PathBuf>,
+    /// Model, training steps and settings that were kept last.
+    last: Option<(String, u64, RunConfig)>,
 }
 
 impl Guide {
@@ -180,25 +200,74 @@ impl Guide {
             }
         }
         self.keep();
+        if let (Some(folder), Some((_, steps, _))) = (&self.kept.folder, &self.kept.last) {
+            self.note(&format!(
+                "your model of {steps} training steps is kept: `paella lesson {}` goes on with it, `load {}` opens it",
+                self.walk.lesson.name,
+                quoted(&folder.display().to_string(), None)
+            ));
+        }
         Ok(())
     }
 
-    /// Prints the title and the usage, then replays the commands up to the reader's position.
+    /// Prints the title and the usage, then brings the session to the reader's position.
     fn begin(&mut self) {
         let lesson = &self.walk.lesson;
         println!("{}", self.terminal.paint("1", &lesson.title));
         println!("{}", self.terminal.paint("2", &format!("machine time: {}", lesson.time)));
         self.note("Enter or `next` goes on; `check`, `hint`, `skip`, `quit`; any other line is a command of the session");
         let replay = self.walk.replay();
-        if !replay.is_empty() {
+        let again = format!("`paella lesson {} --again` starts over", self.walk.lesson.name);
+        if let Some(steps) = self.take_up() {
+            let pictures = self.walk.replay_pictures();
             self.note(&format!(
-                "you were here before: {} commands are run again first (`paella lesson {} --again` starts over)",
-                replay.len(),
-                self.walk.lesson.name
+                "you were here before: your model of {steps} training steps is back; {} commands are run for their pictures ({again})",
+                pictures.len()
+            ));
+            self.run(&pictures);
+        } else if !replay.is_empty() {
+            let count = replay.len();
+            self.note(&format!(
+                "you were here before: {count} commands are run again first ({again})"
             ));
             self.run(&replay);
         }
         self.read();
+    }
+
+    /// Takes up the training that was kept at the reader's position. Returns its number of steps. At the beginning of the
+    /// lesson an earlier training is put aside.
+    fn take_up(&mut self) -> Option<u64> {
+        let folder = self.kept.folder.clone().filter(|folder| folder.is_dir())?;
+        if self.walk.mark.at == 0 {
+            let aside = folder.with_extension("before");
+            match files::put_folder(&folder, &aside) {
+                Ok(()) => self.note(&format!(
+                    "your model of the last time: `load {}`",
+                    quoted(&aside.display().to_string(), None)
+                )),
+                Err(_) => self.kept.folder = None, // then it is not replaced either
+            }
+            return None;
+        }
+        let taken = self.lab.borrow_mut().resume_training(&folder);
+        match taken {
+            Ok(steps) => {
+                self.kept.last = Some(self.trained());
+                Some(steps)
+            }
+            Err(error) => {
+                self.terminal.error(&error);
+                None
+            }
+        }
+    }
+
+    /// Model, training steps and settings of the session.
+    fn trained(&self) -> (String, u64, RunConfig) {
+        let lab = self.lab.borrow();
+        let (name, steps) = lab.status();
+        (name, steps, lab.settings().clone())
     }
 
     fn note(&self, text: &str) {
@@ -224,9 +293,15 @@ impl Guide {
         match self.walk.stop() {
             Some(LessonBlock::Commands(_)) => self.note("\n(Enter runs this)"),
             Some(_) => self.note("\n(do it, then `check`)"),
-            None => self.note(
-                "\n(the end of this lesson; Enter leaves, the prompt stays yours until then)",
-            ),
+            None => {
+                let next = self.walk.lesson.next.as_ref();
+                let next = next.map_or(String::new(), |next| {
+                    format!("; next: `paella lesson {}`, {}", next.name, next.title)
+                });
+                self.note(&format!(
+                    "\n(the end of this lesson{next}; Enter leaves, the prompt stays yours until then)"
+                ));
+            }
         }
     }
 
@@ -293,12 +368,30 @@ impl Guide {
         repl::turn(&self.lab, line, &self.terminal)
     }
 
-    /// Saves the reader's progress. If that fails, the error is printed once and the lesson continues.
+    /// Saves the reader's progress and training. If that fails, the error is printed once and the lesson continues.
     fn keep(&mut self) {
+        if let Err(error) = self.keep_training() {
+            self.terminal.error(&error);
+            self.kept = Kept { folder: None, last: None };
+        }
         self.progress.put(&self.walk.lesson.stem(), self.walk.mark.clone());
         if let Some(Err(error)) = self.file.as_deref().map(|file| self.progress.write(file)) {
             self.terminal.error(&error);
             self.file = None;
         }
+    }
+
+    /// Writes what training and its settings have changed since the last time. What belongs to another model goes.
+    fn keep_training(&mut self) -> Result<()> {
+        let (Some(folder), now) = (self.kept.folder.clone(), self.trained()) else { return Ok(()) };
+        if now.1 == 0 {
+            if self.kept.last.take().is_some() {
+                let _ = std::fs::remove_dir_all(&folder);
+            }
+        } else if self.kept.last.as_ref() != Some(&now) {
+            self.lab.borrow().keep_training(&folder)?;
+            self.kept.last = Some(now);
+        }
+        Ok(())
     }
 }

@@ -1,23 +1,26 @@
 //! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use super::terminal::printable;
+use crate::lab::view::plain;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 /// Shows the progress of one command.
 pub struct ProgressLine {
     /// The moving line, if the output is a terminal.
     bar: Option<ProgressBar>,
-    start: Instant,
-    /// Steps done before this command began.
-    before: Option<u64>,
+    /// When the first step of this command ended, and its number.
+    first: Option<(Instant, u64)>,
     /// Tenths already reported.
     told: u64,
     /// Print each record as a line of JSON on standard output, and nothing else.
     json: bool,
+    /// Somebody sits at the terminal and can be asked.
+    asks: bool,
 }
 
 impl ProgressLine {
@@ -28,7 +31,14 @@ impl ProgressLine {
         let bar = moves
             .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(12)));
         let bar = bar.map(|bar| bar.with_style(style.progress_chars("█▌ ")));
-        Self { bar, start: Instant::now(), before: None, told: 0, json }
+        Self { bar, first: None, told: 0, json, asks: false }
+    }
+
+    /// For a line that was typed: questions are asked if it came from a terminal.
+    pub fn asking() -> Self {
+        let mut line = Self::new(false);
+        line.asks = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        line
     }
 
     fn line(&mut self, done: u64, total: u64, text: String) {
@@ -45,12 +55,15 @@ impl ProgressLine {
         }
     }
 
-    /// Estimated remaining time at the current speed.
+    /// The remaining time at the speed so far, with a blank before it. Empty for the first step, which may be an odd one.
     fn left(&mut self, done: u64, total: u64) -> String {
-        let before = *self.before.get_or_insert(done.saturating_sub(1));
-        let here = done.saturating_sub(before);
-        let per_step = self.start.elapsed().as_secs_f64() / here.max(1) as f64;
-        duration(per_step * total.saturating_sub(done) as f64)
+        // a stage that follows another counts from 1 again
+        let Some((start, at)) = self.first.filter(|&(_, at)| at < done) else {
+            self.first = Some((Instant::now(), done));
+            return String::new();
+        };
+        let per_step = start.elapsed().as_secs_f64() / done.saturating_sub(at).max(1) as f64;
+        format!(" {} left", duration(per_step * total.saturating_sub(done) as f64))
     }
 }
 
@@ -63,11 +76,11 @@ impl Watch for ProgressLine {
         let (done, total) = progress.unwrap_or((r.step, r.steps));
         let left = self.left(done, total);
         let numbers = format!(
-            "loss {:.3} acc {:.1}% norm {:.2} lr {:.1e} {:.0} img/s {left} left",
+            "loss {:.3} acc {:.1}% norm {:.2} lr {} {:.0} img/s{left}",
             r.loss,
             r.accuracy * 100.0,
             r.grad_norm,
-            r.lr,
+            plain(r.lr),
             r.images_per_s
         );
         let text = format!("{} {done}/{total} {numbers}", r.phase);
@@ -81,10 +94,21 @@ impl Watch for ProgressLine {
     }
 
     fn note(&mut self, text: &str) {
+        let text = printable(text);
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
         }
+    }
+
+    fn confirm(&mut self, question: &str) -> bool {
+        if !self.asks {
+            return true;
+        }
+        print!("{} [y/N] ", printable(question));
+        let mut answer = String::new();
+        let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
     fn stop(&self) -> bool {
@@ -112,9 +136,20 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_promises_no_time() {
+        let mut line = ProgressLine::new(false);
+        assert_eq!(line.left(1, 1000), "");
+        assert!(line.left(2, 1000).ends_with(" left"));
+        let mut resumed = ProgressLine::new(false);
+        assert_eq!(resumed.left(501, 1000), "");
+    }
+
     #[test]
     fn durations_read_well() {
-        let text = [6.6, 185.0, 7800.0].map(super::duration);
+        let text = [6.6, 185.0, 7800.0].map(duration);
         assert_eq!(text, ["7 s", "3:05 min", "2:10 h"]);
     }
 }

@@ -3,12 +3,12 @@
 
 use super::progress::ProgressLine;
 use super::rust::{self, Rust};
-use super::terminal::Terminal;
+use super::terminal::{Terminal, printable};
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::complete;
 use crate::lab::watch::{clear_stop, stop_asked};
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::{Hinter, HistoryHinter};
@@ -44,10 +44,10 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
         let (plain, painted) = prompt(&lab.borrow(), terminal);
         match editor.readline(&(plain.as_str(), painted.as_str())) {
             Ok(line) => {
-                if !line.trim().is_empty() {
-                    let _ = editor.add_history_entry(&line);
-                }
                 for part in parts(&line, rust.is_some()) {
+                    if !part.trim().is_empty() {
+                        let _ = editor.add_history_entry(part);
+                    }
                     match &rust {
                         Some(rust) if !part.trim().is_empty() => {
                             either(&lab, rust.as_ref(), part, terminal)
@@ -88,7 +88,7 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
 }
 
 /// What was pasted in one go, line by line: one command after the other. Lines among which there is Rust are one piece.
-fn parts(pasted: &str, rust: bool) -> Vec<&str> {
+pub(super) fn parts(pasted: &str, rust: bool) -> Vec<&str> {
     let lines: Vec<&str> = pasted.lines().filter(|line| !line.trim().is_empty()).collect();
     let commands = lines.iter().all(|line| !rust || rust::command(line).is_some());
     if lines.len() > 1 && commands { lines } else { vec![pasted] }
@@ -103,7 +103,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
             if !rust.run(line)
                 && let Some(hint) = rust::misspelt(line)
             {
-                eprintln!("{hint}");
+                eprintln!("{}", printable(&hint));
             }
         }
     }
@@ -112,7 +112,7 @@ fn either(lab: &Rc<RefCell<Lab>>, rust: &dyn Rust, line: &str, terminal: &Termin
 /// Runs a line and shows its result. Returns false for an error.
 pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> bool {
     clear_stop();
-    let result = lab.borrow_mut().turn(line, &mut ProgressLine::new(false));
+    let result = lab.borrow_mut().turn(line, &mut ProgressLine::asking());
     match &result {
         Ok(Some(reply)) => terminal.show(&reply.view),
         Ok(None) => {}
@@ -124,7 +124,7 @@ pub(super) fn turn(lab: &Rc<RefCell<Lab>>, line: &str, terminal: &Terminal) -> b
 /// The prompt, plain and coloured: `emoji-64> `, or `emoji-64@120> ` after 120 training steps.
 fn prompt(lab: &Lab, terminal: &Terminal) -> (String, String) {
     let (name, step) = lab.status();
-    let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+    let name: String = printable(&name).chars().take(40).collect();
     let name = if step > 0 { format!("{name}@{step}") } else { name };
     (format!("{name}> "), format!("{}> ", terminal.paint("1;36", &name)))
 }
@@ -145,8 +145,8 @@ pub(super) fn editor(
         Error::command(format!("no prompt is possible: {e}"), "", "`paella --script FILE`")
     };
     let mut editor = Editor::with_config(config).map_err(unusable)?;
-    let (files, history) = (FilenameCompleter::new(), HistoryHinter::new());
-    editor.set_helper(Some(Assistant { lab, rust, files, history, color: terminal.color }));
+    let history = HistoryHinter::new();
+    editor.set_helper(Some(Assistant { lab, rust, history, color: terminal.color }));
     Ok(editor)
 }
 
@@ -161,7 +161,6 @@ fn history_file() -> Option<PathBuf> {
 pub(super) struct Assistant {
     lab: Rc<RefCell<Lab>>,
     rust: Option<Rc<dyn Rust>>,
-    files: FilenameCompleter,
     history: HistoryHinter,
     color: bool,
 }
@@ -173,9 +172,9 @@ impl Completer for Assistant {
         &self,
         line: &str,
         pos: usize,
-        context: &Context<'_>,
+        _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let pair = |w: String| Pair { display: w.trim_end().into(), replacement: w };
+        let pair = |w: String| Pair { display: printable(w.trim_end()).into(), replacement: w };
         let first_word = !line[..pos].contains(char::is_whitespace);
         if let Some(rust) =
             self.rust.as_ref().filter(|_| !first_word && rust::command(line).is_none())
@@ -188,10 +187,7 @@ impl Completer for Assistant {
         drop(lab);
         let mut pairs: Vec<Pair> = found.words.into_iter().map(pair).collect();
         if found.files {
-            let (start, files) = self.files.complete(line, pos, context)?;
-            if start == found.start {
-                pairs.extend(files);
-            }
+            pairs.extend(complete::files(&line[found.start..pos]).into_iter().map(pair));
         }
         if let Some(rust) = self.rust.as_ref().filter(|_| first_word && pairs.is_empty()) {
             let (start, words) = rust.complete(line, pos);

@@ -2,9 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::progress::ProgressLine;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, printable};
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
+use crate::lab::near::no_file;
 use std::io::BufRead;
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use std::path::Path;
 /// Errors: the file cannot be read, or a command fails; the place is then `FILE:LINE: COMMAND`.
 pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> Result<()> {
     let name = path.display().to_string();
+    if !path.exists() || path.is_dir() {
+        return Err(no_file(path, "paella --script FILE"));
+    }
     let file = std::fs::File::open(path)
         .map_err(|e| Error::command(format!("could not read the script: {e}"), &name, ""))?;
     run(lab, std::io::BufReader::new(file), &name, terminal, json)
@@ -37,7 +41,7 @@ pub fn run(
             continue;
         }
         if !json {
-            println!("> {line}");
+            println!("> {}", printable(line));
         }
         let reply =
             lab.turn(line, &mut ProgressLine::new(json)).map_err(|e| placed(e, &place, line))?;

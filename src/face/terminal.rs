@@ -5,6 +5,7 @@ use crate::error::{Error, Fault};
 use crate::image::enlarge;
 use crate::lab::view::{TokenGrid, View, ViewBlock};
 use image::{DynamicImage, RgbImage};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -51,8 +52,8 @@ impl Terminal {
     pub fn show(&self, view: &View) {
         for block in &view.blocks {
             match block {
-                ViewBlock::Text(text) => println!("{text}"),
-                ViewBlock::Note(text) => println!("{}", self.paint("2", text)),
+                ViewBlock::Text(text) => println!("{}", printable(text)),
+                ViewBlock::Note(text) => println!("{}", self.paint("2", &printable(text))),
                 ViewBlock::Table { headers, rows } => println!("{}", self.table(headers, rows)),
                 ViewBlock::Tokens(grid) => println!("{}", self.tokens(grid)),
                 ViewBlock::Picture { image, caption, file } => self.picture(image, caption, file),
@@ -74,6 +75,8 @@ impl Terminal {
     }
 
     fn fault(&self, fault: &Fault) -> String {
+        let fault = fault.to_string();
+        let fault = printable(&fault);
         match self.stderr_color {
             true => format!("\x1b[1;31merror:\x1b[0m {fault}"),
             false => format!("error: {fault}"),
@@ -88,7 +91,8 @@ impl Terminal {
     }
 
     fn caption(&self, caption: &str, file: Option<&Path>) {
-        let (width, file) = (terminal_width(), file.map(|f| f.display().to_string()));
+        let file = file.map(|f| printable(&f.display().to_string()).into_owned());
+        let (width, caption) = (terminal_width(), printable(caption));
         match file {
             None => println!("{caption}"),
             Some(file) if self.pictures == Pictures::Files => {
@@ -142,13 +146,15 @@ impl Terminal {
         };
         let mut lines: Vec<String> =
             (0..grid.tokens.len()).step_by(grid.width.max(1)).map(row).collect();
-        lines.push(grid.caption.clone());
+        lines.push(printable(&grid.caption).into_owned());
         lines.join("\n")
     }
 
     /// A table. Columns are as wide as their widest cell, and numbers are right-aligned.
     pub fn table(&self, headers: &[String], rows: &[Vec<String>]) -> String {
-        let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
+        let cell = |row: &[String], i: usize| {
+            row.get(i).map_or(String::new(), |text| printable(text).into_owned())
+        };
         let width = |i: usize| {
             let cells = rows.iter().map(|row| cell(row, i).chars().count());
             cells.max().unwrap_or(0).max(headers[i].chars().count())
@@ -180,6 +186,24 @@ impl Terminal {
             false => text.into(),
         }
     }
+}
+
+/// A text without what a terminal would obey: control characters and changes of the direction of writing are shown as
+/// signs. Line feeds and tabs stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let sign = |c: char| match u32::from(c) {
+        0x7f => '␡',
+        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('�'), // the picture of this character
+        _ => '�',
+    };
+    text.chars().map(|c| if obeyed(c) { sign(c) } else { c }).collect()
 }
 
 /// Columns of standard output, or 80 if unknown.
@@ -255,6 +279,21 @@ fn even(image: RgbImage) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_signs() {
+        assert_eq!(printable("a fox\n\tb, é 🍓"), "a fox\n\tb, é 🍓");
+        assert_eq!(printable("\x1b[31mred\x07\r\x7f\u{9b}2J\u{202e}"), "␛[31mred␇␍␡�2J�");
+        let plain = Terminal::plain();
+        let bad = "a\x1b]0;x\x07".to_string();
+        let table = plain.table(&[bad.clone()], &[vec![bad.clone()]]);
+        let grid =
+            TokenGrid { width: 1, tokens: vec![1], caption: bad.clone(), ..TokenGrid::default() };
+        let fault = plain.fault(&Fault::new(bad.as_str(), bad.as_str(), bad.as_str()));
+        for text in [table, plain.tokens(&grid), fault] {
+            assert!(!text.contains(['\x1b', '\x07']) && text.contains("a␛]0;x␇"), "{text}");
+        }
+    }
 
     #[test]
     fn a_table_lines_up() {

@@ -7,6 +7,7 @@ use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
+use crate::lab::args::quoted;
 use crate::lab::folder::replaceable;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Origin, SampleRequest};
@@ -15,6 +16,7 @@ use crate::{eval, image};
 use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::{Delay, Frame, RgbImage};
 use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -90,6 +92,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         replaceable(file)?;
         is_gif(file)?;
     }
+    each_once(outs.iter().chain(&args.sheet).chain(&args.gif))?;
     let mut lab = lab(common)?;
     let request = SampleRequest {
         text: args.text.clone(),
@@ -108,9 +111,10 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     if let Some(file) = &args.gif {
         film(&lab.frames(&run)?, file)?;
     }
-    let mut view = lab.finish(&run)?;
-    if !outs.is_empty() {
-        lab.pictures(&run)?.iter().zip(&outs).try_for_each(|(xs, file)| image::save(xs, file))?;
+    let images = lab.images(&run)?;
+    let mut view = lab.finish(&run, &images)?;
+    for (k, file) in outs.iter().enumerate() {
+        image::save(&image::from_tensor(&images.get(k as i64)), file)?;
     }
     match (&args.sheet, outs.as_slice()) {
         (Some(sheet), _) => save_as(&mut view, sheet)?,
@@ -130,7 +134,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         return show_view(&view, common);
     }
     let shown = view.blocks.iter().find_map(|block| match block {
-        ViewBlock::Picture { file, .. } if args.count == 1 => file.clone(),
+        ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
         _ => None,
     });
     let row = |(k, seed): (usize, &u64)| {
@@ -151,6 +155,18 @@ fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
         1 => vec![out.to_path_buf()],
         _ => (1..=count).map(|k| out.with_file_name(format!("{stem}-{k}{ending}"))).collect(),
     }
+}
+
+/// Errors: two of the files are the same.
+fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for file in files {
+        if !seen.insert(file) {
+            let what = "two pictures would be written into one file";
+            return Err(Error::command(what, file.display().to_string(), "give each another name"));
+        }
+    }
+    Ok(())
 }
 
 /// Errors: a film in another format than the one it is written in.
@@ -198,7 +214,7 @@ fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
 /// `paella show`: shows a picture of the data set.
 pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
-    let line = format!("show \"{}\"", what.replace(['\\', '"'], ""));
+    let line = format!("show {}", quoted(what, Some('"')));
     let reply = lab.turn(&line, &mut ProgressLine::new(common.json))?;
     reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
 }

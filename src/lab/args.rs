@@ -1,14 +1,18 @@
 //! Parses one line of input: a command, words, "quoted text" and `key=value`. Numbers are validated here.
 
+use super::near::nearest;
+use crate::data::home;
 use crate::error::{Error, Result};
 use std::fmt::Display;
+use std::iter::Peekable;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
+use std::path::PathBuf;
+use std::str::{CharIndices, FromStr};
 
 /// The arguments of a command, split but not interpreted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args {
-    /// The line as the user typed it, used as the `in:` of errors.
+    /// The line as the user typed it, without a comment. The `in:` of errors.
     pub line: String,
     /// Synopsis of the command once it is known, used as the hint if an argument is missing.
     pub usage: &'static str,
@@ -17,11 +21,15 @@ pub struct Args {
 }
 
 /// Splits a line into the command's name and its arguments. None for an empty line or a comment.
+///
+/// A `#` begins a comment at the beginning of the line. Behind two blanks or a tab it begins one too if a blank or
+/// nothing follows it. So a text such as `mug for the #1 dad` is never cut.
 pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
-    let line = line.trim();
+    let (parts, end) = split(line)?;
+    let line = line[..end].trim();
     let mut args = Args { line: line.into(), ..Args::default() };
     let mut name = None;
-    for part in split(line)? {
+    for part in parts {
         match part {
             Part::Word(word) if name.is_none() => name = Some(word),
             Part::Word(word) => args.words.push(word),
@@ -35,34 +43,111 @@ pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
     Ok(name.map(|name| (name, args)))
 }
 
+/// The byte where the last word of a line begins, its quote included. The end of the line if a blank is last.
+pub fn last_word(line: &str) -> usize {
+    let mut letters = Letters::new(line);
+    let mut start = 0;
+    loop {
+        letters.blanks();
+        let at = letters.at();
+        if at == line.len() {
+            return if letters.blanks > 0 { at } else { start };
+        }
+        start = at;
+        letters.part();
+    }
+}
+
+/// A text as one word of a line: in quotes if it would not be one without.
+pub fn quoted(text: &str, quote: Option<char>) -> String {
+    let plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\'' | '#' | '=');
+    match quote {
+        None if !text.is_empty() && text.chars().all(plain) => text.into(),
+        quote => {
+            let quote = quote.unwrap_or('"');
+            let escaped = |c: char| if c == quote || c == '\\' { vec!['\\', c] } else { vec![c] };
+            let inner: String = text.chars().flat_map(escaped).collect();
+            format!("{quote}{inner}{quote}")
+        }
+    }
+}
+
+/// The text of a word that may be in quotes, and its quote. The closing quote may be missing.
+pub fn unquoted(word: &str) -> (String, Option<char>) {
+    let quote = word.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let (part, _) = Letters::new(word).part();
+    match part {
+        _ if quote.is_none() => (word.into(), None),
+        Part::Word(text) | Part::Pair(_, text) => (text, quote),
+    }
+}
+
 enum Part {
     Word(String),
     Pair(String, String),
 }
 
-/// Splits a line into parts. A `#` starts a comment at the beginning of the line, and behind two blanks if a blank or nothing follows it: a prompt
-/// such as `mug for the #1 dad` is never cut. A backslash keeps the next letter inside quotes.
-fn split(line: &str) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    let mut letters = line.chars().peekable();
-    let mut blanks = 2; // the beginning of a line is as good as two blanks
-    while let Some(&first) = letters.peek() {
-        if first.is_whitespace() {
-            letters.next();
-            blanks += if first == '\t' { 2 } else { 1 };
-            continue;
+/// Splits a line into parts, and tells the byte where its comment begins: the end if it has none.
+fn split(line: &str) -> Result<(Vec<Part>, usize)> {
+    let (mut parts, mut letters) = (Vec::new(), Letters::new(line));
+    loop {
+        letters.blanks();
+        let end = letters.at();
+        if end == line.len() || letters.comment_follows(parts.is_empty()) {
+            return Ok((parts, end));
         }
-        if first == '#' && (parts.is_empty() || comment_follows(blanks, letters.clone())) {
-            break;
+        let (part, open) = letters.part();
+        if let Some(q) = open {
+            let hint = format!("end the text with another {q}");
+            let what = format!("the quote {q} is never closed");
+            return Err(Error::command(what, line.trim(), hint));
         }
-        blanks = 0;
+        parts.push(part);
+    }
+}
+
+/// Reads a line letter by letter.
+struct Letters<'a> {
+    line: &'a str,
+    letters: Peekable<CharIndices<'a>>,
+    /// Blanks just before the coming letter.
+    blanks: usize,
+}
+
+impl<'a> Letters<'a> {
+    fn new(line: &'a str) -> Self {
+        Self { line, letters: line.char_indices().peekable(), blanks: 0 }
+    }
+
+    /// The byte of the coming letter.
+    fn at(&mut self) -> usize {
+        self.letters.peek().map_or(self.line.len(), |&(at, _)| at)
+    }
+
+    /// Reads over blanks. A tab counts as two.
+    fn blanks(&mut self) {
+        self.blanks = 0;
+        while let Some((_, c)) = self.letters.next_if(|(_, c)| c.is_whitespace()) {
+            self.blanks += if c == '\t' { 2 } else { 1 };
+        }
+    }
+
+    /// Whether the coming letter is a `#` that begins a comment.
+    fn comment_follows(&mut self, first: bool) -> bool {
+        let at = self.at();
+        let Some(rest) = self.line[at..].strip_prefix('#') else { return false };
+        first || (self.blanks >= 2 && rest.chars().next().is_none_or(char::is_whitespace))
+    }
+
+    /// Reads one part, and tells the quote that is not closed. A backslash keeps the next letter inside quotes.
+    fn part(&mut self) -> (Part, Option<char>) {
         let (mut text, mut key, mut quote, mut quoted) = (String::new(), None, None, false);
-        while let Some(&c) = letters.peek() {
+        while let Some(&(_, c)) = self.letters.peek() {
             match (c, quote) {
                 (c, Some(q)) if c == q => quote = None,
                 ('\\', Some(_)) => {
-                    letters.next();
-                    text.extend(letters.peek());
+                    self.letters.next();
+                    text.extend(self.letters.peek().map(|&(_, c)| c));
                 }
                 (c, Some(_)) => text.push(c),
                 ('"' | '\'', None) if text.is_empty() => (quote, quoted) = (Some(c), true),
@@ -72,21 +157,10 @@ fn split(line: &str) -> Result<Vec<Part>> {
                 }
                 (c, None) => text.push(c),
             }
-            letters.next();
+            self.letters.next();
         }
-        if let Some(q) = quote {
-            let hint = format!("end the text with another {q}");
-            return Err(Error::command(format!("the quote {q} is never closed"), line, hint));
-        }
-        parts.push(key.map_or(Part::Word(text.clone()), |key| Part::Pair(key, text)));
+        (key.map_or(Part::Word(text.clone()), |key| Part::Pair(key, text)), quote)
     }
-    Ok(parts)
-}
-
-/// Whether the coming `#` begins a comment. `blanks` is the number of blanks before it.
-fn comment_follows(blanks: usize, mut letters: impl Iterator<Item = char>) -> bool {
-    letters.next();
-    blanks >= 2 && letters.next().is_none_or(char::is_whitespace)
 }
 
 fn is_key(text: &str) -> bool {
@@ -100,12 +174,26 @@ impl Args {
         self.words.join(" ")
     }
 
-    /// Refuses more than `most` words. None means no limit.
-    pub fn at_most(&self, most: Option<usize>) -> Result<()> {
-        match most.and_then(|most| self.words.get(most)) {
-            None => Ok(()),
-            Some(word) => Err(self.misused(format!("`{word}` is one word too many"))),
+    /// Refuses more than `most` words. None means no limit. `paths`: the words name files or folders.
+    pub fn at_most(&self, most: Option<usize>, paths: bool) -> Result<()> {
+        let Some(word) = most.and_then(|most| self.words.get(most)) else { return Ok(()) };
+        let what = format!("`{word}` is one word too many");
+        if !paths {
+            return Err(self.misused(what));
         }
+        let name = self.line.split_whitespace().next().unwrap_or_default();
+        let path = quoted(&self.joined(), None);
+        Err(self.fault(what, format!("a name with blanks goes in quotes: `{name} {path}`")))
+    }
+
+    /// The first word as a path, which is required. A leading `~` is the home folder. `what` names it in the error.
+    pub fn path(&self, what: &str) -> Result<PathBuf> {
+        Ok(home(self.one(what)?.as_ref()))
+    }
+
+    /// What follows the command's name, as it was typed.
+    pub fn rest(&self) -> &str {
+        self.line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start())
     }
 
     /// The first word, which is required. `what` names it in the error.
@@ -116,13 +204,15 @@ impl Args {
 
     /// Refuses unknown keys and keys given twice.
     pub fn known_keys(&self, known: &[&str]) -> Result<()> {
-        for (i, (key, _)) in self.pairs.iter().enumerate() {
+        for (i, (key, value)) in self.pairs.iter().enumerate() {
             if !known.contains(&key.as_str()) {
-                let hint = match known {
-                    [] => {
+                let all = format!("known: {}", known.join(", "));
+                let hint = match nearest(key, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}={}`? {all}", quoted(value, None)),
+                    None if known.is_empty() => {
                         "this command takes no key=value; text with `=` goes in \"quotes\"".into()
                     }
-                    _ => format!("known: {}", known.join(", ")),
+                    None => all,
                 };
                 return Err(self.fault(format!("unknown key `{key}`"), hint));
             }
@@ -240,6 +330,36 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_is_no_part_of_the_line() {
+        assert_eq!(args("set name x  # y").line, "set name x");
+        assert_eq!(args("  set  name \"x  # y\"").rest(), "name \"x  # y\"");
+        assert_eq!(args("undo").rest(), "");
+    }
+
+    #[test]
+    fn quotes_come_and_go() {
+        for text in ["a.png", "my pics/a.png", "a\"b", "a'b c", "x=1", "back\\slash d", "#1"] {
+            let word = quoted(text, None);
+            assert_eq!(args(&format!("show {word}")).words, [text]);
+            assert_eq!(unquoted(&word).0, text);
+        }
+        assert_eq!(quoted("a.png", None), "a.png");
+        assert_eq!(quoted("a.png", Some('\'')), "'a.png'");
+        assert_eq!(unquoted("\"my pi"), ("my pi".to_string(), Some('"')));
+    }
+
+    #[test]
+    fn the_last_word_begins_at_its_quote() {
+        let last = |line: &str| line[last_word(line)..].to_string();
+        assert_eq!((last("show my pi"), last("show \"my pi")), ("pi".into(), "\"my pi".into()));
+        assert_eq!((last("show \"my pics/\""), last("show ")), ("\"my pics/\"".into(), "".into()));
+        assert_eq!(
+            (last(""), last("sho"), last("data x group=a")),
+            ("".into(), "sho".into(), "group=a".into())
+        );
+    }
+
+    #[test]
     fn empty_lines_and_comments_are_nothing() {
         for line in ["", "   ", "# a comment", "\t#"] {
             assert_eq!(parse(line), Ok(None));
@@ -267,7 +387,7 @@ mod tests {
     #[test]
     fn names_the_known_keys() {
         let error = args("sample fox stesp=4").known_keys(&["steps", "cfg"]).expect_err("refused");
-        assert_eq!(error.faults()[0].hint, "known: steps, cfg");
+        assert_eq!(error.faults()[0].hint, "did you mean `steps=4`? known: steps, cfg");
         assert!(args("a x=1 x=2").known_keys(&["x"]).is_err());
     }
 }

@@ -1,11 +1,13 @@
 //! The functions that the rows of the command table run. Each checks its arguments and calls the Lab.
 
 use super::args::Args;
-use super::picture::source_of;
+use super::near::{did_you_mean, no_file};
+use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
 use super::view::View;
 use super::watch::Watch;
 use super::{Lab, Pick, SampleRequest};
+use crate::data::home;
 use crate::error::Result;
 use std::path::Path;
 
@@ -31,16 +33,20 @@ pub fn data(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn show(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    let text = args.joined();
-    match args.words.as_slice() {
-        [] => lab.show_again(),
-        [word] if Path::new(word).is_file() => lab.show(&Pick::File(word.into())),
-        [word] => match word.parse::<i64>() {
-            Ok(index) => lab.show(&Pick::Index(index)),
-            Err(_) => lab.show(&Pick::Caption(text)),
-        },
-        _ => lab.show(&Pick::Caption(text)),
+    if args.words.is_empty() {
+        return lab.show_again();
     }
+    let text = args.joined();
+    let path = home(Path::new(&text));
+    if path.is_file() {
+        return lab.show(&Pick::File(path));
+    }
+    if let Ok(index) = text.parse::<i64>() {
+        return lab.show(&Pick::Index(index));
+    }
+    // a folder may have the name of a caption
+    let missing = |error| if names_a_file(&path) { no_file(&path, "show \"FILE\"") } else { error };
+    lab.show(&Pick::Caption(text)).map_err(missing)
 }
 
 pub fn caption(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -140,19 +146,17 @@ pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
         "tokens" => lab.plot_tokens(),
         "schedule" => lab.plot_schedule(),
         other => {
-            Err(args
-                .fault(format!("unknown plot `{other}`"), format!("known: {}", PLOTS.join(", "))))
+            let known = format!("known: {}", PLOTS.join(", "));
+            let hint = did_you_mean(other, PLOTS.iter().copied(), known);
+            Err(args.fault(format!("unknown plot `{other}`"), hint))
         }
     }
 }
 
 pub fn set(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     // Takes the value from the line itself, because RON has its own quotes, blanks and `=`.
-    let mut parts = args.line.splitn(3, char::is_whitespace).skip(1);
-    let path = parts.next().unwrap_or_default();
-    let value = parts.next().map(str::trim).filter(|v| !v.is_empty());
-    match value {
-        Some(value) => lab.set(path, value),
+    match args.rest().split_once(char::is_whitespace) {
+        Some((path, value)) => lab.set(path, value.trim_start()),
         None => Err(args.misused("path or value is missing")),
     }
 }
@@ -179,8 +183,18 @@ pub fn quick(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     }
 }
 
-pub fn save(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.save(Path::new(args.one("the folder")?))
+/// Whether nothing would be replaced, or the user wants it so.
+fn may_replace(old: &Path, what: &str, watch: Watching) -> bool {
+    !old.is_file() || watch.confirm(&format!("{what} is there already. Replace it?"))
+}
+
+pub fn save(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let dir = args.path("the folder")?;
+    let what = format!("a model in {}", dir.display());
+    match may_replace(&dir.join("config.ron"), &what, watch) {
+        true => lab.save(&dir),
+        false => Ok(View::new().text(format!("not saved: {} is as it was", dir.display()))),
+    }
 }
 
 pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -190,16 +204,20 @@ pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.load(args.one("the model")?)
 }
 
-pub fn export(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.export(Path::new(args.one("the file")?))
+pub fn export(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let file = args.path("the file")?;
+    match may_replace(&file, &file.display().to_string(), watch) {
+        true => lab.export(&file),
+        false => Ok(View::new().text(format!("not written: {} is as it was", file.display()))),
+    }
 }
 
 pub fn explain(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.explain(args.one("the command")?)
 }
 
-pub fn undo(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
-    lab.undo()
+pub fn undo(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.undo(args.word(0, "N", 1u64..=1000)?.unwrap_or(1) as usize)
 }
 
 pub fn last_error(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {

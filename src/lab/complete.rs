@@ -1,10 +1,12 @@
 //! Completion of the line: commands, keys, captions, settings, models, files.
 
 use super::Lab;
+use super::args::{last_word, quoted, unquoted};
 use super::command::{Command, Takes};
 use super::model::shipped_models;
-use crate::data::{Part, Record};
+use crate::data::{Part, Record, home};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The candidates for the word before the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct Completion {
     /// Start of the word in bytes.
     pub start: usize,
     pub words: Vec<String>,
-    /// Whether file names fit too. The face lists them.
+    /// Whether file names fit too. The face lists them: see [`files`].
     pub files: bool,
 }
 
@@ -22,7 +24,7 @@ const MOST: usize = 40;
 impl Lab {
     /// Completions for `line`, the text up to the cursor.
     pub fn complete(&mut self, line: &str) -> Completion {
-        let start = line.rfind(char::is_whitespace).map_or(0, |i| i + 1);
+        let start = last_word(line);
         let (before, word) = (line[..start].trim(), &line[start..]);
         let pick = |all: Vec<String>| -> Vec<String> {
             all.into_iter().filter(|w| w.starts_with(word)).collect()
@@ -128,6 +130,25 @@ impl Lab {
     }
 }
 
+/// Files and folders that begin with `typed`, written as commands read them: in quotes where that is needed, folders
+/// with a `/`. A leading `~` is the home folder.
+pub fn files(typed: &str) -> Vec<String> {
+    let (path, quote) = unquoted(typed);
+    let (folder, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+    let place = home(Path::new(if folder.is_empty() { "." } else { folder }));
+    let fits =
+        |own: &String| own.starts_with(name) && (name.starts_with('.') || !own.starts_with('.'));
+    let entries = std::fs::read_dir(&place).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok()); // others cannot be typed
+    let found = names.filter(|own| fits(own) && !own.contains(char::is_control));
+    let end = |own: &str| if place.join(own).is_dir() { "/" } else { "" };
+    let mut paths: Vec<String> = found.map(|own| format!("{folder}{own}{}", end(&own))).collect();
+    paths.sort();
+    // all or none in quotes: what the candidates share is then what is completed
+    let all = paths.iter().any(|path| quoted(path, None) != *path).then_some('"');
+    paths.iter().map(|path| quoted(path, quote.or(all))).collect()
+}
+
 /// The remaining arguments, for the grey hint after the cursor.
 pub fn hint(commands: &[&Command], line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
@@ -146,6 +167,28 @@ pub fn hint(commands: &[&Command], line: &str) -> Option<String> {
 mod tests {
     use super::super::table::COMMANDS;
     use super::*;
+
+    #[test]
+    fn completed_paths_are_read_as_they_stand() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(at("my pics")).expect("made");
+        for name in ["my pics/a.png", "my pics/b.png", "plain.png", ".hidden"] {
+            std::fs::write(at(name), "").expect("written");
+        }
+        assert_eq!(files(&at("pl")), [at("plain.png")]);
+        assert_eq!(files(&at("my")), [format!("\"{}\"", at("my pics/"))]);
+        assert_eq!(files(&at("")).len(), 2);
+        for typed in [format!("\"{}", at("my pics/")), format!("\"{}\"", at("my pics/"))] {
+            let both = ["my pics/a.png", "my pics/b.png"].map(|name| format!("\"{}\"", at(name)));
+            assert_eq!(files(&typed), both);
+            let line = format!("show {}", both[0]);
+            let (_, args) =
+                super::super::args::parse(&line).expect("a good line").expect("a command");
+            assert_eq!(args.words, [at("my pics/a.png")]);
+        }
+        assert!(files("no such folder/x").is_empty());
+    }
 
     #[test]
     fn hints_show_arguments() {

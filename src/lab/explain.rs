@@ -2,6 +2,7 @@
 
 use super::Lab;
 use super::command::Command;
+use super::near::did_you_mean;
 use super::view::View;
 use crate::error::Result;
 
@@ -58,7 +59,13 @@ impl Lab {
         let functions: Vec<&str> = match Command::find(self.commands(), name) {
             Ok(command) => command.functions.to_vec(),
             Err(_) if find_function(name).is_some() => vec![name],
-            Err(error) => return Err(error),
+            Err(_) => {
+                let of = |c: &&'static Command| [&[c.name], c.functions].concat();
+                let known: Vec<&str> = self.commands().iter().flat_map(of).collect();
+                let hint = did_you_mean(name, known, "`help` lists all commands");
+                let what = format!("neither a command nor a function is called `{name}`");
+                return Err(Self::fault(what, hint));
+            }
         };
         let mut view = View::new();
         for found in functions.iter().filter_map(|name| find_function(name)) {

@@ -1,44 +1,22 @@
 //! Finds a command by name, and suggests similar ones.
 
 use super::command::Command;
+use super::near::did_you_mean;
 use crate::error::{Error, Result};
 
 impl Command {
     /// The command of this name or alias among `commands`.
     ///
-    /// Errors: no such command; the hint names the nearest ones.
+    /// Errors: no such command; the hint names the nearest one.
     pub fn find(commands: &[&'static Command], name: &str) -> Result<&'static Command> {
         let lower = name.trim_start_matches(':').to_lowercase();
         let known = |c: &&Command| c.name == lower || c.aliases.contains(&lower.as_str());
         commands.iter().copied().find(known).ok_or_else(|| {
-            let near =
-                commands.iter().filter(|c| close(c.name, &lower)).map(|c| format!("`{}`", c.name));
-            let hint = match near.collect::<Vec<_>>().as_slice() {
-                [] => "`help` lists all commands".to_string(),
-                near => format!("did you mean {}?", near.join(" or ")),
-            };
+            let names = commands.iter().map(|c| c.name);
+            let hint = did_you_mean(&lower, names, "`help` lists all commands");
             Error::command(format!("unknown command `{name}`"), "", hint)
         })
     }
-}
-
-/// Whether the word is a prefix of the name, differs from it in at most two letters, or has the same letters in another
-/// order.
-fn close(name: &str, word: &str) -> bool {
-    let common = name.chars().zip(word.chars()).filter(|(a, b)| a == b).count();
-    let longest = name.chars().count().max(word.chars().count());
-    (word.len() >= 2 && name.starts_with(word))
-        || (longest >= 4 && common + 2 >= longest)
-        || swapped(name, word)
-}
-
-fn swapped(a: &str, b: &str) -> bool {
-    let sorted = |s: &str| {
-        let mut letters: Vec<char> = s.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    a.len() > 2 && sorted(a) == sorted(b)
 }
 
 #[cfg(test)]
@@ -86,6 +64,7 @@ mod tests {
         let hint = |name| find(name).map(|_| ()).expect_err("unknown").faults()[0].hint.clone();
         assert_eq!(hint("smaple"), "did you mean `sample`?");
         assert_eq!(hint("enc"), "did you mean `encode`?");
+        assert_eq!(hint("nose"), "did you mean `noise`?");
         assert_eq!(hint("xyzzy"), "`help` lists all commands");
     }
 }

@@ -5,6 +5,11 @@ use super::command::Command;
 use super::view::View;
 use crate::error::Result;
 
+/// How lines are read: see `args::parse`.
+const LINES: &str = "a text needs no quotes; a path with blanks and a text with `=` go in \"quotes\"; several lines pasted run \
+                     one after the other;\na line that begins with # is a comment, and so is what follows two blanks and a \
+                     # with a blank behind it";
+
 /// Width of a paragraph in characters.
 const WIDTH: usize = 90;
 
@@ -20,9 +25,8 @@ impl Lab {
                     &["command", "what it does"],
                     self.commands().iter().copied().map(row).collect(),
                 )
-                .note(
-                    "`help COMMAND` tells more, `explain COMMAND` shows the code; Tab completes",
-                ));
+                .note("`help COMMAND` tells more, `explain COMMAND` shows the code; Tab completes")
+                .note(LINES));
         };
         let c = Command::find(self.commands(), name)?;
         let mut text =

@@ -28,7 +28,10 @@ impl Lab {
     pub fn predict(&mut self, caption: Option<&str>) -> Result<View> {
         let noised = self.state.workspace.noised()?;
         let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
-        let text = caption.unwrap_or(&picture.caption).to_string();
+        let text = match caption {
+            Some(caption) => self.as_caption(caption)?,
+            None => picture.caption.clone(),
+        };
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
@@ -56,10 +59,12 @@ impl Lab {
                 heat_image(&entropy, (logits.size()[1] as f64).log2(), side),
                 "uncertainty: black where the model is sure, bright where all codes seem alike",
             );
-        Ok(view.table(
+        let view = view.table(
             &["row", "column", "bits", "best code", "its share", "true code"],
             uncertain(&logits, &tokens, &entropy),
-        ))
+        );
+        drop(model);
+        self.note_texts(view, &[&text])
     }
 
     /// Loss and accuracy at t = 0.1 .. 0.9, for the current picture or for `count` validation pictures.

@@ -8,8 +8,10 @@ pub mod explain;
 mod find;
 pub mod folder;
 mod help;
+mod keep;
 mod measure;
 pub mod model;
+pub mod near;
 mod picture;
 pub mod plot;
 mod plots;
@@ -19,6 +21,7 @@ mod sampling;
 mod settings;
 pub mod sketch;
 pub mod table;
+mod texts;
 mod training;
 pub mod turn;
 pub mod undo;
@@ -56,6 +59,7 @@ pub struct Lab {
     last_error: Option<String>,
     over: bool,
     quick: bool,
+    known: texts::KnownCaptions,
     /// The commands that this session understands.
     commands: Vec<&'static Command>,
 }
@@ -92,7 +96,8 @@ impl Lab {
         let (past, runs) = (undo::Past::default(), folder::RunFolder::new("runs"));
         let commands = table::COMMANDS.iter().collect();
         let (last_error, over, quick) = (None, false, quick::asked());
-        Ok(Self { state, device, past, runs, last_error, over, quick, commands })
+        let known = texts::KnownCaptions::default();
+        Ok(Self { state, device, past, runs, last_error, over, quick, known, commands })
     }
 
     /// Adds commands to the session. Commands with a known name are not added again.

@@ -1,15 +1,19 @@
 //! The loaded model: its origin, its networks, and its trainer once training has begun.
 
+use super::near::{did_you_mean, no_file};
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::data::assets::assets_dir;
+use crate::data::home;
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::train::shell::State;
 use crate::train::{Feed, Stage, TokenizerTrainer, Trainer};
+use crate::weights;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,11 +29,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Finds a shipped model by name, a model folder, or a config file.
+    /// Finds a shipped model by name, a model folder, or a config file. A leading `~` is the home folder.
     ///
-    /// Errors: none of these; the hint lists the shipped names.
+    /// Errors: none of these; the hint names the nearest shipped model, or lists them.
     pub fn find(name: &str) -> Result<Self> {
-        let path = Path::new(name);
+        let path = &home(Path::new(name));
         if path.is_file() {
             return Ok(Self::Config(path.into()));
         }
@@ -48,11 +52,16 @@ impl Origin {
             let hint = "a model is a folder that `save` or `paella train` wrote";
             return Err(Error::checkpoint("there is no config.ron in this folder", name, hint));
         }
-        let hint = match shipped_models().as_slice() {
+        if path.extension().is_some_and(|ending| ending == "ron") {
+            return Err(no_file(path, ""));
+        }
+        let names = shipped_models();
+        let hint = match names.as_slice() {
             [] => "none are shipped here: name a folder, or a config file for an untrained model"
                 .into(),
             names => format!("shipped: {}; or a folder, or a config file", names.join(", ")),
         };
+        let hint = did_you_mean(name, names.iter().map(String::as_str), hint);
         Err(Error::checkpoint(format!("there is no model `{name}`"), "", hint))
     }
 
@@ -115,6 +124,19 @@ pub struct LoadedModel {
     code_images: Option<Rc<Tensor>>,
 }
 
+/// Where a training stands, besides its tensors.
+#[derive(Serialize, Deserialize)]
+pub struct TrainingMark {
+    name: String,
+    step: u64,
+    saved: u64,
+    tokenizer_first: bool,
+    progress: Option<Progress>,
+}
+
+/// File stems of a trainer's state.
+const STATE: [&str; 2] = ["optim", "ema"];
+
 /// Weights and trainer state, for `undo`.
 pub struct ModelSnapshot {
     weights: Vec<Tensor>,
@@ -158,6 +180,47 @@ impl LoadedModel {
         })
     }
 
+    /// Writes the weights and the trainer's state to a folder. Call `ready` first, and not between training steps.
+    ///
+    /// Errors: the folder cannot be written.
+    pub fn keep(&self, folder: &Path) -> Result<TrainingMark> {
+        self.nets().save(folder, false)?;
+        let write = |state: &State| {
+            let file = |name: &str| folder.join(format!("{name}.safetensors"));
+            state.iter().try_for_each(|(name, tensors)| weights::write(&file(name), tensors))
+        };
+        let progress = match (&self.trainer, &self.earlier) {
+            (Some(trainer), _) => {
+                write(&trainer.state())?;
+                Some(trainer.progress())
+            }
+            (None, Some((progress, state))) => {
+                write(state)?;
+                Some(progress.clone())
+            }
+            (None, None) => None,
+        };
+        let (name, step, saved) = (self.name.clone(), self.step, self.saved);
+        Ok(TrainingMark { name, step, saved, tokenizer_first: self.tokenizer_first, progress })
+    }
+
+    /// The model that `keep` wrote, with its weights loaded.
+    ///
+    /// Errors: as `Networks::load`; the trainer's state cannot be read.
+    pub fn resume(folder: &Path, mark: TrainingMark, device: Device) -> Result<Self> {
+        let mut model = Self::new(Origin::Folder(folder.into()))?;
+        model.ready(device)?;
+        let file = |name: &str| folder.join(format!("{name}.safetensors"));
+        let read = |name| Ok((name, weights::read(&file(name))?));
+        if let Some(progress) = mark.progress {
+            let there = STATE.into_iter().filter(|name| file(name).is_file());
+            model.earlier = Some((progress, there.map(read).collect::<Result<State>>()?));
+        }
+        (model.name, model.step, model.saved) = (mark.name, mark.step, mark.saved);
+        model.tokenizer_first = mark.tokenizer_first;
+        Ok(model)
+    }
+
     /// Loads the weights if they are not loaded.
     pub fn ready(&mut self, device: Device) -> Result<()> {
         if self.nets.is_none() {
@@ -167,6 +230,11 @@ impl LoadedModel {
             });
         }
         Ok(())
+    }
+
+    /// Whether the weights come from a folder, or were trained in this session.
+    pub fn is_trained(&self) -> bool {
+        self.step > 0 || matches!(self.origin, Origin::Folder(_))
     }
 
     /// Whether the weights are loaded.

@@ -1,10 +1,12 @@
 //! Commands on pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
+use super::args::quoted;
+use super::near::did_you_mean;
 use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
-use crate::data::{Dataset, Part, Source, home, shard_list};
+use crate::data::{Dataset, Part, Source, decode_text, home, shard_list, tidy};
 use crate::error::{Fault, Result};
 use crate::image;
 use crate::networks::Networks;
@@ -77,10 +79,8 @@ impl Lab {
             Pick::File(path) => {
                 let side = self.state.settings.data.size as u32;
                 let image = image::fit(&image::load(path)?, side);
-                let caption =
-                    path.file_stem().map(|s| s.to_string_lossy().replace(['_', '-'], " "));
                 let images = image::to_tensor(&image).unsqueeze(0);
-                Picture { images, caption: caption.unwrap_or_default(), index: None }
+                Picture { images, caption: caption_of_file(path), index: None }
             }
             Pick::Index(_) | Pick::Caption(_) => {
                 let data = self.data(Part::Train)?;
@@ -275,11 +275,39 @@ pub fn source_of(word: &str) -> Result<Source> {
             Ok(Source::Idx(path.into()))
         }
         _ if path.is_dir() => Ok(Source::Folder(path.into())),
-        _ => Err(Lab::fault(
-            format!("there is no data set `{word}`"),
-            "emoji, fashion, scenes, a folder, or .tar shards",
-        )),
+        _ if path.is_file() => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = quoted(&folder.unwrap_or(Path::new(".")).display().to_string(), None);
+            let hint =
+                format!("its folder: `data {folder}`; `show FILE` takes one picture in hand");
+            Err(Lab::fault(format!("`{word}` is a file, and no .tar shard"), hint))
+        }
+        _ => {
+            let known = ["emoji", "fashion", "scenes"];
+            let hint =
+                did_you_mean(word, known, "emoji, fashion, scenes, a folder, or .tar shards");
+            Err(Lab::fault(format!("there is no data set `{word}`, and no such folder"), hint))
+        }
     }
+}
+
+/// The text of the `.txt` beside a picture's file, else the file's name.
+fn caption_of_file(path: &Path) -> String {
+    let text = std::fs::read(path.with_extension("txt")).ok();
+    let text = text.and_then(|bytes| decode_text(&bytes)).map(|text| tidy(&text));
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().replace(['_', '-'], " ");
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| tidy(&name))
+}
+
+/// Whether a path that is no file reads like one, rather than like a caption.
+pub fn names_a_file(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let picture = ending.is_some_and(|e| ::image::ImageFormat::from_extension(e).is_some());
+    picture
+        || path.is_dir()
+        || path.is_absolute()
+        || path.starts_with(".")
+        || path.starts_with("..")
 }
 
 fn find(data: &Dataset, pick: &Pick) -> Result<i64> {
@@ -291,7 +319,9 @@ fn find(data: &Dataset, pick: &Pick) -> Result<i64> {
         }
         Pick::Caption(text) => data.find(text).map(|i| i as i64).ok_or_else(|| {
             let word = text.split_whitespace().next().unwrap_or_default();
-            let hint = format!("`caption {word}` searches within captions");
+            let known = data.records.iter().flat_map(|r| [r.name.as_str(), r.caption.as_str()]);
+            let search = format!("`caption {word}` searches within captions");
+            let hint = did_you_mean(text, known.filter(|name| !name.is_empty()), search);
             Lab::fault(format!("no caption begins with `{text}`"), hint)
         }),
         Pick::File(_) => unreachable!("files are not in the data set"),

@@ -2,14 +2,14 @@
 
 use super::Lab;
 use super::picture::first_image;
-use super::view::View;
+use super::view::{View, plain};
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
 use crate::error::Result;
 use crate::image;
 use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
-use crate::sample::{PictureSeeds, SampleConfig, Sampler, Step};
+use crate::sample::{Pass, PictureSeeds, SampleConfig, Sampler, Step};
 use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Tensor};
@@ -47,15 +47,13 @@ impl Lab {
     /// Samples pictures from a text. The first becomes the current picture.
     pub fn sample(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<View> {
         let run = self.walk(request, watch)?;
-        self.finish(&run)
+        let images = self.images(&run)?;
+        self.finish(&run, &images)
     }
 
-    /// Decodes the pictures of a run at its current step. The first becomes the current picture.
-    pub fn finish(&mut self, run: &Sampling) -> Result<View> {
+    /// Shows the pictures of a run, (B, 3, H, W) as [`Lab::images`] gives them. The first becomes the current picture.
+    pub fn finish(&mut self, run: &Sampling, images: &Tensor) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
-        let model = self.model()?;
-        let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
-        let sheet = sheet(&image::all_from_tensor(&images));
         let (done, steps) = (run.path.len() - 1, run.plan.len());
         let caption = format!("\"{}\", {done} steps, {}", run.text, run.seeds_in_words());
         self.state.workspace.put(Picture {
@@ -64,8 +62,8 @@ impl Lab {
             index: None,
         });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
-        let view = View::new().picture(sheet, caption);
-        let view = self.note_cuts(view, run);
+        let view = View::new().picture(sheet(&image::all_from_tensor(images)), caption);
+        let view = self.note_run(view, run)?;
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
         } else {
@@ -76,21 +74,40 @@ impl Lab {
     /// Runs all steps of `sample`, and keeps the tokens after every step.
     pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
         let run = self.begin(request)?;
-        let model = self.model()?;
-        let model = model.borrow();
-        let nets = model.nets();
-        let runner = Runner::new(nets, &run);
-        let sampler = runner.sampler();
-        let (mut path, steps) = (run.path.clone(), run.plan.len());
-        let mut passes = sampler.passes(&run.noise, &run.plan);
-        while !watch.stop() {
-            let Some(pass) = passes.next() else { break };
-            path.push(Rc::new(pass.after));
-            let done = path.len() - 1;
+        if watch.stop() {
+            return Ok(run);
+        }
+        let steps = run.plan.len();
+        self.go_on(&run, |nets, at, _, pass| {
+            let done = at + 1;
             watch.pass(done, steps);
             if watch.wants_preview(done == steps) {
-                let image = first_image(&nets.decode(&path[done].narrow(0, 0, 1)));
+                let image = first_image(&nets.decode(&pass.after.narrow(0, 0, 1)));
                 watch.preview(Preview { image, caption: format!("after step {done} of {steps}") });
+            }
+            !watch.stop()
+        })
+    }
+
+    /// Makes the passes that are left of a run, until `take` returns false. It is given the number of the pass from 0,
+    /// the tokens before it, and the pass. Returns the run as far as it went.
+    fn go_on(
+        &self,
+        run: &Sampling,
+        mut take: impl FnMut(&Networks, usize, &Tensor, &Pass) -> bool,
+    ) -> Result<Sampling> {
+        let model = self.model()?;
+        let model = model.borrow();
+        let runner = Runner::new(model.nets(), run);
+        let sampler = runner.sampler();
+        let mut path = run.path.clone();
+        let start = path.len() - 1;
+        for pass in sampler.passes(&run.path[start], &run.plan[start..]) {
+            let at = path.len() - 1;
+            let more = take(model.nets(), at, &path[at], &pass);
+            path.push(Rc::new(pass.after));
+            if !more {
+                break;
             }
         }
         Ok(run.with_path(path))
@@ -104,11 +121,11 @@ impl Lab {
         Ok(run.path.iter().map(frame).collect())
     }
 
-    /// The pictures of a run as far as it went, in the order of its seeds.
-    pub fn pictures(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
+    /// The pictures of a run as far as it went, in the order of its seeds: (B, 3, H, W) f32 in 0..=1, CPU.
+    pub fn images(&self, run: &Sampling) -> Result<Tensor> {
         let model = self.model()?;
-        let model = model.borrow();
-        Ok(decoded(model.nets(), run.path.last().expect("a run has a beginning")))
+        let tokens = run.path.last().expect("a run has a beginning");
+        Ok(model.borrow().nets().decode(tokens).to_device(Device::Cpu))
     }
 
     /// Starts a run that advances one step at a time.
@@ -119,22 +136,15 @@ impl Lab {
         let caption =
             format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
         let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
-        let view = self.note_cuts(view, &run);
+        let view = self.note_run(view, &run)?;
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
     }
 
-    /// Notes the texts that the model truncates.
-    fn note_cuts(&self, view: View, run: &Sampling) -> View {
-        let Some(length) = self.state.model.borrow().config.text.length else { return view };
-        let room = length as usize - 1; // the end token takes one
-        let long = [&run.text, &run.negative].into_iter().filter(|text| text.len() > room);
-        long.fold(view, |view, text| {
-            view.note(format!(
-                "the model reads the first {room} of the text's {} bytes",
-                text.len()
-            ))
-        })
+    /// Adds what of the request has no effect, and what the model cannot read or know of its texts.
+    fn note_run(&mut self, view: View, run: &Sampling) -> Result<View> {
+        let view = run.remarks.iter().fold(view, |view, remark| view.note(remark));
+        self.note_texts(view, &[&run.text, &run.negative])
     }
 
     /// Runs `count` further steps.
@@ -148,33 +158,24 @@ impl Lab {
                 "`back` goes back, `start TEXT` begins another",
             ));
         }
-        let model = self.model()?;
-        let model = model.borrow();
-        let nets = model.nets();
-        let runner = Runner::new(nets, &run);
-        let sampler = runner.sampler();
-        let (mut path, steps) = (run.path.clone(), run.plan.len());
+        let (start, steps) = (run.path.len() - 1, run.plan.len());
         let mut view = View::new();
-        let left = &run.plan[path.len() - 1..];
-        for pass in sampler.passes(&run.path[path.len() - 1], left).take(count) {
-            let at = path.len() - 1;
+        let run = self.go_on(&run, |nets, at, before, pass| {
             let pictures =
-                [&*path[at], &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
+                [before, &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
             let Step { t, t_next, temperature, cfg_scale } = run.plan[at];
+            let [t, t_next, temperature, cfg] = [t, t_next, temperature, cfg_scale].map(plain);
             let caption = format!(
-                "step {} of {steps}: before (T = {t:.2}), drawn (temperature {temperature:.2}, cfg {cfg_scale:.1}), after (T = {t_next:.2})",
+                "step {} of {steps}: before (T = {t}), drawn (temperature {temperature}, cfg {cfg}), after (T = {t_next})",
                 at + 1,
             );
-            view = view.picture(image::grid(&pictures, 3, 2), caption);
-            path.push(Rc::new(pass.after));
-            watch.pass(path.len() - 1, steps);
-            if watch.stop() {
-                break;
-            }
-        }
-        let run = run.with_path(path);
+            let image = image::grid(&pictures, 3, 2);
+            view = std::mem::take(&mut view).picture(image, caption);
+            watch.pass(at + 1, steps);
+            at + 1 < start + count && !watch.stop()
+        })?;
         let tokens = run.path[run.path.len() - 1].clone();
-        let images = nets.decode(&tokens).to_device(Device::Cpu);
+        let images = self.images(&run)?;
         if run.path.len() > run.plan.len() {
             view = view.note("that was the last step");
         }
@@ -208,6 +209,8 @@ impl Lab {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
         }
         let seed = request.seed.unwrap_or_else(|| self.draw_seed());
+        let (text, negative) =
+            (self.as_caption(&request.text)?, self.as_caption(&request.negative)?);
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
@@ -216,17 +219,30 @@ impl Lab {
         let seeds = seeds_from(seed, request.count.max(1));
         let noise = PictureSeeds::noise(&seeds, (side, side), codes, nets.device); // (B, h, w)
         let path = vec![Rc::new(noise.shallow_clone())];
-        let (text, negative) = (request.text.clone(), request.negative.clone());
-        Ok(Sampling {
-            text,
-            negative,
-            plan: config.plan(),
-            noise,
-            path,
-            seed,
-            greedy: config.greedy,
-        })
+        let remarks = remarks(request, &config);
+        let (plan, greedy) = (config.plan(), config.greedy);
+        Ok(Sampling { text, negative, plan, noise, path, seed, greedy, remarks })
     }
+}
+
+/// What of a request has no effect under `config`.
+fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
+    let guided = config.plan().iter().any(|step| step.cfg_scale != 1.0);
+    let mut remarks = Vec::new();
+    if config.guided_steps == 0 && config.cfg_scale != (1.0, 1.0) {
+        let hint = format!("`set sample.guided_steps {}` guides all", config.steps);
+        remarks.push(format!(
+            "no step is guided, `cfg` has no effect: `sample.guided_steps` is 0; {hint}"
+        ));
+    }
+    if !request.negative.is_empty() && !guided {
+        remarks
+            .push("the negative text has no effect without guidance; `cfg=3` gives it one".into());
+    }
+    if config.greedy && request.temperature.is_some() {
+        remarks.push("`temperature` has no effect: greedy takes the most likely token".into());
+    }
+    remarks
 }
 
 /// Seeds of `count` pictures: `first` and the numbers that follow.
@@ -250,8 +266,8 @@ impl Sampling {
     /// The same run with another path.
     fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
         let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
-        let noise = self.noise.shallow_clone();
-        Self { text, negative, plan, noise, path, seed: self.seed, greedy: self.greedy }
+        let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
+        Self { text, negative, plan, noise, path, seed: self.seed, greedy: self.greedy, remarks }
     }
 }
 
@@ -309,7 +325,7 @@ const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];
 
 fn rows(plan: &[Step]) -> Vec<Vec<String>> {
     let row = |(i, s): (usize, &Step)| {
-        let numbers = [s.t, s.temperature, s.cfg_scale, s.t_next].map(|y| format!("{y:.2}"));
+        let numbers = [s.t, s.temperature, s.cfg_scale, s.t_next].map(plain);
         std::iter::once((i + 1).to_string()).chain(numbers).collect()
     };
     plan.iter().enumerate().map(row).collect()
@@ -318,6 +334,28 @@ fn rows(plan: &[Step]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let settings = SampleConfig { guided_steps: 0, ..SampleConfig::default() };
+        let said =
+            |request: &SampleRequest| remarks(request, &request.config(&settings)).join("\n");
+        let plain = SampleRequest::default();
+        assert!(said(&plain).contains("`set sample.guided_steps 12`"));
+        let negative = SampleRequest {
+            negative: "a fox".into(),
+            cfg_scale: Some((1.0, 1.0)),
+            ..SampleRequest::default()
+        };
+        assert_eq!(
+            said(&negative),
+            "the negative text has no effect without guidance; `cfg=3` gives it one"
+        );
+        let guided = SampleRequest { steps: Some(4), cfg_scale: Some((3.0, 1.0)), ..negative };
+        assert_eq!(said(&guided), "");
+        let greedy = SampleRequest { greedy: Some(true), temperature: Some((1.0, 1.0)), ..guided };
+        assert!(said(&greedy).contains("`temperature` has no effect"));
+    }
 
     #[test]
     fn requests_go_over_settings() {

@@ -65,7 +65,7 @@ impl Lab {
     ///
     /// Errors: the file does not end in `.ron` or cannot be written.
     pub fn export(&self, file: &Path) -> Result<View> {
-        let place = file.display().to_string();
+        let (place, replaced) = (file.display().to_string(), file.is_file());
         if file.extension().is_none_or(|e| e != "ron") {
             return Err(Self::fault(format!("`{place}` does not end in .ron"), "export mine.ron"));
         }
@@ -76,18 +76,26 @@ impl Lab {
             Error::command(format!("could not write: {e}"), &place, "name a folder that is there")
         })?;
         Ok(View::new()
-            .text(format!("written: {place}"))
+            .text(format!(
+                "written: {place}{}",
+                if replaced { ", in place of an older one" } else { "" }
+            ))
             .note(format!("`paella train {place}` runs it")))
     }
 
-    /// Writes the model to a folder.
+    /// Writes the model to a folder. A model that is there is replaced.
     pub fn save(&self, dir: &Path) -> Result<View> {
         let model = self.model()?;
+        let replaced = dir.join("config.ron").is_file();
         model.borrow().nets().save(dir, false)?;
         let step = model.borrow().step;
         model.borrow_mut().saved = step;
         Ok(View::new()
-            .text(format!("saved: {}", dir.display()))
+            .text(format!(
+                "saved: {}{}",
+                dir.display(),
+                if replaced { ", in place of the model that was there" } else { "" }
+            ))
             .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
     }
 

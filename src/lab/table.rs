@@ -31,7 +31,8 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "show [N | CAPTION | FILE]",
         summary: "take a picture in hand: by number, caption or file",
         help: "Shows a picture of the data set and makes it the current one, which `encode`, `noise` and `predict` \
-               work on. A file is cropped to a square and resized. Without arguments it shows the current picture again.",
+               work on. A file is cropped to a square and resized; its caption is that of the .txt beside it, else its \
+               name. Without arguments it shows the current picture again.",
         example: "show red apple",
         words: None,
         keys: &[],
@@ -149,7 +150,9 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "sample TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] [greedy=true]",
         summary: "make pictures from a text",
         help: "Starts from random tokens; each step guesses all of them, draws, and puts a little less noise back. \
-               `cfg` and `temperature` take one number or two, first and last: temperature=0.7..0.3.",
+               `cfg` and `temperature` take one number or two, first and last: temperature=0.7..0.3. Without `seed` one is \
+               drawn; of several pictures each has its own, one more than the last. The text is read as the training \
+               captions are written; what the model cannot know of it is said.",
         example: "sample \"red apple\" steps=8 count=4 seed=1",
         words: None,
         keys: SAMPLE,
@@ -308,7 +311,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: "save DIR",
         summary: "write the model into a folder",
-        help: "config.ron and the weights; `load DIR` and `paella --model DIR` read them again.",
+        help: "config.ron and the weights; `load DIR` and `paella --model DIR` read them again. At the prompt it asks before \
+               it replaces a model.",
         example: "save runs/mine",
         words: Some(1),
         keys: &[],
@@ -337,7 +341,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: "export FILE.ron",
         summary: "write the settings as a config for `paella train`",
-        help: "The settings as they are now, data and changes included: only what differs from the defaults.",
+        help: "The settings as they are now, data and changes included: only what differs from the defaults. At the prompt \
+               it asks before it replaces a file.",
         example: "export mine.ron",
         words: Some(1),
         keys: &[],
@@ -364,11 +369,11 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "undo",
         aliases: &["u"],
-        synopsis: "undo",
-        summary: "take the last change back",
+        synopsis: "undo [N]",
+        summary: "take the last change back, or the last N",
         help: "Pictures, tokens, noise, sampling, settings, data, model; the last training too.",
-        example: "undo",
-        words: Some(0),
+        example: "undo 3",
+        words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
         functions: &["undo"],

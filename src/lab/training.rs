@@ -26,7 +26,14 @@ impl Lab {
             ]
         };
         let headers = ["phase", "step", "loss", "accuracy", "gradient norm", "learning rate"];
-        Ok(View::new().table(&headers, records.iter().map(row).collect()))
+        let view = View::new().table(&headers, records.iter().map(row).collect());
+        let still = records.iter().find(|r| r.lr == 0.0);
+        Ok(still.into_iter().fold(view, |view, r| {
+            view.note(format!(
+                "step {} has the learning rate 0, where the warm-up begins: it changes no weight, as in the reference",
+                r.step
+            ))
+        }))
     }
 
     /// Runs `count` steps and summarises them in one line.

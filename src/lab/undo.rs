@@ -63,17 +63,24 @@ impl Lab {
         }
     }
 
-    /// Reverts the last change.
+    /// Reverts the last `count` changes, or as many as there are.
     ///
     /// Errors: there is nothing to undo.
-    pub fn undo(&mut self) -> Result<View> {
+    pub fn undo(&mut self, count: usize) -> Result<View> {
         let hint = "changes of this session can be undone, training only the last time";
-        let none = || Self::fault("there is nothing to undo", hint);
-        let moment = self.past.moments.pop().ok_or_else(none)?;
-        self.state = moment.state;
-        if let Some(old) = moment.training {
-            self.state.model.borrow_mut().restore(old);
+        let mut lines = Vec::new();
+        while let Some(moment) = (lines.len() < count).then(|| self.past.moments.pop()).flatten() {
+            self.state = moment.state;
+            if let Some(old) = moment.training {
+                self.state.model.borrow_mut().restore(old);
+            }
+            lines.push(format!("undone: {}", moment.line));
         }
-        Ok(View::new().text(format!("undone: {}", moment.line)))
+        let view = View::new().text(lines.join("\n"));
+        match lines.len() {
+            0 => Err(Self::fault("there is nothing to undo", hint)),
+            n if n < count => Ok(view.note(format!("{n} of {count}: no more is kept; {hint}"))),
+            _ => Ok(view),
+        }
     }
 }

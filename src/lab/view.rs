@@ -138,6 +138,21 @@ impl ViewBlock {
     }
 }
 
+/// A number as it is: up to four digits behind the point, or four significant ones where it is small. `1.25`, `0.0417`,
+/// `1.25e-4`.
+pub fn plain(y: f64) -> String {
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    if y == 0.0 || !y.is_finite() || (1e-2..1e9).contains(&y.abs()) {
+        return trimmed(&format!("{:.4}", y + 0.0)); // + 0.0: zero has no sign
+    }
+    let text = format!("{y:.3e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    format!("{}e{exponent}", trimmed(mantissa))
+}
+
 fn picture_json(
     kind: &str,
     (width, height): (u32, u32),
@@ -150,6 +165,14 @@ fn picture_json(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_print_as_they_are() {
+        let text = [1.25, 8.0, 0.041_666_7, 0.0, -0.0, 1.25e-4, 5e-4, 0.7, 1234.5].map(plain);
+        let wanted = ["1.25", "8", "0.0417", "0", "0", "1.25e-4", "5e-4", "0.7", "1234.5"];
+        assert_eq!(text, wanted);
+        assert_eq!([f64::NAN, f64::INFINITY].map(plain), ["NaN", "inf"]);
+    }
 
     #[test]
     fn keeps_the_order_and_speaks_json() {

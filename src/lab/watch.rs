@@ -24,6 +24,10 @@ pub trait Watch {
     /// Receives a requested preview.
     fn preview(&mut self, _preview: Preview) {}
     fn note(&mut self, text: &str);
+    /// Asks a question, and returns whether the answer is yes. It is where nobody can be asked.
+    fn confirm(&mut self, _question: &str) -> bool {
+        true
+    }
     /// Called between steps. Once it returns true, the work ends and keeps its results.
     fn stop(&self) -> bool;
 }

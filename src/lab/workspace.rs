@@ -40,6 +40,8 @@ pub struct Sampling {
     pub path: Vec<Rc<Tensor>>,
     pub seed: u64,
     pub greedy: bool,
+    /// What of the request has no effect.
+    pub remarks: Vec<String>,
 }
 
 impl Workspace {

@@ -13,7 +13,7 @@ const END: i64 = 1;
 /// Offset of the bytes. The special tokens padding, end of text and unknown come first.
 const FIRST_BYTE: i64 = 3;
 /// Maximum length of the reference, including the end token.
-const MAX_LENGTH: usize = 768;
+pub const MAX_LENGTH: usize = 768;
 
 /// ByT5's tokens of a text: its bytes shifted by three, then the end token 1.
 pub fn byte_tokens(text: &str) -> Vec<i64> {

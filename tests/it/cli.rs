@@ -7,12 +7,12 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A folder to run in, and the untrained smoke model.
-struct Desk {
+pub struct Desk {
     dir: TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
@@ -24,7 +24,7 @@ impl Desk {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
@@ -37,16 +37,16 @@ impl Desk {
         child.wait_with_output().unwrap()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }
 
-fn smoke() -> String {
+pub fn smoke() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron").display().to_string()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -93,7 +93,7 @@ fn an_error_ends_a_script_with_its_line() {
         err.contains("unknown key `stesp`") && err.contains("in: s.txt:3: sample fox stesp=4"),
         "{err}"
     );
-    assert!(err.contains("hint: known: steps"), "{err}");
+    assert!(err.contains("hint: did you mean `steps=4`? known: steps"), "{err}");
     assert!(!text(&output.stdout).contains("> show 1"));
 }
 
@@ -297,6 +297,8 @@ pub const BAD_LINES: &[&str] = &[
     "help bogus",
     "undo",
     "undo 2",
+    "undo 0",
+    "undo x",
     "quit now",
     "\u{1F363}",
     "\u{202e}abc",

@@ -243,6 +243,39 @@ fn a_lesson_is_walked_at_the_prompt_and_remembered() {
 }
 
 #[test]
+fn a_training_inside_a_lesson_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let walk = |args: &[&str], lines: &str| said(&paella(folder.path(), args, lines));
+    let first = walk(&["lesson", "4"], "\n\nstep 5\nquit\n");
+    assert!(first.contains("your model of 5 training steps is kept"), "{first}");
+    let again = walk(&["lesson", "4"], "check\nquit\n");
+    for part in [
+        "your model of 5 training steps is back; 1 commands are run",
+        "> show 0",
+        "The first five steps: solved",
+    ] {
+        assert!(again.contains(part), "{part} is not in\n{again}");
+    }
+    assert!(!again.contains("> load") && !again.contains("> data"), "{again}");
+    let anew = walk(&["lesson", "4", "--again"], "quit\n");
+    assert!(anew.contains("your model of the last time: `load "), "{anew}");
+    assert!(folder.path().join("paella/lessons/04-train.before/denoiser.safetensors").is_file());
+    assert!(!walk(&["lesson", "4"], "quit\n").contains("is back"));
+}
+
+#[test]
+fn lessons_name_the_next_one() {
+    let lessons = lessons();
+    let next: Vec<_> = lessons.iter().map(|l| l.next.as_ref().map(|n| n.stem.as_str())).collect();
+    let numbered = ["02-noise", "03-predict", "04-train", "05-sample", "06-condition", "07-scale"];
+    assert_eq!(next[..6], numbered.map(Some));
+    assert_eq!(next[6..], [None; 3]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = said(&paella(folder.path(), &["lesson", "2"], &"skip\n".repeat(9)));
+    assert!(out.contains("next: `paella lesson predict`, 3. Predict"), "{out}");
+}
+
+#[test]
 fn lessons_are_built_and_checked_from_the_shell() {
     let folder = tempfile::tempdir().unwrap();
     let from = root().join("tutorials").display().to_string();

@@ -17,7 +17,7 @@ use crate::train::alone;
 
 /// A session on the untrained smoke model, and its folder. Only one at a time, because libtorch has one generator per
 /// process.
-fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
+pub fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
     let turn = alone();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
     let folder = tempfile::tempdir().unwrap();
@@ -26,7 +26,7 @@ fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
     (lab, (folder, turn))
 }
 
-fn run(lab: &mut Lab, line: &str) -> View {
+pub fn run(lab: &mut Lab, line: &str) -> View {
     lab.turn(line, &mut Quiet).unwrap_or_else(|e| panic!("{line}: {e}")).unwrap().view
 }
 

@@ -169,14 +169,21 @@ pub(super) fn path_hint(path: &str, known: &Scan) -> String {
     let here: Vec<&str> = paths().filter(|p| split(p).0 == parent).collect();
     let close = nearest(last, here.iter().map(|p| split(p).1)).map(|(name, _)| name);
     let near = here.iter().find(|p| close == Some(split(p).1)).copied();
-    match near.or_else(|| paths().find(|p| split(p).1 == last)) {
+    let below = |p: &&str| parent.is_empty() || p.starts_with(&format!("{parent}."));
+    let same = || paths().filter(|p| split(p).1 == last);
+    let depth = |p: &&str| p.matches('.').count();
+    let elsewhere = || same().filter(below).min_by_key(depth).or_else(|| same().min_by_key(depth));
+    match near.or_else(elsewhere) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("the fields here: {}", here.join(", ")),
     }
 }
 
 /// The candidate with the fewest edits, within a limit that grows with the length of `word`.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<(&'a str, usize)> {
+pub fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<(&'a str, usize)> {
     let limit = (word.chars().count() / 3).max(1);
     let scored = candidates.map(|c| (c, edits(&word.to_lowercase(), &c.to_lowercase())));
     scored.filter(|(_, n)| *n <= limit).min_by_key(|(_, n)| *n)

@@ -29,6 +29,7 @@ mod tests;
 
 pub use checks::Checks;
 pub use edit::{Change, diff, get, minimal_ron, paths, set};
+pub use explain::nearest;
 pub use fault::Fault;
 pub use print::to_ron;
 pub use read::{parse, read};
