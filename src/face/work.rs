@@ -8,9 +8,10 @@ use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::lab::args::quoted;
+use crate::lab::edit::{Area, Edit, Side};
 use crate::lab::folder::replaceable;
 use crate::lab::view::{View, ViewBlock};
-use crate::lab::{Origin, SampleRequest};
+use crate::lab::{Origin, Pick, SampleRequest};
 use crate::networks::Networks;
 use crate::{eval, image};
 use ::image::codecs::gif::{GifEncoder, Repeat};
@@ -48,6 +49,57 @@ pub struct SampleArgs {
     /// Write a film of the pictures as they emerge
     #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
+    /// Width and height in pixels
+    #[arg(long, value_name = "WxH", value_parser = size, conflicts_with = "image")]
+    size: Option<(i64, i64)>,
+    /// Go from TEXT to this one, over `--count` pictures with one seed
+    #[arg(long, value_name = "TEXT")]
+    to: Option<String>,
+    #[command(flatten)]
+    edit: EditArgs,
+}
+
+/// What to do with a picture that is there. TEXT "" stands for its caption.
+#[derive(Args)]
+struct EditArgs {
+    /// Edit this picture, cropped to a square, instead of making one from nothing
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Sample this area of it: left, right, top, bottom, middle, X,Y,W,H, a circle X,Y,R, or a picture, white on black
+    #[arg(long, requires = "image", conflicts_with_all = ["outpaint", "strength"])]
+    area: Option<Area>,
+    /// Continue it beyond this side: left, right, top or bottom
+    #[arg(long, value_name = "SIDE", requires = "image", conflicts_with = "strength")]
+    outpaint: Option<Side>,
+    /// By so many pixels
+    #[arg(long, value_name = "PIXELS", requires = "outpaint", default_value_t = 16, value_parser = clap::value_parser!(i64).range(1..=4096))]
+    by: i64,
+    /// Start from it under this share of noise, 0.01 to 1 [default: 0.6]
+    #[arg(long, requires = "image", value_parser = share)]
+    strength: Option<f64>,
+    /// What is not sampled keeps its pixels, not only its tokens
+    #[arg(long, requires = "image")]
+    keep_pixels: bool,
+}
+
+impl EditArgs {
+    /// None without a picture.
+    fn edit(&self) -> Option<Edit> {
+        self.image.as_ref()?;
+        let area = self.area.clone().map(Edit::Inpaint);
+        let side = self.outpaint.map(|side| Edit::Outpaint(side, self.by));
+        Some(area.or(side).unwrap_or(Edit::Renoise(self.strength.unwrap_or(0.6))))
+    }
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|share| (0.01..=1.0).contains(share));
+    number.ok_or_else(|| "a number from 0.01 to 1".into())
+}
+
+fn size(text: &str) -> std::result::Result<(i64, i64), String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    sides.ok_or_else(|| "width x height, such as 96x64".into())
 }
 
 #[derive(Args)]
@@ -104,7 +156,14 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         // short enough to type again, another one at each call
         seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
         count: args.count,
+        edit: args.edit.edit(),
+        keep_pixels: args.edit.keep_pixels,
+        size: args.size,
+        to: args.to.clone(),
     };
+    if let Some(picture) = &args.edit.image {
+        lab.show(&Pick::File(picture.clone()))?;
+    }
     let mut progress = ProgressLine::new(common.json);
     let run = lab.walk(&request, &mut progress)?;
     drop(progress);
@@ -133,7 +192,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     if !common.json {
         return show_view(&view, common);
     }
-    let shown = view.blocks.iter().find_map(|block| match block {
+    let shown = view.blocks.iter().rev().find_map(|block| match block {
         ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
         _ => None,
     });
@@ -179,10 +238,12 @@ fn is_gif(file: &Path) -> Result<()> {
 }
 
 fn save_as(view: &mut View, out: &Path) -> Result<()> {
-    for block in &mut view.blocks {
+    // the last one: before it an edit shows what it samples
+    for block in view.blocks.iter_mut().rev() {
         if let ViewBlock::Picture { image, file, .. } = block {
             image::save(image, out)?;
             *file = Some(out.into());
+            return Ok(());
         }
     }
     Ok(())

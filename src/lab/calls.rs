@@ -1,6 +1,7 @@
 //! The functions that the rows of the command table run. Each checks its arguments and calls the Lab.
 
 use super::args::Args;
+use super::edit::{Area, Edit, Side};
 use super::near::{did_you_mean, no_file};
 use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
@@ -87,11 +88,15 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 
 /// Reads the words as text, and the keys of `sample` and `start`.
 fn request(args: &Args) -> Result<SampleRequest> {
-    let text = args.joined();
-    if text.is_empty() && args.words.is_empty() {
+    let request = request_of(args)?;
+    if request.text.is_empty() && args.words.is_empty() && request.edit.is_none() {
         let hint = format!("usage: {}; the empty text is \"\"", args.usage);
         return Err(args.fault("the text is missing", hint));
     }
+    Ok(request)
+}
+
+fn request_of(args: &Args) -> Result<SampleRequest> {
     let greedy = match args.get("greedy") {
         None => None,
         Some("true" | "yes" | "1") => Some(true),
@@ -101,7 +106,7 @@ fn request(args: &Args) -> Result<SampleRequest> {
         }
     };
     Ok(SampleRequest {
-        text,
+        text: args.joined(),
         negative: args.get("negative").unwrap_or_default().into(),
         steps: args.key("steps", 1i64..=1000)?,
         cfg_scale: args.key_pair("cfg", 0.0..=100.0)?,
@@ -109,7 +114,71 @@ fn request(args: &Args) -> Result<SampleRequest> {
         greedy,
         seed: args.key("seed", 0..=u64::MAX)?,
         count: args.key("count", 1i64..=64)?.unwrap_or(1),
+        size: args.get("size").map(|size| size_of(args, size)).transpose()?,
+        keep_pixels: keeps_pixels(args)?,
+        edit: edit(args)?,
+        to: None,
     })
+}
+
+/// `96x64`: width and height.
+fn size_of(args: &Args, size: &str) -> Result<(i64, i64)> {
+    let sides = size.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    sides.ok_or_else(|| args.fault(format!("`{size}` is no size"), "width x height: size=96x64"))
+}
+
+fn keeps_pixels(args: &Args) -> Result<bool> {
+    match args.get("keep") {
+        None | Some("tokens") => Ok(false),
+        Some("pixels") => Ok(true),
+        Some(other) => {
+            Err(args.fault(format!("cannot keep `{other}`"), "keep=pixels or keep=tokens"))
+        }
+    }
+}
+
+/// The edit that the keys `area`, `side` with `by`, or `strength` ask for.
+fn edit(args: &Args) -> Result<Option<Edit>> {
+    let area = args.get("area").map(|area| Ok(Edit::Inpaint(area.parse()?)));
+    let side = args
+        .get("side")
+        .map(|side| Ok(Edit::Outpaint(side.parse()?, args.key("by", 1i64..=4096)?.unwrap_or(16))));
+    let strength = args
+        .get("strength")
+        .map(|_| Ok(Edit::Renoise(args.key("strength", 0.01..=1.0)?.unwrap_or(1.0))));
+    let mut all: Vec<Result<Edit>> = area.into_iter().chain(side).chain(strength).collect();
+    if all.len() > 1 {
+        return Err(args.fault("one edit at a time", "one of area=, side= and strength="));
+    }
+    all.pop().transpose()
+}
+
+/// A request that edits the current picture; `otherwise` is what it does without a key.
+fn edited(args: &Args, otherwise: Edit) -> Result<SampleRequest> {
+    let request = request_of(args)?;
+    let edit = request.edit.clone().or(Some(otherwise));
+    Ok(SampleRequest { edit, ..request })
+}
+
+pub fn inpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    lab.sample(&edited(args, Edit::Inpaint(Area::Middle))?, watch)
+}
+
+pub fn outpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let by = args.key("by", 1i64..=4096)?.unwrap_or(16);
+    lab.sample(&edited(args, Edit::Outpaint(Side::Right, by))?, watch)
+}
+
+pub fn edit_picture(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    lab.sample(&edited(args, Edit::Renoise(0.6))?, watch)
+}
+
+pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let Some(to) = args.get("to") else {
+        return Err(args.misused("the second text is missing: to=TEXT"));
+    };
+    let count = args.key("frames", 2i64..=64)?.unwrap_or(8);
+    lab.sample(&SampleRequest { to: Some(to.into()), count, ..request(args)? }, watch)
 }
 
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

@@ -1,18 +1,20 @@
 //! Commands that make pictures from text: all steps at once (`sample`), or one at a time (`start`, `next`, `back`).
 
 use super::Lab;
+use super::edit::{self, Edit};
 use super::picture::first_image;
+use super::runner::Runner;
 use super::view::{View, plain};
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
 use crate::error::Result;
 use crate::image;
-use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
-use crate::sample::{Pass, PictureSeeds, SampleConfig, Sampler, Step};
+use crate::noise::{add_noise, draw_mask};
+use crate::sample::{Pass, PictureSeeds, SampleConfig, Step};
 use ::image::RgbImage;
 use std::rc::Rc;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A text to sample from, and sampling settings. `None` uses the session's setting.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +29,14 @@ pub struct SampleRequest {
     pub seed: Option<u64>,
     /// Number of pictures; 0 counts as 1.
     pub count: i64,
+    /// Edits the current picture instead of making one from nothing. The empty text stands for the picture's caption.
+    pub edit: Option<Edit>,
+    /// What an edit does not sample keeps its pixels too, not only its tokens.
+    pub keep_pixels: bool,
+    /// Width and height in pixels; None: the size that the model was trained on.
+    pub size: Option<(i64, i64)>,
+    /// A second text: the pictures go from `text` to this one in equal parts, all with one seed.
+    pub to: Option<String>,
 }
 
 impl SampleRequest {
@@ -55,14 +65,15 @@ impl Lab {
     pub fn finish(&mut self, run: &Sampling, images: &Tensor) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
         let (done, steps) = (run.path.len() - 1, run.plan.len());
-        let caption = format!("\"{}\", {done} steps, {}", run.text, run.seeds_in_words());
+        let caption = format!("\"{}\", {done} steps, {}", run.texts(), run.seeds_in_words());
         self.state.workspace.put(Picture {
             images: images.narrow(0, 0, 1),
             caption: run.text.clone(),
             index: None,
         });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
-        let view = View::new().picture(sheet(&image::all_from_tensor(images)), caption);
+        let view = run.shown_edit();
+        let view = view.picture(sheet(&image::all_from_tensor(images)), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
@@ -125,17 +136,25 @@ impl Lab {
     pub fn images(&self, run: &Sampling) -> Result<Tensor> {
         let model = self.model()?;
         let tokens = run.path.last().expect("a run has a beginning");
-        Ok(model.borrow().nets().decode(tokens).to_device(Device::Cpu))
+        let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
+        Ok(match &run.canvas {
+            Some(canvas) => canvas.restore(images),
+            None => images,
+        })
     }
 
     /// Starts a run that advances one step at a time.
     pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
         let run = self.begin(request)?;
         let model = self.model()?;
-        let picture = first_image(&model.borrow().nets().decode(&run.noise));
-        let caption =
-            format!("step 0 of {}: all noise; \"{}\", seed {}", run.plan.len(), run.text, run.seed);
-        let view = View::new().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
+        let picture = first_image(&model.borrow().nets().decode(&run.path[0]));
+        let what = match run.canvas {
+            Some(_) => "before the first step",
+            None => "all noise",
+        };
+        let (steps, text) = (run.plan.len(), run.texts());
+        let caption = format!("step 0 of {steps}: {what}; \"{text}\", {}", run.seeds_in_words());
+        let view = run.shown_edit().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
         let view = self.note_run(view, &run)?;
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
@@ -204,24 +223,51 @@ impl Lab {
 
     /// A run before its first step.
     fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
-        let config = request.config(&self.state.settings.sample);
+        let mut config = request.config(&self.state.settings.sample);
         if config.steps < 1 {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
         }
+        let canvas = match &request.edit {
+            Some(edit) => Some(Rc::new(self.canvas(edit, request.keep_pixels)?)),
+            None => None,
+        };
         let seed = request.seed.unwrap_or_else(|| self.draw_seed());
-        let (text, negative) =
-            (self.as_caption(&request.text)?, self.as_caption(&request.negative)?);
+        let text = match (&request.edit, request.text.as_str()) {
+            (Some(_), "") => self.state.workspace.picture()?.caption.clone(),
+            (_, text) => self.as_caption(text)?,
+        };
+        let negative = self.as_caption(&request.negative)?;
+        let to = request.to.as_deref().map(|to| self.as_caption(to)).transpose()?;
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
-        let side = self.state.settings.data.size / nets.config.tokenizer.model.factor();
+        let side = self.state.settings.data.size;
+        let grid = match (&canvas, request.size) {
+            (Some(canvas), None) => (canvas.mask.size()[1], canvas.mask.size()[2]),
+            (Some(_), Some(_)) => {
+                return Err(Self::fault(
+                    "an edit keeps the size of the picture",
+                    "leave `size` out",
+                ));
+            }
+            (None, size) => edit::grid(nets, size.unwrap_or((side, side)))?,
+        };
         let codes = nets.config.model.num_labels;
-        let seeds = seeds_from(seed, request.count.max(1));
-        let noise = PictureSeeds::noise(&seeds, (side, side), codes, nets.device); // (B, h, w)
-        let path = vec![Rc::new(noise.shallow_clone())];
+        let seeds = seeds_of(seed, request.count.max(1), to.is_some());
+        let (noise, uniforms) = PictureSeeds::start(&seeds, grid, codes, nets.device); // each (B, h, w)
+        let start = match (&request.edit, &canvas) {
+            (Some(Edit::Renoise(share)), Some(canvas)) => {
+                config.t_start = *share; // the noise that is there
+                let t = Tensor::full([1], *share, (Kind::Float, nets.device));
+                add_noise(&canvas.original, &noise, &draw_mask(&uniforms, &t))
+            }
+            (_, Some(canvas)) => noise.where_self(&canvas.mask, &canvas.original),
+            _ => noise.shallow_clone(),
+        };
+        let path = vec![Rc::new(start)];
         let remarks = remarks(request, &config);
         let (plan, greedy) = (config.plan(), config.greedy);
-        Ok(Sampling { text, negative, plan, noise, path, seed, greedy, remarks })
+        Ok(Sampling { text, to, negative, plan, noise, path, seed, greedy, remarks, canvas })
     }
 }
 
@@ -245,42 +291,45 @@ fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
     remarks
 }
 
-/// Seeds of `count` pictures: `first` and the numbers that follow.
-fn seeds_from(first: u64, count: i64) -> Vec<u64> {
-    (0..count as u64).map(|k| first.wrapping_add(k)).collect()
+/// Seeds of `count` pictures: `first` and the numbers that follow, or always the `same`.
+fn seeds_of(first: u64, count: i64, same: bool) -> Vec<u64> {
+    (0..count as u64).map(|k| if same { first } else { first.wrapping_add(k) }).collect()
 }
 
 impl Sampling {
     /// The seed of each picture: any of them can be made again alone.
     pub fn seeds(&self) -> Vec<u64> {
-        seeds_from(self.seed, self.noise.size()[0])
+        seeds_of(self.seed, self.noise.size()[0], self.to.is_some())
     }
 
     fn seeds_in_words(&self) -> String {
         match self.seeds().as_slice() {
-            [first, .., last] => format!("seeds {first} to {last}"),
+            [first, .., last] if first != last => format!("seeds {first} to {last}"),
             _ => format!("seed {}", self.seed),
         }
+    }
+
+    /// Its text, or both of them.
+    fn texts(&self) -> String {
+        self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
+    }
+
+    /// What an edit is going to sample, to be looked at first. Empty for a picture from nothing.
+    fn shown_edit(&self) -> View {
+        let Some(canvas) = &self.canvas else { return View::new() };
+        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
+        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
+        View::new().picture(canvas.shown.clone(), caption)
     }
 
     /// The same run with another path.
     fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
         let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
         let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
-        Self { text, negative, plan, noise, path, seed: self.seed, greedy: self.greedy, remarks }
+        let (to, canvas, seed, greedy) =
+            (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
+        Self { text, to, negative, plan, noise, path, seed, greedy, remarks, canvas }
     }
-}
-
-/// The conditions of every picture of the run, and the conditions for guidance to lead away from.
-fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
-    let b = run.noise.size()[0];
-    let texts = |text: &str| vec![text.to_string(); b as usize];
-    let null = if run.negative.is_empty() {
-        nets.null(b as usize)
-    } else {
-        nets.encode_text(&texts(&run.negative))
-    };
-    (nets.condition(&texts(&run.text)), null)
 }
 
 /// tokens (B, h, w) -> B pictures.
@@ -291,34 +340,6 @@ fn decoded(nets: &Networks, tokens: &Tensor) -> Vec<RgbImage> {
 /// All pictures of a run in one, about as wide as high.
 fn sheet(pictures: &[RgbImage]) -> RgbImage {
     image::grid(pictures, (pictures.len() as f64).sqrt().ceil() as usize, 2)
-}
-
-/// The sampler of a run, with the draws of the passes that are left.
-struct Runner<'a> {
-    model: Box<dyn Denoiser + 'a>,
-    run: &'a Sampling,
-    cond: Cond,
-    null: Cond,
-    chance: PictureSeeds,
-}
-
-impl<'a> Runner<'a> {
-    fn new(nets: &'a Networks, run: &'a Sampling) -> Self {
-        let (cond, null) = conditions(nets, run);
-        let chance = PictureSeeds::new(&run.seeds(), run.path.len() - 1, run.greedy);
-        Self { model: nets.sampling_denoiser(), run, cond, null, chance }
-    }
-
-    fn sampler(&self) -> Sampler<'_> {
-        Sampler {
-            model: &*self.model,
-            cond: &self.cond,
-            null: &self.null,
-            noise: &self.run.noise,
-            chance: &self.chance,
-            region: None,
-        }
-    }
 }
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];

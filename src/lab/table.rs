@@ -5,8 +5,31 @@ use super::command::{Command, Takes};
 use super::plots::PLOTS;
 
 /// The keys of `sample` and `start`.
-const SAMPLING: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy"];
-const SAMPLE: &[&str] = &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const SAMPLE: &[&str] =
+    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size"];
+const START: &[&str] = &[
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "negative",
+    "greedy",
+    "size",
+    "area",
+    "side",
+    "by",
+    "strength",
+    "keep",
+];
+/// The keys of each command that edits the picture.
+const INPAINT: &[&str] =
+    &["area", "keep", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const OUTPAINT: &[&str] =
+    &["side", "by", "keep", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const EDIT: &[&str] =
+    &["strength", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const MORPH: &[&str] =
+    &["to", "frames", "steps", "cfg", "temperature", "seed", "negative", "greedy", "size"];
 
 /// All commands in the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
 pub const COMMANDS: &[Command] = &[
@@ -147,7 +170,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "sample",
         aliases: &["draw"],
-        synopsis: "sample TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] [greedy=true]",
+        synopsis: "sample TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [size=64x64] [negative=TEXT] \
+                   [greedy=true]",
         summary: "make pictures from a text",
         help: "Starts from random tokens; each step guesses all of them, draws, and puts a little less noise back. \
                `cfg` and `temperature` take one number or two, first and last: temperature=0.7..0.3. Without `seed` one is \
@@ -164,12 +188,14 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "start",
         aliases: &[],
-        synopsis: "start TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [negative=TEXT] [greedy=true]",
+        synopsis: "start TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
+                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels]",
         summary: "begin a sampling run that goes one step at a time",
-        help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again.",
+        help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again. With `area`, `side` or \
+               `strength` it begins what `inpaint`, `outpaint` or `edit` do.",
         example: "start \"red apple\" steps=6",
         words: None,
-        keys: SAMPLING,
+        keys: START,
         takes: Takes::Caption,
         functions: &["plan", "random_tokens"],
         changes: true,
@@ -203,6 +229,70 @@ pub const COMMANDS: &[Command] = &[
         functions: &["passes"],
         changes: true,
         run: run::back,
+    },
+    Command {
+        name: "inpaint",
+        aliases: &["fill"],
+        synopsis: "inpaint [TEXT] [area=middle] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
+                   [negative=TEXT] [greedy=true]",
+        summary: "sample an area of the picture anew",
+        help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
+               X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled. `keep=pixels` keeps \
+               the pixels outside too. Without TEXT the picture's caption is the text.",
+        example: "inpaint area=right steps=8",
+        words: None,
+        keys: INPAINT,
+        takes: Takes::Caption,
+        functions: &["passes", "denoise", "keep"],
+        changes: true,
+        run: run::inpaint,
+    },
+    Command {
+        name: "outpaint",
+        aliases: &["extend"],
+        synopsis: "outpaint [TEXT] [side=right] [by=16] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] \
+                   [count=1] [negative=TEXT] [greedy=true]",
+        summary: "continue the picture beyond a side",
+        help: "The picture grows by so many pixels at that side; what was there keeps its tokens. Again and again it becomes \
+               a panorama. Sides: left, right, top, bottom.",
+        example: "outpaint side=left by=16",
+        words: None,
+        keys: OUTPAINT,
+        takes: Takes::Caption,
+        functions: &["passes", "denoise", "keep"],
+        changes: true,
+        run: run::outpaint,
+    },
+    Command {
+        name: "edit",
+        aliases: &[],
+        synopsis: "edit [TEXT] [strength=0.6] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] \
+                   [greedy=true]",
+        summary: "change the picture towards a text, and keep its structure",
+        help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
+               alone. Little keeps the picture, 1 keeps nothing of it.",
+        example: "edit \"red apple\" strength=0.5",
+        words: None,
+        keys: EDIT,
+        takes: Takes::Caption,
+        functions: &["add_noise", "passes", "denoise"],
+        changes: true,
+        run: run::edit_picture,
+    },
+    Command {
+        name: "morph",
+        aliases: &[],
+        synopsis: "morph TEXT to=TEXT [frames=8] [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] \
+                   [negative=TEXT] [greedy=true]",
+        summary: "pictures on the way from one text to another",
+        help: "All frames start from the same noise and draw the same numbers; what the texts say is mixed in equal parts.",
+        example: "morph \"red apple\" to=\"tiger face\" frames=4",
+        words: None,
+        keys: MORPH,
+        takes: Takes::Caption,
+        functions: &["between", "passes", "denoise"],
+        changes: true,
+        run: run::morph,
     },
     Command {
         name: "step",

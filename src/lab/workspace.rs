@@ -1,5 +1,6 @@
 //! The workspace: the current picture, its tokens, their noised version, the sampling run. Cheap to copy.
 
+use super::edit::EditCanvas;
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
 use crate::noise::Noised;
@@ -32,6 +33,8 @@ pub struct Picture {
 #[derive(Debug)]
 pub struct Sampling {
     pub text: String,
+    /// The text that the last of the pictures has.
+    pub to: Option<String>,
     pub negative: String,
     pub plan: Vec<Step>,
     /// The initial noise, (B, h, w) i64 for B pictures.
@@ -42,6 +45,8 @@ pub struct Sampling {
     pub greedy: bool,
     /// What of the request has no effect.
     pub remarks: Vec<String>,
+    /// The picture that the run edits.
+    pub canvas: Option<Rc<EditCanvas>>,
 }
 
 impl Workspace {

@@ -21,7 +21,7 @@ use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
 use level::Level;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 /// What kinds of block a level repeats; the reference writes them as a string, `CTA`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +177,21 @@ pub struct Cond {
 impl Cond {
     pub fn text(byt5: Tensor) -> Self {
         Self { byt5, clip: None, clip_image: Vec::new(), attn_weights: None }
+    }
+
+    /// Of conditions of two pictures: those of `count` pictures, in equal parts from the first to the second.
+    pub fn between(&self, count: i64) -> Self {
+        let mix = |xs: &Tensor| {
+            let part = Tensor::linspace(0.0, 1.0, count, (Kind::Float, xs.device())); // (count,)
+            let column: Vec<i64> = (0..xs.dim()).map(|i| if i == 0 { count } else { 1 }).collect();
+            xs.narrow(0, 0, 1).lerp_tensor(&xs.narrow(0, 1, 1), &part.view(&column[..])) // (count, ..)
+        };
+        Self {
+            byt5: mix(&self.byt5),
+            clip: self.clip.as_ref().map(mix),
+            clip_image: self.clip_image.iter().map(mix).collect(),
+            attn_weights: self.attn_weights.as_ref().map(Tensor::shallow_clone),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Draws that belong to a picture, not to its batch.
 
 use super::{Chance, chance};
-use crate::noise::random_tokens;
+use crate::noise::{random_tokens, uniform};
 use std::cell::{Cell, RefCell};
 use tch::{Device, Tensor};
 
@@ -25,11 +25,22 @@ impl PictureSeeds {
 
     /// The noise that pictures of these seeds start from: (B, h, w) i64.
     pub fn noise(seeds: &[u64], grid: (i64, i64), num_labels: i64, device: Device) -> Tensor {
+        Self::start(seeds, grid, num_labels, device).0
+    }
+
+    /// The same noise, and uniform numbers in (0, 1] that decide where a picture begins under it: each (B, h, w).
+    pub fn start(
+        seeds: &[u64],
+        (h, w): (i64, i64),
+        num_labels: i64,
+        device: Device,
+    ) -> (Tensor, Tensor) {
         let one = |&seed: &u64| {
             tch::manual_seed(seed as i64); // libtorch takes the same 64 bits
-            random_tokens(&[1, grid.0, grid.1], num_labels, device)
+            (random_tokens(&[1, h, w], num_labels, device), uniform(&[1, h, w], device))
         };
-        Tensor::cat(&seeds.iter().map(one).collect::<Vec<_>>(), 0)
+        let (noise, uniforms): (Vec<_>, Vec<_>) = seeds.iter().map(one).unzip();
+        (Tensor::cat(&noise, 0), Tensor::cat(&uniforms, 0))
     }
 }
 

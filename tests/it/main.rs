@@ -7,6 +7,7 @@ mod cost;
 mod course;
 mod data;
 mod dist;
+mod edit;
 mod events;
 mod fixture;
 mod fuzz;

@@ -1,0 +1,289 @@
+//! Edits of the current picture: what of it stays, and what a sampling run makes new.
+//!
+//! Letters: H x W pixels, h x w tokens, f pixels a side of a token.
+
+use super::Lab;
+use super::near::no_file;
+use crate::data::home;
+use crate::error::{Error, Result};
+use crate::image;
+use crate::networks::Networks;
+use ::image::{Rgb, RgbImage};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tch::{Kind, Tensor};
+
+/// What a sampling run does with the current picture. Source: the sampler of Paella v3 (`sample`, its `init_x` and `mask`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Samples the tokens of an area anew; the others stay as they are.
+    Inpaint(Area),
+    /// Continues the picture beyond a side, by this many pixels.
+    Outpaint(Side, i64),
+    /// Starts from the picture with this share of its tokens under noise, above 0 to 1: a small share keeps its structure.
+    Renoise(f64),
+}
+
+/// A part of a picture. Numbers are pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Area {
+    /// Half of the picture, at this side.
+    Half(Side),
+    /// Half as wide and as high as the picture, in its middle.
+    Middle,
+    /// Left, top, width, height.
+    Rect([i64; 4]),
+    /// Centre across and down, radius.
+    Circle([i64; 3]),
+    /// A picture of any size, stretched over the current one: white is the area, black stays.
+    Mask(PathBuf),
+}
+
+/// A side of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Left,
+    Right,
+    Top,
+    Bottom,
+}
+
+/// The current picture as an edit begins with it.
+#[derive(Debug)]
+pub struct EditCanvas {
+    /// Its tokens on the grid of the result (1, h, w) i64. What lies beyond it is 0.
+    pub original: Tensor,
+    /// True where tokens are sampled (1, h, w) bool.
+    pub mask: Tensor,
+    /// Its pixels (1, 3, H, W) f32, to be put back outside of the sampled tokens. None: the decoder draws all.
+    pub pixels: Option<Tensor>,
+    /// The picture with the sampled part in grey.
+    pub shown: RgbImage,
+}
+
+/// How areas are written.
+const AREAS: &str = "left, right, top, bottom, middle, X,Y,WIDTH,HEIGHT, a circle X,Y,RADIUS, or a picture: white is sampled";
+
+impl FromStr for Side {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "left" => Self::Left,
+            "right" => Self::Right,
+            "top" | "above" => Self::Top,
+            "bottom" | "below" => Self::Bottom,
+            _ => {
+                let hint = "left, right, top or bottom";
+                return Err(Error::command(format!("`{text}` is no side"), "", hint));
+            }
+        })
+    }
+}
+
+impl FromStr for Area {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim().trim_end_matches(" half");
+        if let Ok(side) = text.parse() {
+            return Ok(Self::Half(side));
+        }
+        let numbers: Option<Vec<i64>> =
+            text.split(',').map(|number| number.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            _ if text == "middle" => Ok(Self::Middle),
+            Some(&[x, y, w, h]) => Ok(Self::Rect([x, y, w, h])),
+            Some(&[x, y, radius]) => Ok(Self::Circle([x, y, radius])),
+            None if Path::new(text).extension().is_some() => Ok(Self::Mask(home(Path::new(text)))),
+            _ => Err(Error::command(format!("`{text}` is no area"), "", AREAS)),
+        }
+    }
+}
+
+impl Area {
+    /// Whether each pixel of a picture of `w` x `h` is inside, row by row.
+    ///
+    /// Errors: a mask that cannot be read.
+    fn pixels(&self, (w, h): (i64, i64)) -> Result<Vec<bool>> {
+        let mask = match self {
+            Self::Mask(path) if !path.is_file() => return Err(no_file(path, "area=\"FILE\"")),
+            Self::Mask(path) => Some(image::load(path)?),
+            _ => None,
+        };
+        let inside = |x: i64, y: i64| match self {
+            Self::Half(Side::Left) => 2 * x < w,
+            Self::Half(Side::Right) => 2 * x >= w,
+            Self::Half(Side::Top) => 2 * y < h,
+            Self::Half(Side::Bottom) => 2 * y >= h,
+            Self::Middle => (w..3 * w).contains(&(4 * x)) && (h..3 * h).contains(&(4 * y)),
+            Self::Rect([left, top, width, height]) => {
+                let within = |at: i64, from: &i64, size: &i64| at >= *from && at - *from < *size;
+                within(x, left, width) && within(y, top, height)
+            }
+            Self::Circle([cx, cy, radius]) => {
+                // from the middle of the pixel, in halves; f64, since any number may be typed
+                let far = |at: i64, centre: &i64| (at as f64 + 0.5 - *centre as f64).powi(2);
+                far(x, cx) + far(y, cy) <= (*radius as f64).powi(2) && *radius > 0
+            }
+            Self::Mask(_) => mask.as_ref().is_some_and(|mask| {
+                let at = |place: i64, side: i64, own: u32| (place * i64::from(own) / side) as u32;
+                mask.get_pixel(at(x, w, mask.width()), at(y, h, mask.height())).0[1] >= 128
+            }),
+        };
+        Ok((0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| inside(x, y)).collect())
+    }
+}
+
+impl Edit {
+    /// The picture (1, 3, H, W) f32 with its tokens (1, h, w) i64, and what of it is sampled. `keep_pixels`: what is not
+    /// sampled keeps its pixels, not only its tokens.
+    ///
+    /// Errors: an area without a pixel of the picture; a size that the network cannot make; a share of noise out of range.
+    pub fn canvas(
+        &self,
+        nets: &Networks,
+        images: &Tensor,
+        tokens: &Tensor,
+        keep_pixels: bool,
+    ) -> Result<EditCanvas> {
+        let (_, h, w) = tokens.size3()?;
+        let f = nets.config.tokenizer.model.factor();
+        let yes = |size: &[i64]| Tensor::ones(size, (Kind::Bool, tokens.device()));
+        let (original, mask, pixels) = match self {
+            Self::Renoise(share) if !(*share > 0.0 && *share <= 1.0) => {
+                return Err(refused(format!("a strength of {share}"), "above 0 to 1, such as 0.6"));
+            }
+            Self::Renoise(_) => (tokens.shallow_clone(), yes(&[1, h, w]), images.shallow_clone()),
+            Self::Inpaint(area) => {
+                let inside = area.pixels((w * f, h * f))?;
+                if !inside.contains(&true) {
+                    let what =
+                        format!("no pixel of the picture, {} x {}, is in the area", w * f, h * f);
+                    return Err(refused(what, AREAS));
+                }
+                let inside = Tensor::from_slice(&inside).view([1, 1, h * f, w * f]);
+                // a token is sampled if any of its pixels is in the area
+                let mask =
+                    inside.to_kind(Kind::Float).max_pool2d([f, f], [f, f], [0, 0], [1, 1], false);
+                let mask = mask.gt(0.5).squeeze_dim(1).to_device(tokens.device()); // (1, h, w)
+                (tokens.shallow_clone(), mask, images.shallow_clone())
+            }
+            Self::Outpaint(side, by) => {
+                let (more_w, more_h) = match side {
+                    Side::Left | Side::Right => (*by, 0),
+                    Side::Top | Side::Bottom => (0, *by),
+                };
+                let size = (w * f).checked_add(more_w).zip((h * f).checked_add(more_h));
+                let (wide, high) = size.unwrap_or((i64::MAX, i64::MAX));
+                let (new_h, new_w) = grid(nets, (wide, high))?;
+                if *by < 1 {
+                    return Err(refused(format!("a picture cannot grow by {by}"), "such as by=16"));
+                }
+                let (x, y) = match side {
+                    Side::Left => (new_w - w, 0),
+                    Side::Top => (0, new_h - h),
+                    Side::Right | Side::Bottom => (0, 0),
+                };
+                let put = |into: Tensor, xs: &Tensor, scale: i64| {
+                    let place =
+                        into.narrow(-1, x * scale, w * scale).narrow(-2, y * scale, h * scale);
+                    place.shallow_clone().copy_(xs);
+                    into
+                };
+                let like =
+                    |size: &[i64], xs: &Tensor| Tensor::zeros(size, (xs.kind(), xs.device()));
+                let mask = put(yes(&[1, new_h, new_w]), &like(&[1, h, w], &yes(&[1])), 1);
+                let original = put(like(&[1, new_h, new_w], tokens), tokens, 1);
+                let pixels = put(like(&[1, 3, new_h * f, new_w * f], images), images, f);
+                (original, mask, pixels)
+            }
+        };
+        let shown = marked(&pixels, &mask, f);
+        Ok(EditCanvas { original, mask, pixels: keep_pixels.then_some(pixels), shown })
+    }
+}
+
+impl EditCanvas {
+    /// Puts the picture's own pixels back outside of the sampled tokens, where they are kept: (B, 3, H, W) -> the same.
+    pub fn restore(&self, images: Tensor) -> Tensor {
+        let Some(pixels) = &self.pixels else { return images };
+        let sampled = spread(&self.mask, images.size()[3] / self.mask.size()[2]);
+        images.where_self(&sampled.to_device(images.device()), &pixels.to_device(images.device()))
+    }
+}
+
+impl Lab {
+    /// The current picture as an edit begins with it. Encodes it if there are no tokens yet.
+    pub(super) fn canvas(&mut self, edit: &Edit, keep_pixels: bool) -> Result<EditCanvas> {
+        let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);
+        let model = self.model()?;
+        edit.canvas(model.borrow().nets(), &picture.images, &tokens, keep_pixels)
+    }
+}
+
+/// The grid (h, w) of tokens for a picture of `w` x `h` pixels.
+///
+/// Errors: a size that tokenizer, patches and levels do not divide; the hint names the nearest that they do.
+pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
+    const MOST: i64 = 2048;
+    let (model, f) = (&nets.config.model, nets.config.tokenizer.model.factor());
+    let unit = f * (model.patch_size << (model.levels.len() - 1)); // pixels a side of one position of the deepest level
+    let near = |side: i64| {
+        let side = side.clamp(unit, MOST);
+        (side + unit / 2) / unit * unit
+    };
+    if [w, h].iter().all(|side| (1..=MOST).contains(side) && side % unit == 0) {
+        return Ok((h / f, w / f));
+    }
+    let what = format!("this model makes no picture of {w} x {h} pixels");
+    let hint =
+        format!("the nearest is {}x{}: multiples of {unit}, at most {MOST}", near(w), near(h));
+    Err(refused(what, hint))
+}
+
+fn refused(what: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::command(what, "", hint)
+}
+
+/// A mask of tokens (1, h, w) as one of pixels (1, 1, H, W).
+fn spread(mask: &Tensor, f: i64) -> Tensor {
+    mask.unsqueeze(1).repeat_interleave_self_int(f, 2, None).repeat_interleave_self_int(f, 3, None)
+}
+
+/// The picture (1, 3, H, W) with a grey veil over the tokens of a mask (1, h, w).
+fn marked(pixels: &Tensor, mask: &Tensor, f: i64) -> RgbImage {
+    let mut picture = image::from_tensor(&pixels.get(0));
+    let veiled: Vec<i64> = super::workspace::ints(&spread(mask, f));
+    for (pixel, _) in picture.pixels_mut().zip(veiled).filter(|(_, veiled)| *veiled != 0) {
+        let Rgb(own) = *pixel;
+        *pixel = Rgb(own.map(|channel| (u16::from(channel) / 4 + 96) as u8));
+    }
+    picture
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(area: &str, size: (i64, i64)) -> usize {
+        let area: Area = area.parse().expect("an area");
+        area.pixels(size).expect("no file").iter().filter(|inside| **inside).count()
+    }
+
+    #[test]
+    fn areas_cover_what_their_words_say() {
+        assert_eq!(count("left", (8, 4)), 16);
+        assert_eq!(count("bottom half", (8, 4)), 16);
+        assert_eq!(count("middle", (8, 4)), 8);
+        assert_eq!(count("1, 1, 3, 2", (8, 4)), 6);
+        assert_eq!(count("-5,-5,6,6", (8, 4)), 1);
+        assert_eq!(count("4,2,1", (8, 4)), 4);
+        assert_eq!(count("100,100,3", (8, 4)), 0);
+        assert_eq!(count("0,0,9223372036854775807,9223372036854775807", (8, 4)), 32);
+        for odd in ["", "up", "1,2", "1,2,3,4,5", "1,2,x"] {
+            let error = odd.parse::<Area>().expect_err(odd);
+            assert!(error.to_string().contains("middle"), "{odd}: {error}");
+        }
+    }
+}
