@@ -44,7 +44,7 @@ fn a_text_is_read_as_the_training_captions_are_written() {
     let view = run(&mut lab, "start \"tiger fase, 3d emoji\"");
     let said = notes(&view).join("\n");
     assert!(said.contains("\"tiger fase, 3d emoji\" is none of the"), "{said}");
-    assert!(said.contains("nearest: \"tiger face, "), "{said}");
+    assert!(said.contains("nearest: \"tiger, 3d emoji\", \"tiger, "), "{said}");
     run(&mut lab, "show red apple");
     run(&mut lab, "noise 0.5");
     let view = run(&mut lab, "predict TIGER");
