@@ -2,16 +2,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, lab};
+use super::kept::KeptTraining;
 use super::markdown::render;
 use super::repl::{self, LineEditor};
 use super::terminal::{Terminal, printable};
-use crate::config::RunConfig;
 use crate::course::progress::CourseProgress;
 use crate::course::walk::{Walk, Word};
 use crate::course::{self, Lesson, LessonBlock, notebook};
 use crate::error::{Error, Result};
-use crate::files;
-use crate::lab::args::quoted;
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
 use clap::{Args, Subcommand};
@@ -97,7 +95,7 @@ pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     let lab = Rc::new(RefCell::new(lab(common)?));
     let walk = Walk::new(lesson, mark);
     let lines = Lines::open(&lab, &terminal)?;
-    let kept = Kept { folder: training, last: None };
+    let kept = KeptTraining::new(training);
     Guide { walk, lab, terminal, progress, file, kept }.go(lines)
 }
 
@@ -168,15 +166,7 @@ struct Guide {
     terminal: Terminal,
     progress: CourseProgress,
     file: Option<PathBuf>,
-    kept: Kept,
-}
-
-/// The training of this lesson, kept beside the reader's progress.
-struct Kept {
-    /// None if it cannot be kept.
-    folder: Option<PathBuf>,
-    /// Model, training steps and settings that were kept last.
-    last: Option<(String, u64, RunConfig)>,
+    kept: KeptTraining,
 }
 
 impl Guide {
@@ -200,12 +190,8 @@ impl Guide {
             }
         }
         self.keep();
-        if let (Some(folder), Some((_, steps, _))) = (&self.kept.folder, &self.kept.last) {
-            self.note(&format!(
-                "your model of {steps} training steps is kept: `paella lesson {}` goes on with it, `load {}` opens it",
-                self.walk.lesson.name,
-                quoted(&folder.display().to_string(), None)
-            ));
+        if let Some(text) = self.kept.said(&self.walk.lesson.name) {
+            self.note(&text);
         }
         Ok(())
     }
@@ -238,36 +224,15 @@ impl Guide {
     /// Takes up the training that was kept at the reader's position. Returns its number of steps. At the beginning of the
     /// lesson an earlier training is put aside.
     fn take_up(&mut self) -> Option<u64> {
-        let folder = self.kept.folder.clone().filter(|folder| folder.is_dir())?;
         if self.walk.mark.at == 0 {
-            let aside = folder.with_extension("before");
-            match files::put_folder(&folder, &aside) {
-                Ok(()) => self.note(&format!(
-                    "your model of the last time: `load {}`",
-                    quoted(&aside.display().to_string(), None)
-                )),
-                Err(_) => self.kept.folder = None, // then it is not replaced either
-            }
+            self.kept.put_aside().into_iter().for_each(|text| self.note(&text));
             return None;
         }
-        let taken = self.lab.borrow_mut().resume_training(&folder);
-        match taken {
-            Ok(steps) => {
-                self.kept.last = Some(self.trained());
-                Some(steps)
-            }
-            Err(error) => {
-                self.terminal.error(&error);
-                None
-            }
-        }
-    }
-
-    /// Model, training steps and settings of the session.
-    fn trained(&self) -> (String, u64, RunConfig) {
-        let lab = self.lab.borrow();
-        let (name, steps) = lab.status();
-        (name, steps, lab.settings().clone())
+        let taken = self.kept.take_up(&mut self.lab.borrow_mut());
+        taken.unwrap_or_else(|error| {
+            self.terminal.error(&error);
+            None
+        })
     }
 
     fn note(&self, text: &str) {
@@ -370,28 +335,18 @@ impl Guide {
 
     /// Saves the reader's progress and training. If that fails, the error is printed once and the lesson continues.
     fn keep(&mut self) {
-        if let Err(error) = self.keep_training() {
-            self.terminal.error(&error);
-            self.kept = Kept { folder: None, last: None };
+        let kept = self.kept.keep(&self.lab.borrow());
+        match kept {
+            Ok(aside) => aside.into_iter().for_each(|text| self.note(&text)),
+            Err(error) => {
+                self.terminal.error(&error);
+                self.kept = KeptTraining::default();
+            }
         }
         self.progress.put(&self.walk.lesson.stem(), self.walk.mark.clone());
         if let Some(Err(error)) = self.file.as_deref().map(|file| self.progress.write(file)) {
             self.terminal.error(&error);
             self.file = None;
         }
-    }
-
-    /// Writes what training and its settings have changed since the last time. What belongs to another model goes.
-    fn keep_training(&mut self) -> Result<()> {
-        let (Some(folder), now) = (self.kept.folder.clone(), self.trained()) else { return Ok(()) };
-        if now.1 == 0 {
-            if self.kept.last.take().is_some() {
-                let _ = std::fs::remove_dir_all(&folder);
-            }
-        } else if self.kept.last.as_ref() != Some(&now) {
-            self.lab.borrow().keep_training(&folder)?;
-            self.kept.last = Some(now);
-        }
-        Ok(())
     }
 }

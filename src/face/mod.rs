@@ -5,6 +5,7 @@ mod bench;
 pub mod cli;
 pub mod common;
 mod doctor;
+mod kept;
 mod kernel;
 mod lesson;
 mod markdown;

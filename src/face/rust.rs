@@ -30,9 +30,9 @@ pub fn command(line: &str) -> Option<&str> {
     (known && lower && !dash && !rest.starts_with(RUST_GOES_ON)).then_some(line)
 }
 
-/// A suggestion for a line that may be a misspelt command.
+/// A suggestion for a line that may be a misspelt command. Shorter words, such as `let`, are near too many.
 pub fn misspelt(line: &str) -> Option<String> {
-    let word = line.split(char::is_whitespace).next().filter(|word| word.len() > 2)?;
+    let word = line.split(char::is_whitespace).next().filter(|word| word.len() > 3)?;
     let error = Command::find(&course::commands(), word).err()?;
     let hint = error.faults().first()?.hint.clone();
     hint.starts_with("did you mean").then(|| format!("no command is called `{word}`; {hint}"))

@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(printable("\x1b[31mred\x07\r\x7f\u{9b}2J\u{202e}"), "␛[31mred␇␍␡�2J�");
         let plain = Terminal::plain();
         let bad = "a\x1b]0;x\x07".to_string();
-        let table = plain.table(&[bad.clone()], &[vec![bad.clone()]]);
+        let table = plain.table(std::slice::from_ref(&bad), &[vec![bad.clone()]]);
         let grid =
             TokenGrid { width: 1, tokens: vec![1], caption: bad.clone(), ..TokenGrid::default() };
         let fault = plain.fault(&Fault::new(bad.as_str(), bad.as_str(), bad.as_str()));

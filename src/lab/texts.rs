@@ -6,7 +6,7 @@ use crate::data::{DataConfig, Dataset, Part, Source, tidy};
 use crate::error::Result;
 use crate::tokens::text::MAX_LENGTH;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Captions of a data set, each once, and the data set.
@@ -106,21 +106,29 @@ fn captions(data: &DataConfig) -> Vec<String> {
     seen
 }
 
-/// The captions that share most pairs of neighbouring letters with the text, the nearest first.
+/// The captions that share most pairs of neighbouring letters with the text, the nearest first; of those that are as near
+/// the shortest. A pair counts the more, the fewer captions have it: names count more than styles.
 ///
-/// Formula: 2 |A and B| / (|A| + |B|), of the sets of pairs (Dice's coefficient).
+/// Formula: sum of ln(1 + captions / captions with the pair) over the shared pairs.
 fn nearest<'a>(text: &str, captions: &'a BTreeSet<String>) -> Vec<&'a str> {
     let pairs = |text: &str| -> BTreeSet<(char, char)> {
         let letters: Vec<char> = text.to_lowercase().chars().take(500).collect();
         letters.windows(2).map(|two| (two[0], two[1])).collect()
     };
     let own = pairs(text);
-    let likeness = |caption: &str| {
-        let other = pairs(caption);
-        2.0 * own.intersection(&other).count() as f64 / (own.len() + other.len()).max(1) as f64
-    };
-    let mut scored: Vec<(f64, &str)> = captions.iter().map(|c| (likeness(c), c.as_str())).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: captions that are alike stay in their order
+    let shared: Vec<(Vec<(char, char)>, &str)> = captions
+        .iter()
+        .map(|caption| (own.intersection(&pairs(caption)).copied().collect(), caption.as_str()))
+        .collect();
+    let mut having: BTreeMap<(char, char), usize> = BTreeMap::new();
+    shared
+        .iter()
+        .flat_map(|(pairs, _)| pairs)
+        .for_each(|pair| *having.entry(*pair).or_default() += 1);
+    let weight = |pair: &(char, char)| (captions.len() as f64 / having[pair] as f64).ln_1p();
+    let mut scored: Vec<(f64, &str)> =
+        shared.iter().map(|(pairs, caption)| (pairs.iter().map(weight).sum(), *caption)).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.len().cmp(&b.1.len())));
     scored.into_iter().take(NAMED).map(|(_, caption)| caption).collect()
 }
 
@@ -136,5 +144,9 @@ mod tests {
         assert_eq!(nearest("appel, 3d emoji", &all)[2], "fox, 3d emoji");
         assert_eq!(nearest("hats", &all)[0], "hat, flat emoji");
         assert_eq!(nearest("", &all).len(), 3);
+        let faces =
+            ["tiger face, flat emoji", "tiger, 3d emoji", "horse face, 3d emoji", "owl, 3d emoji"];
+        let faces: BTreeSet<String> = faces.map(String::from).into();
+        assert_eq!(nearest("tiger fase, 3d emoji", &faces)[0], "tiger face, flat emoji");
     }
 }

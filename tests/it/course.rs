@@ -251,16 +251,21 @@ fn a_training_inside_a_lesson_is_kept() {
     let again = walk(&["lesson", "4"], "check\nquit\n");
     for part in [
         "your model of 5 training steps is back; 1 commands are run",
-        "> show 0",
+        "> show red apple",
         "The first five steps: solved",
     ] {
         assert!(again.contains(part), "{part} is not in\n{again}");
     }
     assert!(!again.contains("> load") && !again.contains("> data"), "{again}");
     let anew = walk(&["lesson", "4", "--again"], "quit\n");
-    assert!(anew.contains("your model of the last time: `load "), "{anew}");
+    assert!(anew.contains("your model of before: `load "), "{anew}");
     assert!(folder.path().join("paella/lessons/04-train.before/denoiser.safetensors").is_file());
     assert!(!walk(&["lesson", "4"], "quit\n").contains("is back"));
+    let other = walk(&["lesson", "4"], "\n\nstep 1\nload emoji-32\nquit\n");
+    assert!(
+        other.contains("your model of before: `load ") && !other.contains("is kept"),
+        "{other}"
+    );
 }
 
 #[test]
