@@ -67,7 +67,11 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 /// `paella train`: runs as one rank if a launcher started this process with others, else alone. Returns the exit code.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
-    let mut config = changed(RunConfig::read(&args.config)?, &args.set)?;
+    let config = match args.moved.is_empty() {
+        true => RunConfig::read(&args.config)?,
+        false => config::read(&args.config, |_| Vec::new())?, // the old places may be gone
+    };
+    let mut config = changed(config, args)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -114,14 +118,14 @@ fn note(text: &str) {
     progress::print(std::io::stderr(), text);
 }
 
-/// Returns the config with other values.
+/// Returns the config with the values of `--set`.
 ///
-/// Errors: fields that are not there; values that do not fit.
-fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunConfig> {
-    for (field, value) in changes {
+/// Errors: fields that are not there; values that do not fit, with the places of `--moved`.
+fn changed(mut config: RunConfig, args: &TrainArgs) -> Result<RunConfig> {
+    for (field, value) in &args.set {
         config = config::set(&config, field, value)?;
     }
-    match config.check() {
+    match config.moved(&args.moved).check() {
         faults if faults.is_empty() => Ok(config),
         faults => Err(Error::Config(faults)),
     }

@@ -33,7 +33,7 @@ impl Saved {
 /// Errors: the file that is missing, cut off or not understood.
 fn whole(folder: &Path) -> Result<Progress> {
     let progress = checkpoint::progress(folder)?;
-    let config = RunConfig::read(&folder.join("config.ron"))?;
+    let config = config_of(folder)?;
     // as the trainers' shells: the tokenizer has no averages
     let state: &[&str] =
         if progress.phase == Phase::Tokenizer { &["optim"] } else { &["optim", "ema"] };
@@ -41,6 +41,11 @@ fn whole(folder: &Path) -> Result<Progress> {
         weights::look(&folder.join(format!("{name}.safetensors")))?;
     }
     Ok(progress)
+}
+
+/// The config of a checkpoint. Its values are not checked again: the places that it names may be gone.
+fn config_of(folder: &Path) -> Result<RunConfig> {
+    Ok(config::read(&folder.join("config.ron"), |_| Vec::new())?)
 }
 
 /// File stems of the networks that a checkpoint of this stage holds: those the run has trained, not those that were
@@ -105,8 +110,7 @@ pub fn find(
         }
         (Some(_), None, Resume::Must) => {}
     }
-    let before =
-        whole.as_ref().map(|(_, path)| RunConfig::read(&path.join("config.ron"))).transpose()?;
+    let before = whole.as_ref().map(|(_, path)| config_of(path)).transpose()?;
     has_moved(&options.moved, config, before.as_ref())?;
     if let (Some(before), Some((progress, path))) = (&before, &whole) {
         same_run(before, config, &options.moved, progress.phase, path)?;

@@ -172,6 +172,31 @@ fn data_that_have_moved_are_named_and_the_run_goes_on_exactly() {
 }
 
 #[test]
+fn shards_that_have_moved_are_named_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    let mut config = crate::stream::training::config(&old, 1, 4);
+    let pattern = old.join("*.tar").display().to_string();
+    config.data.stream.as_mut().unwrap().shards = vec![pattern];
+    let path = folder.path().join("run.ron");
+    std::fs::write(&path, to_ron(&config)).unwrap();
+    let run = |more: &[&str]| {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_paella"));
+        run.args(["train", "run.ron", "--out", "out", "--steps", "2"]).args(more);
+        run.current_dir(folder.path()).env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
+        let output = run.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(run(&[]).0, Some(0));
+    std::fs::rename(&old, &new).unwrap();
+    assert_eq!(run(&["--resume"]).0, Some(1));
+    let (code, said) = run(&["--resume", "--moved", "old=new"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(logged(&folder.path().join("out")).len(), 4);
+}
+
+#[test]
 fn a_start_that_fails_leaves_no_folders() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
