@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// File of a checkpoint with its progress.
+const PROGRESS: &str = "progress.ron";
+
 /// The network that a run is training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
@@ -36,6 +39,11 @@ pub struct Progress {
     /// Updates skipped since the start of the phase because the loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
+}
+
+impl Phase {
+    /// All phases, in the order of a run.
+    pub const ALL: [Self; 3] = [Self::Tokenizer, Self::Prior, Self::Denoiser];
 }
 
 impl Progress {
@@ -132,7 +140,7 @@ fn fill(folder: &Path, snapshot: &Snapshot) -> std::result::Result<(), Filling> 
     }
     let progress = ron::ser::to_string_pretty(&snapshot.progress, ron::ser::PrettyConfig::new())
         .map_err(|e| Filling::Io(io::Error::other(e.to_string())))?;
-    let own = [("config.ron", &snapshot.config), ("progress.ron", &progress)];
+    let own = [("config.ron", &snapshot.config), (PROGRESS, &progress)];
     let texts = snapshot.texts.iter().map(|(name, text)| (*name, text));
     for (name, text) in own.into_iter().chain(texts) {
         files::write(&folder.join(name), text.as_bytes()).map_err(Filling::Io)?;
@@ -231,7 +239,7 @@ pub fn settle(limit: Duration) {
     }
 }
 
-/// The checkpoint with the most progress.
+/// The readable checkpoint with the most progress.
 pub fn latest(root: &Path) -> Option<(Progress, PathBuf)> {
     all(root).pop()
 }
@@ -246,18 +254,66 @@ pub fn read_text(folder: &Path, name: &str) -> Option<String> {
     fs::read_to_string(folder.join(name)).ok()
 }
 
-/// Complete checkpoints, the one with the most progress last.
+/// Readable checkpoints, the one with the most progress last.
 fn all(root: &Path) -> Vec<(Progress, PathBuf)> {
-    let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    let mut found: Vec<(Progress, PathBuf)> = entries
-        .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-        .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path().join("progress.ron")).ok()?;
-            Some((ron::from_str(&text).ok()?, entry.path()))
-        })
-        .collect();
+    let folders = folders(root).unwrap_or_default().into_iter();
+    let mut found: Vec<(Progress, PathBuf)> =
+        folders.filter_map(|folder| Some((progress(&folder).ok()?, folder))).collect();
     found.sort_by_key(|(progress, _)| (progress.phase, progress.step));
     found
+}
+
+/// The folders of checkpoints, readable or not, the one with the most progress last. None if `root` does not exist.
+///
+/// Errors: `root` cannot be listed.
+pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |e: io::Error| {
+        let hint = "checkpoints may be in there: mend it, or choose another folder with `--out`";
+        let what = format!("the checkpoints cannot be listed: {e}");
+        Error::checkpoint(what, root.display().to_string(), hint)
+    };
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let named = named_progress(&name);
+        if !name.starts_with('.') && (named.is_some() || path.join(PROGRESS).exists()) {
+            // a folder of another name that cannot be read stays in sight: nobody knows how far it was
+            let read = || progress(&path).map(|progress| (progress.phase, progress.step));
+            let place = named.or_else(|| read().ok()).unwrap_or((Phase::Denoiser, u64::MAX));
+            found.push((place, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Phase and step in the name of a checkpoint's folder.
+fn named_progress(name: &str) -> Option<(Phase, u64)> {
+    let (phase, step) = name.rsplit_once('-')?;
+    let phase = Phase::ALL.into_iter().find(|known| known.to_string() == phase)?;
+    Some((phase, step.parse().ok()?))
+}
+
+/// Reads the progress of the checkpoint in `folder`.
+///
+/// Errors: the file cannot be read, or is no progress.
+pub fn progress(folder: &Path) -> Result<Progress> {
+    let path = folder.join(PROGRESS);
+    let broken = |what: String| {
+        let hint = "this checkpoint is damaged; an older one may be whole";
+        Error::checkpoint(what, path.display().to_string(), hint)
+    };
+    let text = fs::read_to_string(&path).map_err(|e| broken(e.to_string()))?;
+    if text.trim().is_empty() {
+        return Err(broken("the file is empty".into()));
+    }
+    ron::from_str(&text).map_err(|e| broken(format!("this is no progress of a run: {e}")))
 }
 
 fn folder_name(progress: &Progress) -> String {

@@ -80,12 +80,31 @@ impl Error {
         }
     }
 
+    /// The error for memory that is not there. `text` is what libtorch or the system said.
+    pub fn out_of_memory(text: &str, place: impl Into<String>) -> Self {
+        let asked = text.split_once("tried to allocate ").or(text.split_once("Tried to allocate "));
+        let asked = asked.map(|(_, rest)| {
+            let mut words = rest.split_whitespace();
+            let (number, unit) =
+                (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            match (number.parse::<f64>(), unit.starts_with("byte")) {
+                (Ok(bytes), true) => format!(": {:.1} GB were asked for", bytes / 1e9),
+                _ => format!(": {number} {} were asked for", unit.trim_end_matches('.')),
+            }
+        });
+        let hint = "smaller batches, pictures or networks: `micro_batch`, `data.size`, `model`; `paella plan` counts memory";
+        Self::device(format!("out of memory{}", asked.unwrap_or_default()), place, hint)
+    }
+
     /// Wraps a libtorch error. Its first line is the message, and the rest is kept for `last_error`.
     pub fn torch(error: &tch::TchError, place: impl Into<String>) -> Self {
         let text = match error {
             tch::TchError::Torch(text) => text.clone(),
             other => other.to_string(),
         };
+        if text.contains("out of memory") || text.contains("can't allocate memory") {
+            return Self::out_of_memory(&text, place);
+        }
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         let hint = "the whole message of libtorch: `last_error`";
         Self::Torch {
@@ -120,6 +139,18 @@ mod tests {
     fn shows_what_where_and_hint() {
         let error = Error::data("no pictures", "folder/", "put .png files there");
         assert_eq!(error.to_string(), "no pictures\n  in: folder/\n  hint: put .png files there");
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_told_as_such() {
+        let said =
+            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79 GiB";
+        let error = Error::torch(&tch::TchError::Torch(said.into()), "a step").to_string();
+        assert!(
+            error.starts_with("out of memory: 20.00 GiB were asked for\n  in: a step"),
+            "{error}"
+        );
+        assert!(error.contains("micro_batch"), "{error}");
     }
 
     #[test]

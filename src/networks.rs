@@ -184,7 +184,7 @@ impl Networks {
     }
 
     /// The variables of all networks of this model, by file stem.
-    fn all_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
+    pub fn all_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
         let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
         let prior = self.prior.as_ref().map(|prior| ("prior", &prior.vars));
         FILES.into_iter().zip(self.vars()).chain(clip).chain(prior).collect()

@@ -114,10 +114,7 @@ impl PriorTrainConfig {
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
-        found.count("batch", self.batch as u64, 1, 1 << 24);
-        if let Err(fault) = self.split(1) {
-            found.unless(false, "micro_batch", fault.what, &fault.hint);
-        }
+        check_batch(&mut found, "batch", self.batch, self.split(1));
         found.share("cond_drop", self.cond_drop);
         found.share("ema_decay", self.ema_decay);
         found.part("optim", self.optim.check());
@@ -261,10 +258,7 @@ impl TrainConfig {
     pub fn check(&self, levels: usize) -> Vec<Fault> {
         let mut found = Checks::default();
         found.count("steps", self.steps, 1, MOST_STEPS);
-        found.count("global_batch", self.global_batch as u64, 1, 1 << 24);
-        if let Err(fault) = self.split(1) {
-            found.unless(false, "micro_batch", fault.what, &fault.hint);
-        }
+        check_batch(&mut found, "global_batch", self.global_batch, self.split(1));
         found.part("save", self.save.check());
         found.count("log.samples", self.log.samples as u64, 1, 64);
         found.count("max_bad", self.max_bad, 1, i64::MAX);
@@ -298,6 +292,17 @@ impl TrainConfig {
     }
 }
 
+/// The most pictures of one update.
+const MOST_PICTURES: usize = 1 << 24;
+
+/// Adds the faults of a batch, and of the micro batches that it is split into.
+fn check_batch(found: &mut Checks, name: &str, batch: usize, split: Result<Split, Fault>) {
+    found.count(name, batch as u64, 1, MOST_PICTURES as i64);
+    if let (Err(fault), true) = (split, batch <= MOST_PICTURES) {
+        found.unless(false, "micro_batch", fault.what, &fault.hint);
+    }
+}
+
 /// Splits the batch of field `name` below `path` over `ranks` processes.
 fn split(
     path: &str,
@@ -307,19 +312,22 @@ fn split(
 ) -> Result<Split, Fault> {
     let (batch, ranks) = (batch.max(1), ranks.max(1));
     let micro = micro_batch.unwrap_or(batch / ranks).max(1);
-    let unit = micro * ranks;
+    let unit = micro.saturating_mul(ranks);
     if micro_batch != Some(0) && batch.is_multiple_of(unit) {
         let rows = batch / ranks;
         return Ok(Split { rows, micro, passes: rows / micro });
     }
     let passes = micro_batch.map(|micro| format!("`micro_batch` {micro} x ")).unwrap_or_default();
     let what = format!("`{name}` {batch} is not a multiple of {passes}{ranks} ranks");
-    let whole = |n: usize| (n > 0).then(|| (n * unit).to_string());
+    let whole = |n: usize| n.checked_mul(unit).filter(|&n| n > 0).map(|n| n.to_string());
     let batches = [whole(batch / unit), whole(batch / unit + 1)];
     let batches = batches.into_iter().flatten().collect::<Vec<_>>().join(" or ");
-    let divides = |n: &usize| batch.is_multiple_of(n * ranks);
-    let smaller = (1..micro).rev().find(divides).map(|n| format!("; or `micro_batch` {n}"));
-    let fewer = (1..ranks).rev().find(|n| batch.is_multiple_of(n * micro));
+    let divides = |n: &usize| batch.is_multiple_of(n.saturating_mul(ranks));
+    // near ones are the useful ones: a search through 2^63 numbers never ends
+    let below = |n: usize, most: usize| (1..n.min(most.saturating_add(1))).rev().take(1 << 16);
+    let smaller =
+        below(micro, batch / ranks).find(divides).map(|n| format!("; or `micro_batch` {n}"));
+    let fewer = below(ranks, batch / micro).find(|n| batch.is_multiple_of(n.saturating_mul(micro)));
     let fewer = fewer.map(|n| format!("; or {n} ranks"));
     let (smaller, fewer) = (smaller.unwrap_or_default(), fewer.unwrap_or_default());
     Err(Fault::new(what, format!("`{path}{name}`"), format!("`{name}` {batches}{smaller}{fewer}")))

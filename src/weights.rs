@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::files;
 use crate::pickle;
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -83,12 +84,11 @@ pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>
     let broken =
         |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
     let bytes = std::fs::read(path).map_err(|e| broken(e.to_string(), ""))?;
-    let hint = match is_cut(&bytes) {
+    let hint = match is_cut(&bytes, bytes.len() as u64) {
         true => "the file is cut off: get it again",
         false => "a file in the safetensors format was expected",
     };
-    let unreadable =
-        |e: safetensors::SafeTensorError| broken(format!("not readable as safetensors: {e}"), hint);
+    let unreadable = |e: SafeTensorError| broken(format!("not readable as safetensors: {e}"), hint);
     let tensors = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
     let mut named = Named::new();
@@ -100,18 +100,50 @@ pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>
     Ok((named, header.metadata().clone().unwrap_or_default()))
 }
 
-/// Whether a file begins as safetensors do and ends before its header, or before the last tensor that it names.
-fn is_cut(bytes: &[u8]) -> bool {
+/// Checks that a `.safetensors` file is whole, from its header and its length. Reads no weights.
+///
+/// Errors: there is no such file; it is cut off; it is another kind of file.
+pub fn look(path: &Path) -> Result<()> {
+    let broken = |what: String| {
+        Error::checkpoint(
+            what,
+            path.display().to_string(),
+            "a file in the safetensors format was expected",
+        )
+    };
+    let unreadable = |e: std::io::Error| broken(e.to_string());
+    let mut file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut head = Vec::new();
+    (&mut file).take(8).read_to_end(&mut head).map_err(unreadable)?;
+    let length = head.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    file.take(length.min(LONGEST_HEADER)).read_to_end(&mut head).map_err(unreadable)?;
+    if is_cut(&head, size) {
+        return Err(broken("the file is cut off".into()));
+    }
+    match SafeTensors::read_metadata(&head) {
+        // the header is fine, and the tensors behind it are not read
+        Ok(_) | Err(SafeTensorError::MetadataIncompleteBuffer) => Ok(()),
+        Err(e) => Err(broken(format!("not readable as safetensors: {e}"))),
+    }
+}
+
+/// The longest header of a `.safetensors` file, in bytes.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Whether a file of `size` bytes begins as safetensors do and ends before its header, or before the last tensor that it
+/// names. `bytes` are its first ones, header included.
+fn is_cut(bytes: &[u8], size: u64) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return true };
-    let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { return false };
-    if length > 100_000_000 || rest.first().is_some_and(|&byte| byte != b'{') {
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER || rest.first().is_some_and(|&byte| byte != b'{') {
         return false; // no header is so long, or begins so
     }
-    let Some(header) = rest.get(..length) else { return true };
+    let Some(header) = rest.get(..length as usize) else { return true };
     let Ok(Value::Object(header)) = serde_json::from_slice(header) else { return false };
     let end = |about: &Value| about.get("data_offsets")?.get(1)?.as_u64();
     let last = header.values().filter_map(end).max().unwrap_or_default();
-    last > (rest.len() - length) as u64
+    last > size - 8 - length
 }
 
 /// Writes tensors as `.safetensors`, complete or not at all: to a temporary file beside it, synced, then renamed.
@@ -137,10 +169,22 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     files::write(path, &bytes).map_err(|e| failed(e.to_string()))
 }
 
+/// Says which tensor holds numbers that are NaN or infinite, and how many. None if all are finite.
+pub fn broken(tensors: &Named) -> Option<String> {
+    let _no_grad = tch::no_grad_guard();
+    tensors.iter().filter(|(_, xs)| xs.is_floating_point()).find_map(|(name, xs)| {
+        let finite = xs.isfinite();
+        let all = bool::try_from(finite.all()).unwrap_or(true);
+        let count = || finite.logical_not().sum(Kind::Int64).int64_value(&[]);
+        (!all).then(|| format!("{} of {} numbers of `{name}` are not finite", count(), xs.numel()))
+    })
+}
+
 /// Fills every variable of `vars` by name. Names that start with one of `ignore`, and tensors of whole numbers, may be
 /// unused. Prefixes that wrappers add (`module.`, `_orig_mod.`, `model.`) are removed if all names fit without them.
 ///
-/// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
+/// Errors: lists all names that are missing, unused, or of another shape; numbers that are not finite. No variable is
+///         then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
     let variables = vars.variables();
     let faults = misfits(&variables, tensors, ignore);
@@ -156,6 +200,16 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
         ));
     }
     let tensors = unwrapped.as_ref().unwrap_or(tensors);
+    let used = |name: &String| variables.contains_key(name);
+    let used: Named = tensors
+        .iter()
+        .filter(|(name, _)| used(name))
+        .map(|(name, xs)| (name.clone(), xs.shallow_clone()))
+        .collect();
+    if let Some(what) = broken(&used) {
+        let hint = "the training that made them has diverged, or the file is damaged: take earlier weights";
+        return Err(Error::checkpoint(what, place, hint));
+    }
     tch::no_grad(|| {
         for (name, mut variable) in variables {
             if let Some(xs) = tensors.get(&name) {

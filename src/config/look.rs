@@ -1,7 +1,8 @@
-//! Finds data and weights that a config names and that do not exist on this machine.
+//! Finds what a config names and this machine lacks, and what it leaves out.
 
 use super::run::RunConfig;
 use crate::data::home;
+use crate::model::PaellaConfig;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
@@ -24,5 +25,13 @@ impl RunConfig {
             found.unless(gone.is_none(), field, what.unwrap_or_default(), hint);
         }
         found.faults()
+    }
+
+    /// Says that the denoiser has the default sizes, and which configs have smaller ones. None: it has other sizes.
+    pub fn sizes_left_out(&self) -> Option<&'static str> {
+        (self.model == PaellaConfig::default()).then_some(
+            "`model` has the default sizes, those of the published 1 B model; \
+             smaller ones: configs/emoji-64.ron, configs/emoji-32.ron, configs/smoke.ron",
+        )
     }
 }

@@ -23,13 +23,17 @@ const BY_HAND: &str =
     "torchrun and srun set them; by hand: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT";
 
 impl Launch {
-    /// Reads torchrun's variables (possibly set by hand), else those of a Slurm job step. None if neither is set.
+    /// Reads torchrun's variables (possibly set by hand), else those of a Slurm job step. None if neither is set, and for
+    /// a single process: it has nobody to meet.
     ///
     /// `get` looks up an environment variable.
     ///
     /// Errors: some variables are missing or invalid.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
+        if is_alone(&get) {
+            return Ok(None);
+        }
         let launch = if get("RANK").is_some() || get("WORLD_SIZE").is_some() {
             Self::torchrun(&get)?
         } else if get("SLURM_STEP_ID").is_some() && get("SLURM_PROCID").is_some() {
@@ -94,6 +98,19 @@ impl Launch {
     }
 }
 
+/// Whether the launcher has started a single process, rank 0 of 1.
+fn is_alone(get: &impl Fn(&str) -> Option<String>) -> bool {
+    let is = |name: &str, value: &str| get(name).is_some_and(|text| text.trim() == value);
+    if get("RANK").is_some() || get("WORLD_SIZE").is_some() {
+        return is("WORLD_SIZE", "1") && (get("RANK").is_none() || is("RANK", "0"));
+    }
+    let size =
+        ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"].into_iter().find(|name| get(name).is_some());
+    get("SLURM_STEP_ID").is_some()
+        && is("SLURM_PROCID", "0")
+        && size.is_some_and(|name| is(name, "1"))
+}
+
 fn number(get: &impl Fn(&str) -> Option<String>, name: &str) -> Result<usize> {
     let text = get(name).unwrap_or_default();
     let refuse = |_| Error::dist(format!("expected a number, got `{text}`"), name, BY_HAND);
@@ -126,6 +143,21 @@ mod tests {
         assert_eq!(launch("HOME=/root"), Ok(None));
         // the batch script of a Slurm job is not one of its tasks
         assert_eq!(launch("SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_NTASKS=128"), Ok(None));
+    }
+
+    #[test]
+    fn one_process_of_a_launcher_is_alone() {
+        for text in [
+            "RANK=0 WORLD_SIZE=1",
+            "WORLD_SIZE=1",
+            "RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 MASTER_ADDR=far.away MASTER_PORT=1",
+            "SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_JOB_ID=1",
+            "SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=8 SLURM_STEP_NUM_TASKS=1 SLURM_JOB_ID=1",
+        ] {
+            assert_eq!(launch(text), Ok(None), "{text}");
+        }
+        let error = launch("RANK=1 WORLD_SIZE=1 MASTER_ADDR=a MASTER_PORT=1").expect_err("refused");
+        assert!(error.to_string().contains("rank 1 of 1"), "{error}");
     }
 
     #[test]

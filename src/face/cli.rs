@@ -2,14 +2,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::bench::{self, BenchArgs};
-use super::common::{Common, lab, report};
+use super::common::{Common, lab, outside_cause, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
-use super::{doctor, kernel, lesson, plan, repl, script, train, work};
+use super::{doctor, flags, kernel, lesson, plan, repl, script, train, work};
 use crate::error::{Error, Result};
 use crate::lab::turn;
 use crate::lab::watch::STOP;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,9 @@ use std::sync::atomic::Ordering;
 #[command(
     name = "paella",
     version,
-    after_help = "Begin with `paella`, then `help`. `paella doctor` checks the installation."
+    after_help = "Begin with `paella`, then `help`. `paella doctor` checks the installation. `paella --help` lists \
+                  the environment variables.",
+    after_long_help = flags::VARIABLES
 )]
 struct Cli {
     #[command(flatten)]
@@ -83,11 +85,21 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments.
+/// The command line as it is read and as `--help` shows it.
+pub(super) fn command() -> clap::Command {
+    flags::fitted(Cli::command())
+}
+
+/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments; `train` has
+/// more.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
     leave_with_the_reader();
-    let cli = match Cli::try_parse() {
+    let matches = command().try_get_matches().and_then(|matches| {
+        flags::check(&mut command(), &matches)?;
+        Cli::from_arg_matches(&matches)
+    });
+    let cli = match matches {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -98,13 +110,20 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
     let json = cli.common.json;
     let outcome = catch_unwind(AssertUnwindSafe(|| run(cli)));
-    match outcome.unwrap_or_else(|_| Err(turn::internal_error("paella"))) {
-        Ok(()) => ExitCode::SUCCESS,
+    match outcome.unwrap_or_else(|panic| Err(broken(panic.as_ref()))) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&error, json);
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error for a panic: its cause outside of this program, else a fault of this program.
+fn broken(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let cause = text.and_then(|text| outside_cause(text, "paella"));
+    cause.unwrap_or_else(|| turn::internal_error("paella"))
 }
 
 /// Makes `paella ... | head` end quietly when `head` ends, instead of failing to print.
@@ -113,10 +132,11 @@ fn leave_with_the_reader() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-fn run(cli: Cli) -> Result<()> {
+/// Runs the command. Returns the exit code.
+fn run(cli: Cli) -> Result<u8> {
     let common = cli.common;
     let pipe = !std::io::stdin().is_terminal();
-    match cli.command {
+    let done = match cli.command {
         None => match cli.script {
             Some(file) => {
                 script::run_file(&mut lab(&common)?, &file, &Terminal::detect(), common.json)
@@ -140,10 +160,10 @@ fn run(cli: Cli) -> Result<()> {
         Some(_) if cli.rust => {
             Err(Error::command("--rust goes without a subcommand", "", "paella --rust"))
         }
-        Some(Command::Train(train)) => train::train(&train, &common),
+        Some(Command::Train(train)) => return train::train(&train, &common),
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
         Some(Command::Bench(args)) => bench::run(&args, &common),
-        Some(Command::Precompute(args)) => precompute::precompute(&args, &common),
+        Some(Command::Precompute(args)) => return precompute::precompute(&args, &common),
         Some(Command::Sample(sample)) => work::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
@@ -153,10 +173,11 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Kernel { what }) => kernel::run(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "paella", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command(), "paella", &mut std::io::stdout());
             Ok(())
         }
-    }
+    };
+    done.map(|()| 0)
 }
 
 #[cfg(test)]
@@ -165,6 +186,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -1,5 +1,4 @@
 //! Options that every subcommand accepts, and the session they describe.
-#![allow(clippy::print_stdout)]
 
 use super::terminal::Terminal;
 use crate::course;
@@ -7,9 +6,10 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, Origin};
 use clap::Args;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
-/// What every subcommand understands.
+/// Options that stand before or behind any subcommand. `flags` says on which of them each acts.
 #[derive(Args, Clone, Default)]
 pub struct Common {
     /// A shipped model, a model folder, or a config file for an untrained model
@@ -33,6 +33,9 @@ pub struct Common {
 const VARIABLES: [&str; 4] = ["PAELLA_MODEL", "PAELLA_DEVICE", "PAELLA_SEED", "PAELLA_RUNS"];
 
 impl Common {
+    /// The names of these options.
+    pub(super) const OPTIONS: [&str; 5] = ["model", "device", "seed", "runs", "json"];
+
     /// Reads the options from the environment, for a process without arguments of its own.
     ///
     /// Errors: PAELLA_SEED is not a number.
@@ -79,13 +82,100 @@ pub fn lab(common: &Common) -> Result<Lab> {
     Ok(lab)
 }
 
-/// Prints an error, as text or as JSON.
+/// A line of the shell that calls this program as it was called, with other arguments.
+pub fn pasted(words: &[impl AsRef<str>]) -> String {
+    let program = std::env::args().next().map_or_else(|| "paella".into(), |path| nearby(&path));
+    let words = words.iter().map(|word| quoted(word.as_ref()));
+    std::iter::once(quoted(&program)).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The shortest name by which a shell in this folder finds the program.
+fn nearby(program: &str) -> String {
+    let path = Path::new(program);
+    let (name, here) = (path.file_name().unwrap_or_default(), std::env::current_dir());
+    let same = |other: &Path| {
+        other.canonicalize().ok().is_some_and(|a| path.canonicalize().is_ok_and(|b| a == b))
+    };
+    let searched = std::env::var_os("PATH").unwrap_or_default();
+    let first =
+        std::env::split_paths(&searched).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if first.is_some_and(|file| same(&file)) {
+        return name.to_string_lossy().into_owned();
+    }
+    match here.ok().and_then(|here| path.strip_prefix(here).ok()) {
+        Some(below) if below.components().count() > 1 => below.display().to_string(),
+        Some(below) => format!("./{}", below.display()),
+        None => program.into(),
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Prints the answer of a command that took long. A reader that has gone hears nothing.
+///
+/// Errors: the output cannot be written, such as on a full disk.
+pub fn answer(text: &str) -> Result<()> {
+    let mut to = std::io::stdout();
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(unwritable(&e)),
+        _ => Ok(()),
+    }
+}
+
+/// The error of an output that cannot be written.
+fn unwritable(e: &std::io::Error) -> Error {
+    let hint = "is the disk full that it goes to?";
+    Error::command(format!("the output cannot be written: {e}"), "standard output", hint)
+}
+
+/// The error for a panic whose cause is outside of this program: an output that cannot be written, memory that is not
+/// there. None for others.
+pub fn outside_cause(panic: &str, place: &str) -> Option<Error> {
+    if let Some(why) = panic.strip_prefix("failed printing to stdout: ") {
+        return Some(unwritable(&std::io::Error::other(why.to_string())));
+    }
+    let memory = ["out of memory", "can't allocate memory", "not enough memory"];
+    let lower = panic.to_lowercase();
+    memory.iter().any(|words| lower.contains(words)).then(|| Error::out_of_memory(panic, place))
+}
+
+/// Prints an error: as text, or as JSON where that can be written.
 pub fn report(error: &Error, json: bool) {
-    if json {
-        let fault = |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });
-        let faults: Vec<_> = error.faults().iter().map(fault).collect();
-        println!("{}", serde_json::json!({ "errors": faults }));
-    } else {
+    let fault =
+        |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });
+    let faults: Vec<_> = error.faults().iter().map(fault).collect();
+    let told = json && answer(&format!("{}\n", serde_json::json!({ "errors": faults }))).is_ok();
+    if !told {
         Terminal::detect().error(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        let words = ["a.ron", "train.steps=3", "my run", "it's", ""].map(quoted);
+        assert_eq!(words, ["a.ron", "train.steps=3", "'my run'", r"'it'\''s'", "''"]);
+    }
+
+    #[test]
+    fn a_full_disk_and_full_memory_are_no_faults_of_this_program() {
+        let full = "failed printing to stdout: No space left on device (os error 28)";
+        let error = outside_cause(full, "paella").expect("known").to_string();
+        assert!(error.contains("cannot be written: No space left"), "{error}");
+        let memory = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:124] err == 0. \
+                      DefaultCPUAllocator: can't allocate memory: you tried to allocate 4398046511104 bytes.\")";
+        let error = outside_cause(memory, "paella").expect("known").to_string();
+        assert!(error.starts_with("out of memory: 4398.0 GB were asked for"), "{error}");
+        assert!(outside_cause("index out of bounds", "paella").is_none());
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 pub mod cli;
 pub mod common;
 mod doctor;
+mod flags;
 mod kept;
 mod kernel;
 mod lesson;

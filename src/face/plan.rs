@@ -5,7 +5,7 @@ use super::common::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, share_of, usable};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::lab::view::View;
 use clap::Args;
 use std::path::PathBuf;
@@ -65,18 +65,28 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
         text_bytes: args.text_bytes,
     };
     let stages = config.to_train().into_iter();
-    let budgets: Vec<Budget> =
-        stages.map(|phase| cost::budget(&config, phase, &request)).collect::<Result<_>>()?;
+    let budgets: Result<Vec<Budget>> =
+        stages.map(|phase| cost::budget(&config, phase, &request)).collect();
+    let defaults = config.sizes_left_out();
+    let budgets = budgets.map_err(|error| error.map(|fault| with_hint(fault, defaults)))?;
     let mut view = View::new();
     for (i, budget) in budgets.iter().enumerate() {
         let days = args.days.filter(|_| i + 1 == budgets.len());
         view = tell(view, &config, budget, &request, days);
+    }
+    if let Some(defaults) = defaults {
+        view = view.note(defaults);
     }
     match common.json {
         true => println!("{}", view.to_json()),
         false => Terminal::detect().show(&view),
     }
     Ok(())
+}
+
+fn with_hint(fault: Fault, more: Option<&str>) -> Fault {
+    let more = more.map(|more| format!("; {more}")).unwrap_or_default();
+    Fault { hint: fault.hint.clone() + &more, ..fault }
 }
 
 /// The kind of card with this name, else the kind in this machine.

@@ -1,8 +1,8 @@
 //! `paella precompute`: computes tokens and text vectors of a stream before training.
-#![allow(clippy::print_stdout)]
 
-use super::common::Common;
-use super::signals::stop_on_terminate;
+use super::common::{self, Common};
+use super::progress;
+use super::signals::{stop_on_signals, stopped_code};
 use crate::config::RunConfig;
 use crate::error::Result;
 use crate::lab::watch::stop_asked;
@@ -31,43 +31,46 @@ fn part(text: &str) -> std::result::Result<(usize, usize), String> {
     numbers.filter(|(i, n)| i < n).ok_or_else(|| "such as 0/8 to 7/8".into())
 }
 
-pub fn precompute(args: &Precompute, common: &Common) -> Result<()> {
+/// `paella precompute`. Returns the exit code, as `train` does.
+pub fn precompute(args: &Precompute, common: &Common) -> Result<u8> {
     let mut config = RunConfig::read(&args.config)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
-    stop_on_terminate();
+    stop_on_signals();
     let nets = Networks::new(&config, config.device.open()?)?;
     let options = PrecomputeOptions { out: args.out.clone(), text: args.text, part: args.part };
     let made = run(&nets, &options, &mut |made| {
         if !common.json && made.broken.is_empty() && (made.shards + made.before).is_multiple_of(10)
         {
-            println!("{} shards, {} samples", made.shards + made.before, made.samples);
+            let text = format!("{} shards, {} samples", made.shards + made.before, made.samples);
+            progress::print(std::io::stdout(), &text);
         }
         !stop_asked()
     })?;
-    show(&made, args, common.json);
-    made.check()
+    common::answer(&told(&made, args, common.json))?;
+    made.check()?;
+    Ok(if stop_asked() { stopped_code() } else { 0 })
 }
 
-fn show(made: &Made, args: &Precompute, json: bool) {
+fn told(made: &Made, args: &Precompute, json: bool) -> String {
     let Made { shards, samples, before, broken, skipped } = made;
     if json {
         let all = serde_json::json!({
             "shards": shards, "samples": samples, "before": before, "broken": broken, "skipped": skipped
         });
-        return println!("{all}");
+        return format!("{all}\n");
     }
-    println!(
-        "{shards} shards of {samples} samples made, {before} were there: {}",
+    let mut text = format!(
+        "{shards} shards of {samples} samples made, {before} were there: {}\n",
         args.out.display()
     );
-    skipped.iter().for_each(|(why, n)| println!("  {n} left out: {why}"));
+    skipped.iter().for_each(|(why, n)| text += &format!("  {n} left out: {why}\n"));
     if !broken.is_empty() {
-        println!("  not made, or not read to their end: shards {broken:?}");
+        text += &format!("  not made, or not read to their end: shards {broken:?}\n");
     }
-    println!(
-        "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`",
+    text + &format!(
+        "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`\n",
         args.out.join("*.tar").display()
-    );
+    )
 }

@@ -1,12 +1,12 @@
 //! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::printable;
 use crate::lab::view::plain;
-use crate::lab::watch::{Watch, stop_asked};
+use crate::lab::watch::{STOP, Watch, stop_asked};
 use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Shows the progress of one command.
@@ -51,7 +51,7 @@ impl ProgressLine {
         let tenth = done * 10 / total.max(1);
         if tenth > self.told || (done == 1 && total >= 10) {
             self.told = tenth;
-            println!("{text}");
+            print(std::io::stdout(), &text);
         }
     }
 
@@ -70,8 +70,7 @@ impl ProgressLine {
 impl Watch for ProgressLine {
     fn record(&mut self, r: &StepRecord, progress: Option<(u64, u64)>) {
         if self.json {
-            println!("{}", serde_json::to_string(r).unwrap_or_default());
-            return;
+            return print(std::io::stdout(), &serde_json::to_string(r).unwrap_or_default());
         }
         let (done, total) = progress.unwrap_or((r.step, r.steps));
         let left = self.left(done, total);
@@ -97,7 +96,7 @@ impl Watch for ProgressLine {
         let text = printable(text);
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => print(std::io::stderr(), text),
         }
     }
 
@@ -121,6 +120,14 @@ impl Drop for ProgressLine {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Prints a line. If nobody can read it, because the reader has gone or the disk is full, the work is asked to stop: what
+/// is done can still be saved.
+pub fn print(mut to: impl Write, text: &str) {
+    if writeln!(to, "{text}").and_then(|()| to.flush()).is_err() {
+        STOP.store(true, Ordering::Relaxed);
     }
 }
 

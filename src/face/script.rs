@@ -6,7 +6,7 @@ use super::terminal::{Terminal, printable};
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
 use crate::lab::near::no_file;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// Runs a file of commands. The first error ends it.
@@ -25,14 +25,14 @@ pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> 
 /// Runs commands line by line. Each is shown as `> command` before its answer.
 pub fn run(
     lab: &mut Lab,
-    lines: impl BufRead,
+    mut lines: impl BufRead,
     name: &str,
     terminal: &Terminal,
     json: bool,
 ) -> Result<()> {
-    for (i, line) in lines.split(b'\n').enumerate() {
-        let place = format!("{name}:{}", i + 1);
-        let bytes = line.map_err(|e| Error::command(format!("could not read: {e}"), &place, ""))?;
+    for i in 1.. {
+        let place = format!("{name}:{i}");
+        let Some(bytes) = next_line(&mut lines, &place)? else { break };
         let line = String::from_utf8(bytes).map_err(|_| {
             Error::command("this line is no UTF-8 text", &place, "save the script as UTF-8")
         })?;
@@ -57,6 +57,25 @@ pub fn run(
     Ok(())
 }
 
+/// The longest line of a script, in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// The next line without its end. None at the end of the script.
+///
+/// Errors: it cannot be read; it is longer than `LONGEST`, as in a file that is no script.
+fn next_line(lines: &mut impl BufRead, place: &str) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = lines.take(LONGEST as u64 + 1).read_until(b'\n', &mut bytes);
+    let read = read.map_err(|e| Error::command(format!("could not read: {e}"), place, ""))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    } else if read > LONGEST {
+        let what = format!("this line is longer than {LONGEST} bytes");
+        return Err(Error::command(what, place, "a script has a command on each line"));
+    }
+    Ok((read > 0).then_some(bytes))
+}
+
 /// The error with the script line added to its place.
 fn placed(error: Error, place: &str, line: &str) -> Error {
     let shorter: String = line.chars().take(80).collect();
@@ -66,4 +85,28 @@ fn placed(error: Error, place: &str, line: &str) -> Error {
             if own { format!("{place}: {shorter}") } else { format!("{place}: {}", fault.place) };
         Fault { place, ..fault }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_and_have_a_bound() {
+        let mut lines: &[u8] = b"one\n\ntwo";
+        let mut next = || next_line(&mut lines, "s:1").expect("read");
+        assert_eq!(
+            [next(), next(), next(), next()],
+            [Some(b"one".to_vec()), Some(vec![]), Some(b"two".to_vec()), None]
+        );
+        let mut endless = std::io::BufReader::new(std::io::repeat(0));
+        let error = next_line(&mut endless, "s:1").expect_err("refused").to_string();
+        assert!(error.contains("longer than 1048576 bytes") && error.contains("s:1"), "{error}");
+        let mut full = vec![b'x'; LONGEST];
+        full.push(b'\n');
+        assert_eq!(
+            next_line(&mut full.as_slice(), "s:1").expect("read").map(|line| line.len()),
+            Some(LONGEST)
+        );
+    }
 }

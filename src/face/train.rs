@@ -1,27 +1,33 @@
 //! `paella train`: a single process, or one of the processes of a launcher.
-#![allow(clippy::print_stdout)]
 
 use super::common::{self, Common};
-use super::progress::ProgressLine;
-use super::signals::stop_on_terminate;
+use super::progress::{self, ProgressLine};
+use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
 use crate::checkpoint;
 use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
-use crate::train::{self, Outcome, Resume, RunOptions};
+use crate::train::{self, Ending, Outcome, Resume, RunOptions};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// What `train --help` says about exit codes.
+const CODES: &str = "\
+Exit codes: 0 finished, or stopped where --steps or --minutes says; 1 failed; 2 wrong arguments; 128 + N stopped by signal N \
+with a checkpoint: 129 SIGHUP, 130 Ctrl-C, 138 SIGUSR1, 141 the reader of the output has gone, 143 SIGTERM.";
+
 #[derive(Args)]
+#[command(after_help = CODES)]
 pub struct TrainArgs {
     /// The config of the run, such as configs/emoji-32.ron
     config: PathBuf,
-    /// Go on from the latest checkpoint in the folder; with `auto`, begin where there is none
+    /// Go on from the newest checkpoint in the folder; with `auto`, from the newest that is whole, or begin where there is
+    /// none
     #[arg(long, value_name = "auto", num_args = 0..=1, default_missing_value = "latest")]
     resume: Option<ResumeFrom>,
     /// The run's folder [default: runs/NAME]
@@ -36,10 +42,13 @@ pub struct TrainArgs {
     /// Another value for a field of the config, such as train.steps=3000; may be given several times
     #[arg(long, value_name = "FIELD=VALUE", value_parser = change)]
     set: Vec<(String, String)>,
+    /// Data or weights that lay at or below FROM lie at TO now; the run goes on with them; may be given several times
+    #[arg(long, value_name = "FROM=TO", value_parser = change)]
+    moved: Vec<(String, String)>,
 }
 
 fn change(text: &str) -> std::result::Result<(String, String), String> {
-    let (field, value) = text.split_once('=').ok_or("a field, `=`, a value")?;
+    let (field, value) = text.split_once('=').ok_or("two parts with `=` between them")?;
     Ok((field.trim().into(), value.trim().into()))
 }
 
@@ -56,17 +65,21 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
     if number > 0.0 && number.is_finite() { Ok(number) } else { Err("more than 0 minutes".into()) }
 }
 
-/// `paella train`: runs as one rank if a launcher started this process, else alone.
-pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
-    let mut config = changed(RunConfig::read(&args.config)?, &args.set)?;
+/// `paella train`: runs as one rank if a launcher started this process with others, else alone. Returns the exit code.
+pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
+    let config = match args.moved.is_empty() {
+        true => RunConfig::read(&args.config)?,
+        false => config::read(&args.config, |_| Vec::new())?, // the old places may be gone
+    };
+    let mut config = changed(config, args)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
     config.seed = common.seed.unwrap_or(config.seed);
-    stop_on_terminate();
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
-    let join = |launch: &Launch| World::join(launch, &config.dist, config.device.open()?);
-    let world = launch.as_ref().map_or_else(|| Ok(World::solo()), join)?;
+    let world =
+        launch.as_ref().map_or_else(|| Ok(World::solo()), |launch| join(launch, &config))?;
+    stop_on_signals();
     let options = RunOptions {
         out: args.out.clone(),
         resume: match args.resume {
@@ -76,6 +89,8 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
         },
         max_seconds: args.minutes.map(|m| m * 60.0),
         max_steps: args.steps,
+        moved: args.moved.clone(),
+        note: Some(note),
         world: world.clone(),
     };
     let json = common.json;
@@ -83,19 +98,34 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<()> {
     let outcome = watched.and_then(|()| run(&config, &options, json));
     let outcome = outcome.map_err(|error| end(&world, error, json))?;
     if world.is_first() {
-        report(&outcome, &args.config, json);
+        report(&outcome, &advice(args, common, launch.is_some()), json)?;
     }
-    Ok(())
+    Ok(if outcome.ending == Ending::Asked { stopped_code() } else { 0 })
 }
 
-/// Returns the config with other values.
+/// Joins the other ranks. Says so at once, since it may take long. A signal ends the process while it waits.
+fn join(launch: &Launch, config: &RunConfig) -> Result<World> {
+    end_on_interrupt();
+    let Launch { rank, size, host, port, .. } = launch;
+    note(&format!(
+        "rank {rank} of {size} waits for the others at {host}:{port}, for {} s at most",
+        config.dist.timeout_s
+    ));
+    World::join(launch, &config.dist, config.device.open()?)
+}
+
+fn note(text: &str) {
+    progress::print(std::io::stderr(), text);
+}
+
+/// Returns the config with the values of `--set`.
 ///
-/// Errors: fields that are not there; values that do not fit.
-fn changed(mut config: RunConfig, changes: &[(String, String)]) -> Result<RunConfig> {
-    for (field, value) in changes {
+/// Errors: fields that are not there; values that do not fit, with the places of `--moved`.
+fn changed(mut config: RunConfig, args: &TrainArgs) -> Result<RunConfig> {
+    for (field, value) in &args.set {
         config = config::set(&config, field, value)?;
     }
-    match config.check() {
+    match config.moved(&args.moved).check() {
         faults if faults.is_empty() => Ok(config),
         faults => Err(Error::Config(faults)),
     }
@@ -155,19 +185,46 @@ fn tell_launcher(error: &Error) {
     let _ = files::write(Path::new(&path), message.to_string().as_bytes());
 }
 
-fn report(outcome: &Outcome, config: &Path, json: bool) {
+/// Prints how the run ended.
+///
+/// Errors: the output cannot be written.
+fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
+    let finished = outcome.ending == Ending::Finished;
     let model = outcome.model.as_ref().map(|m| m.display().to_string());
-    if json {
-        let end = serde_json::json!({ "finished": outcome.finished, "folder": outcome.folder, "model": model });
-        println!("{end}");
-        return;
+    let text = if json {
+        let end =
+            serde_json::json!({ "finished": finished, "folder": outcome.folder, "model": model });
+        format!("{end}\n")
+    } else {
+        let how = if finished { "finished" } else { "stopped" };
+        let model = model.map(|m| {
+            let try_it = common::pasted(&["--model", &m]);
+            format!("model: {m}\n  try it: {try_it}\n")
+        });
+        let go_on = if finished { String::new() } else { format!("  go on: {advice}\n") };
+        format!("{how}: {}\n{}{go_on}", outcome.folder.display(), model.unwrap_or_default())
+    };
+    common::answer(&text)
+}
+
+/// The line that goes on with a run that was stopped: the same command, without the limits of this call.
+fn advice(args: &TrainArgs, common: &Common, launched: bool) -> String {
+    let mut words = vec!["train".to_string(), args.config.display().to_string(), "--resume".into()];
+    words.extend(matches!(args.resume, Some(ResumeFrom::Auto)).then(|| "auto".into()));
+    let mut flag = |name: &str, value: String| words.extend([name.to_string(), value]);
+    if let Some(out) = &args.out {
+        flag("--out", out.display().to_string());
     }
-    let how = if outcome.finished { "finished" } else { "stopped" };
-    println!("{how}: {}", outcome.folder.display());
-    if let Some(model) = model {
-        println!("model: {model}\n  try it: paella --model {model}");
+    for (name, pairs) in [("--set", &args.set), ("--moved", &args.moved)] {
+        pairs.iter().for_each(|(a, b)| flag(name, format!("{a}={b}")));
     }
-    if !outcome.finished {
-        println!("  go on: paella train {} --resume", config.display());
+    if let Some(device) = &common.device {
+        flag("--device", device.clone());
     }
+    if let Some(seed) = common.seed {
+        flag("--seed", seed.to_string());
+    }
+    words.extend(common.json.then(|| "--json".into()));
+    let line = common::pasted(&words);
+    if launched { format!("with the same launcher, {line}") } else { line }
 }

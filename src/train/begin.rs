@@ -1,39 +1,13 @@
-//! Checks before the first step of a run: where it resumes, and whether it can be completed.
+//! Checks before the first step of a run: whether its ranks agree, and whether it can be completed.
 
-use super::options::Resume;
-use crate::checkpoint::{self, Phase, Progress};
-use crate::config::{self, RunConfig};
+use crate::checkpoint::{Phase, Progress};
+use crate::config::RunConfig;
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::networks::Networks;
 use std::path::{Path, PathBuf};
 use tch::{Tensor, nn};
-
-/// The checkpoint to resume from.
-pub fn find(
-    config: &RunConfig,
-    resume: Resume,
-    folder: &Path,
-    checkpoints: &Path,
-) -> Result<Option<(Progress, PathBuf)>> {
-    let place = || folder.display().to_string();
-    match (checkpoint::latest(checkpoints), resume) {
-        (Some(_), Resume::No) => {
-            let hint = "go on with `--resume`, or name another folder with `--out`";
-            Err(Error::checkpoint("the folder holds checkpoints of a run", place(), hint))
-        }
-        (None, Resume::Must) => {
-            let hint = "`--resume auto` begins where there is none";
-            Err(Error::checkpoint("there is no checkpoint to go on from", place(), hint))
-        }
-        (Some((progress, path)), _) => {
-            same_run(config, progress.phase, &path)?;
-            Ok(Some((progress, path)))
-        }
-        (None, _) => Ok(None),
-    }
-}
 
 /// Checks that the batches of all stages divide over the ranks.
 ///
@@ -65,15 +39,21 @@ pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &P
     Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
 }
 
-/// Checks the disk space for checkpoints. A checkpoint holds the weights, their averages and two moments for each, and
-/// a new one is written before an old one is removed.
+/// Checks the disk space for the checkpoints of these networks.
 ///
 /// Errors: the disk does not have enough space left.
 pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
     let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
     let weights = denoiser.max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
-    let bytes = 4 * 4 * weights as u64 * (nets.config.train.save.keep as u64 + 1);
+    room(&nets.config, weights as u64, checkpoints)
+}
+
+/// Checks the disk space for checkpoints of a network. A checkpoint holds the weights, their averages and two moments
+/// for each, and a new one is written before an old one is removed.
+fn room(config: &RunConfig, weights: u64, checkpoints: &Path) -> Result<()> {
+    let kept = config.train.save.keep as u64 + 1;
+    let bytes = weights.saturating_mul(4 * 4).saturating_mul(kept);
     match files::free_space(checkpoints) {
         Some(free) if free < bytes => {
             let gb = |bytes: u64| bytes as f64 / 1e9;
@@ -82,46 +62,31 @@ pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
                 gb(bytes),
                 gb(free)
             );
-            let hint = "another folder with `--out`, or a smaller `train.save.keep`";
+            let room = "another folder with `--out`, or a smaller `train.save.keep`";
+            let hint = match config.sizes_left_out() {
+                Some(sizes) => format!("{sizes}; or {room}"),
+                None => room.to_string(),
+            };
             Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
         }
         _ => Ok(()),
     }
 }
 
-/// Checks that a resumed run has the same data, seed and trained networks as the checkpoint. Lengths and rates may
-/// change.
-fn same_run(config: &RunConfig, phase: Phase, checkpoint: &Path) -> Result<()> {
-    let before = RunConfig::read(&checkpoint.join("config.ron"))?;
-    let fixed: &[&str] = match phase {
-        Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
-        Phase::Prior => &["data.", "seed", "weights.", "clip", "prior.model"],
-        Phase::Denoiser => &[
-            "data.",
-            "tokenizer.model",
-            "seed",
-            "weights.",
-            "text.",
-            "clip",
-            "prior.model",
-            "model.",
-        ],
-    };
-    // how the stream is read does not change its content
-    let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
-    let changed: Vec<String> = config::diff(&before, config)
-        .into_iter()
-        .filter(|change| fixed.iter().any(|prefix| change.path.starts_with(prefix)))
-        .filter(|change| !free.contains(&change.path))
-        .map(|change| format!("`{}` was {}, is {}", change.path, change.from, change.to))
-        .collect();
-    if changed.is_empty() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_without_sizes_is_told_of_the_defaults_and_of_smaller_ones() {
+        let refused = |config: &RunConfig| {
+            room(config, 1 << 50, Path::new(".")).expect_err("too large").to_string()
+        };
+        let error = refused(&RunConfig::default());
+        assert!(error.contains("default sizes, those of the published 1 B model"), "{error}");
+        assert!(error.contains("configs/emoji-32.ron") && error.contains("--out"), "{error}");
+        let mut own = RunConfig::default();
+        own.model.c_in = 8;
+        assert!(!refused(&own).contains("default sizes"));
     }
-    let hint = "resume with the config in that folder, or start a new run with `--out`";
-    Err(Error::checkpoint(
-        format!("the config changed since the checkpoint: {}", changed.join("; ")),
-        checkpoint.display().to_string(),
-        hint,
-    ))
 }

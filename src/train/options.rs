@@ -14,8 +14,21 @@ pub struct RunOptions {
     pub max_seconds: Option<f64>,
     /// Stop with a checkpoint after this many updates of this call.
     pub max_steps: Option<u64>,
+    /// Places of data and weights that have moved: where they were, where they are.
+    pub moved: Vec<(String, String)>,
+    /// Receives what the user should know before the first step, a line at a time. Rank 0 alone calls it.
+    pub note: Option<fn(&str)>,
     /// The processes that train together. All have the same config and options, on one file system.
     pub world: World,
+}
+
+impl RunOptions {
+    /// Says a line, on rank 0.
+    pub(super) fn say(&self, text: &str) {
+        if let Some(note) = self.note.filter(|_| self.world.is_first()) {
+            note(text);
+        }
+    }
 }
 
 /// What to do with existing checkpoints in the folder.
@@ -24,10 +37,22 @@ pub enum Resume {
     /// Refuse a folder that holds checkpoints.
     #[default]
     No,
-    /// Resume from the latest checkpoint, or start if there is none.
+    /// Resume from the newest checkpoint that is whole, or start if there is none at all. Refuse a folder in which all
+    /// are damaged.
     Auto,
-    /// Resume from the latest checkpoint. Refuse a folder without one.
+    /// Resume from the newest checkpoint. Refuse a folder without one, or whose newest is damaged.
     Must,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All updates of the config are done.
+    Finished,
+    /// `max_steps` or `max_seconds` was reached.
+    Limit,
+    /// `watch` of some rank asked for it.
+    Asked,
 }
 
 /// How a run ended.
@@ -37,7 +62,6 @@ pub struct Outcome {
     /// The model folder with averaged weights. Written after the denoiser's stage, even if that was stopped early, or
     /// after each stage if the config does not train a denoiser.
     pub model: Option<PathBuf>,
-    /// Whether all updates of the config are done.
-    pub finished: bool,
+    pub ending: Ending,
     pub last: Option<StepRecord>,
 }

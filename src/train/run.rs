@@ -1,8 +1,10 @@
 //! A whole run: its stages in sequence, with checkpoints and a log. Resumes where it stopped.
 
-use super::begin::{agree, can_share, find, room_for_checkpoints};
+use super::begin::{agree, can_share, room_for_checkpoints};
+use super::footprint::Footprint;
 use super::journal::Journal;
-use super::options::{Outcome, RunOptions};
+use super::options::{Ending, Outcome, RunOptions};
+use super::saved::{find, networks};
 use super::shell::State;
 use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
@@ -21,10 +23,10 @@ use std::time::Instant;
 use tch::{Tensor, nn};
 
 /// Trains as the config says. `watch` receives every record and returns whether to continue. If not, a checkpoint is
-/// written and the run can be resumed. Only rank 0 writes.
+/// written and the run can be resumed. Only rank 0 writes. A start that fails before the first step leaves no files.
 ///
-/// Errors: data, weights or folders that cannot be read or written; a loss that stays non-finite; failure of another
-///         rank.
+/// Errors: data, weights or folders that cannot be read or written; checkpoints that are damaged or of another run; a
+///         loss that stays non-finite; failure of another rank.
 pub fn run(
     config: &RunConfig,
     options: &RunOptions,
@@ -38,22 +40,37 @@ pub fn run(
             return Err(Error::command("the run has no name", "`name`", hint));
         }
     };
-    let checkpoints = folder.join("checkpoints");
-    let world = &options.world;
-    can_share(config, world.size())?;
-    let saved = find(config, options.resume, &folder, &checkpoints)?;
-    agree(world, saved.as_ref(), &checkpoints)?;
-    world.local_work("getting ready");
-    if world.is_first() {
-        let path = folder.join("config.ron");
-        files::write(&path, config::to_ron(config).as_bytes())
-            .map_err(|e| unwritable(&path, &e))?;
-        checkpoint::sweep(&checkpoints); // folders that a killed run left half written
+    can_share(config, options.world.size())?;
+    let saved = find(config, options, &folder)?;
+    agree(&options.world, saved.as_ref(), &folder.join("checkpoints"))?;
+    let footprint = Footprint::before(&folder);
+    let mut begun = false;
+    let mut watch = |record: &StepRecord| {
+        begun = true;
+        watch(record)
+    };
+    let outcome = from(saved, &config.moved(&options.moved), options, &folder, &mut watch);
+    if outcome.is_err() && !begun && options.world.is_first() {
+        footprint.erase();
     }
-    let journal = world
-        .is_first()
-        .then(|| Journal::open(&folder, config.train.log.tensorboard))
-        .transpose()?;
+    outcome
+}
+
+/// Trains from a checkpoint, or from the beginning.
+fn from(
+    saved: Option<(Progress, PathBuf)>,
+    config: &RunConfig,
+    options: &RunOptions,
+    folder: &Path,
+    watch: &mut dyn FnMut(&StepRecord) -> bool,
+) -> Result<Outcome> {
+    let (world, checkpoints) = (&options.world, folder.join("checkpoints"));
+    world.local_work("getting ready");
+    let progress = saved.as_ref().map(|(progress, _)| progress);
+    let journal = match world.is_first() {
+        true => Some(open_folder(config, options, folder, progress)?),
+        false => None,
+    };
     let device = world.device().map_or_else(|| config.device.open(), Ok)?;
     let nets = Networks::new(config, device)?;
     if world.is_first() {
@@ -69,15 +86,31 @@ pub fn run(
         data,
         options,
         watch,
-        folder,
+        folder: folder.to_path_buf(),
         journal,
         saver,
         done: 0,
-        stopped: false,
+        asked: false,
+        enough: false,
         bad: 0,
         last: None,
     };
     run.all(saved)
+}
+
+/// Writes the config and opens the log, for rank 0.
+fn open_folder(
+    config: &RunConfig,
+    options: &RunOptions,
+    folder: &Path,
+    saved: Option<&Progress>,
+) -> Result<Journal> {
+    let path = folder.join("config.ron");
+    files::write(&path, config::to_ron(config).as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    checkpoint::sweep(&folder.join("checkpoints")); // folders that a killed run left half written
+    let (journal, note) = Journal::open(folder, config.train.log.tensorboard, saved)?;
+    note.iter().for_each(|note| options.say(note));
+    Ok(journal)
 }
 
 /// File of a checkpoint with the position of the stream.
@@ -96,7 +129,10 @@ struct Run<'a> {
     saver: Saver,
     /// Updates done in this call.
     done: u64,
-    stopped: bool,
+    /// Some rank's `watch` asked for the end.
+    asked: bool,
+    /// The limit of some rank is reached.
+    enough: bool,
     /// Consecutive updates whose gradient was not finite.
     bad: u64,
     last: Option<StepRecord>,
@@ -105,16 +141,18 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&mut self, saved: Option<(Progress, PathBuf)>) -> Result<Outcome> {
         let phases = self.nets.config.to_train();
-        let (mut seconds, mut model) = (0.0, None);
-        for phase in phases {
+        let (mut seconds, mut model, mut complete) = (0.0, None, false);
+        for &phase in &phases {
             // a checkpoint of a later stage holds what this one has trained
             let saved = saved.as_ref().filter(|(progress, _)| progress.phase >= phase);
-            if self.stopped || saved.is_some_and(|(progress, _)| progress.phase > phase) {
+            if self.stopped() || saved.is_some_and(|(progress, _)| progress.phase > phase) {
                 continue;
             }
             self.options.world.local_work("getting ready");
             let mut stage = self.begin(phase, saved, seconds)?;
             self.train(stage.as_mut())?;
+            let all = stage.progress().step >= stage.steps();
+            complete = all && phases.last() == Some(&phase);
             self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
             // permanent: later stages and the model use the averages of a finished stage
@@ -122,12 +160,19 @@ impl Run<'_> {
             model = self.model(phase)?;
         }
         self.saver.wait()?;
-        Ok(Outcome {
-            folder: self.folder.clone(),
-            model,
-            finished: !self.stopped,
-            last: self.last.clone(),
-        })
+        // a launcher may end all ranks as soon as one has ended: none leaves before rank 0 has written everything
+        self.options.world.any([false])?;
+        let ending = match (self.asked, self.enough) {
+            _ if complete => Ending::Finished,
+            (true, _) => Ending::Asked,
+            (false, true) => Ending::Limit,
+            (false, false) => Ending::Finished,
+        };
+        Ok(Outcome { folder: self.folder.clone(), model, ending, last: self.last.clone() })
+    }
+
+    fn stopped(&self) -> bool {
+        self.asked || self.enough
     }
 
     /// The trainer of a stage, at its beginning or resumed from the checkpoint.
@@ -181,20 +226,20 @@ impl Run<'_> {
     fn train(&mut self, stage: &mut dyn Stage) -> Result<()> {
         let (policy, world) = (self.nets.config.train.save.clone(), self.options.world.clone());
         let mut saved_at = Instant::now();
-        while !self.stopped && stage.progress().step < stage.steps() {
+        while !self.stopped() && stage.progress().step < stage.steps() {
             world.at_step(stage.progress().step);
             let record = stage.step(&self.nets)?;
             world.local_work("writing its log and pictures");
             self.after(&record)?;
             self.look(stage, record.step)?;
-            let late =
+            let due_by_clock =
                 policy.minutes > 0.0 && saved_at.elapsed().as_secs_f64() >= policy.minutes * 60.0;
             // clocks and signals differ between ranks: agree on one decision
-            let [stopped, late] = world.any([self.stopped, late])?;
-            self.stopped = stopped;
+            let late;
+            [self.asked, self.enough, late] = world.any([self.asked, self.enough, due_by_clock])?;
             // the last step too: a stage that follows starts from there
             let due = record.step.is_multiple_of(policy.every) || record.step == stage.steps();
-            if self.stopped || late || due {
+            if self.stopped() || late || due {
                 self.save(stage)?;
                 saved_at = Instant::now();
             }
@@ -208,6 +253,13 @@ impl Run<'_> {
         let kept = self.kept(progress.phase);
         let weights: Vec<Tensor> =
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
+        if let Some(what) =
+            kept.iter().find_map(|(_, vars)| weights::broken(&weights::named(vars, false)))
+        {
+            let what = format!("the training has diverged at step {}: {what}", progress.step);
+            let hint = "nothing was written; go on from the last checkpoint with a lower `lr` or a longer `warmup`";
+            return Err(Error::model(what, self.folder.display().to_string(), hint));
+        }
         // Ranks that drifted apart would train on, each its own model, and only one of them would be saved.
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
         let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
@@ -253,7 +305,8 @@ impl Run<'_> {
         // seconds count over all resumed parts, steps of this call alone
         let late = self.options.max_seconds.is_some_and(|limit| record.seconds >= limit);
         let enough = self.options.max_steps.is_some_and(|limit| self.done >= limit);
-        self.stopped = !go_on || late || enough;
+        self.asked = !go_on;
+        self.enough = late || enough;
         self.last = Some(record.clone());
         Ok(())
     }
@@ -271,31 +324,31 @@ impl Run<'_> {
         }
     }
 
-    /// The networks that a checkpoint of this stage holds: those the run has trained, not those that were given or
-    /// follow from the seed.
+    /// The networks that a checkpoint of this stage holds.
     fn kept(&self, phase: Phase) -> Vec<(&'static str, &nn::VarStore)> {
-        let config = &self.nets.config;
-        let tokenizer = config.weights.tokenizer.is_none();
-        let prior = phase >= Phase::Prior && config.to_train().contains(&Phase::Prior);
-        let denoiser = phase == Phase::Denoiser;
-        let [t, x, d] = self.nets.vars();
-        let trained = self.nets.prior.as_ref().filter(|_| prior);
-        let all = [
-            (tokenizer, ("tokenizer", t)),
-            (denoiser && config.train.train_text, ("text", x)),
-            (denoiser, ("denoiser", d)),
-        ];
-        let all = all.into_iter().filter(|(kept, _)| *kept).map(|(_, named)| named);
-        all.chain(trained.map(|prior| ("prior", &prior.vars))).collect()
+        let names = networks(&self.nets.config, phase);
+        self.nets.all_vars().into_iter().filter(|(name, _)| names.contains(name)).collect()
     }
 
     /// Writes the model folder, unless the denoiser is still to be trained.
+    ///
+    /// Errors: weights that are not finite in the 16 bits of a model's files.
     fn model(&self, phase: Phase) -> Result<Option<PathBuf>> {
         // half of a model cannot be opened
         if phase < Phase::Denoiser && self.nets.config.stages.contains(&Phase::Denoiser) {
             return Ok(None);
         }
         let model = self.folder.join("model");
+        let broken = |(name, vars)| {
+            Some(format!("{name}: {}", weights::broken(&weights::named(vars, true))?))
+        };
+        if let Some(what) = self.nets.all_vars().into_iter().find_map(broken) {
+            let what = format!(
+                "no model is written, because the training has diverged: {what} in 16 bits"
+            );
+            let hint = "go on from an earlier checkpoint with a lower `lr` or a longer `warmup`";
+            return Err(Error::model(what, self.folder.display().to_string(), hint));
+        }
         if self.options.world.is_first() {
             self.nets.save(&model, true)?;
         }

@@ -151,6 +151,8 @@ fn the_command_line_refuses_with_code_2_and_helps_with_0() {
         &["config"],
         &["frobnicate"],
         &["completions", "tcl"],
+        &["train", "x.ron", "--model", "y"],
+        &["train", "x.ron", "--moved", "nowhere"],
     ] {
         let output = desk.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
@@ -319,6 +321,35 @@ fn bytes_that_are_no_text_are_refused() {
     assert_refused("latin-1", &desk.pipe(b"show caf\xe9\n"));
     let long = format!("show {}", "a".repeat(1 << 20));
     assert_refused("a megabyte", &desk.pipe(long));
+}
+
+#[test]
+fn what_has_no_end_is_refused() {
+    let desk = Desk::new();
+    assert_refused("script", &desk.run(&["--model", &smoke(), "--script", "/dev/zero"]));
+    let config = desk.run(&["config", "check", "/dev/zero"]);
+    assert_refused("config", &config);
+    assert!(text(&config.stderr).contains("longer than"), "{}", text(&config.stderr));
+}
+
+#[test]
+fn a_full_disk_is_no_fault_of_this_program() {
+    let desk = Desk::new();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for args in [&["doctor"][..], &["config", "show", &smoke()]] {
+        let output = desk.command(args).stdout(full()).output().unwrap();
+        assert_refused(args[0], &output);
+        assert!(text(&output.stderr).contains("No space left"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_plan_says_where_sizes_are_the_defaults() {
+    let desk = Desk::new();
+    std::fs::write(desk.file("x.ron"), "(data: (size: 256))").unwrap();
+    let output = desk.run(&["plan", "x.ron", "--device", "l4"]);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(said.contains("default sizes") && said.contains("configs/emoji-32.ron"), "{said}");
 }
 
 #[test]

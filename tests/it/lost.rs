@@ -132,3 +132,24 @@ fn what_goes_wrong_on_all_ranks_is_said_once() {
     assert!(said[0].contains("`global_batch` 8 is not a multiple of `micro_batch` 4 x 4 ranks"));
     assert!(said[0].contains("`global_batch` 16; or `micro_batch` 2; or 2 ranks"), "{said:?}");
 }
+
+#[test]
+fn a_rank_that_waits_for_its_peers_says_so_and_can_be_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), |config| config.dist.timeout_s = 600);
+    for (signal, number) in [("TERM", 15), ("INT", 2)] {
+        // rank 0 keeps the meeting place and waits for rank 1; rank 1 looks for the meeting place
+        for rank in [0, 1] {
+            let mut ranks = Ranks::train_some(&[rank], 2, &config, &folder.path().join("out"), &[]);
+            let said = ranks.first_line(rank);
+            assert!(
+                said.contains(&format!("rank {rank} of 2 waits for the others at 127.0.0.1:")),
+                "{said}"
+            );
+            let start = Instant::now();
+            ranks.signal(rank, signal);
+            assert_eq!(ranks.ended_by(rank), Some(number), "{signal} to rank {rank}");
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! Starts the ranks of a group as processes of this machine, with the variables that users can set by hand.
 
 use paella::dist::{DistConfig, Launch, World};
+use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,6 +61,22 @@ impl Ranks {
     pub fn signal(&mut self, rank: usize, name: &str) {
         let id = self.of(rank).id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// The first line of what a rank prints to its error output.
+    pub fn first_line(&mut self, rank: usize) -> String {
+        let mut line = String::new();
+        let said = self.of(rank).stderr.as_mut().unwrap();
+        // byte by byte: nothing behind the line is lost to a buffer
+        for byte in said.bytes().map(|byte| byte.unwrap()).take_while(|byte| *byte != b'\n') {
+            line.push(byte as char);
+        }
+        line
+    }
+
+    /// The signal that ended a rank.
+    pub fn ended_by(&mut self, rank: usize) -> Option<i32> {
+        self.of(rank).wait().unwrap().signal()
     }
 
     fn of(&mut self, rank: usize) -> &mut Child {

@@ -86,6 +86,20 @@ fn killed_at_twenty_points_it_ends_with_the_same_weights() {
     let leftovers = std::fs::read_dir(killed.join("checkpoints")).unwrap().flatten();
     let hidden = leftovers.filter(|e| e.file_name().to_string_lossy().starts_with('.')).count();
     assert_eq!(hidden, 0, "half-written checkpoints are swept away");
+    // the log goes on behind each checkpoint: every step once, no line torn
+    assert_eq!(logged(&killed), logged(&whole));
+}
+
+/// (phase, step, loss) of each line of the log.
+pub fn logged(out: &Path) -> Vec<(String, u64, f64)> {
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let row = |line: &str| {
+        let row: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let phase = row["phase"].as_str().unwrap().to_string();
+        (phase, row["step"].as_u64().unwrap(), row["loss"].as_f64().unwrap())
+    };
+    log.lines().map(row).collect()
 }
 
 #[test]
@@ -93,7 +107,7 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path(), 40, 100_000);
     let out = folder.path().join("out");
-    for signal in ["TERM", "USR1"] {
+    for (signal, code) in [("TERM", 143), ("USR1", 138), ("HUP", 129), ("INT", 130)] {
         let mut child = start(&config, &out);
         let before = lines(&out);
         wait_for(&mut child, || lines(&out) > before + 3);
@@ -101,7 +115,8 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
         Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("\"finished\":false"), "{text}");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains("\"finished\":false"), "{text}");
         let (progress, _) = checkpoint::latest(&out.join("checkpoints")).unwrap();
         let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();

@@ -5,6 +5,7 @@
 //!
 //! RON's `implicit_some` is always on: `limit: 100` sets an optional field, `limit: None` clears it.
 
+use std::io::Read;
 use std::path::Path;
 
 use ron::error::Error as RonError;
@@ -42,7 +43,7 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
     check: impl Fn(&T) -> Vec<Fault>,
 ) -> Result<T> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(&file, &e))?;
+    let text = bounded(path).map_err(|e| unreadable(&file, &e))?;
     let text = text.trim_start_matches('\u{feff}'); // a byte order mark, as editors on Windows write it
     let attempt = Attempt::<T>::new(text);
     let spans = Spans::new(attempt.text, &file, &attempt.scan);
@@ -55,6 +56,21 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
         Some(value) if all.is_empty() => Ok(value),
         _ => Err(all),
     }
+}
+
+/// The longest config, in bytes.
+const LONGEST: u64 = 1 << 24;
+
+/// The text of a file, which may be a pipe.
+///
+/// Errors: it cannot be read; it is longer than any config, such as a device without an end.
+fn bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text);
+    if text.len() as u64 > LONGEST {
+        return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
+    }
+    read.map(|_| text)
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> Vec<Fault> {

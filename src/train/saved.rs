@@ -1,0 +1,198 @@
+//! The checkpoint that a run goes on from: which ones are whole, and whether they belong to this run.
+
+use super::options::{Resume, RunOptions};
+use crate::checkpoint::{self, Phase, Progress};
+use crate::config::{self, RunConfig, full_place, moved};
+use crate::error::{Error, Result};
+use crate::weights;
+use std::path::{Path, PathBuf};
+
+/// What is in a run's folder of checkpoints.
+struct Saved {
+    /// The newest checkpoint that is whole.
+    whole: Option<(Progress, PathBuf)>,
+    /// What is wrong with each newer one, the newest first.
+    damaged: Vec<Error>,
+}
+
+impl Saved {
+    fn look(checkpoints: &Path) -> Result<Self> {
+        let (mut folders, mut damaged) = (checkpoint::folders(checkpoints)?, Vec::new());
+        while let Some(folder) = folders.pop() {
+            match whole(&folder) {
+                Ok(progress) => return Ok(Self { whole: Some((progress, folder)), damaged }),
+                Err(error) => damaged.push(error),
+            }
+        }
+        Ok(Self { whole: None, damaged })
+    }
+}
+
+/// The progress of a checkpoint that is whole, as far as its texts and the lengths of its files tell.
+///
+/// Errors: the file that is missing, cut off or not understood.
+fn whole(folder: &Path) -> Result<Progress> {
+    let progress = checkpoint::progress(folder)?;
+    let config = config_of(folder)?;
+    // as the trainers' shells: the tokenizer has no averages
+    let state: &[&str] =
+        if progress.phase == Phase::Tokenizer { &["optim"] } else { &["optim", "ema"] };
+    for name in networks(&config, progress.phase).iter().chain(state) {
+        weights::look(&folder.join(format!("{name}.safetensors")))?;
+    }
+    Ok(progress)
+}
+
+/// The config of a checkpoint. Its values are not checked again: the places that it names may be gone.
+fn config_of(folder: &Path) -> Result<RunConfig> {
+    Ok(config::read(&folder.join("config.ron"), |_| Vec::new())?)
+}
+
+/// File stems of the networks that a checkpoint of this stage holds: those the run has trained, not those that were
+/// given or follow from the seed.
+pub fn networks(config: &RunConfig, phase: Phase) -> Vec<&'static str> {
+    let denoiser = phase == Phase::Denoiser;
+    let prior = phase >= Phase::Prior && config.to_train().contains(&Phase::Prior);
+    let all = [
+        ("tokenizer", config.weights.tokenizer.is_none()),
+        ("text", denoiser && config.train.train_text),
+        ("denoiser", denoiser),
+        ("prior", prior && config.prior.is_some()),
+    ];
+    all.into_iter().filter(|(_, kept)| *kept).map(|(name, _)| name).collect()
+}
+
+/// The checkpoint to resume from. `config` names data and weights as its file does; `options.moved` is not applied yet.
+///
+/// Errors: a folder that `options.resume` refuses; checkpoints of another run; checkpoints that are damaged. A run whose
+///         checkpoints cannot be understood is never begun anew.
+pub fn find(
+    config: &RunConfig,
+    options: &RunOptions,
+    folder: &Path,
+) -> Result<Option<(Progress, PathBuf)>> {
+    let checkpoints = folder.join("checkpoints");
+    let Saved { whole, damaged } = Saved::look(&checkpoints)?;
+    let place = || folder.display().to_string();
+    let hinted = |error: &Error, hint: String| {
+        error.clone().map(|fault| ron_faults::Fault { hint: hint.clone(), ..fault })
+    };
+    match (&whole, damaged.first(), options.resume) {
+        (None, None, Resume::Must) => {
+            let hint = "`--resume auto` begins where there is none";
+            return Err(Error::checkpoint("there is no checkpoint to go on from", place(), hint));
+        }
+        (None, None, Resume::Auto | Resume::No) => {}
+        (_, _, Resume::No) => {
+            let hint = "go on with `--resume`, or name another folder with `--out`";
+            return Err(Error::checkpoint("the folder holds checkpoints of a run", place(), hint));
+        }
+        (None, Some(error), _) => {
+            let hint = format!(
+                "no checkpoint here is whole; to begin anew, move {} away or name another folder with `--out`",
+                checkpoints.display()
+            );
+            return Err(hinted(error, hint));
+        }
+        (Some((_, newest)), Some(error), Resume::Must) => {
+            let hint =
+                format!("`--resume auto` goes on from {}, the newest whole one", name(newest));
+            return Err(hinted(error, hint));
+        }
+        (Some((_, newest)), _, Resume::Auto) => {
+            for fault in damaged.iter().flat_map(Error::faults) {
+                let from = name(newest);
+                options.say(&format!(
+                    "damaged: {}: {}; going on from {from}",
+                    fault.place, fault.what
+                ));
+            }
+        }
+        (Some(_), None, Resume::Must) => {}
+    }
+    let before = whole.as_ref().map(|(_, path)| config_of(path)).transpose()?;
+    has_moved(&options.moved, config, before.as_ref())?;
+    if let (Some(before), Some((progress, path))) = (&before, &whole) {
+        same_run(before, config, &options.moved, progress.phase, path)?;
+    }
+    Ok(whole)
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Checks that each move concerns some place of the run.
+///
+/// Errors: a move that does nothing.
+fn has_moved(
+    moves: &[(String, String)],
+    config: &RunConfig,
+    before: Option<&RunConfig>,
+) -> Result<()> {
+    let places: Vec<String> =
+        before.into_iter().chain([config]).flat_map(RunConfig::places).collect();
+    let idle = |pair: &&(String, String)| {
+        places.iter().all(|place| moved(place, std::slice::from_ref(*pair)).is_none())
+    };
+    let Some((from, _)) = moves.iter().find(idle) else { return Ok(()) };
+    let hint = match places.is_empty() {
+        true => "its data are shipped or made up: there is nothing to move".to_string(),
+        false => format!("it reads {}", places.join(", ")),
+    };
+    Err(Error::command(format!("the run reads nothing at or below `{from}`"), "`--moved`", hint))
+}
+
+/// Checks that a resumed run has the same data, seed and trained networks as the checkpoint. Lengths and rates may
+/// change, and so may the spelling of a path.
+fn same_run(
+    before: &RunConfig,
+    config: &RunConfig,
+    moves: &[(String, String)],
+    phase: Phase,
+    checkpoint: &Path,
+) -> Result<()> {
+    let fixed: &[&str] = match phase {
+        Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
+        Phase::Prior => &["data.", "seed", "weights.", "clip", "prior.model"],
+        Phase::Denoiser => &[
+            "data.",
+            "tokenizer.model",
+            "seed",
+            "weights.",
+            "text.",
+            "clip",
+            "prior.model",
+            "model.",
+        ],
+    };
+    // how the stream is read does not change its content
+    let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
+    let spelled = |config: &RunConfig| config.moved(moves).with_places(full_place);
+    let (before, config) = (spelled(before), spelled(config));
+    let changed: Vec<String> = config::diff(&before, &config)
+        .into_iter()
+        .filter(|change| fixed.iter().any(|prefix| change.path.starts_with(prefix)))
+        .filter(|change| !free.contains(&change.path))
+        .map(|change| format!("`{}` was {}, is {}", change.path, change.from, change.to))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let (was, is) = (before.places(), config.places());
+    let pairs = was.iter().zip(&is).filter(|(was, is)| was != is);
+    let flags: Vec<String> = match was.len() == is.len() {
+        true => pairs.map(|(was, is)| format!("--moved '{was}={is}'")).collect(),
+        false => Vec::new(),
+    };
+    let hint = "resume with the config in that folder, or start a new run with `--out`";
+    let hint = match flags.is_empty() {
+        true => hint.to_string(),
+        false => format!("if the same data lie elsewhere now: `{}`; else {hint}", flags.join(" ")),
+    };
+    Err(Error::checkpoint(
+        format!("the config changed since the checkpoint: {}", changed.join("; ")),
+        checkpoint.display().to_string(),
+        hint,
+    ))
+}

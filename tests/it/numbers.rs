@@ -1,0 +1,133 @@
+//! Extreme numbers in configs: each is refused by name, or the config can be planned. None overflows.
+
+use crate::configs::shipped;
+use paella::config::{self, RunConfig};
+use paella::cost::{self, DEVICES, EstimateRequest};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const WHOLE: [&str; 5] = ["0", "-1", "2147483648", "9223372036854775807", "18446744073709551615"];
+const DECIMAL: [&str; 5] = ["0", "-1", "1e308", "1e-320", "NaN"];
+
+/// Checks and plans a config, as `paella config check` and `paella plan` do. Returns whether it has no faults.
+fn planned(config: &RunConfig) -> bool {
+    let faults = config.check();
+    assert!(
+        faults.iter().all(|fault| !fault.what.is_empty() && !fault.place.is_empty()),
+        "{faults:?}"
+    );
+    if !faults.is_empty() {
+        return false;
+    }
+    let request = EstimateRequest {
+        gpu: &DEVICES[0],
+        gpus: 8,
+        per_node: None,
+        utilisation: 0.35,
+        micro_batch: None,
+        text_bytes: None,
+    };
+    for phase in config.to_train() {
+        if let Ok(budget) = cost::budget(config, phase, &request) {
+            let figures = [budget.step(), budget.days(), budget.images_per_s()];
+            assert!(figures.iter().all(|x| x.is_finite() && *x >= 0.0), "{phase}: {figures:?}");
+            assert!(budget.work.trained() >= 0 && budget.memory.total() >= 0, "{budget:?}");
+        }
+    }
+    true
+}
+
+/// The fields of a config that hold a number, or None, which may be one: also in tuples, lists and enums. `seen` are the
+/// fields of earlier configs, which are left out.
+fn numeric(config: &RunConfig, seen: &mut BTreeSet<String>) -> Vec<String> {
+    let all = config::paths(config);
+    let branch = |path: &String| all.iter().any(|other| other.starts_with(&format!("{path}.")));
+    let mut todo: Vec<String> = all.iter().filter(|path| !branch(path)).cloned().collect();
+    let mut found = Vec::new();
+    while let Some(path) = todo.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let Ok(value) = config::get(config, &path) else { continue };
+        if value == "None" || value.parse::<f64>().is_ok() {
+            found.push(path);
+        } else if value.contains(['(', '[']) {
+            let words = value.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+            let names: BTreeSet<&str> = words.filter(|word| word.len() > 2).collect();
+            let numbers = (0..4).map(|i| i.to_string());
+            let below = names.into_iter().map(String::from).chain(numbers);
+            todo.extend(below.map(|name| format!("{path}.{name}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_number_of_the_shipped_configs_is_refused_or_can_be_planned() {
+    let (mut seen, mut fields, mut broken) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for path in shipped() {
+        let base = RunConfig::read(&path).unwrap_or_else(|e| panic!("{e}"));
+        for field in numeric(&base, &mut seen) {
+            let decimal = config::set(&base, &field, "0.5").is_ok();
+            for value in if decimal { DECIMAL } else { WHOLE } {
+                let Ok(changed) = config::set(&base, &field, value) else { continue };
+                if catch_unwind(AssertUnwindSafe(|| planned(&changed))).is_err() {
+                    broken.push(format!("{}: {field} = {value}", path.display()));
+                }
+            }
+            fields.insert(field);
+        }
+    }
+    for known in
+        ["train.optim.betas.1", "sample.cfg_scale.0", "model.levels.0.c_hidden", "data.limit"]
+    {
+        assert!(fields.contains(known), "{known} is not in {fields:?}");
+    }
+    assert!(fields.len() > 100, "{} fields", fields.len());
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Values that cannot train, each in a config that is otherwise fine, and one at the bound that can.
+#[test]
+fn numbers_that_cannot_train_are_faults_of_their_field() {
+    let path = shipped().into_iter().find(|path| path.ends_with("smoke.ron")).unwrap();
+    let base = RunConfig::read(&path).unwrap();
+    let check = |field: &str, value: &str| {
+        let changed = config::set(&base, field, value).unwrap_or_else(|e| panic!("{field}: {e:?}"));
+        changed.check().into_iter().map(|fault| fault.place).collect::<Vec<_>>()
+    };
+    for (field, value) in [
+        ("tokenizer.model.levels", "62"),
+        ("sample.cfg_scale", "(NaN, 1.0)"),
+        ("sample.cfg_scale", "(1.0, 1e308)"),
+        ("sample.temperature", "(1e-320, 1.0)"),
+        ("sample.temperature", "(1.0, NaN)"),
+        ("train.optim.betas", "(1.0, 1.0)"),
+        ("train.optim.betas", "(0.9, NaN)"),
+        ("train.optim.decay", "Cosine(NaN)"),
+        ("train.optim.decay", "Cosine(1e308)"),
+        ("train.optim.lr", "1e39"),
+        ("train.optim.lr", "NaN"),
+        ("train.noise_ratio", "Power(1e-320)"),
+        ("data.limit", "Some(0)"),
+        ("train.save.minutes", "NaN"),
+    ] {
+        let places = check(field, value);
+        assert!(places.iter().any(|place| place == field), "{field} = {value}: {places:?}");
+    }
+    assert_eq!(check("train.optim.lr", "1e38"), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_is_a_name_and_not_a_path() {
+    for name in ["..", ".", "../../x", "/abs", "a/b", "a/", "./a"] {
+        let config = RunConfig { name: name.into(), ..RunConfig::default() };
+        let faults = config.check();
+        assert!(faults.iter().any(|fault| fault.place == "name"), "{name}: {faults:?}");
+        let error = paella::train::run(&config, &Default::default(), &mut |_| true);
+        assert!(error.is_err_and(|e| e.to_string().contains("no name")), "{name}");
+    }
+    // without a name a config is fine, but a run then needs a folder
+    let error = paella::train::run(&RunConfig::default(), &Default::default(), &mut |_| true);
+    assert!(error.is_err_and(|e| e.to_string().contains("--out")));
+}
