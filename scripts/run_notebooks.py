@@ -3,7 +3,7 @@
   target/kernel-test/bin/python scripts/run_notebooks.py [notebooks/04-train.ipynb ...]
 
 after `make test-kernel`, from the root of the repository; then `paella lessons build` writes them as it always does. Where a
-cell fails, the notebook stays as it was.
+cell fails, the notebook stays as it was, the others run, and the script exits with 1.
 """
 
 import pathlib
@@ -12,16 +12,25 @@ import time
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 
 def main(files):
+    failed = []
     for file in files or sorted(map(str, pathlib.Path("notebooks").glob("*.ipynb"))):
         start = time.monotonic()
         book = nbformat.read(file, as_version=4)
-        NotebookClient(book, timeout=3600, record_timing=False).execute()
+        try:
+            NotebookClient(book, timeout=3600, record_timing=False).execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            print("%s: %s" % (file, error), file=sys.stderr, flush=True)
+            failed.append(file)
+            continue
         nbformat.write(book, file)
         size = pathlib.Path(file).stat().st_size
         print("%s: %.0f s, %d bytes" % (file, time.monotonic() - start, size), flush=True)
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
 
 
 if __name__ == "__main__":
