@@ -4,7 +4,8 @@
   python scripts/papermill_rust.py notebooks/04-train.ipynb done.ipynb -p quick true
 
 Everything behind the script's name is papermill's own. Each parameter becomes `let NAME = VALUE;` in a cell behind the one
-that is tagged `parameters`. `quick` is also told to the session, `%quick on`: one word for lessons and research notebooks.
+that is tagged `parameters`. `true` and `false` are Rust's own words. `quick` is also told to the session, `%quick on`: one
+word for lessons and research notebooks.
 """
 
 import re
@@ -13,11 +14,16 @@ from papermill.models import Parameter
 from papermill.translators import Translator, papermill_translators
 
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+WORDS = ("true", "false")  # papermill's own command line reads only True and False
 LET = re.compile(r"^let (?:mut )?(\w+)(?:\s*:\s*([^=]+?))?\s*=\s*(.+?);\s*(?://\s*(.*))?$")
 QUICK = re.compile(r"^%quick\b(?:\s+(on|off))?\s*(?:#\s*(.*))?$")
 
 
 class Rust(Translator):
+    @classmethod
+    def translate_str(cls, val):
+        return val if val in WORDS else super().translate_str(val)
+
     @classmethod
     def translate_escaped_str(cls, str_val):
         return 'String::from("%s")' % "".join(ESCAPES.get(c, c) for c in str(str_val))
@@ -46,7 +52,9 @@ class Rust(Translator):
     @classmethod
     def assign(cls, name, str_val):
         line = "let %s = %s;" % (name, str_val)
-        if name == "quick" and str_val in ("true", "false"):
+        if name == "quick":
+            if str_val not in WORDS:
+                raise ValueError("the parameter `quick` is true or false, not %s" % str_val)
             line += "\n%quick " + ("on" if str_val == "true" else "off")
         return line
 

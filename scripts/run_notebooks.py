@@ -3,7 +3,8 @@
   target/kernel-test/bin/python scripts/run_notebooks.py [notebooks/04-train.ipynb ...]
 
 after `make test-kernel`, from the root of the repository; then `paella lessons build` writes them as it always does. Where a
-cell fails, the notebook stays as it was. A picture that is part of an output's HTML is stored once, there.
+cell fails, the notebook stays as it was, the others run, and the script exits with 1. A picture that is part of an output's
+HTML is stored once, there.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ import time
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 
 def once(book):
@@ -25,14 +27,22 @@ def once(book):
 
 
 def main(files):
+    failed = []
     for file in files or sorted(map(str, pathlib.Path("notebooks").glob("*.ipynb"))):
         start = time.monotonic()
         book = nbformat.read(file, as_version=4)
-        NotebookClient(book, timeout=3600, record_timing=False).execute()
+        try:
+            NotebookClient(book, timeout=3600, record_timing=False).execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            print("%s: %s" % (file, error), file=sys.stderr, flush=True)
+            failed.append(file)
+            continue
         once(book)
         nbformat.write(book, file)
         size = pathlib.Path(file).stat().st_size
         print("%s: %.0f s, %d bytes" % (file, time.monotonic() - start, size), flush=True)
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,14 @@ use paella_wire::{Event, Request, decode, encode};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
+
+/// Time between two looks at whether the evaluator is there.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The kernel's end. After the evaluator's death it belongs to the next one.
 #[derive(Clone, Default)]
@@ -39,18 +43,37 @@ impl Bus {
         let (reader, writer) = stream.into_split();
         *self.writer.lock().await = Some(writer);
         let mut lines = BufReader::new(reader).lines();
+        let mut ended = false;
         while let Ok(Some(line)) = lines.next_line().await {
             let event = decode(&line).unwrap_or_else(|text| Event::Refused { text });
             match &event {
                 Event::Hello { pid } => self.pid.store(*pid, Ordering::SeqCst),
-                Event::Exit { .. } => self.pid.store(0, Ordering::SeqCst),
+                Event::Exit { .. } => {
+                    ended = true;
+                    self.pid.store(0, Ordering::SeqCst);
+                }
                 _ => {}
             }
             if events.send(event).is_err() {
                 return;
             }
+            if ended {
+                break; // a process that a cell has started may hold the socket open
+            }
         }
         self.pid.store(0, Ordering::SeqCst);
+        if !ended {
+            let text = "its guard was killed".into();
+            let _ = events.send(Event::Exit { text }); // a kernel that ends hears nothing any more
+        }
+    }
+
+    /// Wait until the evaluator that is connected has ended. The next one may be there by then.
+    pub async fn gone(&self) {
+        let pid = self.pid.load(Ordering::SeqCst);
+        while pid > 0 && self.pid.load(Ordering::SeqCst) == pid {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub fn is_connected(&self) -> bool {

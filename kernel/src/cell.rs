@@ -12,6 +12,10 @@ pub enum Part {
     Command(String),
     /// A whole config, and the file it is to be kept in, if any.
     Config { text: String, file: String },
+    /// `%who`: the variables.
+    Variables,
+    /// `%time` or `%%time`: the first one starts the clock, the second one tells the time.
+    Clock,
     /// `%%` and something unknown.
     Unknown(String),
 }
@@ -23,10 +27,15 @@ pub fn parts(code: &str) -> Vec<Part> {
     if let Some(magic) = first.strip_prefix("%%") {
         let (name, file) = magic.split_once(char::is_whitespace).unwrap_or((magic, ""));
         let text = code.trim_start().split_once('\n').map_or("", |(_, rest)| rest);
-        return vec![match name {
-            "ron" => Part::Config { text: text.into(), file: file.trim().into() },
-            _ => Part::Unknown(first.into()),
-        }];
+        match name {
+            "ron" => return vec![Part::Config { text: text.into(), file: file.trim().into() }],
+            "time" if file.trim().is_empty() => {}
+            _ => return vec![Part::Unknown(first.into())],
+        }
+        let start = code.len() - text.len();
+        let above = "\n".repeat(code[..start].matches('\n').count());
+        let timed = parts(&(above + text)).into_iter();
+        return std::iter::once(Part::Clock).chain(timed).chain([Part::Clock]).collect();
     }
     let (mut parts, mut rust) = (Vec::new(), String::new());
     let inside = inside(code);
@@ -34,7 +43,7 @@ pub fn parts(code: &str) -> Vec<Part> {
         match command(line).filter(|_| !inside.contains(&i)) {
             Some(command) => {
                 push(&mut parts, &mut rust);
-                parts.push(Part::Command(command.into()));
+                parts.extend(of_command(command, i));
                 rust = "\n".repeat(i + 1);
             }
             None => rust += &format!("{line}\n"),
@@ -42,6 +51,28 @@ pub fn parts(code: &str) -> Vec<Part> {
     }
     push(&mut parts, &mut rust);
     parts
+}
+
+/// What a command in line `number`, counted from 0, comes to. The kernel itself does `who` and `time`.
+fn of_command(command: &str, number: usize) -> Vec<Part> {
+    let timed = command.strip_prefix("time").filter(|rest| rest.starts_with(char::is_whitespace));
+    match timed.map(|rest| (rest, rest.trim_start())) {
+        None if command == "who" => vec![Part::Variables],
+        None => vec![Part::Command(command.into())],
+        Some((rest, timed)) => {
+            let mut parts = vec![Part::Clock];
+            match self::command(timed) {
+                Some(command) => parts.extend(of_command(command, number)),
+                None => {
+                    let column = "%time".len() + rest.len() - timed.len(); // errors stand at their place
+                    let blank = "\n".repeat(number) + &" ".repeat(column);
+                    parts.push(Part::Rust(format!("{blank}{timed}\n")));
+                }
+            }
+            parts.push(Part::Clock);
+            parts
+        }
+    }
 }
 
 /// The command of a line, if it is one.
@@ -119,6 +150,19 @@ mod tests {
         assert_eq!(mixed[3], Part::Command("show don't \"".into()));
         let lifetime = parts("fn f<'a>(x: &'a str) {}\n%help");
         assert_eq!(lifetime.len(), 2);
+    }
+
+    #[test]
+    fn time_and_who_are_the_kernels_own() {
+        let rust = |text: &str| Part::Rust(text.into());
+        assert_eq!(parts("%who\n1"), [Part::Variables, rust("\n1\n")]);
+        let timed = [Part::Clock, rust("\n        twice(2)\n"), Part::Clock, rust("\n\n3\n")];
+        assert_eq!(parts("\n%time   twice(2)\n3"), timed);
+        let command = Part::Command("train 3".into());
+        assert_eq!(parts("%time %train 3"), [Part::Clock, command, Part::Clock]);
+        assert_eq!(parts("%%time\n1\n2"), [Part::Clock, rust("\n1\n2\n"), Part::Clock]);
+        assert_eq!(parts("%timer"), [Part::Command("timer".into())]);
+        assert_eq!(parts("%time"), [Part::Command("time".into())]);
     }
 
     #[test]

@@ -6,13 +6,46 @@ use jupyter_protocol::{CompleteReply, InspectReply};
 use paella_wire::Media;
 use serde_json::{Map, Value, json};
 
-/// Character `at` of `code`, as a byte.
-pub fn byte_of(code: &str, at: usize) -> usize {
-    code.char_indices().nth(at).map_or(code.len(), |(byte, _)| byte)
+/// How a front end counts positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// In letters, as the protocol says.
+    Letters,
+    /// In units of UTF-16, as JavaScript does where nobody converts it.
+    Units,
 }
 
-fn character_of(code: &str, byte: usize) -> usize {
-    code.char_indices().take_while(|(at, _)| *at < byte).count()
+impl Count {
+    /// That of a front end whose cursor is here. A cursor behind the last letter cannot count letters; other positions are
+    /// read as the protocol says.
+    pub fn of(code: &str, cursor: usize) -> Self {
+        if cursor > code.chars().count() { Self::Units } else { Self::Letters }
+    }
+
+    fn length(self, letter: char) -> usize {
+        match self {
+            Self::Letters => 1,
+            Self::Units => letter.len_utf16(),
+        }
+    }
+
+    /// Position `at` of `code`, as a byte.
+    pub fn byte_of(self, code: &str, at: usize) -> usize {
+        let mut position = 0;
+        for (byte, letter) in code.char_indices() {
+            if position >= at {
+                return byte;
+            }
+            position += self.length(letter);
+        }
+        code.len()
+    }
+
+    /// The position of a byte.
+    fn position_of(self, code: &str, byte: usize) -> usize {
+        let letters = code.char_indices().take_while(|(at, _)| *at < byte);
+        letters.map(|(_, letter)| self.length(letter)).sum()
+    }
 }
 
 /// Where the line of this byte begins.
@@ -26,21 +59,40 @@ pub fn nothing(at: usize) -> CompleteReply {
 }
 
 /// What rust-analyzer has found.
-pub fn rust(code: &str, found: Completions) -> CompleteReply {
-    let (start, end) =
-        (character_of(code, found.start_offset), character_of(code, found.end_offset));
-    let kinds: Vec<Value> = found
-        .completions
-        .iter()
-        .map(|c| json!({ "text": c.code, "type": c.kind, "start": start, "end": end, "signature": c.label }))
-        .collect();
-    let matches = found.completions.into_iter().map(|c| c.code).collect();
+pub fn rust(code: &str, cursor: usize, found: Completions) -> CompleteReply {
+    let count = Count::of(code, cursor);
+    let [start, end] =
+        [found.start_offset, found.end_offset].map(|byte| count.position_of(code, byte));
+    let (mut matches, mut kinds) = (Vec::new(), Vec::new());
+    for one in &found.completions {
+        let name = name(&one.code).to_string();
+        if !matches.contains(&name) {
+            kinds.push(json!({ "text": name, "type": one.kind, "start": start, "end": end, "signature": one.label }));
+            matches.push(name);
+        }
+    }
     reply(matches, start, end, kinds)
 }
 
 /// The same, for a prompt: the byte where the word begins, and the words.
 pub fn words(found: Completions) -> (usize, Vec<String>) {
-    (found.start_offset, found.completions.into_iter().map(|c| c.code).collect())
+    let mut words: Vec<String> = Vec::new();
+    for one in &found.completions {
+        let name = name(&one.code).to_string();
+        if !words.contains(&name) {
+            words.push(name);
+        }
+    }
+    (found.start_offset, words)
+}
+
+/// What is inserted: the name without the arguments, fields or type arguments that rust-analyzer fills in. Anything but a
+/// name with such brackets stays whole.
+fn name(code: &str) -> &str {
+    let Some(at) = code.find(['(', '{', '[', '<']) else { return code };
+    let name = code[..at].trim_end().trim_end_matches("::");
+    let is_letter = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '!' | '#');
+    if !name.is_empty() && name.chars().all(is_letter) { name } else { code }
 }
 
 /// What the session offers for a command.
@@ -56,9 +108,10 @@ pub struct Offer {
 /// The offer for the command whose line begins at byte `line`.
 pub fn command(code: &str, line: usize, cursor: usize, offer: Offer) -> CompleteReply {
     let from = line + 1 + offer.start;
-    let (start, mut matches) = (character_of(code, from), offer.words);
+    let count = Count::of(code, cursor);
+    let (start, mut matches) = (count.position_of(code, from), offer.words);
     if offer.files {
-        matches.extend(files(code.get(from..byte_of(code, cursor)).unwrap_or_default()));
+        matches.extend(files(code.get(from..count.byte_of(code, cursor)).unwrap_or_default()));
     }
     reply(matches, start, cursor, Vec::new())
 }
@@ -105,7 +158,7 @@ fn reply(matches: Vec<String>, start: usize, end: usize, kinds: Vec<Value>) -> C
 
 /// The byte behind the word that the cursor is in.
 pub fn word_end(code: &str, at: usize) -> usize {
-    let byte = byte_of(code, at);
+    let byte = Count::of(code, at).byte_of(code, at);
     let rest = code[byte..].chars().take_while(|c| c.is_alphanumeric() || *c == '_');
     byte + rest.map(char::len_utf8).sum::<usize>()
 }
@@ -134,8 +187,9 @@ mod tests {
     #[test]
     fn positions_count_letters() {
         let code = "é = 1\n%sho";
+        let letters = Count::Letters;
         assert_eq!(
-            (byte_of(code, 1), character_of(code, 2), byte_of(code, 99)),
+            (letters.byte_of(code, 1), letters.position_of(code, 2), letters.byte_of(code, 99)),
             (2, 1, code.len())
         );
         assert_eq!(line_start(code, code.len()), 7);
@@ -143,5 +197,31 @@ mod tests {
         let offer = Offer { start: 0, words: vec!["show ".into()], files: false };
         let reply = command(code, 7, 10, offer);
         assert_eq!((reply.cursor_start, reply.cursor_end, reply.matches.len()), (7, 10, 1));
+    }
+
+    #[test]
+    fn a_cursor_in_units_of_utf16_gets_its_answer_in_them() {
+        let code = "'😀';\n%sho";
+        assert_eq!((Count::of(code, 9), Count::of(code, 10)), (Count::Letters, Count::Units));
+        let offer = || Offer { start: 0, words: vec!["show ".into()], files: false };
+        let reply = |cursor| command(code, code.len() - 4, cursor, offer()).cursor_start;
+        assert_eq!((reply(9), reply(10)), (6, 7));
+    }
+
+    #[test]
+    fn names_are_inserted_not_signatures() {
+        for (code, inserted) in [
+            ("encode()", "encode"),
+            ("zeros(size, options)", "zeros"),
+            ("println!(\"\")", "println!"),
+            ("Vec<T>", "Vec"),
+            ("Point { x: (), y: () }", "Point"),
+            ("collect::<B>()", "collect"),
+            ("std::", "std::"),
+            ("caption", "caption"),
+            ("for x in lab {}", "for x in lab {}"),
+        ] {
+            assert_eq!(name(code), inserted);
+        }
     }
 }

@@ -3,7 +3,8 @@
 use crate::apart;
 use crate::place::Tools;
 use crate::prepare::{self, late::Types};
-use crate::trouble::{Tell, Trouble};
+use crate::tell::Tell;
+use crate::trouble::Trouble;
 use crate::workplace::Workplace;
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,6 +21,10 @@ pub struct Ran {
     pub outcome: Result<evcxr::EvalOutputs, evcxr::Error>,
     /// The source that was compiled. Positions of panics refer to it.
     pub source: String,
+    /// Variables that are gone since this code.
+    pub gone: Vec<String>,
+    /// Where the session is since this code, if no longer in `lab`: `None` if nobody has it.
+    pub taken: Option<Option<String>>,
 }
 
 pub enum Job {
@@ -37,7 +42,11 @@ pub enum Job {
         at: usize,
         reply: oneshot::Sender<Option<(String, String)>>,
     },
-    /// The evaluator died in a command. evcxr does not notice that.
+    /// The variables with their types.
+    Variables {
+        reply: oneshot::Sender<Vec<(String, String)>>,
+    },
+    /// The evaluator died outside of a cell. evcxr does not notice that.
     Revive {
         reply: oneshot::Sender<()>,
     },
@@ -48,7 +57,7 @@ impl Job {
         match self {
             Self::Run { code, .. } => declares(code),
             Self::Complete { .. } | Self::Inspect { .. } => true,
-            Self::Revive { .. } => false,
+            Self::Variables { .. } | Self::Revive { .. } => false,
         }
     }
 }
@@ -141,11 +150,20 @@ impl Engine {
         // A failed `send` means that nobody waits for the answer any more.
         match job {
             Job::Run { code, reply } => {
+                let before = self.variables();
                 let outcome =
                     self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());
                 let source = self.context.last_source().unwrap_or_default();
                 let died = matches!(outcome, Err(evcxr::Error::SubprocessTerminated(_)));
-                let _ = reply.send(Ran { outcome, source });
+                let after = self.variables();
+                let is_gone = |name: &String| !after.iter().any(|(known, _)| known == name);
+                let gone = before.into_iter().map(|(name, _)| name).filter(is_gone);
+                let gone: Vec<String> = if died { Vec::new() } else { gone.collect() };
+                let taken = gone.iter().any(|name| name == "lab").then(|| {
+                    let holder = after.iter().find(|(_, kind)| kind.ends_with("session::Session"));
+                    holder.map(|(name, _)| name.clone())
+                });
+                let _ = reply.send(Ran { outcome, source, gone, taken });
                 if died {
                     self.begin_session();
                 }
@@ -157,12 +175,26 @@ impl Engine {
                 let found = self.context.hover_at(&code, at).ok();
                 let _ = reply.send(found.filter(|(text, _)| text != "No documentation found"));
             }
+            Job::Variables { reply } => {
+                let _ = reply.send(self.variables());
+            }
             Job::Revive { reply } => {
-                let _ = self.context.execute("();"); // fails, and starts the next evaluator
-                self.begin_session();
+                let outcome = self.context.execute("();"); // fails, and starts the next evaluator
+                if matches!(outcome, Err(evcxr::Error::SubprocessTerminated(_))) {
+                    self.begin_session();
+                }
                 let _ = reply.send(());
             }
         }
+    }
+
+    /// Names and types, in the order of the names.
+    fn variables(&self) -> Vec<(String, String)> {
+        let all = self.context.variables_and_types();
+        let mut all: Vec<(String, String)> =
+            all.map(|(name, kind)| (name.into(), kind.into())).collect();
+        all.sort();
+        all
     }
 
     /// `lab` again, in a new evaluator.

@@ -12,6 +12,8 @@ pub fn run(library: &str, bus: &str) -> Result<()> {
     let hint = "`paella-kernel prepare` builds it again";
     let fault = |e: &dyn std::fmt::Debug| Trouble::new(format!("{e:?}"), library, hint);
     let bus: i32 = bus.parse().map_err(|e| fault(&e))?;
+    // SAFETY: sets a flag of an open descriptor. Processes that cells start do not have it.
+    unsafe { libc::fcntl(bus, libc::F_SETFD, libc::FD_CLOEXEC) };
     let cells = take_standard_input().map_err(|e| fault(&e))?;
     // SAFETY: the library is the one that `prepare` built, and its entry has this type.
     unsafe {

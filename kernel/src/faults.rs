@@ -1,7 +1,10 @@
 //! Errors of a cell as the front end shows them: coloured, with the place and a hint.
 
+use crate::colours::themed;
 use evcxr::{CompilationError, Theme};
 use jupyter_protocol::ReplyError;
+use ra_ap_syntax::ast::HasName;
+use ra_ap_syntax::{AstNode, Edition, SourceFile, ast};
 
 const RED: &str = "\x1b[1;31m";
 const BLUE: &str = "\x1b[34m";
@@ -24,9 +27,35 @@ pub fn plain(name: &str, text: &str) -> ReplyError {
     error(name, first, std::iter::once(head).chain(lines.map(String::from)).collect())
 }
 
+/// The name of the errors below.
+pub const INTERRUPTED: &str = "Interrupted";
+
 pub fn interrupted() -> ReplyError {
-    plain("Interrupted", "stopped; all variables and the model are kept")
+    plain(INTERRUPTED, "stopped; all variables and the model are kept")
 }
+
+/// The cell was stopped while it was compiled. Variables are gone that it would have made anew.
+pub fn not_run(gone: &[String]) -> ReplyError {
+    let lost = match gone {
+        [] => String::new(),
+        gone => format!("\n  lost: {}, which it was to make anew", gone.join(", ")),
+    };
+    plain(INTERRUPTED, &format!("stopped before the cell was run; the model is kept{lost}"))
+}
+
+/// The remark about a cell that took the session away from `lab`; `holder` is the variable that has it now.
+pub fn taken(holder: Option<String>) -> String {
+    match holder {
+        Some(name) => format!(
+            "remark: the session is in `{name}` now, and `lab` is gone\n  \
+             hint: `let mut lab = {name};` brings it back; `let {name} = &mut lab;` within a cell borrows it\n"
+        ),
+        None => format!("remark: `lab` is gone, since this cell used it up\n  hint: {AGAIN}\n"),
+    }
+}
+
+/// How a lost `lab` comes back.
+const AGAIN: &str = "`let mut lab = paella::session()?;` is the session again";
 
 /// A `?` that returned an error. evcxr has printed that error.
 pub fn failed() -> ReplyError {
@@ -49,8 +78,15 @@ pub fn died(how: &str, killed: bool) -> ReplyError {
 
 /// An error of evcxr itself.
 pub fn other(text: &str) -> ReplyError {
-    plain("Error", text)
+    match text.starts_with("Couldn't automatically determine type") {
+        true => plain("Error", &format!("{text}\n  hint: {UNTYPED}")),
+        false => plain("Error", text),
+    }
 }
+
+/// A type that is unknown although it has a name.
+const UNTYPED: &str = "`let name: Type = ..;` says it; if this comes with every variable, restart the \
+                       kernel: it prepares itself again if the sources of the standard library are gone";
 
 /// All errors of the compiler, each at its place in cell `number`. `sign`: commands want a `%` in front.
 pub fn compilation(
@@ -59,23 +95,52 @@ pub fn compilation(
     number: usize,
     sign: bool,
 ) -> ReplyError {
-    if !errors.is_empty() && errors.iter().all(is_unnamed_trait) {
+    // Warnings about earlier cells come along with the errors of this one.
+    let errors: Vec<_> = errors.iter().filter(|error| error.level() != "warning").collect();
+    if !errors.is_empty() && errors.iter().all(|error| is_unnamed_trait(error)) {
         return plain(
             "E0405",
             &format!("{UNNAMED}\n  in: cell {number}\n{BLUE}  hint: {PLAIN}{IMPORT}"),
         );
     }
+    if !errors.iter().any(|error| error.is_from_user_code())
+        && let Some(name) = closure(code)
+    {
+        let text = format!(
+            "the variable `{name}` is a closure: its type has no name, so no later cell could have it"
+        );
+        let hint = format!(
+            "box it, `let {name}: Box<dyn Fn(i32) -> i32> = Box::new(..);` with its own types; \
+             or make it an `fn`; or put the cell into braces, which keep no variable"
+        );
+        return plain(
+            "Error",
+            &format!("{text}\n  in: cell {number}\n{BLUE}  hint: {PLAIN}{hint}"),
+        );
+    }
     let mut lines: Vec<String> = Vec::new();
-    for error in errors {
+    for error in &errors {
         lines.extend(report(error, code, number));
         let more = error.evcxr_extra_hint().map(String::from);
         let hints = error.help().into_iter().chain(more).chain(own_hint(error, code, sign));
         lines.extend(hints.flat_map(|hint| labelled(&hint)));
     }
-    let first = errors.first();
-    let name = first.and_then(CompilationError::code).unwrap_or("CompileError");
-    let value = first.map(CompilationError::message).unwrap_or_default();
-    error(name, &value, lines)
+    let Some(first) = errors.first() else { return other("the cell does not compile") };
+    error(first.code().unwrap_or("CompileError"), &first.message(), lines)
+}
+
+/// The variable of the cell that is to hold a closure, if one is.
+fn closure(code: &str) -> Option<String> {
+    let tree = SourceFile::parse(&format!("fn f() {{ {code}\n }}"), Edition::Edition2024);
+    let lets = tree.syntax_node().descendants().filter_map(ast::LetStmt::cast);
+    let mut closures = lets.filter(|stmt| {
+        let top = stmt.syntax().ancestors().filter_map(ast::BlockExpr::cast).count() == 1;
+        top && stmt.ty().is_none() && matches!(stmt.initializer(), Some(ast::Expr::ClosureExpr(_)))
+    });
+    match closures.next()?.pat()? {
+        ast::Pat::IdentPat(pat) => Some(pat.name()?.text().to_string()),
+        _ => None,
+    }
 }
 
 /// Whether an error holds only the advice to import a trait.
@@ -103,7 +168,7 @@ fn report(error: &CompilationError, code: &str, number: usize) -> Vec<String> {
     if let Some(report) = error.build_report(name.clone(), code.into(), Theme::Light) {
         let mut text = Vec::new();
         if report.write(ariadne::sources([(name, code.to_string())]), &mut text).is_ok() {
-            return String::from_utf8_lossy(&text).lines().map(String::from).collect();
+            return themed(&String::from_utf8_lossy(&text)).lines().map(String::from).collect();
         }
     }
     by_hand(error, code, number)
@@ -136,6 +201,10 @@ fn own_hint(error: &CompilationError, code: &str, sign: bool) -> Option<String> 
     let line = error.primary_spanned_message().and_then(|message| message.span.as_ref());
     let line = line.and_then(|span| code.lines().nth(span.start_line.saturating_sub(1)))?.trim();
     match error.code() {
+        Some("E0425") if error.message().contains("`lab`") => Some(format!(
+            "an earlier cell took `lab`: `let mut lab = NAME;` with its variable brings it back; \
+             if there is none, {AGAIN}"
+        )),
         Some("E0382") => Some("a cell that moves a variable uses it up: borrow with `&`, or `.shallow_clone()` a tensor".into()),
         None | Some("E0425") if sign && looks_like_a_command(line) => Some(format!("a command begins with `%`: `%{line}`; `%help` lists them")),
         _ => None,
@@ -161,10 +230,12 @@ pub struct Panic {
 pub fn panic(panic: &Panic, code: &str, source: &str, number: usize) -> ReplyError {
     let Panic { text, file, line } = panic;
     let place = match file.ends_with("src/lib.rs") && !file.starts_with('/') {
-        true => cell_line(code, source, *line as usize, number),
+        true => cell_line(code, source, *line as usize, number)
+            .or_else(|| earlier_line(source, *line as usize, number)),
         false => None,
     };
     let place = place.unwrap_or_else(|| format!("{file}:{line}"));
+    let text = of_torch(text);
     let first = text.lines().next().unwrap_or_default();
     let head = format!("{RED}panic{PLAIN}: {text}");
     let kept = "variables of earlier cells are kept, unless this cell moved them; `lab` is kept";
@@ -173,6 +244,19 @@ pub fn panic(panic: &Panic, code: &str, source: &str, number: usize) -> ReplyErr
         first,
         vec![head, format!("  in: {place}"), format!("{BLUE}  note: {PLAIN}{kept}")],
     )
+}
+
+/// An error of libtorch that a method of a tensor has unwrapped: its sentence alone. Other texts stay as they are.
+fn of_torch(text: &str) -> String {
+    let text = paella_wire::without_frames(text);
+    let inside =
+        text.split_once("` value: Torch(\"").and_then(|(_, rest)| rest.strip_suffix("\")"));
+    match inside {
+        Some(sentence) => {
+            format!("libtorch: {}", sentence.replace("\\\"", "\"").replace("\\n", "\n"))
+        }
+        None => text.into_owned(),
+    }
 }
 
 /// The line of the cell that stands in this line of the compiled source.
@@ -184,6 +268,12 @@ fn cell_line(code: &str, source: &str, line: usize, number: usize) -> Option<Str
     };
     let at = code.lines().position(|own| same(own.trim()))?;
     Some(format!("cell {number}, line {}: {}", at + 1, code.lines().nth(at)?.trim()))
+}
+
+/// A line of the compiled source that stands in no line of the cell: a function of an earlier cell.
+fn earlier_line(source: &str, line: usize, number: usize) -> Option<String> {
+    let compiled = source.lines().nth(line.checked_sub(1)?)?.trim();
+    (!compiled.is_empty()).then(|| format!("a cell before cell {number}: {compiled}"))
 }
 
 #[cfg(test)]
@@ -199,6 +289,27 @@ mod tests {
             Some("cell 7, line 2: panic!(\"x\");")
         );
         assert_eq!(cell_line(code, source, 9, 7), None);
+        let source = "fn wrong() {\n    a.matmul(&a)\n}";
+        assert_eq!(
+            earlier_line(source, 2, 7).as_deref(),
+            Some("a cell before cell 7: a.matmul(&a)")
+        );
+    }
+
+    #[test]
+    fn an_error_of_libtorch_is_its_sentence() {
+        let text = "called `Result::unwrap()` on an `Err` value: Torch(\"sizes (2x3 and \\\"4\\\")\\nException raised from f at a.cpp:1 (most recent call first):\\nframe #0: g(\\\"x\\\")\\n\")";
+        assert_eq!(of_torch(text), "libtorch: sizes (2x3 and \"4\")");
+        assert_eq!(of_torch("index out of bounds"), "index out of bounds");
+    }
+
+    #[test]
+    fn closures_are_found() {
+        let found = |code: &str| closure(code);
+        assert_eq!(found("let v = \"a\";\nlet f = |x: i32| x + 1;").as_deref(), Some("f"));
+        assert_eq!(found("let g = move || 1;").as_deref(), Some("g"));
+        assert_eq!(found("{ let f = || 1; f() }"), None);
+        assert_eq!(found("let f: Box<dyn Fn() -> i32> = Box::new(|| 1);"), None);
     }
 
     #[test]

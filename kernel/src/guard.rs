@@ -1,6 +1,6 @@
 //! The guard starts the evaluator and outlives it, so that the output of a dying cell is not lost.
 
-use crate::split::{Part, Splitter, whole_letters};
+use crate::split::{Piece, Splitter, whole_letters};
 use crate::trouble::{Result, Trouble};
 use paella_wire::{Event, encode};
 use std::io::{Read, Write};
@@ -59,6 +59,8 @@ struct Guard {
     splitter: Splitter,
     /// The beginning of a letter on stderr.
     cut: Vec<u8>,
+    /// Readable once the evaluator has ended; -1 where the system has no such descriptors.
+    process: i32,
 }
 
 impl Guard {
@@ -66,15 +68,22 @@ impl Guard {
         let none = || Trouble::new("the evaluator has no output", "guard", "");
         let out = evaluator.stdout.take().ok_or_else(none)?;
         let err = evaluator.stderr.take().ok_or_else(none)?;
-        Ok(Self { kernel, out, err, splitter: Splitter::default(), cut: Vec::new() })
+        // SAFETY: asks for a descriptor of a child that nobody has waited for yet.
+        let process = unsafe { libc::syscall(libc::SYS_pidfd_open, evaluator.id(), 0) } as i32;
+        Ok(Self { kernel, out, err, splitter: Splitter::default(), cut: Vec::new(), process })
     }
 
-    /// Until both outputs are closed.
+    /// Until both outputs are closed, or until the evaluator has ended and all that it wrote is passed on. A process that
+    /// a cell has started may hold the outputs open for longer.
     fn watch(&mut self) {
         let mut part = vec![0u8; 1 << 16];
-        let (mut out_open, mut err_open) = (true, true);
+        let (mut out_open, mut err_open, mut ended) = (true, true, false);
         while out_open || err_open {
-            let (out, err) = self.wait(out_open, err_open);
+            let (out, err, over) = self.wait(out_open, err_open, ended);
+            if ended && !out && !err {
+                break;
+            }
+            ended |= over;
             if err {
                 match self.err.read(&mut part) {
                     Ok(n) if n > 0 => self.stderr(&part[..n]),
@@ -92,16 +101,21 @@ impl Guard {
         rest.into_iter().for_each(|part| self.pass(part));
     }
 
-    fn wait(&self, out: bool, err: bool) -> (bool, bool) {
+    /// Wait for something on the open outputs, or for the end of the evaluator: which of the three there is. After the end
+    /// there is no waiting.
+    fn wait(&self, out: bool, err: bool, ended: bool) -> (bool, bool, bool) {
         let poll = |fd: i32, open: bool| libc::pollfd {
             fd: if open { fd } else { -1 },
             events: libc::POLLIN,
             revents: 0,
         };
-        let mut both = [poll(self.out.as_raw_fd(), out), poll(self.err.as_raw_fd(), err)];
-        // SAFETY: two initialised entries; an interrupted call is made again by the loop.
-        let ready = unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } > 0;
-        (ready && both[0].revents != 0, ready && both[1].revents != 0)
+        let (out, err) = (poll(self.out.as_raw_fd(), out), poll(self.err.as_raw_fd(), err));
+        let mut all = [out, err, poll(self.process, !ended)];
+        let patience = if ended { 0 } else { -1 };
+        // SAFETY: three initialised entries; an interrupted call is made again by the loop.
+        let ready = unsafe { libc::poll(all.as_mut_ptr(), 3, patience) } > 0;
+        let [out, err, over] = all.map(|one| ready && one.revents != 0);
+        (out, err, over)
     }
 
     fn stdout(&mut self, bytes: &[u8]) {
@@ -110,14 +124,14 @@ impl Guard {
         }
     }
 
-    fn pass(&mut self, part: Part) {
+    fn pass(&mut self, part: Piece) {
         match part {
-            Part::Text(text) => self.tell(&Event::Stdout { text }),
-            Part::Message(message) => {
+            Piece::Text(text) => self.tell(&Event::Stdout { text }),
+            Piece::Message(message) => {
                 self.drain_stderr();
                 self.send(format!("{message}\n").as_bytes());
             }
-            Part::Line(line) => {
+            Piece::Line(line) => {
                 if line.starts_with(FAILED) {
                     self.drain_stderr();
                     self.tell(&Event::Failed);

@@ -9,13 +9,14 @@ use crate::engine::{self, Job};
 use crate::faults;
 use crate::interrupt::Interrupts;
 use crate::place::Tools;
-use crate::runner::{Runner, shown};
-use crate::trouble::{Result, Tell, Trouble};
+use crate::runner::{Done, Runner, shown};
+use crate::tell::{Said, Tell};
+use crate::trouble::{Result, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
 use jupyter_protocol::{IsCompleteReplyStatus, ReplyError};
 use paella_wire::{Event, Request, TERMINAL};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -74,7 +75,7 @@ impl Settings {
 
 async fn serve(place: Workplace, tools: Tools) -> Result<()> {
     let settings = Settings::now();
-    let tell: Tell = Arc::new(|text: &str| eprint!("{text}"));
+    let tell: Tell = Arc::new(say);
     let (said, heard) = mpsc::unbounded_channel();
     let (rest, events) = mpsc::unbounded_channel();
     tokio::spawn(print(heard, rest));
@@ -92,9 +93,21 @@ async fn serve(place: Workplace, tools: Tools) -> Result<()> {
             "`paella` without --rust needs no compiler",
         ));
     }
-    let runner = Runner { bus, jobs, events, interrupts, sign: false };
+    let runner = Runner::new(bus, jobs, events, interrupts, false);
     Prompt { runner, count: 0, settings }.serve().await;
     Ok(())
+}
+
+/// Text as it is; a bar over the line before, if a terminal looks on.
+fn say(said: Said<'_>) {
+    match said {
+        Said::Text(text) => eprint!("{text}"),
+        Said::Bar { done, total, text } if std::io::stderr().is_terminal() => {
+            let end = if total == Some(done) { "\n" } else { "" };
+            eprint!("\r\x1b[2K{text}{end}");
+        }
+        Said::Bar { .. } => {}
+    }
 }
 
 /// The first Ctrl-C reaches the evaluator by itself; the second one ends it.
@@ -113,7 +126,7 @@ async fn print(mut events: mpsc::UnboundedReceiver<Event>, rest: mpsc::Unbounded
                 print!("{text}");
                 let _ = std::io::stdout().flush(); // a terminal that is gone ends the prompt
             }
-            Event::Stderr { text } => eprint!("{text}"),
+            Event::Stderr { text } => eprint!("{}", paella_wire::without_frames(&text)),
             other => {
                 if rest.send(other).is_err() {
                     return;
@@ -174,9 +187,11 @@ impl Prompt {
                 self.again(&error).await;
                 return None;
             }
+            Err(error) if error.ename == faults::INTERRUPTED => Some(error),
             _ if asked && !killed => Some(faults::interrupted()),
             Err(error) => Some(error),
-            Ok(outputs) => {
+            Ok(Done { outputs, remark }) => {
+                remark.iter().for_each(|text| eprint!("{text}"));
                 let data = shown(outputs).unwrap_or_default();
                 let text = data.get("text/plain").and_then(|text| text.as_str());
                 text.iter().for_each(|text| println!("{text}"));

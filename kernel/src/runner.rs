@@ -3,11 +3,11 @@
 use crate::bus::Bus;
 use crate::engine::{Job, Ran};
 use crate::faults::{self, Panic};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupts, Phase};
 use jupyter_protocol::ReplyError;
 use paella_wire::{Event, Media, Request};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks the person for a line. A dropped sender means that there is no answer.
@@ -21,7 +21,19 @@ pub struct Runner {
     pub events: mpsc::UnboundedReceiver<Event>,
     pub interrupts: Interrupts,
     /// Commands want a `%` in front.
-    pub sign: bool,
+    sign: bool,
+    /// How the evaluator has ended, if it did while no cell ran.
+    lost: Option<String>,
+    /// Time that went into compiling, of all cells.
+    pub compiled: Duration,
+}
+
+/// What a piece of Rust left.
+pub struct Done {
+    /// What evcxr itself shows.
+    pub outputs: evcxr::EvalOutputs,
+    /// A remark, if the session is no longer in `lab`.
+    pub remark: Option<String>,
 }
 
 /// Events of one part of a cell.
@@ -31,11 +43,49 @@ struct Heard {
     exit: Option<String>,
     /// A `?` returned an error.
     failed: bool,
+    /// The compiled cell was run.
+    ran: bool,
     /// A message that one side did not understand.
     refused: Option<String>,
 }
 
 impl Runner {
+    /// `sign`: commands want a `%` in front.
+    pub fn new(
+        bus: Bus,
+        jobs: Sender<Job>,
+        events: mpsc::UnboundedReceiver<Event>,
+        interrupts: Interrupts,
+        sign: bool,
+    ) -> Self {
+        Self { bus, jobs, events, interrupts, sign, lost: None, compiled: Duration::ZERO }
+    }
+
+    /// Wait, between cells, until the evaluator ends by itself.
+    pub async fn watch(&mut self) {
+        while self.lost.is_none() {
+            match self.events.recv().await {
+                Some(event) => self.note(event),
+                None => std::future::pending().await, // the kernel is about to end
+            }
+        }
+    }
+
+    /// How the evaluator has ended, if it did while no cell ran. It is told once.
+    pub fn take_loss(&mut self) -> Option<String> {
+        self.lost.take().filter(|_| !self.bus.is_connected())
+    }
+
+    /// An event that no cell waits for.
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Exit { text } => self.lost = Some(text),
+            Event::Hello { .. } => self.lost = None,
+            Event::Refused { text } => eprintln!("error: {text}"), // no cell to show it below
+            _ => {}
+        }
+    }
+
     /// A cell begins. Events from before it are dropped.
     pub async fn begin(&mut self) {
         self.interrupts.begin();
@@ -46,37 +96,46 @@ impl Runner {
     /// Drop the events between two cells.
     pub fn forget(&mut self) {
         while let Ok(event) = self.events.try_recv() {
-            if let Event::Refused { text } = event {
-                eprintln!("error: {text}"); // no cell to show it below
-            }
+            self.note(event);
         }
     }
 
-    /// Compile and run `code`, a part of `cell`. Returns what evcxr itself shows.
+    /// Compile and run `code`, a part of `cell`. A cell that is stopped while it is compiled is not run.
     pub async fn rust(
         &mut self,
         code: &str,
         cell: &str,
         number: usize,
         ask: Ask<'_>,
-    ) -> Result<evcxr::EvalOutputs, ReplyError> {
+    ) -> Result<Done, ReplyError> {
         let (reply, mut answer) = oneshot::channel();
-        let mut heard = Heard::default();
+        let (mut heard, start) = (Heard::default(), Instant::now());
+        let mut compiled = None;
+        self.interrupts.enter(Phase::Compiling);
         let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
-        let gone =
+        let ended =
             || faults::plain("KernelError", "the compiler's thread has ended\n  hint: start anew");
         let ran = loop {
             tokio::select! {
                 ran = &mut answer => break ran,
                 event = self.events.recv() => match event {
-                    Some(event) => self.hear(event, &mut heard, ask).await,
-                    None => return Err(gone()),
+                    Some(event) => {
+                        self.hear(event, &mut heard, ask).await;
+                        if heard.ran && compiled.is_none() {
+                            compiled = Some(start.elapsed());
+                        }
+                    }
+                    None => return Err(ended()),
                 },
             }
         };
-        let Ok(Ran { outcome, source }) = ran else { return Err(gone()) };
+        self.compiled += compiled.unwrap_or_else(|| start.elapsed());
+        let Ok(Ran { outcome, source, gone, taken }) = ran else { return Err(ended()) };
         let died = matches!(outcome, Err(evcxr::Error::SubprocessTerminated(_)));
         self.hear_all(died, &mut heard, ask).await;
+        if !died {
+            self.lost = heard.exit.take(); // it has ended while the cell was compiled
+        }
         match (outcome, &heard.panic) {
             (Err(evcxr::Error::CompilationErrors(errors)), _) => {
                 Err(faults::compilation(&errors, cell, number, self.sign))
@@ -86,11 +145,14 @@ impl Runner {
                 Err(faults::died(&how, self.interrupts.has_killed()))
             }
             (Err(error), _) => Err(faults::other(&error.to_string())),
+            (Ok(_), None) if !heard.ran && self.interrupts.is_asked() => {
+                Err(faults::not_run(&gone))
+            }
             (Ok(_), Some(panic)) => Err(faults::panic(panic, cell, &source, number)),
             (Ok(_), None) if heard.failed => Err(faults::failed()),
             (Ok(outputs), None) => match heard.refused {
                 Some(text) => Err(faults::plain("KernelError", &text)),
-                None => Ok(outputs),
+                None => Ok(Done { outputs, remark: taken.map(faults::taken) }),
             },
         }
     }
@@ -98,6 +160,7 @@ impl Runner {
     /// A request to the session, until it is done.
     pub async fn command(&mut self, request: &Request, ask: Ask<'_>) -> Option<ReplyError> {
         let mut heard = Heard::default();
+        self.interrupts.enter(Phase::Command);
         self.bus.send(request).await;
         while heard.exit.is_none() {
             match self.events.recv().await? {
@@ -132,8 +195,8 @@ impl Runner {
         while let Ok(Some(event)) =
             tokio::time::timeout(Duration::from_secs(5), self.events.recv()).await
         {
-            if let Event::Refused { text } = &event {
-                eprintln!("error: {text}"); // no cell to show it below
+            if matches!(event, Event::Refused { .. } | Event::Exit { .. }) {
+                self.note(event);
                 return None;
             }
             if let Some(answer) = pick(event) {
@@ -165,10 +228,21 @@ impl Runner {
             Event::Panic { text, file, line } => heard.panic = Some(Panic { text, file, line }),
             Event::Exit { text } => heard.exit = Some(text),
             Event::Failed => heard.failed = true,
+            Event::Running => {
+                heard.ran = true;
+                self.interrupts.enter(Phase::Running);
+            }
             Event::Refused { text } => heard.refused = Some(text),
             Event::Input { prompt } => {
-                let text = ask(prompt).await.unwrap_or_default(); // empty if nobody can answer
-                self.bus.send(&Request::Answer { text }).await;
+                let answer = tokio::select! {
+                    biased;
+                    () = self.interrupts.asked() => None,
+                    () = self.bus.gone() => None,
+                    answer = ask(prompt) => answer.ok(),
+                };
+                let nobody = || Request::NoAnswer { stopped: self.interrupts.is_asked() };
+                let reply = answer.map_or_else(nobody, |text| Request::Answer { text });
+                self.bus.send(&reply).await;
             }
             _ => {} // shown by the publisher, or an answer to a question that was given up
         }

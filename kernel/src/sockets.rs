@@ -6,25 +6,27 @@ use crate::engine;
 use crate::history::History;
 use crate::info;
 use crate::interrupt::Interrupts;
-use crate::kernel::{Kernel, Question};
+use crate::kernel::Kernel;
+use crate::messages::read;
 use crate::place::Tools;
-use crate::publish::{Publisher, pump};
+use crate::publish::{Bar, Publisher, pump};
+use crate::questions::ask;
 use crate::runner::Runner;
-use crate::trouble::{Result, Tell, Trouble};
+use crate::tell::{Said, Tell};
+use crate::trouble::{Result, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
 use jupyter_protocol::{
-    CommClose, CommInfoReply, ConnectionInfo, ExecuteReply, Header, InspectReply, InterruptReply,
+    CommClose, CommInfoReply, ConnectionInfo, ExecuteReply, InspectReply, InterruptReply,
     IoPubWelcome, JupyterMessage, JupyterMessageContent as Content, ReplyStatus, ShutdownReply,
     Status,
 };
-use jupyter_zmq_client::{self as zmq, Connection, RawMessage, SubscriptionEvent};
-use serde_json::{Value, json};
+use jupyter_zmq_client::{self as zmq, Connection, SubscriptionEvent};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use zeromq::{SocketRecv, SocketSend};
+use zeromq::SocketSend;
 
 type Messages = mpsc::UnboundedSender<JupyterMessage>;
 
@@ -54,12 +56,11 @@ pub fn run(file: &str) -> Result<()> {
 
 /// What requests that need no evaluation are answered from.
 #[derive(Clone)]
-struct Desk {
+struct Answers {
     shell: Messages,
     publisher: Publisher,
     history: Arc<Mutex<History>>,
     interrupts: Interrupts,
-    rust: String,
 }
 
 async fn serve(
@@ -88,86 +89,38 @@ async fn serve(
     tokio::spawn(pump(publisher.clone(), heard, rest));
     let bus = Bus::open(&place.socket(), said)?;
     let (started_at, started) = watch::channel(None);
-    let rust = tools.version.split_whitespace().nth(1).unwrap_or_default().to_string();
+    let bar = Mutex::new(Bar::new(publisher.clone()));
     let own = publisher.clone();
-    let tell: Tell = Arc::new(move |text: &str| own.stderr(text));
+    let tell: Tell = Arc::new(move |said: Said<'_>| match said {
+        Said::Text(text) => own.stderr(text),
+        Said::Bar { done, total, text } => {
+            bar.lock().unwrap_or_else(PoisonError::into_inner).put(done, total, text)
+        }
+    });
     let jobs = engine::start(place, tools, tell.clone(), started_at);
     let (history, interrupts) = (Arc::<Mutex<History>>::default(), Interrupts::default());
-    let desk = Desk {
+    let answers = Answers {
         shell,
         publisher: publisher.clone(),
         history: history.clone(),
         interrupts: interrupts.clone(),
-        rust,
     };
     let kernel = Kernel {
-        runner: Runner { bus: bus.clone(), jobs, events, interrupts, sign: true },
+        runner: Runner::new(bus.clone(), jobs, events, interrupts, true),
         publisher,
         questions,
         history,
         started,
         count: 0,
         pages: Vec::new(),
+        awaited: false,
+        broken: false,
     };
-    desk.publisher.send(Status::starting().into());
+    answers.publisher.send(Status::starting().into());
     let (queue, queued) = mpsc::unbounded_channel();
-    tokio::spawn(read_shell(shell_in, desk.clone(), queue));
-    tokio::spawn(work(kernel, desk.clone(), queued));
-    steer(control, desk, bus, tell).await
-}
-
-/// The next message with a right signature. Messages that cannot be read are refused in a line of the server's log.
-async fn read<S: SocketRecv>(connection: &mut Connection<S>) -> Option<JupyterMessage> {
-    let raw = match connection.socket.recv().await {
-        Ok(raw) => raw,
-        Err(error) => {
-            eprintln!("error: {error}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            return None;
-        }
-    };
-    let message = RawMessage::from_multipart(raw, &connection.mac)
-        .map_err(|e| e.to_string())
-        .and_then(understand);
-    message.map_err(|error| eprintln!("error: a message is refused: {error}")).ok()
-}
-
-/// The parts of a message. The crate's own reading drops a history request without its optional fields.
-fn understand(raw: RawMessage) -> std::result::Result<JupyterMessage, String> {
-    let part =
-        |i: usize| serde_json::from_slice::<Value>(&raw.jparts[i]).map_err(|e| e.to_string());
-    let header: Header = serde_json::from_value(part(0)?).map_err(|e| e.to_string())?;
-    let mut content = part(3)?;
-    if header.msg_type == "history_request" {
-        complete_history(&mut content);
-    }
-    let content =
-        Content::from_type_and_content(&header.msg_type, content).map_err(|e| e.to_string())?;
-    let (parent_header, metadata) = (serde_json::from_value(part(1)?).ok(), part(2)?);
-    let buffers = raw.jparts[4..].to_vec();
-    let zmq_identities = raw.zmq_identities;
-    Ok(JupyterMessage {
-        zmq_identities,
-        header,
-        parent_header,
-        metadata,
-        content,
-        buffers,
-        channel: None,
-    })
-}
-
-/// Fields that the protocol leaves optional.
-fn complete_history(content: &mut Value) {
-    let defaults = json!({ "unique": false, "n": 0, "output": false, "raw": true, "start": 0, "stop": 0, "pattern": "*" });
-    let (Some(content), Some(defaults)) = (content.as_object_mut(), defaults.as_object()) else {
-        return;
-    };
-    for (name, value) in defaults {
-        if content.get(name).is_none_or(Value::is_null) {
-            content.insert(name.clone(), value.clone());
-        }
-    }
+    tokio::spawn(read_shell(shell_in, answers.clone(), queue));
+    tokio::spawn(work(kernel, answers.clone(), queued));
+    steer(control, answers, bus, tell).await
 }
 
 async fn publish(
@@ -200,30 +153,14 @@ async fn send_all<S: SocketSend>(
     }
 }
 
-async fn ask(
-    mut stdin: zmq::KernelStdinConnection,
-    mut questions: mpsc::UnboundedReceiver<Question>,
-) {
-    while let Some(Question { request, answer }) = questions.recv().await {
-        if stdin.send(request).await.is_err() {
-            continue;
-        }
-        if let Some(JupyterMessage { content: Content::InputReply(reply), .. }) =
-            read(&mut stdin).await
-        {
-            let _ = answer.send(reply.value); // the cell may be gone
-        }
-    }
-}
-
 async fn read_shell(
     mut shell: Connection<zeromq::RouterRecvHalf>,
-    desk: Desk,
+    answers: Answers,
     queue: mpsc::UnboundedSender<JupyterMessage>,
 ) {
     loop {
         if let Some(message) = read(&mut shell).await
-            && !desk.answer(&message)
+            && !answers.answer(&message, answers.interrupts.is_running())
             && queue.send(message).is_err()
         {
             return;
@@ -232,9 +169,21 @@ async fn read_shell(
 }
 
 /// Cells, completions and inspections, in the order they came.
-async fn work(mut kernel: Kernel, desk: Desk, mut queue: mpsc::UnboundedReceiver<JupyterMessage>) {
-    while let Some(message) = queue.recv().await {
-        desk.publisher.send(Status::busy().as_child_of(&message));
+async fn work(
+    mut kernel: Kernel,
+    answers: Answers,
+    mut queue: mpsc::UnboundedReceiver<JupyterMessage>,
+) {
+    loop {
+        let message = tokio::select! {
+            message = queue.recv() => message,
+            () = kernel.runner.watch() => {
+                kernel.begin_anew().await;
+                continue;
+            }
+        };
+        let Some(message) = message else { return };
+        answers.publisher.send(Status::busy().as_child_of(&message));
         let reply = match &message.content {
             Content::ExecuteRequest(request) => kernel.execute(&message, request).await,
             Content::CompleteRequest(request) => {
@@ -242,7 +191,7 @@ async fn work(mut kernel: Kernel, desk: Desk, mut queue: mpsc::UnboundedReceiver
             }
             Content::InspectRequest(request) => kernel.inspect(request).await.as_child_of(&message),
             _ => {
-                desk.publisher.send(Status::idle().as_child_of(&message));
+                answers.publisher.send(Status::idle().as_child_of(&message));
                 continue;
             }
         };
@@ -252,15 +201,15 @@ async fn work(mut kernel: Kernel, desk: Desk, mut queue: mpsc::UnboundedReceiver
             }
             _ => false,
         };
-        desk.reply(reply);
-        desk.publisher.send(Status::idle().as_child_of(&message));
+        answers.reply(reply);
+        answers.publisher.send(Status::idle().as_child_of(&message));
         if stop {
-            desk.drop_cells(&mut queue);
+            answers.drop_cells(&mut queue);
         }
     }
 }
 
-impl Desk {
+impl Answers {
     fn reply(&self, message: JupyterMessage) {
         let _ = self.shell.send(message); // the sockets close last
     }
@@ -272,11 +221,10 @@ impl Desk {
         self.publisher.send(Status::idle().as_child_of(message));
     }
 
-    /// Answer what needs no evaluation, also while a cell runs; false for the rest.
-    fn answer(&self, message: &JupyterMessage) -> bool {
-        let running = self.interrupts.is_running();
+    /// Answer what needs no evaluation, also while a cell is `running`; false for the rest.
+    fn answer(&self, message: &JupyterMessage, running: bool) -> bool {
         let reply = match &message.content {
-            Content::KernelInfoRequest(_) => info::reply(&self.rust).as_child_of(message),
+            Content::KernelInfoRequest(_) => info::reply().as_child_of(message),
             Content::IsCompleteRequest(request) => whole::reply(&request.code).as_child_of(message),
             Content::CommInfoRequest(_) => {
                 let comms = Default::default();
@@ -317,6 +265,8 @@ impl Desk {
                     ..Default::default()
                 };
                 self.around(&message, Some(aborted.as_child_of(&message)));
+            } else {
+                self.answer(&message, true); // completions and the like: nothing is found
             }
         }
     }
@@ -325,7 +275,7 @@ impl Desk {
 /// Interrupts and the end.
 async fn steer(
     mut control: zmq::KernelControlConnection,
-    desk: Desk,
+    answers: Answers,
     bus: Bus,
     tell: Tell,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -344,13 +294,13 @@ async fn steer(
             },
         };
         let Some(message) = message else { continue };
-        desk.publisher.send(Status::busy().as_child_of(&message));
+        answers.publisher.send(Status::busy().as_child_of(&message));
         match &message.content {
             Content::KernelInfoRequest(_) => {
-                control.send(info::reply(&desk.rust).as_child_of(&message)).await?
+                control.send(info::reply().as_child_of(&message)).await?
             }
             Content::InterruptRequest(_) => {
-                desk.interrupts.press(&bus, &tell);
+                answers.interrupts.press(&bus, &tell);
                 control.send(InterruptReply::new().as_child_of(&message)).await?;
             }
             Content::ShutdownRequest(request) => {
@@ -360,12 +310,12 @@ async fn steer(
                     error: None,
                 };
                 control.send(reply.as_child_of(&message)).await?;
-                desk.publisher.send(Status::idle().as_child_of(&message));
+                answers.publisher.send(Status::idle().as_child_of(&message));
                 tokio::time::sleep(Duration::from_millis(50)).await; // for the messages to leave
                 return Ok(());
             }
             _ => {}
         }
-        desk.publisher.send(Status::idle().as_child_of(&message));
+        answers.publisher.send(Status::idle().as_child_of(&message));
     }
 }

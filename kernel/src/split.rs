@@ -9,7 +9,7 @@ const BEGIN: &[u8] = b"EVCXR_BEGIN_CONTENT";
 const END: &[u8] = b"EVCXR_END_CONTENT";
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Piece {
     /// Printed by the cell.
     Text(String),
     /// JSON for the kernel.
@@ -18,7 +18,7 @@ pub enum Part {
     Line(Vec<u8>),
 }
 
-/// Takes bytes, gives parts in order. A line that may still become special waits for its end.
+/// Takes bytes, gives pieces in order. A line that may still become special waits for its end.
 #[derive(Default)]
 pub struct Splitter {
     buffer: Vec<u8>,
@@ -26,42 +26,45 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Part> {
-        self.buffer.extend_from_slice(bytes);
-        let (mut parts, mut text) = (Vec::new(), Vec::new());
-        while let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            self.line(line, &mut text, &mut parts);
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Piece> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.extend_from_slice(bytes);
+        let (mut pieces, mut text, mut at) = (Vec::new(), Vec::new(), 0);
+        for line in buffer.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n")) {
+            self.line(line, &mut text, &mut pieces);
+            at += line.len();
         }
         if !self.content {
-            let plain = plain_length(&self.buffer);
-            text.extend(self.buffer.drain(..plain));
+            let plain = plain_length(&buffer[at..]);
+            text.extend_from_slice(&buffer[at..at + plain]);
+            at += plain;
         }
-        flush(&mut text, &mut parts);
-        parts
+        self.buffer = buffer.split_off(at);
+        flush(&mut text, &mut pieces);
+        pieces
     }
 
     /// The rest, after the last byte.
-    pub fn finish(&mut self) -> Option<Part> {
+    pub fn finish(&mut self) -> Option<Piece> {
         let rest = std::mem::take(&mut self.buffer);
-        (!rest.is_empty()).then(|| Part::Text(String::from_utf8_lossy(&rest).into_owned()))
+        (!rest.is_empty()).then(|| Piece::Text(String::from_utf8_lossy(&rest).into_owned()))
     }
 
-    fn line(&mut self, line: Vec<u8>, text: &mut Vec<u8>, parts: &mut Vec<Part>) {
+    fn line(&mut self, line: &[u8], text: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
         if self.content {
             self.content = !line.starts_with(END);
-            return parts.push(Part::Line(line));
+            return pieces.push(Piece::Line(line.into()));
         }
-        let Some(at) = special(&line) else { return text.extend(line) };
-        text.extend(&line[..at]);
-        flush(text, parts);
+        let Some(at) = special(line) else { return text.extend_from_slice(line) };
+        text.extend_from_slice(&line[..at]);
+        flush(text, pieces);
         match line[at..].strip_prefix(MARK) {
             Some(json) => {
-                parts.push(Part::Message(String::from_utf8_lossy(json).trim_end().into()))
+                pieces.push(Piece::Message(String::from_utf8_lossy(json).trim_end().into()))
             }
             None => {
                 self.content = line[at..].starts_with(BEGIN);
-                parts.push(Part::Line(line[at..].to_vec()));
+                pieces.push(Piece::Line(line[at..].to_vec()));
             }
         }
     }
@@ -87,9 +90,9 @@ pub fn whole_letters(bytes: &[u8]) -> usize {
     }
 }
 
-fn flush(text: &mut Vec<u8>, parts: &mut Vec<Part>) {
+fn flush(text: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
     if !text.is_empty() {
-        parts.push(Part::Text(String::from_utf8_lossy(text).into_owned()));
+        pieces.push(Piece::Text(String::from_utf8_lossy(text).into_owned()));
         text.clear();
     }
 }
@@ -98,15 +101,15 @@ fn flush(text: &mut Vec<u8>, parts: &mut Vec<Part>) {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Part {
-        Part::Text(text.into())
+    fn text(text: &str) -> Piece {
+        Piece::Text(text.into())
     }
 
     #[test]
     fn tells_the_three_apart() {
         let parts = Splitter::default().feed(b"a\nb\x01paella\x02{}\ncEVCXR_EXECUTION_COMPLETE\n");
-        let line = Part::Line(b"EVCXR_EXECUTION_COMPLETE\n".to_vec());
-        assert_eq!(parts, [text("a\nb"), Part::Message("{}".into()), text("c"), line]);
+        let line = Piece::Line(b"EVCXR_EXECUTION_COMPLETE\n".to_vec());
+        assert_eq!(parts, [text("a\nb"), Piece::Message("{}".into()), text("c"), line]);
     }
 
     #[test]

@@ -1,12 +1,9 @@
-//! What went wrong, where, and what to do.
+//! What went wrong, where, and what to do. It prints as `ron_faults::Fault` does; that crate would bring features along with
+//! which the whole compiler front end is compiled anew.
 
 use std::fmt;
-use std::sync::Arc;
 
 pub type Result<T> = std::result::Result<T, Trouble>;
-
-/// Hears what the person should know, with the ends of its lines.
-pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub struct Trouble {

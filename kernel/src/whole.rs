@@ -2,6 +2,7 @@
 
 use crate::cell::{command, inside};
 use jupyter_protocol::IsCompleteReply;
+use ra_ap_rustc_lexer::{FrontmatterAllowed, TokenKind, tokenize};
 use ra_ap_syntax::{Edition, SourceFile, SyntaxKind, SyntaxNode};
 
 /// Beginnings of what wants a block behind it.
@@ -33,7 +34,7 @@ pub fn reply(code: &str) -> IsCompleteReply {
         Nesting::Open(depth) => return IsCompleteReply::incomplete("    ".repeat(depth)),
         Nesting::Wrong => return IsCompleteReply::invalid(),
     };
-    let end = code.trim_end();
+    let end = without_comments(&code);
     let sound = |body: &str| parses(&format!("async fn f() {{ {body}\n }}"));
     let last = end.lines().last().unwrap_or_default().trim_start();
     if end.ends_with(OPEN_ENDS) && !end.ends_with("::*") {
@@ -50,6 +51,22 @@ pub fn reply(code: &str) -> IsCompleteReply {
     } else {
         IsCompleteReply::invalid()
     }
+}
+
+/// The text up to its last token that is no comment.
+fn without_comments(code: &str) -> &str {
+    let (mut at, mut end) = (0, 0);
+    for token in tokenize(code, FrontmatterAllowed::No) {
+        at += token.len as usize;
+        let idle = matches!(
+            token.kind,
+            TokenKind::Whitespace | TokenKind::LineComment { .. } | TokenKind::BlockComment { .. }
+        );
+        if !idle {
+            end = at;
+        }
+    }
+    &code[..end]
 }
 
 fn parses(code: &str) -> bool {
@@ -126,6 +143,9 @@ mod tests {
             "",
             "f(r#\"\"\"#)",
             "let a = \"\n%train\n\";",
+            "/* c */",
+            "1 /* and so on, */",
+            "let a = 1; // a, b,",
         ] {
             assert!(matches!(status(code), Status::Complete), "{code}");
         }
@@ -138,6 +158,7 @@ mod tests {
             "let a =",
             "#[derive(Debug)]",
             "if a == 1",
+            "1 + // and",
         ] {
             assert!(matches!(status(code), Status::Incomplete), "{code}");
         }

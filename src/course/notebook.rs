@@ -81,7 +81,11 @@ pub fn notebook(lesson: &Lesson) -> Value {
         "cells": all.iter().map(Cell::to_json).collect::<Vec<_>>(),
         "metadata": {
             "kernelspec": { "display_name": "Paella (Rust)", "language": "rust", "name": "paella" },
-            "language_info": { "file_extension": ".rs", "mimetype": "text/rust", "name": "rust" },
+            // All that the kernel sends, `kernel/src/info.rs`: a front end that adds to it would change the notebook.
+            "language_info": {
+                "codemirror_mode": "rust", "file_extension": ".rs", "mimetype": "text/rust",
+                "name": "rust", "pygments_lexer": "rust", "version": "2024",
+            },
         },
         "nbformat": 4,
         "nbformat_minor": 5,

@@ -7,11 +7,11 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A folder to run in, and the untrained smoke model.
-pub struct Desk {
+pub struct Workspace {
     dir: TempDir,
 }
 
-impl Desk {
+impl Workspace {
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -61,13 +61,13 @@ fn assert_refused(what: &str, output: &Output) {
 
 #[test]
 fn a_lesson_runs_from_a_script() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let lesson = "# a lesson\ndata\nshow 3\ncaption\nencode\ndecode\ncodebook\nnoise 0.5\npredict\nloss 4\n\
                   sample \"red apple\" steps=2 count=2 seed=1\nstart apple steps=2\nnext\nback\nnext 5\nstep\ntrain 4\n\
                   plot loss\nplot tokens\nplot noise\nplot schedule\nset sample.steps 5\nconfig sample\nconfig diff\n\
                   seed 7\nundo\nexplain noise\nexport mine.ron\nsave model\nload model\nload\nhelp\nhelp train\nquit\n";
-    std::fs::write(desk.file("lesson.txt"), lesson).unwrap();
-    let output = desk.run(&["--model", &smoke(), "--script", "lesson.txt"]);
+    std::fs::write(workspace.file("lesson.txt"), lesson).unwrap();
+    let output = workspace.run(&["--model", &smoke(), "--script", "lesson.txt"]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{}\n{out}", text(&output.stderr));
     assert!(out.starts_with("> data\nemoji: "), "{out}");
@@ -76,17 +76,17 @@ fn a_lesson_runs_from_a_script() {
         assert!(out.contains(&format!("> {line}\n")), "{line}");
     }
     assert!(out.contains("pub fn add_noise"), "{out}");
-    let run = std::fs::read_dir(desk.file("runs")).unwrap().next().unwrap().unwrap().path();
+    let run = std::fs::read_dir(workspace.file("runs")).unwrap().next().unwrap().unwrap().path();
     assert!(run.join("001-show.png").is_file() && run.join("001-show.txt").is_file());
-    let check = desk.run(&["config", "check", "mine.ron"]);
+    let check = workspace.run(&["config", "check", "mine.ron"]);
     assert!(check.status.success(), "{}", text(&check.stderr));
 }
 
 #[test]
 fn an_error_ends_a_script_with_its_line() {
-    let desk = Desk::new();
-    std::fs::write(desk.file("s.txt"), "show 0\n\nsample fox stesp=4\nshow 1\n").unwrap();
-    let output = desk.run(&["--model", &smoke(), "--script", "s.txt"]);
+    let workspace = Workspace::new();
+    std::fs::write(workspace.file("s.txt"), "show 0\n\nsample fox stesp=4\nshow 1\n").unwrap();
+    let output = workspace.run(&["--model", &smoke(), "--script", "s.txt"]);
     assert_refused("script", &output);
     let err = text(&output.stderr);
     assert!(
@@ -99,7 +99,7 @@ fn an_error_ends_a_script_with_its_line() {
 
 #[test]
 fn the_same_seed_gives_the_same_picture() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let args = |out| {
         ["sample", "apple", "--steps", "2", "--seed", "9", "--out", out, "--model"]
             .map(String::from)
@@ -108,20 +108,20 @@ fn the_same_seed_gives_the_same_picture() {
         let mut all: Vec<String> = args(name).into();
         all.push(smoke());
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let output = desk.run(&all);
+        let output = workspace.run(&all);
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     assert_eq!(
-        std::fs::read(desk.file("a.png")).unwrap(),
-        std::fs::read(desk.file("b.png")).unwrap()
+        std::fs::read(workspace.file("a.png")).unwrap(),
+        std::fs::read(workspace.file("b.png")).unwrap()
     );
 }
 
 #[test]
 fn subcommands_answer_in_json() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let json = |args: &[&str]| -> serde_json::Value {
-        let output = desk.run(args);
+        let output = workspace.run(args);
         let out = text(&output.stdout);
         serde_json::from_str(out.lines().last().unwrap_or_default())
             .unwrap_or_else(|e| panic!("{args:?}: {e}: {out}{}", text(&output.stderr)))
@@ -129,7 +129,7 @@ fn subcommands_answer_in_json() {
     let sample =
         json(&["sample", "apple", "--steps", "2", "--gif", "f.gif", "--json", "--model", &smoke()]);
     assert_eq!(sample["blocks"][0]["type"], "picture");
-    assert!(std::fs::read(desk.file("f.gif")).unwrap().starts_with(b"GIF89a"));
+    assert!(std::fs::read(workspace.file("f.gif")).unwrap().starts_with(b"GIF89a"));
     assert_eq!(json(&["show", "3", "--json", "--model", &smoke()])["blocks"][0]["width"], 32);
     assert_eq!(json(&["config", "check", &smoke(), "--json"])["ok"], true);
     assert!(json(&["doctor", "--json"]).as_array().is_some_and(|rows| rows.len() > 5));
@@ -140,7 +140,7 @@ fn subcommands_answer_in_json() {
 
 #[test]
 fn the_command_line_refuses_with_code_2_and_helps_with_0() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     for args in [
         &["--bogus"][..],
         &["sample"],
@@ -154,7 +154,7 @@ fn the_command_line_refuses_with_code_2_and_helps_with_0() {
         &["train", "x.ron", "--model", "y"],
         &["train", "x.ron", "--moved", "nowhere"],
     ] {
-        let output = desk.run(args);
+        let output = workspace.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
     }
     for args in [
@@ -164,14 +164,14 @@ fn the_command_line_refuses_with_code_2_and_helps_with_0() {
         &["--version"],
         &["completions", "bash"],
     ] {
-        let output = desk.run(args);
+        let output = workspace.run(args);
         assert!(output.status.success() && !output.stdout.is_empty(), "{args:?}");
     }
 }
 
 #[test]
 fn what_is_not_there_is_named() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let missing = [
         &["--model", "no-such-model", "show", "0"][..],
         &["--model", "..", "show", "0"],
@@ -193,7 +193,7 @@ fn what_is_not_there_is_named() {
         if args.last() == Some(&"--model") {
             args.push(&smoke);
         }
-        assert_refused(&args.join(" "), &desk.run(&args));
+        assert_refused(&args.join(" "), &workspace.run(&args));
     }
 }
 
@@ -309,35 +309,35 @@ pub const BAD_LINES: &[&str] = &[
 
 #[test]
 fn bad_lines_end_the_program_with_an_error() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     for line in BAD_LINES.iter().step_by(15) {
-        assert_refused(line, &desk.pipe(line));
+        assert_refused(line, &workspace.pipe(line));
     }
 }
 
 #[test]
 fn bytes_that_are_no_text_are_refused() {
-    let desk = Desk::new();
-    assert_refused("latin-1", &desk.pipe(b"show caf\xe9\n"));
+    let workspace = Workspace::new();
+    assert_refused("latin-1", &workspace.pipe(b"show caf\xe9\n"));
     let long = format!("show {}", "a".repeat(1 << 20));
-    assert_refused("a megabyte", &desk.pipe(long));
+    assert_refused("a megabyte", &workspace.pipe(long));
 }
 
 #[test]
 fn what_has_no_end_is_refused() {
-    let desk = Desk::new();
-    assert_refused("script", &desk.run(&["--model", &smoke(), "--script", "/dev/zero"]));
-    let config = desk.run(&["config", "check", "/dev/zero"]);
+    let workspace = Workspace::new();
+    assert_refused("script", &workspace.run(&["--model", &smoke(), "--script", "/dev/zero"]));
+    let config = workspace.run(&["config", "check", "/dev/zero"]);
     assert_refused("config", &config);
     assert!(text(&config.stderr).contains("longer than"), "{}", text(&config.stderr));
 }
 
 #[test]
 fn a_full_disk_is_no_fault_of_this_program() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for args in [&["doctor"][..], &["config", "show", &smoke()]] {
-        let output = desk.command(args).stdout(full()).output().unwrap();
+        let output = workspace.command(args).stdout(full()).output().unwrap();
         assert_refused(args[0], &output);
         assert!(text(&output.stderr).contains("No space left"), "{}", text(&output.stderr));
     }
@@ -345,17 +345,17 @@ fn a_full_disk_is_no_fault_of_this_program() {
 
 #[test]
 fn a_plan_says_where_sizes_are_the_defaults() {
-    let desk = Desk::new();
-    std::fs::write(desk.file("x.ron"), "(data: (size: 256))").unwrap();
-    let output = desk.run(&["plan", "x.ron", "--device", "l4"]);
+    let workspace = Workspace::new();
+    std::fs::write(workspace.file("x.ron"), "(data: (size: 256))").unwrap();
+    let output = workspace.run(&["plan", "x.ron", "--device", "l4"]);
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(said.contains("default sizes") && said.contains("configs/emoji-32.ron"), "{said}");
 }
 
 #[test]
 fn odd_but_fine() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let fine = "\u{feff}help\r\n\r\n  # comment\n\tSHOW 0  # first\nsample '' steps=1\nsample \"a=b \\\"c\\\"\" steps=1 negative=''\nset name x y\n:help\nlast_error";
-    let output = desk.pipe(fine);
+    let output = workspace.pipe(fine);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::cli::{Desk, smoke, text};
+use crate::cli::{Workspace, smoke, text};
 
 /// Runs `paella sample` on the untrained smoke model, and reads its JSON.
-fn sample(desk: &Desk, args: &[&str]) -> Value {
+fn sample(workspace: &Workspace, args: &[&str]) -> Value {
     let smoke = smoke();
     let all = ["sample", "an apple", "--steps", "2", "--json", "--model", &smoke];
-    let output = desk.run(&all.iter().chain(args).copied().collect::<Vec<_>>());
+    let output = workspace.run(&all.iter().chain(args).copied().collect::<Vec<_>>());
     let out = text(&output.stdout);
     serde_json::from_str(out.lines().last().unwrap_or_default())
         .unwrap_or_else(|e| panic!("{args:?}: {e}: {out}{}", text(&output.stderr)))
@@ -16,9 +16,9 @@ fn sample(desk: &Desk, args: &[&str]) -> Value {
 
 #[test]
 fn each_picture_of_many_is_remade_alone_by_its_seed() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     let files = ["--out", "a.png", "--sheet", "sheet.png", "--gif", "film.gif"];
-    let json = sample(&desk, &[&files[..], &["--seed", "7", "--count", "3"]].concat());
+    let json = sample(&workspace, &[&files[..], &["--seed", "7", "--count", "3"]].concat());
     let rows = json["pictures"].as_array().unwrap();
     assert_eq!(rows.len(), 3);
     for (k, row) in rows.iter().enumerate() {
@@ -26,19 +26,19 @@ fn each_picture_of_many_is_remade_alone_by_its_seed() {
         assert_eq!((&row["steps"], &row["caption"]), (&2.into(), &"an apple".into()));
         assert_eq!(row["file"], format!("a-{}.png", k + 1));
     }
-    sample(&desk, &["--out", "alone.png", "--seed", "8"]);
-    let read = |name: &str| image::open(desk.file(name)).unwrap().into_rgb8();
+    sample(&workspace, &["--out", "alone.png", "--seed", "8"]);
+    let read = |name: &str| image::open(workspace.file(name)).unwrap().into_rgb8();
     assert_eq!(read("alone.png"), read("a-2.png"));
     // the sheet and the film show all three: two rows of two, with a gap
     assert_eq!(read("sheet.png").dimensions(), (66, 66));
     assert_eq!(read("film.gif").dimensions(), (198, 198));
-    assert!(!desk.file("runs").exists(), "all files were named");
+    assert!(!workspace.file("runs").exists(), "all files were named");
 }
 
 #[test]
 fn without_a_seed_each_call_draws_another_and_says_it() {
-    let desk = Desk::new();
-    let [a, b] = [(), ()].map(|()| sample(&desk, &["--count", "2"]));
+    let workspace = Workspace::new();
+    let [a, b] = [(), ()].map(|()| sample(&workspace, &["--count", "2"]));
     let seed = |json: &Value, k: usize| json["pictures"][k]["seed"].as_u64().unwrap();
     assert_ne!(seed(&a, 0), seed(&b, 0));
     assert_eq!(seed(&a, 1), seed(&a, 0) + 1);
@@ -46,12 +46,12 @@ fn without_a_seed_each_call_draws_another_and_says_it() {
     assert!(caption.ends_with(&format!("seeds {} to {}", seed(&a, 0), seed(&a, 1))), "{caption}");
     // both pictures are on the sheet
     assert_eq!(a["pictures"][0]["file"], a["blocks"][0]["file"]);
-    assert!(desk.file(a["pictures"][1]["file"].as_str().unwrap()).is_file());
+    assert!(workspace.file(a["pictures"][1]["file"].as_str().unwrap()).is_file());
 }
 
 #[test]
 fn a_file_that_cannot_be_written_is_refused_before_sampling() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     for args in [
         &["--out", "a.xyz"][..],
         &["--out", "a"],
@@ -60,8 +60,8 @@ fn a_file_that_cannot_be_written_is_refused_before_sampling() {
         &["--out", "a.gif", "--gif", "a.gif"],
         &["--count", "2", "--out", "a.png", "--sheet", "a-2.png"],
     ] {
-        let json = sample(&desk, args);
+        let json = sample(&workspace, args);
         assert!(json["errors"][0]["error"].is_string(), "{args:?}: {json}");
     }
-    assert_eq!(std::fs::read_dir(desk.file("")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(workspace.file("")).unwrap().count(), 0);
 }

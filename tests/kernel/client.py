@@ -92,6 +92,16 @@ def processes_of(pid):
     return found
 
 
+def evaluator_of(k, word="evaluate"):
+    """The process number of the kernel's evaluator, or of its guard (`guard`)."""
+    for pid in processes_of(k.manager.provisioner.process.pid):
+        with contextlib.suppress(OSError):
+            with open("/proc/%d/cmdline" % pid, "rb") as file:
+                if word.encode() in file.read().split(b"\0"):
+                    return pid
+    raise AssertionError("no process `%s`" % word)
+
+
 def all_gone(pids, patience=10):
     end = time.monotonic() + patience
     while any(os.path.exists("/proc/%d" % pid) for pid in pids):

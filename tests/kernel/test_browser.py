@@ -117,6 +117,7 @@ def test_a_lesson_a_training_and_the_stop_button(chromium, driver, jupyterlab, t
     assert "fault" not in seen, done.stdout
     assert seen["kernel"].startswith("Paella (Rust)")
 
+    assert seen["changed"] == 0, "a lesson that is only opened is changed"
     assert seen["before"] == {"counts": [0] * len(cells), "images": 0}, "outputs of an earlier run"
     assert seen["counts"] == list(range(1, len(cells) + 1))
     assert seen["errors"] == 0

@@ -1,10 +1,12 @@
 """Output while a cell runs, interrupts, and what a dying cell leaves."""
 
+import os
+import signal
 import time
 
 import pytest
 
-from client import all_gone, kernel, kinds_of, processes_of, text_of
+from client import all_gone, evaluator_of, kernel, kinds_of, processes_of, text_of
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,15 @@ def test_output_comes_while_the_cell_runs(k):
 
 def test_many_lines_arrive(k):
     assert text_of(k.ok("for i in 0..20_000 { println!(\"{i}\"); }")) == "".join("%d\n" % i for i in range(20_000))
+
+
+def test_many_lines_are_few_messages(k):
+    """A page shows message after message: as few as Python's kernel sends, or nearly so."""
+    outputs = k.ok("for i in 0..200_000 { println!(\"{i}\"); }")
+    assert text_of(outputs) == "".join("%d\n" % i for i in range(200_000))
+    with kernel(name="python3") as python:
+        theirs = kinds_of(python.ok("for i in range(200_000): print(i)")).count("stream")
+    assert kinds_of(outputs).count("stream") <= 2 * theirs + 2
 
 
 def test_displays_are_replaced_in_place(k):
@@ -56,6 +67,82 @@ def test_an_interrupt_ends_training_and_keeps_the_model(k):
     assert "the model keeps them" in results[0]
     assert int(k.value("lab.log().len()")) > 0
     k.ok("%undo")
+
+
+def test_stop_during_a_question_ends_the_cell_and_a_late_answer_goes_nowhere(k):
+    cell = k.start_cell('let answer = input("name? ");\nprintln!("not printed");', allow_stdin=True)
+    k.client.get_stdin_msg(timeout=60)
+    k.manager.interrupt_kernel()
+    reply, outputs = k.finish_cell(cell, patience=20)
+    assert reply["ename"] == "Interrupted" and not text_of(outputs)
+    k.client.input("late")
+    time.sleep(0.5)
+    cell = k.start_cell('let answer = input("again? ");\nanswer', allow_stdin=True)
+    assert k.client.get_stdin_msg(timeout=60)["content"]["prompt"] == "again? "
+    k.client.input("Ada")
+    _, outputs = k.finish_cell(cell)
+    assert [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] == "execute_result"] == ['"Ada"']
+    assert k.value("kept") == "41"
+
+
+def test_the_death_of_the_evaluator_ends_a_question(k):
+    cell = k.start_cell('input("name? ");', allow_stdin=True)
+    k.client.get_stdin_msg(timeout=60)
+    os.kill(evaluator_of(k), signal.SIGKILL)
+    reply, _ = k.finish_cell(cell, patience=30)
+    assert reply["ename"] == "EvaluatorDied"
+    k.ok("let kept = 41;")
+
+
+def test_a_question_without_a_person_is_an_error(k):
+    reply, _ = k.run('let a = 1;\ninput("name? ");', allow_stdin=False)
+    assert reply["status"] == "error" and "nobody can answer `name? `" in reply["evalue"]
+    assert "line 2" in "".join(reply["traceback"])
+
+
+def test_stop_while_a_cell_is_compiled_ends_it_before_it_runs(k):
+    k.ok("1")
+    many = "\n".join('println!("{}", [%d, 2].iter().map(|x| x + 1).sum::<i32>());' % i for i in range(1500))
+    cell = k.start_cell('println!("it runs");\n' + many)
+    time.sleep(0.7)
+    k.manager.interrupt_kernel()
+    reply, outputs = k.finish_cell(cell)
+    assert reply["ename"] == "Interrupted" and "before the cell was run" in reply["evalue"], reply
+    assert not text_of(outputs)
+    assert k.value("kept") == "41"
+
+
+@pytest.mark.parametrize("victim", ["evaluate", "guard", "evaluate with a child"])
+def test_an_evaluator_that_is_killed_while_idle_is_noticed_and_replaced(k, victim):
+    k.ok("fn kept_function() -> i32 { 5 }")
+    if "child" in victim:  # it keeps the outputs open
+        k.ok('std::process::Command::new("sleep").arg("20").spawn()?;')
+    cell = k.start_cell("let lost = 1;")
+    k.finish_cell(cell)
+    os.kill(evaluator_of(k, victim.split()[0]), signal.SIGKILL)
+    said = k.wait_for_output(cell, "stream", patience=20)["content"]
+    assert said["name"] == "stderr" and "lost: all variables" in said["text"] and "a new `lab` is ready" in said["text"]
+    assert k.value("kept_function()") == "5"
+    assert "emoji" in k.value("lab.status().0")
+    assert k.run("lost")[0]["ename"] == "E0425"
+    k.ok("let kept = 41;")
+
+
+def test_a_cell_right_after_a_kill_runs(k):
+    os.kill(evaluator_of(k), signal.SIGKILL)
+    cell = k.start_cell("6 * 7")
+    reply, outputs = k.finish_cell(cell, patience=60)
+    assert reply["status"] == "ok" or reply["ename"] == "EvaluatorDied", reply
+    assert k.value("6 * 7") == "42"
+    k.ok("let kept = 41;")
+
+
+def test_a_home_is_not_needed():
+    env = {name: value for name, value in os.environ.items() if name != "HOME"}
+    env.setdefault("PAELLA_KERNEL_CACHE", os.path.join(os.path.expanduser("~"), ".cache/paella"))
+    with kernel(env=env) as client:
+        client.ok("let a = 41;")
+        assert client.value("a + 1") == "42" and "emoji" in client.value("lab.status().0")
 
 
 def test_a_panic_keeps_the_kernel(k):

@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from client import kernel
+
 SCRIPTS = pathlib.Path("scripts").resolve()
 sys.path.insert(0, str(SCRIPTS))
 import papermill_rust  # noqa: E402  it registers itself
@@ -61,6 +63,32 @@ def test_parameters_from_the_command_line(tmp_path):
     assert run.returncode == 0, run.stderr
     done = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     assert outputs(done)[-1].text == '42 3 "a \\"red\\" äpple"\n'
+
+
+@pytest.mark.parametrize("word", ["true", "True", "false"])
+def test_quick_from_the_command_line_is_quick(tmp_path, word):
+    command = [sys.executable, str(SCRIPTS / "papermill_rust.py"), "notebooks/04-train.ipynb", str(tmp_path / "out.ipynb")]
+    run = subprocess.run(command + ["--prepare-only", "-p", "quick", word], capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stderr
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    injected = next(cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", []))
+    value = word.lower()
+    assert "let quick = %s;\n%%quick %s" % (value, "on" if value == "true" else "off") in injected.source
+
+
+def test_another_value_of_quick_is_an_error(tmp_path):
+    command = [sys.executable, str(SCRIPTS / "papermill_rust.py"), "notebooks/04-train.ipynb", str(tmp_path / "out.ipynb")]
+    run = subprocess.run(command + ["--prepare-only", "-p", "quick", "yes"], capture_output=True, text=True, timeout=100)
+    assert run.returncode != 0 and "`quick` is true or false" in run.stderr
+
+
+def test_notebooks_hold_what_the_kernel_says_of_its_language():
+    """Front ends write it into a notebook that they open: it would be changed by looking at it."""
+    with kernel() as k:
+        k.client.kernel_info()
+        reply = k.client.get_shell_msg(timeout=60)["content"]
+    for file in NOTEBOOKS:
+        assert nbformat.read(file, as_version=4).metadata["language_info"] == reply["language_info"], file
 
 
 def test_rust_is_written_as_rust():

@@ -18,7 +18,7 @@ def run(path, text):
 
 
 def test_the_first_starts_prepare_the_kernel_and_take_longer(tmp_path):
-    """Two kernels on an empty cache, at once; then one on an outdated kernel."""
+    """Two kernels on an empty cache, at once; then one on an outdated kernel, and one whose library was cut."""
     env = prepared.environment(tmp_path)
     with contextlib.ExitStack() as stack:
         kernels = [stack.enter_context(kernel(env=env)) for _ in range(2)]
@@ -27,6 +27,8 @@ def test_the_first_starts_prepare_the_kernel_and_take_longer(tmp_path):
             reply, outputs = k.finish_cell(cell, patience=600)
             assert reply["status"] == "ok", reply
             assert "being prepared" in text_of(outputs, "stderr"), outputs
+            bars = [m["content"]["data"] for m in outputs if m["msg_type"] in ("display_data", "update_display_data")]
+            assert "<progress" in bars[0]["text/html"] and bars[-1]["text/plain"].startswith("the kernel is prepared"), bars
             assert k.value("lab.status().1 + 2") == "2"
     stamp = prepared.folder(tmp_path) / "stamp"
     right = stamp.read_text()
@@ -35,6 +37,13 @@ def test_the_first_starts_prepare_the_kernel_and_take_longer(tmp_path):
         k.ok("let seven = 7;")
         assert k.value("6 * seven") == "42"
     assert stamp.read_text() == right
+    library = stamp.parent / "libpaella_notebook.so"
+    length = library.stat().st_size
+    os.truncate(library, length // 2)
+    with kernel(env=env) as k:
+        reply, outputs = k.finish_cell(k.start_cell("6 * 7"), patience=600)
+        assert reply["status"] == "ok" and "being prepared" in text_of(outputs, "stderr"), outputs
+    assert library.stat().st_size == length
 
 
 def test_a_kernel_that_cannot_be_prepared_says_why(tmp_path):

@@ -153,6 +153,19 @@ def test_save_load_export(k, tmp_path):
     k.ok("%load emoji-32")
 
 
+def test_a_slow_dependency_shows_that_it_compiles(k, tmp_path):
+    crate = tmp_path / "slow"
+    (crate / "src").mkdir(parents=True)
+    (crate / "Cargo.toml").write_text('[package]\nname = "slow"\nversion = "0.1.0"\nedition = "2024"\n')
+    (crate / "build.rs").write_text("fn main() { std::thread::sleep(std::time::Duration::from_secs(3)); }\n")
+    (crate / "src/lib.rs").write_text("pub fn eight() -> i32 { 8 }\n")
+    outputs = k.ok(':dep slow = { path = "%s" }\nslow::eight()' % crate)
+    kinds = ("display_data", "update_display_data")
+    told = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] in kinds]
+    assert told[0].startswith("compiling the crates of `:dep`: 1 s") and told[-1].startswith("compiling the crates of `:dep` took"), told
+    assert shown(outputs)["text/plain"] == "8"
+
+
 def test_a_dependency_of_the_user(k, tmp_path):
     crate = tmp_path / "tiny"
     (crate / "src").mkdir(parents=True)
@@ -186,6 +199,13 @@ def completed(k, code):
 def test_completion_knows_the_session(k, code, match):
     matches = completed(k, code)
     assert any(m.startswith(match) for m in matches), matches
+
+
+def test_completion_inserts_names_not_signatures(k):
+    assert completed(k, "lab.enco") == ["encode"]
+    matches = completed(k, "Tensor::zeros")
+    assert "zeros" in matches and not [m for m in matches if "(" in m]
+    assert not completed(k, "/*\n%che")
 
 
 def test_every_command_is_listed_explained_and_helped_with(k):
@@ -240,6 +260,21 @@ def test_a_question_mark_that_fails_is_a_failed_cell(k):
     assert "bogus" in text_of(outputs, "stderr") and "not printed" not in text_of(outputs)
     assert k.finish_cell(cells[1])[0]["status"] == "aborted"
     assert k.value('Some(3).ok_or("none")? + 1') == "4"
+
+
+@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
+def test_a_notebook_with_a_failed_cell_ends_with_an_exit_code(tmp_path, tool):
+    file, done = tmp_path / "failing.ipynb", tmp_path / "done.ipynb"
+    code = ['let s = lab.set("bogus", "1")?;', 'println!("not run");']
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in code])
+    book.metadata["kernelspec"] = {"name": "paella", "display_name": "Paella (Rust)", "language": "rust"}
+    nbformat.write(book, file)
+    command = {
+        "nbconvert": ["jupyter", "nbconvert", "--to", "notebook", "--execute", str(file), "--output", str(done)],
+        "papermill": ["papermill", str(file), str(done)],
+    }[tool]
+    run = subprocess.run([sys.executable, "-m"] + command, capture_output=True, text=True, timeout=300)
+    assert run.returncode != 0 and "not run\n" not in run.stdout
 
 
 def test_a_command_in_a_text_or_comment_is_none(k):

@@ -1,5 +1,7 @@
 //! `Debug` of any value, limited in length.
 
+use paella_wire::without_frames;
+use std::borrow::Cow;
 use std::fmt::{self, Debug, Write};
 
 /// Letters of a value that are shown.
@@ -20,7 +22,11 @@ impl Write for Limited {
 /// The value as `{:?}` in one line. A long text is cut off with a remark.
 pub fn text(value: &dyn Debug) -> String {
     let mut text = Limited(String::new());
-    match write!(text, "{value:?}") {
+    let outcome = write!(text, "{value:?}");
+    if let Cow::Owned(short) = without_frames(&text.0) {
+        return short;
+    }
+    match outcome {
         Ok(()) => text.0,
         Err(_) if text.0.len() + 4 < MOST => text.0, // its own `Debug` has failed
         Err(_) => text.0 + " …\n(cut off: `println!(\"{:?}\", value)` prints all of it)",

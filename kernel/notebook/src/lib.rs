@@ -4,7 +4,7 @@
 //! process loads it and calls [`entry::paella_evaluate`], which runs cells and commands one after the other.
 //!
 //! In the order of use, each module uses only those before it: png, html, bundle, bus, screen, output, session, debug,
-//! tables, tensor, views, look, values, known, show, progress, live, requests, cell, shared, evaluator, prompt, entry.
+//! tables, tensor, views, look, values, known, show, progress, live, own, requests, cell, shared, evaluator, prompt, entry.
 #![allow(clashing_extern_declarations)] // the names in `symbols` are declared for the linker only
 
 pub mod bundle;
@@ -18,6 +18,7 @@ mod known;
 pub mod live;
 pub mod look;
 pub mod output;
+mod own;
 pub mod png;
 pub mod progress;
 mod prompt;
@@ -37,6 +38,7 @@ pub mod symbols {
     include!(concat!(env!("OUT_DIR"), "/symbols.rs"));
 }
 
+pub use ::image::RgbImage;
 pub use paella::*;
 pub use tch;
 

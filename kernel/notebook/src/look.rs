@@ -1,6 +1,7 @@
 //! How a type shows itself, alone and within others.
 
 use crate::bundle::Bundle;
+use paella_wire::without_frames;
 use std::any::Any;
 use std::error::Error;
 use std::fmt::Display;
@@ -40,7 +41,10 @@ impl<T: Look> Look for Option<T> {
 /// What came of it, or the error with its hint.
 impl<T: Look, E: Display> Look for Result<T, E> {
     fn look(&self) -> Bundle {
-        self.as_ref().map_or_else(|error| Bundle::new().text(format!("error: {error}")), Look::look)
+        self.as_ref().map_or_else(
+            |error| Bundle::new().text(format!("error: {}", without_frames(&error.to_string()))),
+            Look::look,
+        )
     }
 }
 

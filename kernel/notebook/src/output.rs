@@ -60,7 +60,10 @@ impl Default for Slot {
     }
 }
 
-/// Ask the person at the notebook for a line of text; empty if nobody can answer.
+/// Ask the person at the notebook for a line of text. The stop button ends the cell.
+///
+/// Panics: nobody can be asked, as in a notebook that runs by itself.
+#[track_caller]
 pub fn input(question: &str) -> String {
     if screen::is_open() {
         return screen::ask(question);
@@ -68,6 +71,7 @@ pub fn input(question: &str) -> String {
     emit(&Event::Input { prompt: question.into() });
     match bus::request() {
         Some(Ok(Request::Answer { text })) => text,
-        _ => String::new(),
+        Some(Ok(Request::NoAnswer { stopped: true })) => screen::stop(),
+        _ => panic!("nobody can answer `{question}`: this notebook runs without a person"),
     }
 }

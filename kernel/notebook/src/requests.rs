@@ -3,6 +3,7 @@
 use crate::bus::emit;
 use crate::live::Live;
 use crate::output::result;
+use crate::own;
 use crate::session::between_cells;
 use crate::views;
 use paella::lab::Reply;
@@ -19,7 +20,7 @@ pub(crate) fn answer(request: Request) {
         Request::Complete { line } => complete(&line),
         Request::Help { name } => help(&name),
         Request::Sync => emit(&Event::Synced),
-        Request::Answer { .. } => {} // too late: its question was interrupted
+        Request::Answer { .. } | Request::NoAnswer { .. } => {} // too late: its question was interrupted
         Request::Prompt
         | Request::RustRan { .. }
         | Request::Whole { .. }
@@ -41,13 +42,23 @@ fn done(outcome: paella::Result<Option<Reply>>) {
     emit(&Event::Done { error });
 }
 
-/// Run a command as the prompt does.
+/// Run a command as the prompt does. Questions about the kernel's own commands are answered here.
 fn command(line: &str) -> paella::Result<Option<Reply>> {
-    between_cells(|lab| {
+    if let Some(view) = own::answer(line)? {
+        return Ok(Some(Reply { command: "help", view }));
+    }
+    own::no_flags(line)?;
+    let mut reply = between_cells(|lab| {
         let reply = lab.turn(line, &mut Live::new());
         lab.stay(); // a notebook ends with its kernel, not with `quit`
         reply
-    })
+    })?;
+    if line.trim() == "help"
+        && let Some(reply) = reply.as_mut()
+    {
+        reply.view = std::mem::take(&mut reply.view).note(own::listed());
+    }
+    Ok(reply)
 }
 
 /// Write a config to a file, then load it as `load FILE` does.
@@ -69,12 +80,21 @@ fn config(text: &str, file: &str) -> paella::Result<Option<Reply>> {
 
 fn complete(line: &str) {
     let found = between_cells(|lab| Ok(lab.complete(line))).unwrap_or_default();
-    emit(&Event::Completions { start: found.start, words: found.words, files: found.files });
+    let (start, mut words, files) = (found.start, found.words, found.files);
+    let typed = line.get(start..).unwrap_or_default();
+    if own::names_follow(&line[..start.min(line.len())]) {
+        words.extend(
+            own::names().filter(|name| name.starts_with(typed)).map(|name| format!("{name} ")),
+        );
+    }
+    emit(&Event::Completions { start, words, files });
 }
 
 /// The help of one command, for the inspector.
 fn help(name: &str) {
-    let found = between_cells(|lab| lab.help(Some(name)));
-    let text = found.ok().and_then(|view| view.first_text().map(String::from));
-    emit(&Event::Help { text });
+    let known = || {
+        let found = between_cells(|lab| lab.help(Some(name)));
+        found.ok().and_then(|view| view.first_text().map(String::from))
+    };
+    emit(&Event::Help { text: own::help(name).map(String::from).or_else(known) });
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::print_stderr)]
 
 use crate::bundle::Bundle;
-use std::io::IsTerminal;
+use paella::lab::watch::stop_asked;
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What cells have shown since the last cell ended; `None` in a notebook.
@@ -50,12 +51,35 @@ pub(crate) fn line(bundle: &Bundle) {
     }
 }
 
-/// Ask the person for a line; empty at the end of the input.
+/// Ask the person for a line; empty at the end of the input. Ctrl-C ends the cell.
 pub(crate) fn ask(question: &str) -> String {
-    let mut text = String::new();
     eprint!("{question}");
-    match std::io::stdin().read_line(&mut text) {
-        Ok(_) => text.trim_end_matches(['\r', '\n']).into(),
-        Err(_) => String::new(),
+    let (mut input, mut line) = (std::io::stdin().lock(), Vec::new());
+    loop {
+        let part = match input.fill_buf() {
+            Ok(part) => part,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                if stop_asked() {
+                    drop(input);
+                    stop();
+                }
+                continue;
+            }
+            Err(_) => break,
+        };
+        let end = part.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(part.len(), |end| end + 1);
+        line.extend_from_slice(&part[..taken]);
+        input.consume(taken);
+        if end.is_some() || taken == 0 {
+            break;
+        }
     }
+    String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).into()
+}
+
+/// End the cell as Ctrl-C does. The kernel says so.
+pub(crate) fn stop() -> ! {
+    struct Stopped;
+    std::panic::resume_unwind(Box::new(Stopped)) // past the panic's hook
 }

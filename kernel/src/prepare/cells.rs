@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// At hand in every cell.
 const USES: &str = "use paella::lab::{Lab, Pick, SampleRequest, watch::Quiet};
-use paella::{Show, Slot, display, input, progress};
+use paella::{RgbImage, Show, Slot, display, input, progress};
 use tch::{Device, IndexOp, Kind, Tensor, nn};
 ";
 
 /// cargo's setting for incremental files.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
+/// Line numbers, so that a panic below a cell is told at the cell's own line. cargo takes them away for evcxr.
+const LINES: [&str; 2] = ["-Cdebuginfo=line-tables-only", "-Cstrip=none"];
 
 /// The level of optimisation of cells. Code of the cells' library is shared at the same level only.
 pub fn level(without: &Without) -> &'static str {
@@ -47,6 +50,7 @@ fn flags(prepared: &Prepared, native: &[PathBuf]) -> String {
     let [own, others] =
         [&prepared.folder, &prepared.metadata()].map(|path| folder("dependency", path));
     let mut flags = vec!["-Cprefer-dynamic".into(), "--extern".into(), library, own, others];
+    flags.extend(LINES.map(String::from));
     flags.extend(native.iter().map(|path| folder("native", path)));
     flags.join(" ")
 }

@@ -1,13 +1,15 @@
 //! What is built once and used by every kernel: the library of the cells, the packages that lead to it, the standard
 //! library's sources for rust-analyzer, a rehearsed start.
 //!
-//! Needed: [`library`], [`facade`], [`sources`], [`cells`]. The other files hold one trick each, which serves speed alone:
+//! Needed: [`library`], [`facade`], [`sources`], [`cells`]; [`stamp`] and [`intact`] tell whether it fits and is whole, [`lock`]
+//! keeps out a second preparation. The other files hold one trick each, which serves speed alone:
 //! [`trick`] lists them. A trick that fails is left out with a remark; if the first cells then do not compile, all are left
 //! out.
 
 mod cells;
 mod expand;
 mod facade;
+mod intact;
 pub mod late;
 mod library;
 mod lock;
@@ -30,10 +32,19 @@ use trick::{Trick, Without};
 /// Hears what is being done, one line at a time.
 pub type Progress<'a> = &'a mut dyn FnMut(&str);
 
+/// What a preparation says at the beginning of each of its steps, and at its end.
+pub const STEPS: [&str; 4] = [
+    "building the library of the cells (a minute or two the first time)",
+    "writing the sources that completion reads",
+    "compiling a first cell",
+    "the kernel is prepared",
+];
+
 /// What is prepared for these tools and these sources; `None` if it is missing or outdated.
 pub fn find(tools: &Tools) -> Option<Prepared> {
     let prepared = tools.prepared();
-    (prepared.stamp()? == stamp::of(tools).ok()?).then_some(prepared)
+    let fits = prepared.stamp()? == stamp::of(tools).ok()?;
+    (fits && intact::is(&prepared)).then_some(prepared)
 }
 
 /// Prepare what is missing, and all of it if the library's sources have changed.
@@ -44,11 +55,11 @@ pub fn ensure(progress: Progress<'_>) -> Result<Prepared> {
     let (prepared, asked, stamp) = (tools.prepared(), Without::asked()?, stamp::of(&tools)?);
     let folder = &prepared.folder;
     std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
-    let _alone = lock::take(folder)?;
-    progress("building the library of the cells (a minute or two the first time)");
+    let _alone = lock::take(folder, progress)?;
+    progress(STEPS[0]);
     let built = library::build(&tools, !asked.has(Trick::Shared))?;
     if find(&tools).is_some() && built.is_kept(&prepared) {
-        progress("the kernel is prepared");
+        progress(STEPS[3]);
         return Ok(prepared);
     }
     remove(&folder.join("stamp"))?;
@@ -57,8 +68,9 @@ pub fn ensure(progress: Progress<'_>) -> Result<Prepared> {
         Work { tools: &tools, prepared: &prepared, built, without: asked, progress: own };
     work.all().or_else(|trouble| work.plainly(trouble))?;
     work.built.remember(&prepared)?;
+    intact::remember(&prepared)?;
     write(&folder.join("stamp"), &stamp)?;
-    progress("the kernel is prepared");
+    progress(STEPS[3]);
     Ok(prepared)
 }
 
@@ -75,13 +87,13 @@ struct Work<'a> {
 impl Work<'_> {
     fn all(&mut self) -> Result<()> {
         self.built.keep(self.prepared, self.tools)?;
-        (self.progress)("writing the sources that completion reads");
+        (self.progress)(STEPS[1]);
         self.sources()?;
         self.recall()?;
         let native = self.stubs();
         cells::prelude(self.prepared, &native, &self.without)?;
         self.without.keep(self.prepared)?;
-        (self.progress)("compiling a first cell");
+        (self.progress)(STEPS[2]);
         template::write(self.tools, self.prepared, !self.without.has(Trick::Template))
     }
 

@@ -6,13 +6,14 @@ use crate::trouble::Result;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Sources whose change invalidates a prepared kernel.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     include_str!("../engine.rs"),
     include_str!("../place.rs"),
     include_str!("../workplace.rs"),
     include_str!("cells.rs"),
     include_str!("expand.rs"),
     include_str!("facade.rs"),
+    include_str!("intact.rs"),
     include_str!("hashbrown.stub"),
     include_str!("late.rs"),
     include_str!("library.rs"),

@@ -5,6 +5,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Contents of one value: MIME type to content, binary content in base64.
 pub type Media = serde_json::Map<String, serde_json::Value>;
@@ -36,6 +37,8 @@ pub enum Request {
     Sync,
     /// What the person typed after [`Event::Input`].
     Answer { text: String },
+    /// There is no answer to [`Event::Input`]: the person has pressed stop, or nobody can be asked.
+    NoAnswer { stopped: bool },
     /// Become the prompt of `paella --rust`.
     Prompt,
     /// Answer to [`Event::RunRust`]. `error` is ready to be printed.
@@ -60,6 +63,8 @@ pub enum Event {
     Stdout { text: String },
     /// Printed by a cell on its error output, or a remark.
     Stderr { text: String },
+    /// A compiled cell is about to run. It is not sent for a cell that was stopped before.
+    Running,
     /// A cell panicked at this place.
     Panic { text: String, file: String, line: u32 },
     /// A `?` in a cell returned an error, which is printed.
@@ -113,9 +118,68 @@ pub fn decode<T: DeserializeOwned>(line: &str) -> Result<T, String> {
     })
 }
 
+/// Begins what libtorch adds to the sentence of an error: the place in its sources, and the frames of the stack.
+const FRAMES: &str = "Exception raised from ";
+
+/// The text with nothing left of libtorch's errors but their sentences. They may stand in it as they are, or as `{:?}` prints
+/// them.
+pub fn without_frames(text: &str) -> Cow<'_, str> {
+    if !text.contains(FRAMES) {
+        return text.into();
+    }
+    let (mut short, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(FRAMES) {
+        let before = &rest[..at];
+        let behind = &rest[at..];
+        rest = match before.strip_suffix("\\n") {
+            Some(sentence) => {
+                short += sentence;
+                quote(behind).map_or("", |end| &behind[end..])
+            }
+            None => {
+                short += before.strip_suffix('\n').unwrap_or(before);
+                let mut lines = behind.split_inclusive('\n');
+                let first = lines.next().map_or(0, str::len);
+                let frames = lines.take_while(|line| line.starts_with("frame #"));
+                let end = first + frames.map(str::len).sum::<usize>();
+                if end < behind.len() {
+                    short.push('\n');
+                }
+                &behind[end..]
+            }
+        };
+    }
+    (short + rest).into()
+}
+
+/// Where a text that `{:?}` has printed ends: at the first quote that is not escaped.
+fn quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_libtorch_lose_their_frames() {
+        let whole = "sizes (2 and 3)\nException raised from f at a.cpp:3 (most recent call first):\nframe #0: g + 1\nframe #1: h\n";
+        assert_eq!(without_frames(whole), "sizes (2 and 3)");
+        assert_eq!(without_frames(&format!("{whole}then\n")), "sizes (2 and 3)\nthen\n");
+        let debug = format!("Err(Torch({whole:?}))\nmore {whole:?}");
+        assert_eq!(
+            without_frames(&debug),
+            "Err(Torch(\"sizes (2 and 3)\"))\nmore \"sizes (2 and 3)\""
+        );
+        let quoted = format!("{:?}!", whole.replace("g", "g(\"x\")"));
+        assert_eq!(without_frames(&quoted), "\"sizes (2 and 3)\"!");
+        assert_eq!(without_frames("frame #1\n"), "frame #1\n");
+    }
 
     #[test]
     fn messages_come_back_as_they_went() {

@@ -71,6 +71,7 @@ try {
 
   // on a slow machine the cells come onto the page one after the other
   await until("all cells", async () => (await counts()).length >= Number(number));
+  seen.changed = await page.locator(".lm-TabBar-tab.jp-mod-dirty").count();
   seen.before = { counts: await counts(), images: await panel.locator(".jp-OutputArea img").count() };
   await menu("Run", "Run All Cells");
   await until("the number of the last cell", async () => (await counts()).every((count) => count > 0));
