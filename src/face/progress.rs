@@ -96,7 +96,7 @@ impl Watch for ProgressLine {
         let text = printable(text);
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => print(std::io::stderr(), text),
+            None => print(std::io::stderr(), &text),
         }
     }
 
