@@ -73,14 +73,14 @@ impl Networks {
             if let Some(path) = path {
                 // the published text encoder comes with a decoder that is not used here
                 let unused = ["decoder.", "lm_head."];
-                weights::fill(vars, &weights::read(path)?, &unused, &path.display().to_string())?;
+                weights::load(vars, path, &unused)?;
             }
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
-            clip.fill(&weights::read(path)?, &path.display().to_string())?;
+            load_clip(clip, path)?;
         }
         if let (Some(path), Some(prior)) = (&config.weights.prior, &nets.prior) {
-            weights::fill(&prior.vars, &weights::read(path)?, &[], &path.display().to_string())?;
+            weights::load(&prior.vars, path, &[])?;
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -116,16 +116,13 @@ impl Networks {
     /// Replaces all weights by those of a model folder.
     pub fn fill(&mut self, folder: &Path) -> Result<()> {
         for (name, vars) in FILES.into_iter().zip(self.vars()) {
-            let path = folder.join(format!("{name}.safetensors"));
-            weights::fill(vars, &weights::read(&path)?, &[], &path.display().to_string())?;
+            weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])?;
         }
         if let Some(clip) = &mut self.clip {
-            let path = folder.join("clip.safetensors");
-            clip.fill(&weights::read(&path)?, &path.display().to_string())?;
+            load_clip(clip, &folder.join("clip.safetensors"))?;
         }
         if let Some(prior) = &self.prior {
-            let path = folder.join("prior.safetensors");
-            weights::fill(&prior.vars, &weights::read(&path)?, &[], &path.display().to_string())?;
+            weights::load(&prior.vars, &folder.join("prior.safetensors"), &[])?;
         }
         Ok(())
     }
@@ -272,4 +269,11 @@ impl Networks {
         };
         Tensor::cat(&chunks.iter().map(encode).collect::<Vec<_>>(), 0)
     }
+}
+
+/// Fills a CLIP from a file.
+fn load_clip(clip: &mut ClipEncoder, path: &Path) -> Result<()> {
+    let place = path.display().to_string();
+    clip.fill(&weights::read(path)?, &place)?;
+    weights::finite(clip.vars(), &place)
 }

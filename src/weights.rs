@@ -180,11 +180,28 @@ pub fn broken(tensors: &Named) -> Option<String> {
     })
 }
 
+/// Fills every variable of `vars` from a file, as `fill` does.
+///
+/// Errors: those of `read` and `fill`; numbers that are not finite.
+pub fn load(vars: &nn::VarStore, path: &Path, ignore: &[&str]) -> Result<()> {
+    let place = path.display().to_string();
+    fill(vars, &read(path)?, ignore, &place)?;
+    finite(vars, &place)
+}
+
+/// Checks weights that were read from `place`.
+///
+/// Errors: numbers that are not finite.
+pub fn finite(vars: &nn::VarStore, place: &str) -> Result<()> {
+    let hint =
+        "the training that made them has diverged, or the file is damaged: take earlier weights";
+    broken(&named(vars, false)).map_or(Ok(()), |what| Err(Error::checkpoint(what, place, hint)))
+}
+
 /// Fills every variable of `vars` by name. Names that start with one of `ignore`, and tensors of whole numbers, may be
 /// unused. Prefixes that wrappers add (`module.`, `_orig_mod.`, `model.`) are removed if all names fit without them.
 ///
-/// Errors: lists all names that are missing, unused, or of another shape; numbers that are not finite. No variable is
-///         then changed.
+/// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
     let variables = vars.variables();
     let faults = misfits(&variables, tensors, ignore);
@@ -200,16 +217,6 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
         ));
     }
     let tensors = unwrapped.as_ref().unwrap_or(tensors);
-    let used = |name: &String| variables.contains_key(name);
-    let used: Named = tensors
-        .iter()
-        .filter(|(name, _)| used(name))
-        .map(|(name, xs)| (name.clone(), xs.shallow_clone()))
-        .collect();
-    if let Some(what) = broken(&used) {
-        let hint = "the training that made them has diverged, or the file is damaged: take earlier weights";
-        return Err(Error::checkpoint(what, place, hint));
-    }
     tch::no_grad(|| {
         for (name, mut variable) in variables {
             if let Some(xs) = tensors.get(&name) {

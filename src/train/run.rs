@@ -200,8 +200,7 @@ impl Run<'_> {
         match saved {
             Some((progress, folder)) => {
                 for (name, vars) in self.kept(phase) {
-                    let place = folder.join(format!("{name}.safetensors")).display().to_string();
-                    weights::fill(vars, &checkpoint::read(folder, name)?, &[], &place)?;
+                    weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])?;
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
                 let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;

@@ -1,7 +1,7 @@
 //! Starts the ranks of a group as processes of this machine, with the variables that users can set by hand.
 
 use paella::dist::{DistConfig, Launch, World};
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -67,10 +67,7 @@ impl Ranks {
     pub fn first_line(&mut self, rank: usize) -> String {
         let mut line = String::new();
         let said = self.of(rank).stderr.as_mut().unwrap();
-        // byte by byte: nothing behind the line is lost to a buffer
-        for byte in said.bytes().map(|byte| byte.unwrap()).take_while(|byte| *byte != b'\n') {
-            line.push(byte as char);
-        }
+        BufReader::new(said).read_line(&mut line).unwrap();
         line
     }
 
