@@ -5,7 +5,7 @@ use super::bench::{self, BenchArgs};
 use super::common::{Common, lab, outside_cause, report};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
-use super::{doctor, flags, kernel, lesson, plan, repl, script, train, work};
+use super::{doctor, flags, kernel, lesson, plan, repl, sample, script, train, work};
 use crate::error::{Error, Result};
 use crate::lab::turn;
 use crate::lab::watch::STOP;
@@ -53,7 +53,7 @@ enum Command {
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text
-    Sample(work::SampleArgs),
+    Sample(sample::SampleArgs),
     /// Score a model on the pictures held back
     Eval(work::Eval),
     /// Show a picture of the data set by number or caption
@@ -164,7 +164,7 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
         Some(Command::Bench(args)) => bench::run(&args, &common),
         Some(Command::Precompute(args)) => return precompute::precompute(&args, &common),
-        Some(Command::Sample(sample)) => work::sample(&sample, &common),
+        Some(Command::Sample(sample)) => sample::sample(&sample, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
         Some(Command::Config { what }) => work::config(&what, common.json),

@@ -15,6 +15,7 @@ mod precompute;
 mod progress;
 pub mod repl;
 pub mod rust;
+mod sample;
 mod scenes;
 mod script;
 mod signals;

@@ -1,4 +1,4 @@
-//! The subcommands for work other than training: sample, eval, show, config.
+//! The subcommands for work other than training and sampling: eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::common::{Common, device, lab};
@@ -7,100 +7,14 @@ use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
+use crate::lab::Origin;
 use crate::lab::args::quoted;
-use crate::lab::edit::{Area, Edit, Side};
 use crate::lab::folder::replaceable;
-use crate::lab::view::{View, ViewBlock};
-use crate::lab::{Origin, Pick, SampleRequest};
+use crate::lab::view::View;
 use crate::networks::Networks;
 use crate::{eval, image};
-use ::image::codecs::gif::{GifEncoder, Repeat};
-use ::image::{Delay, Frame, RgbImage};
 use clap::{Args, Subcommand};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-#[derive(Args)]
-pub struct SampleArgs {
-    /// What the picture shows
-    text: String,
-    /// Passes of the model
-    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=1000))]
-    steps: Option<i64>,
-    /// Guidance: one number, or first and last as 8..4
-    #[arg(long, value_name = "S", value_parser = |t: &str| pair(t, 0.0))]
-    cfg: Option<(f64, f64)>,
-    /// Softmax divisor: one number, or first and last as 0.7..0.3
-    #[arg(long, value_name = "T", value_parser = |t: &str| pair(t, 0.01))]
-    temperature: Option<(f64, f64)>,
-    /// Number of pictures; each has a seed of its own, one more than the last
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=64))]
-    count: i64,
-    /// What the picture should not show
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    negative: String,
-    /// Write the picture here, several as FILE-1, FILE-2, ..; else a sheet of them into the run folder
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Also write all pictures on one sheet
-    #[arg(long, value_name = "FILE")]
-    sheet: Option<PathBuf>,
-    /// Write a film of the pictures as they emerge
-    #[arg(long, value_name = "FILE.gif")]
-    gif: Option<PathBuf>,
-    /// Width and height in pixels
-    #[arg(long, value_name = "WxH", value_parser = size, conflicts_with = "image")]
-    size: Option<(i64, i64)>,
-    /// Go from TEXT to this one, over `--count` pictures with one seed
-    #[arg(long, value_name = "TEXT")]
-    to: Option<String>,
-    #[command(flatten)]
-    edit: EditArgs,
-}
-
-/// What to do with a picture that is there. TEXT "" stands for its caption.
-#[derive(Args)]
-struct EditArgs {
-    /// Edit this picture, cropped to a square, instead of making one from nothing
-    #[arg(long, value_name = "FILE")]
-    image: Option<PathBuf>,
-    /// Sample this area of it: left, right, top, bottom, middle, X,Y,W,H, a circle X,Y,R, or a picture, white on black
-    #[arg(long, requires = "image", conflicts_with_all = ["outpaint", "strength"])]
-    area: Option<Area>,
-    /// Continue it beyond this side: left, right, top or bottom
-    #[arg(long, value_name = "SIDE", requires = "image", conflicts_with = "strength")]
-    outpaint: Option<Side>,
-    /// By so many pixels
-    #[arg(long, value_name = "PIXELS", requires = "outpaint", default_value_t = 16, value_parser = clap::value_parser!(i64).range(1..=4096))]
-    by: i64,
-    /// Start from it under this share of noise, 0.01 to 1 [default: 0.6]
-    #[arg(long, requires = "image", value_parser = share)]
-    strength: Option<f64>,
-    /// What is not sampled keeps its pixels, not only its tokens
-    #[arg(long, requires = "image")]
-    keep_pixels: bool,
-}
-
-impl EditArgs {
-    /// None without a picture.
-    fn edit(&self) -> Option<Edit> {
-        self.image.as_ref()?;
-        let area = self.area.clone().map(Edit::Inpaint);
-        let side = self.outpaint.map(|side| Edit::Outpaint(side, self.by));
-        Some(area.or(side).unwrap_or(Edit::Renoise(self.strength.unwrap_or(0.6))))
-    }
-}
-
-fn share(text: &str) -> std::result::Result<f64, String> {
-    let number = text.parse().ok().filter(|share| (0.01..=1.0).contains(share));
-    number.ok_or_else(|| "a number from 0.01 to 1".into())
-}
-
-fn size(text: &str) -> std::result::Result<(i64, i64), String> {
-    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    sides.ok_or_else(|| "width x height, such as 96x64".into())
-}
 
 #[derive(Args)]
 pub struct Eval {
@@ -123,153 +37,6 @@ pub enum ConfigCommand {
     Show { file: PathBuf },
     /// What differs from the defaults, or from another file
     Diff { file: PathBuf, other: Option<PathBuf> },
-}
-
-fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
-    let (a, b) = text.split_once("..").unwrap_or((text, text));
-    let number = |t: &str| t.parse::<f64>().ok().filter(|y| (least..=100.0).contains(y));
-    number(a)
-        .zip(number(b))
-        .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
-}
-
-/// `paella sample`: writes pictures from a text.
-pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
-    let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
-    for file in outs.iter().chain(&args.sheet) {
-        replaceable(file)?;
-        image::format_of(file)?;
-    }
-    if let Some(file) = &args.gif {
-        replaceable(file)?;
-        is_gif(file)?;
-    }
-    each_once(outs.iter().chain(&args.sheet).chain(&args.gif))?;
-    let mut lab = lab(common)?;
-    let request = SampleRequest {
-        text: args.text.clone(),
-        negative: args.negative.clone(),
-        steps: args.steps,
-        cfg_scale: args.cfg,
-        temperature: args.temperature,
-        greedy: None,
-        // short enough to type again, another one at each call
-        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
-        count: args.count,
-        edit: args.edit.edit(),
-        keep_pixels: args.edit.keep_pixels,
-        size: args.size,
-        to: args.to.clone(),
-    };
-    if let Some(picture) = &args.edit.image {
-        lab.show(&Pick::File(picture.clone()))?;
-    }
-    let mut progress = ProgressLine::new(common.json);
-    let run = lab.walk(&request, &mut progress)?;
-    drop(progress);
-    if let Some(file) = &args.gif {
-        film(&lab.frames(&run)?, file)?;
-    }
-    let images = lab.images(&run)?;
-    let mut view = lab.finish(&run, &images)?;
-    for (k, file) in outs.iter().enumerate() {
-        image::save(&image::from_tensor(&images.get(k as i64)), file)?;
-    }
-    match (&args.sheet, outs.as_slice()) {
-        (Some(sheet), _) => save_as(&mut view, sheet)?,
-        (None, []) => lab.keep(&mut view, "sample")?,
-        (None, [one]) => save_as(&mut view, one)?,
-        (None, _) => {}
-    }
-    if outs.len() > 1 {
-        for (seed, file) in run.seeds().iter().zip(&outs) {
-            view = view.note(format!("seed {seed}: {}", file.display()));
-        }
-    }
-    if let Some(file) = &args.gif {
-        view = view.note(format!("film: {}", file.display()));
-    }
-    if !common.json {
-        return show_view(&view, common);
-    }
-    let shown = view.blocks.iter().rev().find_map(|block| match block {
-        ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
-        _ => None,
-    });
-    let row = |(k, seed): (usize, &u64)| {
-        let file = outs.get(k).or(shown.as_ref());
-        serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.text, "file": file })
-    };
-    let mut all = view.to_json();
-    all["pictures"] = run.seeds().iter().enumerate().map(row).collect();
-    println!("{all}");
-    Ok(())
-}
-
-/// `x.png` for one picture, `x-1.png`, `x-2.png`, .. for several.
-fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
-    let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let ending = out.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
-    match count {
-        1 => vec![out.to_path_buf()],
-        _ => (1..=count).map(|k| out.with_file_name(format!("{stem}-{k}{ending}"))).collect(),
-    }
-}
-
-/// Errors: two of the files are the same.
-fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for file in files {
-        if !seen.insert(file) {
-            let what = "two pictures would be written into one file";
-            return Err(Error::command(what, file.display().to_string(), "give each another name"));
-        }
-    }
-    Ok(())
-}
-
-/// Errors: a film in another format than the one it is written in.
-fn is_gif(file: &Path) -> Result<()> {
-    if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif")) {
-        return Ok(());
-    }
-    let what = "a film is written as GIF";
-    Err(Error::command(what, file.display().to_string(), "end the name with .gif"))
-}
-
-fn save_as(view: &mut View, out: &Path) -> Result<()> {
-    // the last one: before it an edit shows what it samples
-    for block in view.blocks.iter_mut().rev() {
-        if let ViewBlock::Picture { image, file, .. } = block {
-            image::save(image, out)?;
-            *file = Some(out.into());
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Writes a GIF. Each frame lasts a quarter second and the last one 2 s. Frames are enlarged by a whole factor, to at
-/// most 256 pixels wide.
-fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
-    let place = file.display().to_string();
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::data(format!("could not write the film: {e}"), &place, "")
-    };
-    let mut bytes = Vec::new();
-    {
-        let mut encoder = GifEncoder::new(&mut bytes);
-        encoder.set_repeat(Repeat::Infinite).map_err(|e| failed(&e))?;
-        for (i, frame) in frames.iter().enumerate() {
-            let millis = if i + 1 == frames.len() { 2000 } else { 250 };
-            let factor = (256 / frame.width().max(1)).max(1);
-            let large =
-                ::image::DynamicImage::ImageRgb8(image::enlarge(frame, factor)).into_rgba8();
-            let delay = Delay::from_saturating_duration(Duration::from_millis(millis));
-            encoder.encode_frame(Frame::from_parts(large, 0, 0, delay)).map_err(|e| failed(&e))?;
-        }
-    }
-    crate::files::write(file, &bytes).map_err(|e| failed(&e))
 }
 
 /// `paella show`: shows a picture of the data set.
@@ -412,7 +179,7 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn show_view(view: &View, common: &Common) -> Result<()> {
+pub(super) fn show_view(view: &View, common: &Common) -> Result<()> {
     match common.json {
         true => println!("{}", view.to_json()),
         false => Terminal::detect().show(view),

@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 
-/// What a sampling run does with the current picture. Source: the sampler of Paella v3 (`sample`, its `init_x` and `mask`).
+/// What a sampling run does with the current picture.
+///
+/// Source: the sampler of Paella v3, `sample` with `init_x` and `mask`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// Samples the tokens of an area anew; the others stay as they are.
     Inpaint(Area),
     /// Continues the picture beyond a side, by this many pixels.
     Outpaint(Side, i64),
-    /// Starts from the picture with this share of its tokens under noise, above 0 to 1: a small share keeps its structure.
+    /// Starts from the picture with this share of its tokens under noise, above 0 to 1. A small share keeps its structure.
     Renoise(f64),
 }
 
@@ -62,7 +64,8 @@ pub struct EditCanvas {
 }
 
 /// How areas are written.
-const AREAS: &str = "left, right, top, bottom, middle, X,Y,WIDTH,HEIGHT, a circle X,Y,RADIUS, or a picture: white is sampled";
+const AREAS: &str = "left, right, top, bottom, middle, X,Y,WIDTH,HEIGHT, a circle X,Y,RADIUS, or a picture: white is \
+                     sampled";
 
 impl FromStr for Side {
     type Err = Error;
@@ -136,10 +139,10 @@ impl Area {
 }
 
 impl Edit {
-    /// The picture (1, 3, H, W) f32 with its tokens (1, h, w) i64, and what of it is sampled. `keep_pixels`: what is not
-    /// sampled keeps its pixels, not only its tokens.
+    /// The canvas for a picture (1, 3, H, W) f32 with its tokens (1, h, w) i64. `keep_pixels`: what is not sampled keeps its
+    /// pixels, not only its tokens.
     ///
-    /// Errors: an area without a pixel of the picture; a size that the network cannot make; a share of noise out of range.
+    /// Errors: an area without a pixel of the picture; a size that the network cannot make; a share out of range.
     pub fn canvas(
         &self,
         nets: &Networks,
