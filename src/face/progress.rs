@@ -104,9 +104,9 @@ impl Watch for ProgressLine {
         if !self.asks {
             return true;
         }
-        print!("{} [y/N] ", printable(question));
-        let mut answer = String::new();
-        let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+        let (mut out, mut answer) = (std::io::stdout(), String::new());
+        let asked = write!(out, "{} [y/N] ", printable(question)).and_then(|()| out.flush());
+        let read = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 

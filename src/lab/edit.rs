@@ -3,12 +3,12 @@
 //! Letters: H x W pixels, h x w tokens, f pixels a side of a token.
 
 use super::Lab;
+use super::canvas::{EditCanvas, marked};
 use super::near::no_file;
 use crate::data::home;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::networks::Networks;
-use ::image::{Rgb, RgbImage};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tch::{Kind, Tensor};
@@ -48,19 +48,6 @@ pub enum Side {
     Right,
     Top,
     Bottom,
-}
-
-/// The current picture as an edit begins with it.
-#[derive(Debug)]
-pub struct EditCanvas {
-    /// Its tokens on the grid of the result (1, h, w) i64. What lies beyond it is 0.
-    pub original: Tensor,
-    /// True where tokens are sampled (1, h, w) bool.
-    pub mask: Tensor,
-    /// Its pixels (1, 3, H, W) f32, to be put back outside of the sampled tokens. None: the decoder draws all.
-    pub pixels: Option<Tensor>,
-    /// The picture with the sampled part in grey.
-    pub shown: RgbImage,
 }
 
 /// How areas are written.
@@ -207,15 +194,6 @@ impl Edit {
     }
 }
 
-impl EditCanvas {
-    /// Puts the picture's own pixels back outside of the sampled tokens, where they are kept: (B, 3, H, W) -> the same.
-    pub fn restore(&self, images: Tensor) -> Tensor {
-        let Some(pixels) = &self.pixels else { return images };
-        let sampled = spread(&self.mask, images.size()[3] / self.mask.size()[2]);
-        images.where_self(&sampled.to_device(images.device()), &pixels.to_device(images.device()))
-    }
-}
-
 impl Lab {
     /// The current picture as an edit begins with it. Encodes it if there are no tokens yet.
     pub(super) fn canvas(&mut self, edit: &Edit, keep_pixels: bool) -> Result<EditCanvas> {
@@ -247,22 +225,6 @@ pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
 
 fn refused(what: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::command(what, "", hint)
-}
-
-/// A mask of tokens (1, h, w) as one of pixels (1, 1, H, W).
-fn spread(mask: &Tensor, f: i64) -> Tensor {
-    mask.unsqueeze(1).repeat_interleave_self_int(f, 2, None).repeat_interleave_self_int(f, 3, None)
-}
-
-/// The picture (1, 3, H, W) with a grey veil over the tokens of a mask (1, h, w).
-fn marked(pixels: &Tensor, mask: &Tensor, f: i64) -> RgbImage {
-    let mut picture = image::from_tensor(&pixels.get(0));
-    let veiled: Vec<i64> = super::workspace::ints(&spread(mask, f));
-    for (pixel, _) in picture.pixels_mut().zip(veiled).filter(|(_, veiled)| *veiled != 0) {
-        let Rgb(own) = *pixel;
-        *pixel = Rgb(own.map(|channel| (u16::from(channel) / 4 + 96) as u8));
-    }
-    picture
 }
 
 #[cfg(test)]

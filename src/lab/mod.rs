@@ -2,6 +2,7 @@
 
 pub mod args;
 mod calls;
+pub mod canvas;
 pub mod command;
 pub mod complete;
 pub mod edit;

@@ -1,6 +1,6 @@
 //! The workspace: the current picture, its tokens, their noised version, the sampling run. Cheap to copy.
 
-use super::edit::EditCanvas;
+use super::canvas::EditCanvas;
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
 use crate::noise::Noised;

@@ -190,8 +190,8 @@ fn fuzz_archives_give_as_many_samples_and_reasons_as_were_put_in() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let count = rng.random_range(1..4);
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-        for i in 0..count {
-            let mut picture = pictures[i].clone();
+        for (i, picture) in pictures.iter().take(count).enumerate() {
+            let mut picture = picture.clone();
             let mut text = format!("text {i}").into_bytes();
             let spoiled = if rng.random_bool(0.5) { &mut picture } else { &mut text };
             match rng.random_range(0..4) {
