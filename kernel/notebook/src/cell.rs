@@ -1,4 +1,5 @@
 //! Loads and runs a compiled cell, and reports its panics to the kernel.
+#![allow(clippy::print_stdout)] // evcxr reads it
 
 use crate::bus::emit;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
