@@ -80,6 +80,14 @@ impl Error {
         }
     }
 
+    /// The error for a panic for want of memory. None for other panics.
+    pub fn of_full_memory(panic: &str, place: &str) -> Option<Self> {
+        let words = ["out of memory", "can't allocate memory", "not enough memory"];
+        let panic_in_lower = panic.to_lowercase();
+        let full = words.iter().any(|words| panic_in_lower.contains(words));
+        full.then(|| Self::out_of_memory(panic, place))
+    }
+
     /// The error for memory that is not there. `text` is what libtorch or the system said.
     pub fn out_of_memory(text: &str, place: impl Into<String>) -> Self {
         let asked = text.split_once("tried to allocate ").or(text.split_once("Tried to allocate "));

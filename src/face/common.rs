@@ -141,9 +141,7 @@ pub fn outside_cause(panic: &str, place: &str) -> Option<Error> {
     if let Some(why) = panic.strip_prefix("failed printing to stdout: ") {
         return Some(unwritable(&std::io::Error::other(why.to_string())));
     }
-    let memory = ["out of memory", "can't allocate memory", "not enough memory"];
-    let lower = panic.to_lowercase();
-    memory.iter().any(|words| lower.contains(words)).then(|| Error::out_of_memory(panic, place))
+    Error::of_full_memory(panic, place)
 }
 
 /// Prints an error: as text, or as JSON where that can be written.

@@ -113,11 +113,43 @@ fn last_panic() -> Option<String> {
     PANIC.lock().ok().and_then(|slot| slot.clone())
 }
 
+/// The error for a panic that is no fault of this program: memory that is not there, weights that are no numbers.
+fn known_cause(panic: &str, place: &str) -> Option<Error> {
+    // what libtorch says of probabilities to draw tokens from
+    if panic.contains("probability tensor contains") {
+        let hint = "the training has diverged: `undo` goes back, `load` opens another model";
+        return Some(Error::model("the model's scores are not finite", place, hint));
+    }
+    Error::of_full_memory(panic, place)
+}
+
 /// The error that reports a panic.
 pub fn internal_error(place: &str) -> Error {
     let panic = last_panic().unwrap_or_default();
+    if let Some(error) = known_cause(&panic, &format!("`{place}`")) {
+        return error;
+    }
     let first = panic.lines().next().unwrap_or_default();
     let short: String = first.chars().take(160).collect();
     let hint = "a fault of this program, nothing was changed; `last_error` has all of it: please report it";
     Error::command(format!("{INTERNAL}: {short}"), format!("`{place}`"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_no_numbers_and_full_memory_are_no_internal_errors() {
+        let probs = tch::Tensor::from_slice(&[f32::NAN, 1.0]).f_multinomial(1, true);
+        let said = format!(
+            "called `Result::unwrap()` on an `Err` value: {:?}",
+            probs.expect_err("no draw from NaN")
+        );
+        let error = known_cause(&said, "`sample`").map(|error| error.to_string());
+        assert!(error.is_some_and(|text| text.contains("not finite") && text.contains("`undo`")));
+        let memory = known_cause("DefaultCPUAllocator: can't allocate memory", "`train 1`");
+        assert!(memory.is_some_and(|error| error.to_string().contains("out of memory")));
+        assert_eq!(known_cause("index out of bounds", "`train 1`"), None);
+    }
 }
