@@ -184,6 +184,11 @@ pub fn grid(images: &[RgbImage], columns: usize, gap: u32) -> RgbImage {
     sheet
 }
 
+/// A sheet of pictures, about as many in a row as in a column.
+pub fn square_grid(images: &[RgbImage], gap: u32) -> RgbImage {
+    grid(images, (images.len() as f64).sqrt().ceil() as usize, gap)
+}
+
 /// Enlarges each pixel to a square of `factor` x `factor`. 0 counts as 1.
 pub fn enlarge(img: &RgbImage, factor: u32) -> RgbImage {
     let factor = factor.max(1);

@@ -8,6 +8,7 @@ use crate::data::scenes::words::{Claim, Said};
 use crate::data::scenes::world::{Relation, SIDE};
 use crate::data::scenes::{SceneKind, ScenePicture, ScenesConfig, drawn};
 use crate::error::{Error, Result};
+use crate::image::from_tensor;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
 use serde::Serialize;
@@ -240,16 +241,9 @@ fn of_captions(
 /// images (B, 3, S, S) f32 in 0..=1.
 fn verdicts(asked: &[ScenePicture], images: &Tensor, reader: &SceneReader) -> Vec<Verdict> {
     let read = |(i, picture): (usize, &ScenePicture)| {
-        judge(&picture.claim, &reader.read(&rgb(&images.get(i as i64))))
+        judge(&picture.claim, &reader.read(&from_tensor(&images.get(i as i64))))
     };
     asked.iter().enumerate().map(read).collect()
-}
-
-/// image (3, S, S) f32 in 0..=1 -> bytes, pixel by pixel.
-pub fn rgb(image: &Tensor) -> Vec<u8> {
-    let bytes = (image.clamp(0.0, 1.0) * 255.0).round().to_kind(Dtype::Uint8);
-    let flat = bytes.permute([1, 2, 0]).contiguous().view(-1).to_device(tch::Device::Cpu);
-    Vec::try_from(flat).unwrap_or_default()
 }
 
 /// Different codes in a picture, on average: tokens (B, h, w) i64.

@@ -73,7 +73,7 @@ impl Lab {
         });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         let view = run.shown_edit();
-        let view = view.picture(sheet(&image::all_from_tensor(images)), caption);
+        let view = view.picture(image::square_grid(&image::all_from_tensor(images), 2), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
@@ -128,7 +128,7 @@ impl Lab {
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
         let model = self.model()?;
         let model = model.borrow();
-        let frame = |tokens: &Rc<Tensor>| sheet(&decoded(model.nets(), tokens));
+        let frame = |tokens: &Rc<Tensor>| image::square_grid(&decoded(model.nets(), tokens), 2);
         Ok(run.path.iter().map(frame).collect())
     }
 
@@ -335,11 +335,6 @@ impl Sampling {
 /// tokens (B, h, w) -> B pictures.
 fn decoded(nets: &Networks, tokens: &Tensor) -> Vec<RgbImage> {
     image::all_from_tensor(&nets.decode(tokens))
-}
-
-/// All pictures of a run in one, about as wide as high.
-fn sheet(pictures: &[RgbImage]) -> RgbImage {
-    image::grid(pictures, (pictures.len() as f64).sqrt().ceil() as usize, 2)
 }
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];

@@ -102,12 +102,7 @@ fn images(tensor: &Tensor) -> Option<Tensor> {
 }
 
 fn sheet(images: &Tensor) -> RgbImage {
-    let count = images.size()[0];
-    paella::image::grid(
-        &paella::image::all_from_tensor(images),
-        (count as f64).sqrt().ceil() as usize,
-        2,
-    )
+    paella::image::square_grid(&paella::image::all_from_tensor(images), 2)
 }
 
 /// (h, w) or (B, h, w) whole numbers.

@@ -25,10 +25,7 @@ const MANY: usize = 24;
 pub fn sheet(images: &[RgbImage], caption: &str) -> Bundle {
     match images {
         [] => Bundle::new().text("no pictures"),
-        images => {
-            let columns = (images.len() as f64).sqrt().ceil() as usize;
-            picture(&paella::image::grid(images, columns, 2), caption)
-        }
+        images => picture(&paella::image::square_grid(images, 2), caption),
     }
 }
 
