@@ -124,7 +124,7 @@ pub fn save(root: &Path, snapshot: &Snapshot, policy: &SaveConfig) -> Result<Pat
         Filling::Weights(e) => e,
     })?;
     files::put_folder(&hidden, &target).map_err(failed)?;
-    thin(root, policy);
+    thin(root, policy, &snapshot.progress);
     Ok(target)
 }
 
@@ -148,9 +148,14 @@ fn fill(folder: &Path, snapshot: &Snapshot) -> std::result::Result<(), Filling> 
     Ok(())
 }
 
-/// Removes checkpoints that the policy does not keep. Each folder is renamed to a hidden name first, then deleted.
-fn thin(root: &Path, policy: &SaveConfig) {
-    for (progress, folder) in all(root).iter().rev().skip(policy.keep) {
+/// Removes checkpoints that the policy does not keep, of those up to the one just written. Later ones are left: a run that
+/// went on from an earlier checkpoint could not read them, so they are no reason to remove what it can read. Each folder
+/// is renamed to a hidden name first, then deleted.
+fn thin(root: &Path, policy: &SaveConfig, written: &Progress) {
+    let at = |progress: &Progress| (progress.phase, progress.step);
+    let all = all(root);
+    let own = all.iter().rev().filter(|(progress, _)| at(progress) <= at(written));
+    for (progress, folder) in own.skip(policy.keep) {
         if policy.keep_every > 0 && progress.step.is_multiple_of(policy.keep_every) {
             continue;
         }

@@ -231,6 +231,8 @@ impl Guide {
         let taken = self.kept.take_up(&mut self.lab.borrow_mut());
         taken.unwrap_or_else(|error| {
             self.terminal.error(&error);
+            // what this program cannot read is not replaced by what the reader trains next
+            self.kept.put_aside().into_iter().for_each(|text| self.note(&text));
             None
         })
     }

@@ -4,6 +4,7 @@
 use super::common::{Common, lab};
 use super::progress::ProgressLine;
 use super::work::show_view;
+use crate::config::full_place;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lab::edit::{Area, Edit, Side};
@@ -118,6 +119,10 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         is_gif(file)?;
     }
     each_once(outs.iter().chain(&args.sheet).chain(&args.gif))?;
+    if args.to.is_some() && args.count < 2 {
+        let hint = "--count 8: from the first text to the second in eight pictures";
+        return Err(Error::command("one picture is not on the way to another", "--to", hint));
+    }
     let mut lab = lab(common)?;
     let request = SampleRequest {
         text: args.text.clone(),
@@ -193,7 +198,7 @@ fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
 fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for file in files {
-        if !seen.insert(file) {
+        if !seen.insert(full_place(&file.display().to_string())) {
             let what = "two pictures would be written into one file";
             return Err(Error::command(what, file.display().to_string(), "give each another name"));
         }

@@ -150,6 +150,14 @@ fn edit(args: &Args) -> Result<Option<Edit>> {
     if all.len() > 1 {
         return Err(args.fault("one edit at a time", "one of area=, side= and strength="));
     }
+    // `outpaint` and `inpaint` have a side and an area without being told
+    let alone = |key: &str| args.get(key).is_some() && args.usage.starts_with("start");
+    if alone("by") && args.get("side").is_none() {
+        return Err(args.fault("`by` without a side", "side=right by=16"));
+    }
+    if alone("keep") && args.get("area").or(args.get("side")).is_none() {
+        return Err(args.fault("`keep` without an area or a side", "area=left keep=pixels"));
+    }
     all.pop().transpose()
 }
 

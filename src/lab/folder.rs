@@ -4,6 +4,7 @@ use super::view::{View, ViewBlock};
 use crate::error::Result;
 use crate::image;
 use ::image::RgbImage;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,12 +25,16 @@ impl RunFolder {
         self.path.as_deref()
     }
 
-    /// Saves each picture and plot of the view that has no file yet, and records the file in the view.
-    pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
+    /// Saves each picture and plot of the view that has no file yet, and records the file in the view. `text`: what the
+    /// pictures show, for their `.txt`, which is read as their caption again. What the view says of them goes to
+    /// `pictures.log`. Without a text the `.txt` has what the view says.
+    pub fn keep(&mut self, view: &mut View, command: &str, text: Option<&str>) -> Result<()> {
         for block in &mut view.blocks {
             match block {
                 ViewBlock::Picture { image, caption, file } if file.is_none() => {
-                    *file = Some(self.write(image, caption, command)?);
+                    let path = self.write(image, text.unwrap_or(caption), command)?;
+                    self.note(&path, caption)?;
+                    *file = Some(path);
                 }
                 ViewBlock::Chart { plot, caption, file, .. } if file.is_none() => {
                     *file = Some(self.write(&plot.image("")?, caption, command)?);
@@ -47,6 +52,17 @@ impl RunFolder {
         std::fs::write(path.with_extension("txt"), format!("{caption}\n"))
             .map_err(|e| image_error(&path, &e))?;
         Ok(path)
+    }
+
+    /// Adds a line on a picture to `pictures.log`.
+    fn note(&self, picture: &Path, caption: &str) -> Result<()> {
+        let log = picture.with_file_name("pictures.log");
+        let name = picture.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{name}: {}\n", caption.replace('\n', " "));
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+        opened
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|e| image_error(&log, &e))
     }
 
     fn next(&mut self, command: &str) -> Result<PathBuf> {
@@ -129,12 +145,18 @@ mod tests {
         let mut folder = RunFolder::new(parent.path());
         assert!(folder.path().is_none());
         let mut view = View::new().picture(RgbImage::new(2, 2), "a fox").text("x");
-        folder.keep(&mut view, "show").expect("kept");
+        folder.keep(&mut view, "show", None).expect("kept");
         let ViewBlock::Picture { file: Some(file), .. } = &view.blocks[0] else {
             panic!("no file")
         };
         assert!(file.ends_with("001-show.png"));
         let caption = std::fs::read_to_string(file.with_extension("txt")).expect("a caption");
         assert_eq!(caption, "a fox\n");
+        let mut view = View::new().picture(RgbImage::new(2, 2), "\"a fox\", 12 steps, seed 1");
+        folder.keep(&mut view, "sample", Some("a fox")).expect("kept");
+        let read = |name: &str| std::fs::read_to_string(file.with_file_name(name)).expect("a file");
+        assert_eq!(read("002-sample.txt"), "a fox\n");
+        let log = "001-show.png: a fox\n002-sample.png: \"a fox\", 12 steps, seed 1\n";
+        assert_eq!(read("pictures.log"), log);
     }
 }

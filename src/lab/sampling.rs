@@ -128,7 +128,10 @@ impl Lab {
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
         let model = self.model()?;
         let model = model.borrow();
-        let frame = |tokens: &Rc<Tensor>| image::square_grid(&decoded(model.nets(), tokens), 2);
+        let frame = |tokens: &Rc<Tensor>| {
+            let images = run.restored(model.nets().decode(tokens));
+            image::square_grid(&image::all_from_tensor(&images), 2)
+        };
         Ok(run.path.iter().map(frame).collect())
     }
 
@@ -136,11 +139,8 @@ impl Lab {
     pub fn images(&self, run: &Sampling) -> Result<Tensor> {
         let model = self.model()?;
         let tokens = run.path.last().expect("a run has a beginning");
-        let images = model.borrow().nets().decode(tokens).to_device(Device::Cpu);
-        Ok(match &run.canvas {
-            Some(canvas) => canvas.restore(images),
-            None => images,
-        })
+        let images = model.borrow().nets().decode(tokens);
+        Ok(run.restored(images.to_device(Device::Cpu)))
     }
 
     /// Starts a run that advances one step at a time.
@@ -309,6 +309,14 @@ impl Sampling {
         }
     }
 
+    /// Pictures of the run with the pixels that it keeps: (B, 3, H, W) -> the same.
+    fn restored(&self, images: Tensor) -> Tensor {
+        match &self.canvas {
+            Some(canvas) => canvas.restore(images),
+            None => images,
+        }
+    }
+
     /// Its text, or both of them.
     fn texts(&self) -> String {
         self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
@@ -330,11 +338,6 @@ impl Sampling {
             (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
         Self { text, to, negative, plan, noise, path, seed, greedy, remarks, canvas }
     }
-}
-
-/// tokens (B, h, w) -> B pictures.
-fn decoded(nets: &Networks, tokens: &Tensor) -> Vec<RgbImage> {
-    image::all_from_tensor(&nets.decode(tokens))
 }
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];

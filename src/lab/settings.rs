@@ -1,6 +1,7 @@
 //! Commands on settings and files: set, config, export, save, load.
 
 use super::Lab;
+use super::args::quoted;
 use super::model::{LoadedModel, Origin, shipped_models};
 use super::view::View;
 use crate::config::{self, RunConfig};
@@ -96,7 +97,10 @@ impl Lab {
                 dir.display(),
                 if replaced { ", in place of the model that was there" } else { "" }
             ))
-            .note(format!("`load {0}` or `paella --model {0}`", dir.display())))
+            .note(format!(
+                "`load {0}` or `paella --model {0}`",
+                quoted(&dir.display().to_string(), None)
+            )))
     }
 
     /// Opens another model. Settings, data and workspace start from its config.

@@ -50,7 +50,7 @@ impl Lab {
         if let Some(moment) = before {
             self.remember(moment);
         }
-        if let Err(error) = self.runs.keep(&mut view, command.name) {
+        if let Err(error) = self.keep(&mut view, command.name) {
             view = view.note(format!("the picture is not saved: {error}"));
         }
         Ok(Some(Reply { command: command.name, view }))
@@ -60,7 +60,10 @@ impl Lab {
     ///
     /// Errors: the folder cannot be written.
     pub fn keep(&mut self, view: &mut View, command: &str) -> Result<()> {
-        self.runs.keep(view, command)
+        // the pictures of these show what the current picture shows
+        let own = ["show", "sample", "next", "inpaint", "outpaint", "edit"].contains(&command);
+        let picture = self.state.workspace.picture.clone().filter(|_| own);
+        self.runs.keep(view, command, picture.as_ref().map(|picture| picture.caption.as_str()))
     }
 
     /// The last error in full.

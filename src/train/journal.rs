@@ -75,7 +75,10 @@ fn continued(path: &Path, saved: Option<&Progress>) -> io::Result<Option<String>
         read => read?,
     };
     let Some(saved) = saved else {
-        let old = path.with_file_name("log.old.jsonl");
+        let name =
+            |i: u32| if i == 1 { "log.old.jsonl".into() } else { format!("log.old-{i}.jsonl") };
+        let places = (1..).map(|i| path.with_file_name(name(i)));
+        let old = places.into_iter().find(|place| !place.exists()).unwrap_or_else(|| path.into());
         fs::rename(path, &old)?;
         return Ok(Some(format!("the log of an earlier start is now {}", old.display())));
     };

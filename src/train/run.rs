@@ -67,10 +67,9 @@ fn from(
     let (world, checkpoints) = (&options.world, folder.join("checkpoints"));
     world.local_work("getting ready");
     let progress = saved.as_ref().map(|(progress, _)| progress);
-    let journal = match world.is_first() {
-        true => Some(open_folder(config, options, folder, progress)?),
-        false => None,
-    };
+    if world.is_first() && progress.is_none() {
+        is_free(config, folder)?;
+    }
     let device = world.device().map_or_else(|| config.device.open(), Ok)?;
     let nets = Networks::new(config, device)?;
     if world.is_first() {
@@ -79,6 +78,11 @@ fn from(
     let data = match (&config.data.stream, &config.data.source) {
         (Some(_), _) | (None, Source::Scenes(_)) => None,
         _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
+    };
+    // only now: a start that fails before leaves what is there as it is
+    let journal = match world.is_first() {
+        true => Some(open_folder(config, options, folder, progress)?),
+        false => None,
     };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -98,6 +102,23 @@ fn from(
     run.all(saved)
 }
 
+/// Whether a run may begin in a folder.
+///
+/// Errors: another config is there that no run has left, such as that of a saved model.
+fn is_free(config: &RunConfig, folder: &Path) -> Result<()> {
+    let there = folder.join("config.ron");
+    let of_a_run = ["log.jsonl", "checkpoints"].iter().any(|name| folder.join(name).exists());
+    if of_a_run || !there.exists() || RunConfig::read(&there).is_ok_and(|there| there == *config) {
+        return Ok(());
+    }
+    let hint = "another folder: `--out runs/NAME`";
+    Err(Error::checkpoint(
+        "a config that is not of a run is there",
+        there.display().to_string(),
+        hint,
+    ))
+}
+
 /// Writes the config and opens the log, for rank 0.
 fn open_folder(
     config: &RunConfig,
@@ -106,7 +127,11 @@ fn open_folder(
     saved: Option<&Progress>,
 ) -> Result<Journal> {
     let path = folder.join("config.ron");
-    files::write(&path, config::to_ron(config).as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    // the same config may stand there in somebody's own words
+    if !RunConfig::read(&path).is_ok_and(|there| there == *config) {
+        files::write(&path, config::to_ron(config).as_bytes())
+            .map_err(|e| unwritable(&path, &e))?;
+    }
     checkpoint::sweep(&folder.join("checkpoints")); // folders that a killed run left half written
     let (journal, note) = Journal::open(folder, config.train.log.tensorboard, saved)?;
     note.iter().for_each(|note| options.say(note));

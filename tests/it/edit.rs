@@ -27,6 +27,11 @@ fn same(a: &Tensor, b: &Tensor) -> bool {
     a.equal(b)
 }
 
+/// The sheet of three pictures (3, 3, H, W).
+fn image_of(images: &Tensor) -> image::RgbImage {
+    paella::image::square_grid(&paella::image::all_from_tensor(images), 2)
+}
+
 #[test]
 fn inpainting_keeps_what_is_outside_of_the_area() {
     let (mut lab, _folder) = lab();
@@ -48,6 +53,8 @@ fn inpainting_keeps_what_is_outside_of_the_area() {
     let made = lab.images(&drawn).unwrap();
     assert!(same(&left(&made.get(1), w / 2 * f), &left(&images.get(0), w / 2 * f)));
     assert!(!same(&made.get(1), &images.get(0)));
+    let film = lab.frames(&drawn).unwrap();
+    assert_eq!(film.last().unwrap(), &image_of(&made), "a film ends in the picture");
     // every pass keeps them, also the start
     assert!(
         drawn.path.iter().all(|xs| same(&left(&xs.get(0), w / 2), &left(&tokens.get(0), w / 2)))
@@ -73,6 +80,9 @@ fn a_mask_picture_and_a_circle_name_areas() {
         ("inpaint area=sideways", "no area"),
         ("start x area=left strength=0.5", "one edit at a time"),
         ("inpaint keep=frame", "cannot keep"),
+        ("start x by=16", "`by` without a side"),
+        ("start x keep=pixels", "`keep` without an area"),
+        ("start x strength=0.5 keep=pixels", "`keep` without an area"),
     ] {
         let error = lab.turn(line, &mut Quiet).unwrap_err().to_string();
         assert!(error.contains(what) && error.contains("hint: "), "{line}: {error}");

@@ -295,3 +295,49 @@ fn the_advice_after_a_stop_works_as_pasted() {
     let steps: Vec<u64> = logged(&out).into_iter().map(|(_, step, _)| step).collect();
     assert_eq!(steps, [1, 2, 1, 2, 3, 4, 5, 6]);
 }
+
+#[test]
+fn whole_checkpoints_stay_where_later_ones_are_damaged() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut config = smoke(2, 9);
+    config.train.save = SaveConfig { every: 1, keep: 4, ..SaveConfig::default() };
+    assert_eq!(go(&config, &out, resume(Resume::No, 7)).ending, Ok(Ending::Limit));
+    let at = |step: u64| out.join(format!("checkpoints/denoiser-{step:07}"));
+    for step in [4, 5] {
+        std::fs::write(at(step).join("ema.safetensors"), b"cut").unwrap();
+    }
+    config.train.save.keep = 1;
+    for step in 4..=6 {
+        let done = go(&config, &out, resume(Resume::Auto, 1));
+        assert_eq!((done.first, done.ending), (Some(step), Ok(Ending::Limit)), "{}", done.said);
+        assert!(at(step).is_dir(), "the one just written stays, whatever comes after it");
+    }
+    assert!(!at(3).exists() && !at(5).exists(), "one is kept");
+}
+
+#[test]
+fn a_saved_model_is_not_trained_over_and_a_failed_start_changes_nothing() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (out, config) = (folder.path().join("model"), smoke(2, 3));
+    let mut other = config.clone();
+    other.train.steps += 1;
+    std::fs::create_dir(&out).unwrap();
+    let words = format!("// my own words\n{}", to_ron(&other));
+    std::fs::write(out.join("config.ron"), &words).unwrap();
+    let refused = go(&config, &out, resume(Resume::No, 1)).ending.unwrap_err();
+    assert!(refused.contains("not of a run") && refused.contains("--out"), "{refused}");
+    let read = || std::fs::read_to_string(out.join("config.ron")).unwrap();
+    assert_eq!(read(), words);
+    // its own config: it stays in its own words
+    assert_eq!(go(&other, &out, resume(Resume::No, 1)).ending, Ok(Ending::Limit));
+    assert_eq!(read(), words);
+    // a run is there now; a start that fails replaces neither its config nor its log
+    let log = std::fs::read(out.join("log.jsonl")).unwrap();
+    let mut fails = other.clone();
+    fails.data.groups = vec!["nope".into()];
+    assert!(go(&fails, &out, resume(Resume::No, 1)).ending.is_err());
+    assert_eq!((read(), std::fs::read(out.join("log.jsonl")).unwrap()), (words, log));
+}

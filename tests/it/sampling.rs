@@ -59,6 +59,8 @@ fn a_file_that_cannot_be_written_is_refused_before_sampling() {
         &["--gif", "a.png"],
         &["--out", "a.gif", "--gif", "a.gif"],
         &["--count", "2", "--out", "a.png", "--sheet", "a-2.png"],
+        &["--count", "2", "--out", "./a.png", "--sheet", "a-2.png"],
+        &["--to", "b", "--out", "a.png"],
     ] {
         let json = sample(&workspace, args);
         assert!(json["errors"][0]["error"].is_string(), "{args:?}: {json}");
