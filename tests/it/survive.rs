@@ -4,6 +4,7 @@ use crate::train::{alone, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::train::{self, Resume, RunOptions};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +22,16 @@ pub fn command(config: &Path, out: &Path) -> Command {
 }
 
 fn start(config: &Path, out: &Path) -> Child {
-    command(config, out).stdout(Stdio::piped()).spawn().unwrap()
+    let mut command = command(config, out);
+    // the tests themselves may run under nohup, whose children would ignore the signal
+    let heeds_hangups = || {
+        // SAFETY: between fork and exec only this call, which is safe there.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(heeds_hangups) };
+    command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn finish(config: &Path, out: &Path) -> Output {
