@@ -160,6 +160,12 @@ impl Edit {
                 (tokens.shallow_clone(), mask, images.shallow_clone())
             }
             Self::Outpaint(side, by) => {
+                let unit = unit(nets);
+                if *by < 1 || by % unit != 0 {
+                    let near = (by / unit).clamp(1, MOST / unit) * unit;
+                    let hint = format!("by={near}: multiples of {unit}");
+                    return Err(refused(format!("the picture cannot grow by {by} pixels"), hint));
+                }
                 let (more_w, more_h) = match side {
                     Side::Left | Side::Right => (*by, 0),
                     Side::Top | Side::Bottom => (0, *by),
@@ -167,9 +173,6 @@ impl Edit {
                 let size = (w * f).checked_add(more_w).zip((h * f).checked_add(more_h));
                 let (wide, high) = size.unwrap_or((i64::MAX, i64::MAX));
                 let (new_h, new_w) = grid(nets, (wide, high))?;
-                if *by < 1 {
-                    return Err(refused(format!("a picture cannot grow by {by}"), "such as by=16"));
-                }
                 let (x, y) = match side {
                     Side::Left => (new_w - w, 0),
                     Side::Top => (0, new_h - h),
@@ -207,9 +210,7 @@ impl Lab {
 ///
 /// Errors: a size that tokenizer, patches and levels do not divide; the hint names the nearest that they do.
 pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
-    const MOST: i64 = 2048;
-    let (model, f) = (&nets.config.model, nets.config.tokenizer.model.factor());
-    let unit = f * (model.patch_size << (model.levels.len() - 1)); // pixels a side of one position of the deepest level
+    let (unit, f) = (unit(nets), nets.config.tokenizer.model.factor());
     let near = |side: i64| {
         let side = side.clamp(unit, MOST);
         (side + unit / 2) / unit * unit
@@ -221,6 +222,15 @@ pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
     let hint =
         format!("the nearest is {}x{}: multiples of {unit}, at most {MOST}", near(w), near(h));
     Err(refused(what, hint))
+}
+
+/// Most pixels a side.
+const MOST: i64 = 2048;
+
+/// Pixels a side of one position of the deepest level.
+fn unit(nets: &Networks) -> i64 {
+    let model = &nets.config.model;
+    nets.config.tokenizer.model.factor() * (model.patch_size << (model.levels.len() - 1))
 }
 
 fn refused(what: impl Into<String>, hint: impl Into<String>) -> Error {

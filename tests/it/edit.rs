@@ -105,7 +105,7 @@ fn outpainting_again_and_again_makes_a_panorama() {
     assert_eq!(higher.size()[2..], [images.size()[2] + 16, images.size()[3] + 16]);
     assert!(same(&third.narrow(1, third.size()[1] - h, h), &second));
     let error = lab.turn("outpaint by=7", &mut Quiet).unwrap_err().to_string();
-    assert!(error.contains("no picture of") && error.contains("the nearest is"), "{error}");
+    assert!(error.contains("cannot grow by 7 pixels") && error.contains("by=8: "), "{error}");
     run(&mut lab, "undo");
     assert!(same(&hand(&lab).0, &second));
 }
