@@ -4,7 +4,7 @@
 
 after `make test-kernel`, from the root of the repository; then `paella lessons build` writes them as it always does. Where a
 cell fails, the notebook stays as it was, the others run, and the script exits with 1. A picture that is part of an output's
-HTML is stored once, there.
+HTML is stored once, there; a chart is stored as SVG.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ def once(book):
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             picture = data.get("image/png", "").strip()
-            if picture and picture in data.get("text/html", ""):
+            if picture and (picture in data.get("text/html", "") or "image/svg+xml" in data):
                 del data["image/png"]
 
 
