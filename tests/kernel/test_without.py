@@ -1,7 +1,10 @@
 """A kernel without anything that serves speed alone: a telling part of the session's tests, slower.
 
 The parts: a command and a cell on one session, values and errors, types that come from the standard library, completion, a
-crate of the user. What is left out is like what is here, and would take minutes.
+crate of the user. What is left out is like what is here, and would take minutes. All of them, after `make test-kernel`:
+
+  export PAELLA_KERNEL_WITHOUT=all PAELLA_KERNEL_CACHE=/tmp/without
+  target/debug/paella-kernel prepare && target/kernel-test/bin/python -m pytest -q tests/kernel/test_session.py
 """
 
 import pytest
