@@ -57,6 +57,11 @@ def text_of(outputs, stream="stdout"):
     return "".join(c["text"] for c in streams if c["name"] == stream)
 
 
+def shown(outputs):
+    """The last value of a cell, by MIME type."""
+    return [m["content"]["data"] for m in outputs if m["msg_type"] == "execute_result"][-1]
+
+
 def kinds_of(outputs):
     return [m["msg_type"] for m in outputs]
 

@@ -10,11 +10,7 @@ import nbformat
 import pytest
 
 import network
-from client import kernel, text_of
-
-
-def shown(outputs):
-    return [m["content"]["data"] for m in outputs if m["msg_type"] == "execute_result"][-1]
+from client import kernel, shown, text_of
 
 
 @pytest.fixture(scope="module")

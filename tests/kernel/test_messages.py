@@ -11,12 +11,6 @@ import prepared
 from client import kernel
 
 
-@pytest.fixture(scope="module")
-def k():
-    with kernel() as client:
-        yield client
-
-
 @pytest.mark.parametrize("message", ['{\\"kind\\":\\"bogus\\"}', '{\\"kind\\":\\"exit\\"}', "no JSON"])
 def test_an_unknown_event_fails_its_cell(k, message):
     reply, _ = k.run('println!("\\u{1}paella\\u{2}{}", "%s");' % message)

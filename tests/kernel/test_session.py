@@ -6,17 +6,7 @@ import sys
 import nbformat
 import pytest
 
-from client import kernel, text_of
-
-
-@pytest.fixture(scope="module")
-def k():
-    with kernel() as client:
-        yield client
-
-
-def shown(outputs):
-    return [m["content"]["data"] for m in outputs if m["msg_type"] == "execute_result"][-1]
+from client import shown, text_of
 
 
 def test_commands_and_cells_share_the_session(k):

@@ -6,13 +6,7 @@ widgets, completes with positions in units of UTF-16, and runs cells that are no
 
 import pytest
 
-from client import kernel, kinds_of, text_of
-
-
-@pytest.fixture(scope="module")
-def k():
-    with kernel() as client:
-        yield client
+from client import kinds_of, text_of
 
 
 def reply_to(k, kind, content, channel="shell"):
