@@ -43,7 +43,12 @@ pub struct Progress {
 
 impl Phase {
     /// All phases, in the order of a run.
-    pub const ALL: [Self; 3] = [Self::Tokenizer, Self::Prior, Self::Denoiser];
+    const ALL: [Self; 3] = [Self::Tokenizer, Self::Prior, Self::Denoiser];
+
+    /// The phase that is written so in logs and names of folders.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.to_string() == name)
+    }
 }
 
 impl Progress {
@@ -301,8 +306,7 @@ pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
 /// Phase and step in the name of a checkpoint's folder.
 fn named_progress(name: &str) -> Option<(Phase, u64)> {
     let (phase, step) = name.rsplit_once('-')?;
-    let phase = Phase::ALL.into_iter().find(|known| known.to_string() == phase)?;
-    Some((phase, step.parse().ok()?))
+    Some((Phase::named(phase)?, step.parse().ok()?))
 }
 
 /// Reads the progress of the checkpoint in `folder`.

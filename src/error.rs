@@ -80,16 +80,15 @@ impl Error {
         }
     }
 
-    /// The error for a panic for want of memory. None for other panics.
-    pub fn of_full_memory(panic: &str, place: &str) -> Option<Self> {
+    /// The error for memory that is not there, if that is what libtorch, the system or a panic says. None for other texts.
+    pub fn of_full_memory(text: &str, place: &str) -> Option<Self> {
         let words = ["out of memory", "can't allocate memory", "not enough memory"];
-        let panic_in_lower = panic.to_lowercase();
-        let full = words.iter().any(|words| panic_in_lower.contains(words));
-        full.then(|| Self::out_of_memory(panic, place))
+        let lower = text.to_lowercase();
+        let full = words.iter().any(|words| lower.contains(words));
+        full.then(|| Self::out_of_memory(text, place))
     }
 
-    /// The error for memory that is not there. `text` is what libtorch or the system said.
-    pub fn out_of_memory(text: &str, place: impl Into<String>) -> Self {
+    fn out_of_memory(text: &str, place: &str) -> Self {
         let asked = text.split_once("tried to allocate ").or(text.split_once("Tried to allocate "));
         let asked = asked.map(|(_, rest)| {
             let mut words = rest.split_whitespace();
@@ -110,8 +109,9 @@ impl Error {
             tch::TchError::Torch(text) => text.clone(),
             other => other.to_string(),
         };
-        if text.contains("out of memory") || text.contains("can't allocate memory") {
-            return Self::out_of_memory(&text, place);
+        let place = place.into();
+        if let Some(error) = Self::of_full_memory(&text, &place) {
+            return error;
         }
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         let hint = "the whole message of libtorch: `last_error`";
@@ -120,6 +120,11 @@ impl Error {
             detail: rest.into(),
         }
     }
+}
+
+/// A word in quotes, as a shell reads it back.
+pub fn shell_quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl fmt::Display for Error {

@@ -29,6 +29,19 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// `path` and the names that take its place where it is taken: `a.log`, `a-2.log`, `a-3.log`, ..
+pub fn numbered(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    let further = (2u64..).map(move |i| format!("{stem}-{i}{ending}"));
+    std::iter::once(path.to_path_buf()).chain(further.map(|name| path.with_file_name(name)))
+}
+
+/// The first of the [`numbered`] names that nothing has.
+pub fn free(path: &Path) -> PathBuf {
+    numbered(path).find(|path| !path.exists()).unwrap_or_else(|| path.to_path_buf())
+}
+
 /// Renames the folder `from` to `to` on the same disk. An existing `to` is exchanged atomically, then removed.
 pub fn put_folder(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() {

@@ -3,7 +3,7 @@
 use super::terminal::Terminal;
 use crate::course;
 use crate::device::DeviceChoice;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shell_quoted};
 use crate::lab::{Lab, Origin};
 use clap::Args;
 use std::io::{ErrorKind, Write};
@@ -115,7 +115,7 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.into();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell_quoted(word)
 }
 
 /// Prints the answer of a command that took long. A reader that has gone hears nothing.

@@ -52,8 +52,7 @@ impl KeptTraining {
     /// Moves what was kept out of the way, to a name that is free. The text says where.
     pub fn put_aside(&mut self) -> Option<String> {
         let folder = self.folder.clone().filter(|folder| folder.is_dir())?;
-        let name = |i: u32| if i == 1 { "before".into() } else { format!("before-{i}") };
-        let aside = (1..).map(|i| folder.with_extension(name(i))).find(|place| !place.exists())?;
+        let aside = files::free(&folder.with_extension("before"));
         if files::put_folder(&folder, &aside).is_err() {
             self.folder = None; // then it is not replaced either
             return None;

@@ -2,6 +2,7 @@
 
 use super::view::{View, ViewBlock};
 use crate::error::Result;
+use crate::files;
 use crate::image;
 use ::image::RgbImage;
 use std::io::Write;
@@ -79,8 +80,7 @@ impl RunFolder {
 /// Creates a folder of this name, with -2, -3, .. appended if the name is taken.
 fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(parent).map_err(|e| image_error(parent, &e))?;
-    for i in 1.. {
-        let path = parent.join(if i == 1 { name.into() } else { format!("{name}-{i}") });
+    for path in files::numbered(&parent.join(name)) {
         match std::fs::create_dir(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
             Err(e) => return Err(image_error(&path, &e)),

@@ -81,7 +81,7 @@ impl Lab {
                 "written: {place}{}",
                 if replaced { ", in place of an older one" } else { "" }
             ))
-            .note(format!("`paella train {place}` runs it")))
+            .note(format!("`paella train {}` runs it", quoted(&place, None))))
     }
 
     /// Writes the model to a folder. A model that is there is replaced.

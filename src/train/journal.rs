@@ -75,10 +75,7 @@ fn continued(path: &Path, saved: Option<&Progress>) -> io::Result<Option<String>
         read => read?,
     };
     let Some(saved) = saved else {
-        let name =
-            |i: u32| if i == 1 { "log.old.jsonl".into() } else { format!("log.old-{i}.jsonl") };
-        let places = (1..).map(|i| path.with_file_name(name(i)));
-        let old = places.into_iter().find(|place| !place.exists()).unwrap_or_else(|| path.into());
+        let old = files::free(&path.with_file_name("log.old.jsonl"));
         fs::rename(path, &old)?;
         return Ok(Some(format!("the log of an earlier start is now {}", old.display())));
     };
@@ -122,8 +119,7 @@ fn place(line: &[u8]) -> Option<(Phase, u64)> {
         step: u64,
     }
     let place: Place = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
-    let phase = Phase::ALL.into_iter().find(|phase| phase.to_string() == place.phase)?;
-    Some((phase, place.step))
+    Some((Phase::named(&place.phase)?, place.step))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn from(
 fn is_free(config: &RunConfig, folder: &Path) -> Result<()> {
     let there = folder.join("config.ron");
     let of_a_run = ["log.jsonl", "checkpoints"].iter().any(|name| folder.join(name).exists());
-    if of_a_run || !there.exists() || RunConfig::read(&there).is_ok_and(|there| there == *config) {
+    if of_a_run || !there.exists() || holds(&there, config) {
         return Ok(());
     }
     let hint = "another folder: `--out runs/NAME`";
@@ -119,6 +119,11 @@ fn is_free(config: &RunConfig, folder: &Path) -> Result<()> {
     ))
 }
 
+/// Whether a file holds this config, be it in somebody's own words.
+fn holds(file: &Path, config: &RunConfig) -> bool {
+    RunConfig::read(file).is_ok_and(|there| there == *config)
+}
+
 /// Writes the config and opens the log, for rank 0.
 fn open_folder(
     config: &RunConfig,
@@ -127,8 +132,7 @@ fn open_folder(
     saved: Option<&Progress>,
 ) -> Result<Journal> {
     let path = folder.join("config.ron");
-    // the same config may stand there in somebody's own words
-    if !RunConfig::read(&path).is_ok_and(|there| there == *config) {
+    if !holds(&path, config) {
         files::write(&path, config::to_ron(config).as_bytes())
             .map_err(|e| unwritable(&path, &e))?;
     }

@@ -3,7 +3,7 @@
 use super::options::{Resume, RunOptions};
 use crate::checkpoint::{self, Phase, Progress};
 use crate::config::{self, RunConfig, full_place, moved};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shell_quoted};
 use crate::weights;
 use std::path::{Path, PathBuf};
 
@@ -182,7 +182,9 @@ fn same_run(
     let (was, is) = (before.places(), config.places());
     let pairs = was.iter().zip(&is).filter(|(was, is)| was != is);
     let flags: Vec<String> = match was.len() == is.len() {
-        true => pairs.map(|(was, is)| format!("--moved '{was}={is}'")).collect(),
+        true => pairs
+            .map(|(was, is)| format!("--moved {}", shell_quoted(&format!("{was}={is}"))))
+            .collect(),
         false => Vec::new(),
     };
     let hint = "resume with the config in that folder, or start a new run with `--out`";
