@@ -7,7 +7,7 @@ use super::work::show_view;
 use crate::config::full_place;
 use crate::error::{Error, Result};
 use crate::image;
-use crate::lab::edit::{Area, Edit, Side};
+use crate::lab::edit::{self, Area, Edit, Side};
 use crate::lab::folder::replaceable;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Pick, SampleRequest};
@@ -69,7 +69,7 @@ struct EditArgs {
     #[arg(long, value_name = "SIDE", requires = "image", conflicts_with = "strength")]
     outpaint: Option<Side>,
     /// By so many pixels
-    #[arg(long, value_name = "PIXELS", requires = "outpaint", default_value_t = 16, value_parser = clap::value_parser!(i64).range(1..=4096))]
+    #[arg(long, value_name = "PIXELS", requires = "outpaint", default_value_t = edit::BY, value_parser = clap::value_parser!(i64).range(1..=4096))]
     by: i64,
     /// Start from it under this share of noise, 0.01 to 1 [default: 0.6]
     #[arg(long, requires = "image", value_parser = share)]
@@ -85,7 +85,7 @@ impl EditArgs {
         self.image.as_ref()?;
         let area = self.area.clone().map(Edit::Inpaint);
         let side = self.outpaint.map(|side| Edit::Outpaint(side, self.by));
-        Some(area.or(side).unwrap_or(Edit::Renoise(self.strength.unwrap_or(0.6))))
+        Some(area.or(side).unwrap_or(Edit::Renoise(self.strength.unwrap_or(edit::STRENGTH))))
     }
 }
 
@@ -95,8 +95,7 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn size(text: &str) -> std::result::Result<(i64, i64), String> {
-    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    sides.ok_or_else(|| "width x height, such as 96x64".into())
+    edit::size(text).ok_or_else(|| "width x height, such as 96x64".into())
 }
 
 fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {

@@ -1,7 +1,7 @@
 //! The functions that the rows of the command table run. Each checks its arguments and calls the Lab.
 
 use super::args::Args;
-use super::edit::{Area, Edit, Side};
+use super::edit::{self, Area, Edit, Side};
 use super::near::{did_you_mean, no_file};
 use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
@@ -88,7 +88,7 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 
 /// Reads the words as text, and the keys of `sample` and `start`.
 fn request(args: &Args) -> Result<SampleRequest> {
-    let request = request_of(args)?;
+    let request = request_of(args, None)?;
     if request.text.is_empty() && args.words.is_empty() && request.edit.is_none() {
         let hint = format!("usage: {}; the empty text is \"\"", args.usage);
         return Err(args.fault("the text is missing", hint));
@@ -96,7 +96,8 @@ fn request(args: &Args) -> Result<SampleRequest> {
     Ok(request)
 }
 
-fn request_of(args: &Args) -> Result<SampleRequest> {
+/// A request of words and keys; `otherwise` is the edit without a key for one.
+fn request_of(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
     let greedy = match args.get("greedy") {
         None => None,
         Some("true" | "yes" | "1") => Some(true),
@@ -116,14 +117,14 @@ fn request_of(args: &Args) -> Result<SampleRequest> {
         count: args.key("count", 1i64..=64)?.unwrap_or(1),
         size: args.get("size").map(|size| size_of(args, size)).transpose()?,
         keep_pixels: keeps_pixels(args)?,
-        edit: edit(args)?,
+        edit: edit(args, otherwise)?,
         to: None,
     })
 }
 
 /// `96x64`: width and height.
 fn size_of(args: &Args, size: &str) -> Result<(i64, i64)> {
-    let sides = size.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let sides = edit::size(size);
     sides.ok_or_else(|| args.fault(format!("`{size}` is no size"), "width x height: size=96x64"))
 }
 
@@ -137,48 +138,39 @@ fn keeps_pixels(args: &Args) -> Result<bool> {
     }
 }
 
-/// The edit that the keys `area`, `side` with `by`, or `strength` ask for.
-fn edit(args: &Args) -> Result<Option<Edit>> {
+fn by(args: &Args) -> Result<i64> {
+    Ok(args.key("by", 1i64..=4096)?.unwrap_or(edit::BY))
+}
+
+/// The edit that the keys `area`, `side` with `by`, or `strength` ask for, else `otherwise`.
+fn edit(args: &Args, otherwise: Option<Edit>) -> Result<Option<Edit>> {
     let area = args.get("area").map(|area| Ok(Edit::Inpaint(area.parse()?)));
-    let side = args
-        .get("side")
-        .map(|side| Ok(Edit::Outpaint(side.parse()?, args.key("by", 1i64..=4096)?.unwrap_or(16))));
-    let strength = args
-        .get("strength")
-        .map(|_| Ok(Edit::Renoise(args.key("strength", 0.01..=1.0)?.unwrap_or(1.0))));
+    let side = args.get("side").map(|side| Ok(Edit::Outpaint(side.parse()?, by(args)?)));
+    let strength = args.key("strength", 0.01..=1.0)?.map(|share| Ok(Edit::Renoise(share)));
     let mut all: Vec<Result<Edit>> = area.into_iter().chain(side).chain(strength).collect();
     if all.len() > 1 {
         return Err(args.fault("one edit at a time", "one of area=, side= and strength="));
     }
-    // `outpaint` and `inpaint` have a side and an area without being told
-    let alone = |key: &str| args.get(key).is_some() && args.usage.starts_with("start");
-    if alone("by") && args.get("side").is_none() {
+    let edit = all.pop().transpose()?.or(otherwise);
+    if args.get("by").is_some() && !matches!(edit, Some(Edit::Outpaint(..))) {
         return Err(args.fault("`by` without a side", "side=right by=16"));
     }
-    if alone("keep") && args.get("area").or(args.get("side")).is_none() {
+    if args.get("keep").is_some() && matches!(edit, None | Some(Edit::Renoise(_))) {
         return Err(args.fault("`keep` without an area or a side", "area=left keep=pixels"));
     }
-    all.pop().transpose()
-}
-
-/// A request that edits the current picture; `otherwise` is what it does without a key.
-fn edited(args: &Args, otherwise: Edit) -> Result<SampleRequest> {
-    let request = request_of(args)?;
-    let edit = request.edit.clone().or(Some(otherwise));
-    Ok(SampleRequest { edit, ..request })
+    Ok(edit)
 }
 
 pub fn inpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&edited(args, Edit::Inpaint(Area::Middle))?, watch)
+    lab.sample(&request_of(args, Some(Edit::Inpaint(Area::Middle)))?, watch)
 }
 
 pub fn outpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    let by = args.key("by", 1i64..=4096)?.unwrap_or(16);
-    lab.sample(&edited(args, Edit::Outpaint(Side::Right, by))?, watch)
+    lab.sample(&request_of(args, Some(Edit::Outpaint(Side::Right, by(args)?)))?, watch)
 }
 
 pub fn edit_picture(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&edited(args, Edit::Renoise(0.6))?, watch)
+    lab.sample(&request_of(args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)
 }
 
 pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

@@ -50,6 +50,16 @@ pub enum Side {
     Bottom,
 }
 
+/// Pixels by which a picture grows, and the share of noise from which an edit starts, where nothing is said.
+pub const BY: i64 = 16;
+pub const STRENGTH: f64 = 0.6;
+
+/// Reads `96x64`: width and height.
+pub fn size(text: &str) -> Option<(i64, i64)> {
+    let (w, h) = text.split_once('x')?;
+    Some((w.parse().ok()?, h.parse().ok()?))
+}
+
 /// How areas are written.
 const AREAS: &str = "left, right, top, bottom, middle, X,Y,WIDTH,HEIGHT, a circle X,Y,RADIUS, or a picture: white is \
                      sampled";
