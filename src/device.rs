@@ -115,6 +115,20 @@ pub fn let_threads_sleep() {
     }
 }
 
+/// Makes the C library keep freed memory for the next tensor, up to 2 GB of it, instead of handing it back to the kernel.
+///
+/// By default every tensor above 32 MB is mapped anew, and each of its pages is cleared when it is touched first: a fifth of
+/// the processor time of a training step on small networks. Other C libraries than glibc have no such switch.
+pub fn keep_freed_memory() {
+    // SAFETY: changes limits of the allocator only; allowed at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
 /// Seeds all draws of step `step` of a run. The draws depend on `seed` and `step` only, so a resumed run draws the
 /// same.
 pub fn seed_step(seed: u64, step: u64) {
