@@ -3,6 +3,7 @@
 use super::guesses::{doubt, guessed, held_back_loss, shows};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::lab::canvas::EditCanvas;
 use crate::lab::view::plain;
 use crate::lab::workspace::{Sampling, ints};
 use crate::lab::{Lab, psnr};
@@ -156,6 +157,17 @@ pub const MEASURES: &[Measure] = &[
         Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
     }),
     row("settled", "", Share, "tokens that half of the run left as they are at its end", settled),
+    row("sampled", "", Share, "tokens that the run samples anew", |lab, _| {
+        let run = lab.workspace().sampling()?;
+        let mask = &edited(&run)?.mask;
+        Ok(mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
+    }),
+    row("run_noise", "", Share, "noise that the run begins with", |lab, _| {
+        Ok(lab.workspace().sampling()?.plan.first().map_or(0.0, |step| step.t))
+    }),
+    row("wide", "", Count, "pixels from the left to the right of the picture", |lab, _| {
+        Ok(lab.workspace().picture()?.images.size()[3] as f64)
+    }),
     row("text_bytes", "", Count, "numbers that the text encoder sees", |lab, _| {
         Ok(byte_tokens(&lab.workspace().picture()?.caption).len() as f64)
     }),
@@ -226,6 +238,12 @@ fn settled(lab: &mut Lab, _: &str) -> Result<f64> {
     }
     let (half, end) = (&run.path[run.plan.len() / 2], &run.path[run.plan.len()]);
     Ok(half.eq_tensor(end).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
+}
+
+/// The picture that a run edits.
+fn edited(run: &Sampling) -> Result<&EditCanvas> {
+    let hint = "`start \"green apple\" area=left` begins one that does";
+    run.canvas.as_deref().ok_or_else(|| missing("the run edits no picture", hint))
 }
 
 fn split(lab: &Lab, ranks: &str) -> Result<crate::recipe::Split> {
