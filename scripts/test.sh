@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests and sums them up: `scripts/test.sh core kernel`, or one of the two. $ARGS goes to pytest.
+# Runs the tests and sums them up: `scripts/test.sh core kernel`, or one of the two. $ARGS goes to pytest. With LINT=1 clippy
+# compiles our own code, and a warning fails: one build does for both.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,8 +14,13 @@ run() {
     "$@" 2>&1 | tee -a "$log" || { code=1; return 1; }
 }
 
+cargo() {
+    command cargo ${LINT:+--config "build.rustc-workspace-wrapper='$PWD/scripts/clippy.sh'"} "$@"
+}
+
 core() {
     run cargo test --no-fail-fast --color "$colour"
+    [ -z "${LINT:-}" ] || run cargo test --benches --no-run # nothing else compiles them
 }
 
 # The kernel's own tests, then Jupyter's clients and a browser on the installed kernel.
@@ -31,7 +37,7 @@ kernel() {
     run "$jupyter/bin/pip" install -q -r tests/kernel/requirements.txt || return
     run "$target/debug/paella-kernel" install --prefix "$jupyter" || return
     eval "local more=(${ARGS:-})" # several words, quoted ones kept together
-    run "$jupyter/bin/python" -m pytest -q -rfEs tests/kernel "${more[@]}"
+    run "$jupyter/bin/python" -m pytest -q -rfEs -n 2 --dist loadfile tests/kernel "${more[@]}"
 }
 
 # The kernel completes and types cells with Rust's own sources.
