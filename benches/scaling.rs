@@ -8,7 +8,7 @@ use paella::config::RunConfig;
 use paella::data::{Dataset, Part};
 use paella::dist::{DistConfig, Launch, World};
 use paella::networks::Networks;
-use paella::train::{Feed, Trainer};
+use paella::train::{DenoiserTrainer, Feed};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,7 +43,7 @@ fn child() {
     let nets = Networks::new(&config, Device::Cpu).unwrap();
     let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
     let feed = Feed::memory(data, config.seed).unwrap();
-    let mut trainer = Trainer::new(&nets, feed, &world).unwrap();
+    let mut trainer = DenoiserTrainer::new(&nets, feed, &world).unwrap();
     let mut times: Vec<f64> = Vec::new();
     for step in 0..WARM_UP + STEPS {
         let start = Instant::now();

@@ -18,7 +18,7 @@ use crate::tokens::text::batch_tokens;
 use crate::torch::precision::{Autocast, peak_memory};
 use crate::torch::profile::{Kernel, longest, profiled, release_memory};
 use crate::train::batch::Batch;
-use crate::train::{Feed, Trainer};
+use crate::train::{DenoiserTrainer, Feed};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -78,7 +78,7 @@ pub struct Bench {
     /// Bytes of each caption.
     bytes: i64,
     /// The trainer, and the micro batch that it was made for.
-    trainer: Option<(usize, Trainer)>,
+    trainer: Option<(usize, DenoiserTrainer)>,
     /// The same denoiser as it samples fastest, with what was recorded of it.
     sampler: Option<(Networks, Replay)>,
     /// Batch and way of the last sampling run: the next such run needs no warm-up.
@@ -188,7 +188,7 @@ impl Bench {
         self.release()?;
         self.nets.config.train.global_batch = micro;
         let feed = Feed::Fixed(Box::new(self.batch(micro as i64)));
-        self.trainer = Some((micro, Trainer::new(&self.nets, feed, &World::solo())?));
+        self.trainer = Some((micro, DenoiserTrainer::new(&self.nets, feed, &World::solo())?));
         (0..WARM_UP).try_for_each(|_| self.step().map(drop))
     }
 

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_not_there_is_told_as_such() {
+    fn full_memory_is_reported_as_such() {
         let said =
             "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79 GiB";
         let error = Error::torch(&tch::TchError::Torch(said.into()), "a step").to_string();

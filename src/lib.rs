@@ -4,7 +4,7 @@
 //! asks the denoiser for the originals. Sampling starts from random tokens, predicts the originals, puts back a little
 //! less noise, and repeats this a dozen times.
 //!
-//! Read these first, in this order: [`noise`], [`loss`], [`sample`], [`train::denoiser::Trainer::step`],
+//! Read these first, in this order: [`noise`], [`loss`], [`sample`], [`train::denoiser::DenoiserTrainer::step`],
 //! [`model::Paella::forward`], [`model::blocks`]. They hold the whole method, in under 500 lines. `docs/reading.md` is
 //! a guide to them.
 //!

@@ -49,7 +49,7 @@ pub struct Made {
     pub samples: u64,
     /// Shards that existed before.
     pub before: usize,
-    /// Numbers of the shards that could not be read, or not to their end, or of which more was left out than made.
+    /// Numbers of the shards that could not be read to their end, or lost more samples than they gave.
     pub broken: Vec<usize>,
     pub skipped: Counts,
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-check-cfg=cfg(unshared)"); // set by the kernel's preparation, see `shared.rs`
+    println!("cargo:rustc-check-cfg=cfg(unshared)"); // set by the kernel's preparation, see `prepare/shared.rs`
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let library = library(&out).expect("torch-sys has built libtch.a beside this package");
     let flags = ["--defined-only", "--extern-only", "--format=posix"];

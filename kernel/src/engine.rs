@@ -2,13 +2,13 @@
 
 use crate::apart;
 use crate::place::Tools;
-use crate::prepare::{self, late::Types};
+use crate::prepare;
+use crate::prepare::late::{Types, declares};
 use crate::tell::Tell;
 use crate::trouble::Trouble;
 use crate::workplace::Workplace;
 use evcxr::{CommandContext, Completions, EvalCallbacks, EvalContext};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// rustc's errors and rust-analyzer recurse deeply.
@@ -129,16 +129,11 @@ impl Engine {
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
-        let mut warm = false;
         loop {
-            let wait = Duration::from_millis(if warm { 3_600_000 } else { 20 });
-            match jobs.recv_timeout(wait) {
+            match jobs.recv_timeout(self.types.patience()) {
                 Ok(job) => self.job(job),
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.types.warm(&mut self.context);
-                    warm = true;
-                }
+                Err(RecvTimeoutError::Timeout) => self.types.while_idle(&mut self.context),
             }
         }
     }
@@ -205,28 +200,12 @@ impl Engine {
     }
 }
 
-/// Whether a cell may declare variables. Their types have to be inferred.
-fn declares(code: &str) -> bool {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "let")
-}
-
 /// The start of a kernel, up to a cell that is compiled with all types known.
 ///
 /// Errors: the prelude or the cell does not compile.
 pub fn rehearse(place: &Workplace) -> Result<(), String> {
     let (mut engine, _) = Engine::begin(place, || None)?;
-    engine.types.warm(&mut engine.context);
+    engine.types.while_idle(&mut engine.context);
     engine.context.execute("let rehearsed = 1;").map_err(|e| e.to_string())?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn variables_are_seen() {
-        assert!(
-            super::declares("lab.show();\nlet a = 1;") && super::declares("if let Some(x) = y {}")
-        );
-        assert!(!super::declares("lab.outlet()") && !super::declares("1 + 1"));
-    }
 }

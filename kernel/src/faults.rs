@@ -34,11 +34,11 @@ pub fn interrupted() -> ReplyError {
     plain(INTERRUPTED, "stopped; all variables and the model are kept")
 }
 
-/// The cell was stopped while it was compiled. Variables are gone that it would have made anew.
+/// The cell was stopped while it was compiled. Variables are gone that it would have made again.
 pub fn not_run(gone: &[String]) -> ReplyError {
     let lost = match gone {
         [] => String::new(),
-        gone => format!("\n  lost: {}, which it was to make anew", gone.join(", ")),
+        gone => format!("\n  lost: {}, which it was to make again", gone.join(", ")),
     };
     plain(INTERRUPTED, &format!("stopped before the cell was run; the model is kept{lost}"))
 }

@@ -24,7 +24,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Told to a person who has pressed the button and waits.
+    /// Said to a person who has pressed the button and waits.
     fn advice(self) -> &'static str {
         match self {
             Self::Compiling => {

@@ -105,7 +105,7 @@ impl Kernel {
             return; // the start itself has failed, and says why
         }
         if self.broken {
-            return; // it is told
+            return; // it has been said
         }
         self.broken = !self.revive().await;
         let text = match self.broken {
@@ -207,8 +207,8 @@ impl Kernel {
                 });
                 let outcome = self.runner.rust(&code, cell, self.count, &ask).await;
                 self.runner.interrupts.enter(Phase::Running); // also where nothing was run
-                if let Some(told) = compiling {
-                    let _ = told.await; // it only draws
+                if let Some(bar) = compiling {
+                    let _ = bar.await; // it only draws
                 }
                 let Done { outputs, remark } = match outcome {
                     Ok(done) => done,
@@ -333,12 +333,12 @@ fn is_inside(code: &str, line: usize) -> bool {
 
 /// Say below the cell how long it has been compiling, until it is compiled.
 async fn compiling(what: &'static str, mut bar: Bar, interrupts: Interrupts) {
-    let (start, mut told) = (Instant::now(), 0);
+    let (start, mut shown) = (Instant::now(), 0);
     while interrupts.is_running() && interrupts.phase() == Phase::Compiling {
         tokio::time::sleep(LOOK).await;
         let seconds = start.elapsed().as_secs();
-        if seconds > told {
-            told = seconds;
+        if seconds > shown {
+            shown = seconds;
             bar.put(0, None, &format!("compiling {what}: {seconds} s"));
         }
     }

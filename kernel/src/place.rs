@@ -40,8 +40,8 @@ impl Tools {
     ///
     /// Errors: no rustc runs.
     pub fn find() -> Result<Self> {
-        let told = std::env::var_os("PAELLA_SYSROOT").and_then(|own| Self::at(own.as_ref()));
-        if let Some(tools) = told {
+        let asked = std::env::var_os("PAELLA_SYSROOT").and_then(|own| Self::at(own.as_ref()));
+        if let Some(tools) = asked {
             return Ok(tools);
         }
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();

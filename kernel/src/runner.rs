@@ -71,7 +71,7 @@ impl Runner {
         }
     }
 
-    /// How the evaluator has ended, if it did while no cell ran. It is told once.
+    /// How the evaluator has ended, if it did while no cell ran. It is said once.
     pub fn take_loss(&mut self) -> Option<String> {
         self.lost.take().filter(|_| !self.bus.is_connected())
     }
@@ -113,8 +113,12 @@ impl Runner {
         let mut compiled = None;
         self.interrupts.enter(Phase::Compiling);
         let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
-        let ended =
-            || faults::plain("KernelError", "the compiler's thread has ended\n  hint: start anew");
+        let ended = || {
+            faults::plain(
+                "KernelError",
+                "the compiler's thread has ended\n  hint: restart the kernel",
+            )
+        };
         let ran = loop {
             tokio::select! {
                 ran = &mut answer => break ran,

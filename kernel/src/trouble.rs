@@ -1,5 +1,5 @@
-//! What went wrong, where, and what to do. It prints as `ron_faults::Fault` does; that crate would bring features along with
-//! which the whole compiler front end is compiled anew.
+//! What went wrong, where, and what to do. It prints as `ron_faults::Fault` does; that crate brings features along
+//! with which the whole compiler front end is compiled again.
 
 use std::fmt;
 

@@ -157,16 +157,16 @@ def found(line):
 
 
 def trained(run):
-    told, scores = run.named("train", "trained"), run.named("train", "scores")
-    if not told:
+    outcome, scores = run.named("train", "trained"), run.named("train", "scores")
+    if not outcome:
         return ""
     rows = [
-        ["config", told["config"]],
-        ["steps", f"tokenizer {told['tokenizer_steps']:,}, denoiser {told['denoiser_steps']:,} of {told['of']:,}"],
-        ["took", f"{told['seconds']:.0f} s"],
-        ["loss, accuracy", f"{told['loss']:.3f}, {percent(told['accuracy'])}"],
-        ["at the end", f"{told['pictures_per_s']:,.0f} pictures/s, MFU {percent(told.get('mfu'))}, {gib(told.get('memory'))} GiB"],
-        ["model", f"{told['model_mb']:.0f} MB in half precision"],
+        ["config", outcome["config"]],
+        ["steps", f"tokenizer {outcome['tokenizer_steps']:,}, denoiser {outcome['denoiser_steps']:,} of {outcome['of']:,}"],
+        ["took", f"{outcome['seconds']:.0f} s"],
+        ["loss, accuracy", f"{outcome['loss']:.3f}, {percent(outcome['accuracy'])}"],
+        ["at the end", f"{outcome['pictures_per_s']:,.0f} pictures/s, MFU {percent(outcome.get('mfu'))}, {gib(outcome.get('memory'))} GiB"],
+        ["model", f"{outcome['model_mb']:.0f} MB in half precision"],
     ]
     if scores:
         rows.append(["tokenizer, PSNR", f"{scores['psnr_db']:.1f} dB, {percent(scores['codes_used'])} of the codes in use"])

@@ -241,15 +241,15 @@ def train(kit):
     with open(os.path.join(kit.out, "train-log.jsonl"), "w") as log:
         log.writelines(json.dumps(row) + "\n" for i, row in enumerate(rows) if i % 50 == 0 or i + 1 == len(rows))
     last = rows[-1]
-    told = {"config": os.path.basename(path), "tokenizer_steps": tokenizer, "denoiser_steps": last["step"], "of": denoiser, "loss": last["loss"], "accuracy": last["accuracy"]}
-    told.update(seconds=time.monotonic() - start, model_mb=size / 1e6, pictures_per_s=last["images_per_s"], mfu=last.get("mfu"), memory=last.get("memory"))
-    kit.part("trained", **told)
+    outcome = {"config": os.path.basename(path), "tokenizer_steps": tokenizer, "denoiser_steps": last["step"], "of": denoiser, "loss": last["loss"], "accuracy": last["accuracy"]}
+    outcome.update(seconds=time.monotonic() - start, model_mb=size / 1e6, pictures_per_s=last["images_per_s"], mfu=last.get("mfu"), memory=last.get("memory"))
+    kit.part("trained", **outcome)
     take_sheets(kit, out)
     _, text = kit.run(kit.program("eval", model, "--device", kit.device, "--json"), name="eval")
     scores = json.loads([line for line in text.splitlines() if line.startswith("{")][-1])
     kit.part("scores", **scores)
     draw(kit, path, model)
-    return {**told, "scores": scores}
+    return {**outcome, "scores": scores}
 
 
 def planned(kit, path):

@@ -22,6 +22,7 @@ pub const COMMANDS: &[Command] = &[Command {
            asks of it and what it is. The lessons name their exercises; within `paella lesson` the one at hand needs no \
            name.",
     example: "check half",
+    needs: &["the exercise"],
     words: Some(1),
     keys: &[],
     takes: Takes::Names(ids),
@@ -68,11 +69,8 @@ fn find(args: &Args) -> Result<Exercise> {
     let exercises = exercises(&folder()?)?;
     let names: Vec<String> = exercises.iter().map(|e| e.id.clone()).collect();
     let ids = names.join(", ");
-    let [wanted] = args.words.as_slice() else {
-        let hint = format!("check ID, of {ids}");
-        return Err(args.fault("an exercise is named by one word", hint));
-    };
-    let found = exercises.into_iter().find(|exercise| exercise.id == *wanted);
+    let wanted = args.first();
+    let found = exercises.into_iter().find(|exercise| exercise.id == wanted);
     found.ok_or_else(|| {
         Error::command(
             format!("there is no exercise `{wanted}`"),

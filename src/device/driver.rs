@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_is_too_old_is_told_which_one_is_not() {
-        let told = driver(Some(12_080), Some(13_000)).remedy();
+    fn a_driver_that_is_too_old_names_one_that_is_not() {
+        let remedy = driver(Some(12_080), Some(13_000)).remedy();
         for part in ["570.12", "12.8", "13.0", "driver 580", "cu128"] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(remedy.contains(part), "{part}: {remedy}");
         }
         assert!(driver(Some(12_040), Some(13_000)).remedy().contains("cu126"));
     }

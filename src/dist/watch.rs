@@ -83,11 +83,11 @@ fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
 
 /// Publishes this rank's step and checks whether another rank has failed, until the watch ends.
 fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
-    let mut told = None;
+    let mut published = None;
     let mut talk = |pulse: Pulse| -> Result<bool> {
-        if let Some(step) = pulse.step.filter(|_| pulse.step != told) {
+        if let Some(step) = pulse.step.filter(|_| pulse.step != published) {
             notes.at_step(step)?;
-            told = pulse.step;
+            published = pulse.step;
         }
         notes.somebody_failed()
     };

@@ -149,8 +149,8 @@ pub fn report(error: &Error, json: bool) {
     let fault =
         |f: &crate::Fault| serde_json::json!({ "error": f.what, "in": f.place, "hint": f.hint });
     let faults: Vec<_> = error.faults().iter().map(fault).collect();
-    let told = json && answer(&format!("{}\n", serde_json::json!({ "errors": faults }))).is_ok();
-    if !told {
+    let written = json && answer(&format!("{}\n", serde_json::json!({ "errors": faults }))).is_ok();
+    if !written {
         Terminal::detect().error(error);
     }
 }

@@ -14,8 +14,8 @@ pub fn render(text: &str, terminal: &Terminal) -> String {
     let (mut lines, mut paragraph, mut fenced) = (Vec::new(), String::new(), false);
     for row in text.lines() {
         let fence = row.starts_with("```");
-        let alone = fence || fenced || row.trim().is_empty() || row.starts_with(['#', '|', '>']);
-        if alone || starts_item(row) {
+        let verbatim = fence || fenced || row.trim().is_empty() || row.starts_with(['#', '|', '>']);
+        if verbatim || starts_item(row) {
             fill(&mut lines, &mut paragraph, terminal);
         }
         match row {
@@ -24,7 +24,7 @@ pub fn render(text: &str, terminal: &Terminal) -> String {
             _ if row.starts_with('#') && terminal.color => {
                 lines.push(terminal.paint(HEADING, row.trim_start_matches('#').trim()));
             }
-            _ if alone => lines.push(spans(row, terminal)),
+            _ if verbatim => lines.push(spans(row, terminal)),
             _ if paragraph.is_empty() => paragraph = row.trim_end().into(),
             _ => paragraph = format!("{paragraph} {}", row.trim()),
         }

@@ -48,12 +48,12 @@ pub fn precompute(args: &Precompute, common: &Common) -> Result<u8> {
         }
         !stop_asked()
     })?;
-    common::answer(&told(&made, args, common.json))?;
+    common::answer(&summary(&made, args, common.json))?;
     made.check()?;
     Ok(if stop_asked() { stopped_code() } else { 0 })
 }
 
-fn told(made: &Made, args: &Precompute, json: bool) -> String {
+fn summary(made: &Made, args: &Precompute, json: bool) -> String {
     let Made { shards, samples, before, broken, skipped } = made;
     if json {
         let all = serde_json::json!({

@@ -15,8 +15,8 @@ pub struct ProgressLine {
     bar: Option<ProgressBar>,
     /// When the first step of this command ended, and its number.
     first: Option<(Instant, u64)>,
-    /// Tenths already reported.
-    told: u64,
+    /// Tenths already printed.
+    printed: u64,
     /// Print each record as a line of JSON on standard output, and nothing else.
     json: bool,
     /// Somebody sits at the terminal and can be asked.
@@ -31,7 +31,7 @@ impl ProgressLine {
         let bar = moves
             .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(12)));
         let bar = bar.map(|bar| bar.with_style(style.progress_chars("█▌ ")));
-        Self { bar, first: None, told: 0, json, asks: false }
+        Self { bar, first: None, printed: 0, json, asks: false }
     }
 
     /// For a line that was typed: questions are asked if it came from a terminal.
@@ -49,8 +49,8 @@ impl ProgressLine {
             return;
         }
         let tenth = done * 10 / total.max(1);
-        if tenth > self.told || (done == 1 && total >= 10) {
-            self.told = tenth;
+        if tenth > self.printed || (done == 1 && total >= 10) {
+            self.printed = tenth;
             print(std::io::stdout(), &text);
         }
     }

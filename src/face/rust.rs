@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_and_rust_are_told_apart() {
+    fn commands_and_rust_are_distinguished() {
         for line in [
             "noise 0.5",
             "show \"red apple\"",

@@ -68,7 +68,7 @@ struct EditArgs {
     /// Continue it beyond this side: left, right, top or bottom
     #[arg(long, value_name = "SIDE", requires = "image", conflicts_with = "strength")]
     outpaint: Option<Side>,
-    /// By so many pixels
+    /// Pixels to add at that side
     #[arg(long, value_name = "PIXELS", requires = "outpaint", default_value_t = edit::BY, value_parser = clap::value_parser!(i64).range(1..=4096))]
     by: i64,
     /// Start from it under this share of noise, 0.01 to 1 [default: 0.6]

@@ -134,14 +134,14 @@ fn changed(mut config: RunConfig, args: &TrainArgs) -> Result<RunConfig> {
 /// Runs the training. Rank 0 shows the progress.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
-    let (mut phase, mut told) = (String::new(), BTreeSet::new());
+    let (mut phase, mut noted) = (String::new(), BTreeSet::new());
     train::run(config, options, &mut |record| {
         if let Some(progress) = &mut progress {
             if record.phase != phase {
                 (phase, *progress) = (record.phase.clone(), ProgressLine::new(json));
             }
             for (why, n) in &record.skipped_samples {
-                if told.insert(why.clone()) {
+                if noted.insert(why.clone()) {
                     progress.note(&format!("{n} left out: {why}"));
                 }
             }

@@ -14,7 +14,7 @@ use std::str::{CharIndices, FromStr};
 pub struct Args {
     /// The line as the user typed it, without a comment. The `in:` of errors.
     pub line: String,
-    /// Synopsis of the command once it is known, used as the hint if an argument is missing.
+    /// Synopsis of the command once it is known, used as the hint if an argument does not fit.
     pub usage: &'static str,
     pub words: Vec<String>,
     pub pairs: Vec<(String, String)>,
@@ -174,21 +174,9 @@ impl Args {
         self.words.join(" ")
     }
 
-    /// Refuses more than `most` words. None means no limit. `paths`: the words name files or folders.
-    pub fn at_most(&self, most: Option<usize>, paths: bool) -> Result<()> {
-        let Some(word) = most.and_then(|most| self.words.get(most)) else { return Ok(()) };
-        let what = format!("`{word}` is one word too many");
-        if !paths {
-            return Err(self.misused(what));
-        }
-        let name = self.line.split_whitespace().next().unwrap_or_default();
-        let path = quoted(&self.joined(), None);
-        Err(self.fault(what, format!("a name with blanks goes in quotes: `{name} {path}`")))
-    }
-
-    /// The first word as a path, which is required. A leading `~` is the home folder. `what` names it in the error.
-    pub fn path(&self, what: &str) -> Result<PathBuf> {
-        Ok(home(self.one(what)?.as_ref()))
+    /// The first word as a path. A leading `~` is the home folder.
+    pub fn path(&self) -> PathBuf {
+        home(self.first().as_ref())
     }
 
     /// What follows the command's name, as it was typed.
@@ -196,10 +184,9 @@ impl Args {
         self.line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start())
     }
 
-    /// The first word, which is required. `what` names it in the error.
-    pub fn one(&self, what: &str) -> Result<&str> {
-        let missing = || self.misused(format!("{what} is missing"));
-        self.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
+    /// The first word. Empty if there is none: the command table says which commands need one.
+    pub fn first(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
     }
 
     /// Refuses unknown keys and keys given twice.
@@ -238,10 +225,9 @@ impl Args {
         self.words.get(index).map(|text| self.number(name, text, range)).transpose()
     }
 
-    /// As `word`, but the word is required.
-    pub fn need<T: Number>(&self, index: usize, name: &str, range: RangeInclusive<T>) -> Result<T> {
-        let missing = || self.misused(format!("{name} is missing"));
-        self.word(index, name, range)?.ok_or_else(missing)
+    /// The first word as a number within `range`.
+    pub fn first_number<T: Number>(&self, name: &str, range: RangeInclusive<T>) -> Result<T> {
+        self.number(name, self.first(), range)
     }
 
     /// The value of `key=value` as a number within `range`.

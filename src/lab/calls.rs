@@ -1,4 +1,5 @@
-//! The functions that the rows of the command table run. Each checks its arguments and calls the Lab.
+//! The functions that the rows of the command table run. Each reads its arguments and calls the Lab. The
+//! number of words and the keys are checked before, from the row.
 
 use super::args::Args;
 use super::edit::{self, Area, Edit, Side};
@@ -54,7 +55,7 @@ pub fn caption(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     match args.words.as_slice() {
         [] => lab.caption(),
         [word] if word.parse::<i64>().is_ok() => {
-            let index = args.need(0, "N", 0..=i64::MAX)?;
+            let index = args.first_number("N", 0..=i64::MAX)?;
             lab.caption_of(index)
         }
         _ => lab.find_captions(&args.joined()),
@@ -74,7 +75,7 @@ pub fn codebook(lab: &mut Lab, _: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn noise(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.noise(args.need(0, "T", 0.0..=1.0)?)
+    lab.noise(args.first_number("T", 0.0..=1.0)?)
 }
 
 pub fn predict(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -86,18 +87,8 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.loss(args.word(0, "N", 1i64..=256)?)
 }
 
-/// Reads the words as text, and the keys of `sample` and `start`.
-fn request(args: &Args) -> Result<SampleRequest> {
-    let request = request_of(args, None)?;
-    if request.text.is_empty() && args.words.is_empty() && request.edit.is_none() {
-        let hint = format!("usage: {}; the empty text is \"\"", args.usage);
-        return Err(args.fault("the text is missing", hint));
-    }
-    Ok(request)
-}
-
-/// A request of words and keys; `otherwise` is the edit without a key for one.
-fn request_of(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
+/// Reads the words as text, and the keys of a sampling. `otherwise` is the edit without a key for one.
+fn request(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
     let greedy = match args.get("greedy") {
         None => None,
         Some("true" | "yes" | "1") => Some(true),
@@ -162,15 +153,15 @@ fn edit(args: &Args, otherwise: Option<Edit>) -> Result<Option<Edit>> {
 }
 
 pub fn inpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request_of(args, Some(Edit::Inpaint(Area::Middle)))?, watch)
+    lab.sample(&request(args, Some(Edit::Inpaint(Area::Middle)))?, watch)
 }
 
 pub fn outpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request_of(args, Some(Edit::Outpaint(Side::Right, by(args)?)))?, watch)
+    lab.sample(&request(args, Some(Edit::Outpaint(Side::Right, by(args)?)))?, watch)
 }
 
 pub fn edit_picture(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request_of(args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)
+    lab.sample(&request(args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)
 }
 
 pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
@@ -178,15 +169,21 @@ pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
         return Err(args.misused("the second text is missing: to=TEXT"));
     };
     let count = args.key("frames", 2i64..=64)?.unwrap_or(8);
-    lab.sample(&SampleRequest { to: Some(to.into()), count, ..request(args)? }, watch)
+    lab.sample(&SampleRequest { to: Some(to.into()), count, ..request(args, None)? }, watch)
 }
 
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request(args)?, watch)
+    lab.sample(&request(args, None)?, watch)
 }
 
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.start(&request(args)?)
+    let request = request(args, None)?;
+    // the text of a picture that is edited is its caption, so no row can ask for one
+    if args.words.is_empty() && request.edit.is_none() {
+        let hint = format!("usage: {}; the empty text is \"\"", args.usage);
+        return Err(args.fault("the text is missing", hint));
+    }
+    lab.start(&request)
 }
 
 pub fn next(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
@@ -205,11 +202,11 @@ pub fn step(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 }
 
 pub fn train(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.train(args.need(0, "N", 1u64..=1_000_000_000)?, watch)
+    lab.train(args.first_number("N", 1u64..=1_000_000_000)?, watch)
 }
 
 pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    match args.one("the name of the plot")? {
+    match args.first() {
         "loss" => lab.plot_loss(),
         "noise" => lab.plot_noise(lab.workspace().picture.is_none().then_some(16)),
         "tokens" => lab.plot_tokens(),
@@ -224,10 +221,8 @@ pub fn plot(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 
 pub fn set(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     // Takes the value from the line itself, because RON has its own quotes, blanks and `=`.
-    match args.rest().split_once(char::is_whitespace) {
-        Some((path, value)) => lab.set(path, value.trim_start()),
-        None => Err(args.misused("path or value is missing")),
-    }
+    let (path, value) = args.rest().split_once(char::is_whitespace).unwrap_or_default();
+    lab.set(path, value.trim_start())
 }
 
 pub fn config(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -238,7 +233,7 @@ pub fn config(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn seed(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    let seed = args.need(0, "N", 0..=u64::MAX)?;
+    let seed = args.first_number("N", 0..=u64::MAX)?;
     lab.seed(seed);
     Ok(View::new().text(format!("seed {seed}")))
 }
@@ -258,7 +253,7 @@ fn may_replace(old: &Path, what: &str, watch: Watching) -> bool {
 }
 
 pub fn save(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    let dir = args.path("the folder")?;
+    let dir = args.path();
     let what = format!("a model in {}", dir.display());
     match may_replace(&dir.join("config.ron"), &what, watch) {
         true => lab.save(&dir),
@@ -270,11 +265,11 @@ pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     if args.words.is_empty() {
         return Ok(lab.models());
     }
-    lab.load(args.one("the model")?)
+    lab.load(args.first())
 }
 
 pub fn export(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    let file = args.path("the file")?;
+    let file = args.path();
     match may_replace(&file, &file.display().to_string(), watch) {
         true => lab.export(&file),
         false => Ok(View::new().text(format!("not written: {} is as it was", file.display()))),
@@ -282,7 +277,7 @@ pub fn export(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 }
 
 pub fn explain(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    lab.explain(args.one("the command")?)
+    lab.explain(args.first())
 }
 
 pub fn undo(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {

@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 /// Source: the sampler of Paella v3, `sample` with `init_x` and `mask`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// Samples the tokens of an area anew; the others stay as they are.
+    /// Samples the tokens of an area again; the others stay as they are.
     Inpaint(Area),
     /// Continues the picture beyond a side, by this many pixels.
     Outpaint(Side, i64),

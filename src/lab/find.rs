@@ -26,7 +26,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_command_is_told_in_full() {
+    fn every_command_is_described_in_full() {
         let mut names = BTreeSet::new();
         for c in COMMANDS {
             assert!(c.synopsis.starts_with(c.name), "{}", c.name);

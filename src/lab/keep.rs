@@ -49,7 +49,11 @@ impl Lab {
     pub fn resume_training(&mut self, folder: &Path) -> Result<u64> {
         let unreadable = |e: &dyn std::fmt::Display| {
             let place = folder.join(FILE).display().to_string();
-            Error::checkpoint(format!("the training cannot be taken up: {e}"), place, "begin anew")
+            Error::checkpoint(
+                format!("the training cannot be taken up: {e}"),
+                place,
+                "begin again, with `load` and `train`",
+            )
         };
         let text = std::fs::read_to_string(folder.join(FILE)).map_err(|e| unreadable(&e))?;
         let session: Session = ron::from_str(&text).map_err(|e| unreadable(&e))?;

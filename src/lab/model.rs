@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::train::shell::State;
-use crate::train::{Feed, Stage, TokenizerTrainer, Trainer};
+use crate::train::{DenoiserTrainer, Feed, Stage, TokenizerTrainer};
 use crate::weights;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ fn new_trainer(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<B
         Box::new(TokenizerTrainer::new(nets, feed, &World::solo())?)
     } else {
         let feed = Feed::memory(data.clone(), nets.config.seed)?;
-        Box::new(Trainer::new(nets, feed, &World::solo())?)
+        Box::new(DenoiserTrainer::new(nets, feed, &World::solo())?)
     })
 }
 
@@ -265,7 +265,7 @@ impl LoadedModel {
 
     /// One training step: of the tokenizer while an untrained model needs it, then of the denoiser.
     ///
-    /// Errors: as `Trainer::new` and `Trainer::step`.
+    /// Errors: as `DenoiserTrainer::new` and `DenoiserTrainer::step`.
     pub fn train_step(&mut self, data: &Rc<Dataset>) -> Result<StepRecord> {
         let nets = self.nets.as_ref().expect("`ready` was called");
         if self.trainer.is_none() {

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told_from_a_folder() {
+    fn a_missing_file_is_not_taken_for_a_folder() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("apple.png"), "").expect("written");

@@ -41,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Opens a data set: one that is shipped, a folder of pictures with .txt captions beside them, or a .tar \
                shard. Without arguments it tells how many pictures there are, by group and style.",
         example: "data emoji group=food-drink",
+        needs: &[],
         words: Some(1),
         keys: &["group", "style", "size", "limit"],
         takes: Takes::Source,
@@ -57,6 +58,7 @@ pub const COMMANDS: &[Command] = &[
                work on. A file is cropped to a square and resized; its caption is that of the .txt beside it, else its \
                name. Without arguments it shows the current picture again.",
         example: "show red apple",
+        needs: &[],
         words: None,
         keys: &[],
         takes: Takes::Caption,
@@ -72,6 +74,7 @@ pub const COMMANDS: &[Command] = &[
         help: "With a number: the caption of that picture. With text: up to 20 pictures whose captions hold it. \
                Without: the caption of the current picture and the bytes that the text encoder sees.",
         example: "caption apple",
+        needs: &[],
         words: None,
         keys: &[],
         takes: Takes::Caption,
@@ -87,6 +90,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The tokenizer's encoder makes one vector per place; the nearest vector of the codebook gives the token. \
                Each number is shown on the mean colour that its code decodes to.",
         example: "encode",
+        needs: &[],
         words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
@@ -102,6 +106,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Decodes the current tokens and shows the result beside the original, with the error in decibels: what \
                is lost here no denoiser can bring back.",
         example: "decode",
+        needs: &[],
         words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
@@ -116,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "all codes as patches, and how often each is used",
         help: "Decodes every code of the codebook alone. The counts are taken over up to 256 pictures of the data set.",
         example: "codebook",
+        needs: &[],
         words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
@@ -131,6 +137,7 @@ pub const COMMANDS: &[Command] = &[
         help: "T is the noise ratio, 0 to 1. Each token is replaced with chance T by a code drawn at random. Shows the \
                noised picture and the mask, white where noise stands.",
         example: "noise 0.6",
+        needs: &["T"],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -146,6 +153,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The denoiser sees the noised tokens, T and the caption, and scores every code at every place. Shows the \
                best guess, its loss and accuracy, and where the model is least certain. Another caption may be given.",
         example: "predict",
+        needs: &[],
         words: None,
         keys: &[],
         takes: Takes::Caption,
@@ -160,6 +168,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "loss and accuracy at T = 0.1 .. 0.9",
         help: "For the current picture, or for N pictures of the validation part: the more noise, the harder.",
         example: "loss 16",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -178,6 +187,7 @@ pub const COMMANDS: &[Command] = &[
                drawn; of several pictures each has its own, one more than the last. The text is read as the training \
                captions are written; what the model cannot know of it is said.",
         example: "sample \"red apple\" steps=8 count=4 seed=1",
+        needs: &["the text"],
         words: None,
         keys: SAMPLE,
         takes: Takes::Caption,
@@ -194,6 +204,7 @@ pub const COMMANDS: &[Command] = &[
         help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again. With `area`, `side` or \
                `strength` it begins what `inpaint`, `outpaint` or `edit` do.",
         example: "start \"red apple\" steps=6",
+        needs: &[],
         words: None,
         keys: START,
         takes: Takes::Caption,
@@ -209,6 +220,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Three pictures: the tokens before, the tokens drawn from the model's guess, and what is left of them \
                after noise is put back. With N: N steps.",
         example: "next",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -223,6 +235,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "one step back in the sampling run",
         help: "The same step taken again gives the same tokens: each step has its own seed.",
         example: "back",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -235,11 +248,12 @@ pub const COMMANDS: &[Command] = &[
         aliases: &["fill"],
         synopsis: "inpaint [TEXT] [area=middle] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
                    [negative=TEXT] [greedy=true]",
-        summary: "sample an area of the picture anew",
+        summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
                X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled. `keep=pixels` keeps \
                the pixels outside too. Without TEXT the picture's caption is the text.",
         example: "inpaint area=right steps=8",
+        needs: &[],
         words: None,
         keys: INPAINT,
         takes: Takes::Caption,
@@ -253,9 +267,10 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "outpaint [TEXT] [side=right] [by=16] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] \
                    [count=1] [negative=TEXT] [greedy=true]",
         summary: "continue the picture beyond a side",
-        help: "The picture grows by so many pixels at that side; what was there keeps its tokens. Again and again it becomes \
+        help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
                a panorama. Sides: left, right, top, bottom.",
         example: "outpaint side=left by=16",
+        needs: &[],
         words: None,
         keys: OUTPAINT,
         takes: Takes::Caption,
@@ -272,6 +287,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
                alone. Little keeps the picture, 1 keeps nothing of it.",
         example: "edit \"red apple\" strength=0.5",
+        needs: &[],
         words: None,
         keys: EDIT,
         takes: Takes::Caption,
@@ -287,6 +303,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "pictures on the way from one text to another",
         help: "All frames start from the same noise and draw the same numbers; what the texts say is mixed in equal parts.",
         example: "morph \"red apple\" to=\"tiger face\" frames=4",
+        needs: &["the text"],
         words: None,
         keys: MORPH,
         takes: Takes::Caption,
@@ -302,6 +319,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Takes a batch of the training part, adds noise, computes the loss and its gradient, and moves the \
                weights once. N is 1 to 100; `train` goes further.",
         example: "step 3",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -317,6 +335,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Many optimiser steps with one line of progress. `set train.. ` changes the learning rate and the like, \
                `plot loss` shows how it went, `undo` brings the old weights back.",
         example: "train 100",
+        needs: &["N"],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -332,6 +351,7 @@ pub const COMMANDS: &[Command] = &[
         help: "loss: all training steps of this session. noise: loss over T. tokens: how often each code is used. \
                schedule: noise ratio, temperature and guidance of each sampling step.",
         example: "plot schedule",
+        needs: &["the name of the plot"],
         words: Some(1),
         keys: &[],
         takes: Takes::OneOf(PLOTS),
@@ -346,6 +366,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "change a setting",
         help: "PATH is a field as `config` prints it; VALUE is written as in a config file.",
         example: "set sample.steps 8",
+        needs: &["the setting", "its value"],
         words: None,
         keys: &[],
         takes: Takes::Setting,
@@ -360,6 +381,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "print the settings",
         help: "All of them, one field or part, or with `diff` only what differs from the defaults.",
         example: "config sample",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Setting,
@@ -374,6 +396,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "start the random numbers from N",
         help: "The same commands after the same seed give the same pictures on the same machine.",
         example: "seed 1",
+        needs: &["N"],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -389,6 +412,7 @@ pub const COMMANDS: &[Command] = &[
         help: "A line may name a short form: `train 1000  # quick: train 20`. With `quick on`, and where PAELLA_QUICK=1 is \
                set, the short form runs. Lessons and notebooks then take seconds, and their pictures are poor.",
         example: "quick on",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::OneOf(&["on", "off"]),
@@ -404,6 +428,7 @@ pub const COMMANDS: &[Command] = &[
         help: "config.ron and the weights; `load DIR` and `paella --model DIR` read them again. At the prompt it asks before \
                it replaces a model.",
         example: "save runs/mine",
+        needs: &["the folder"],
         words: Some(1),
         keys: &[],
         takes: Takes::File,
@@ -419,6 +444,7 @@ pub const COMMANDS: &[Command] = &[
         help: "NAME is a shipped model, DIR a folder that `save` or `paella train` wrote. A config file gives an \
                untrained model. Without arguments it lists the shipped models.",
         example: "load fashion",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Model,
@@ -434,6 +460,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The settings as they are now, data and changes included: only what differs from the defaults. At the prompt \
                it asks before it replaces a file.",
         example: "export mine.ron",
+        needs: &["the file"],
         words: Some(1),
         keys: &[],
         takes: Takes::File,
@@ -449,6 +476,7 @@ pub const COMMANDS: &[Command] = &[
         help: "Prints the functions that do the work, with their formulas, and the shapes of the tensors in hand. \
                A function's own name works too.",
         example: "explain noise",
+        needs: &["the command"],
         words: Some(1),
         keys: &[],
         takes: Takes::Command,
@@ -463,6 +491,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "take the last change back, or the last N",
         help: "Pictures, tokens, noise, sampling, settings, data, model; the last training too.",
         example: "undo 3",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Nothing,
@@ -477,6 +506,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "the last error in full",
         help: "With what libtorch said beyond its first line, and where an internal error arose.",
         example: "last_error",
+        needs: &[],
         words: Some(0),
         keys: &[],
         takes: Takes::Nothing,
@@ -491,6 +521,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "this list, or more about one command",
         help: "`explain COMMAND` shows the code behind it.",
         example: "help sample",
+        needs: &[],
         words: Some(1),
         keys: &[],
         takes: Takes::Command,
@@ -505,6 +536,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "leave; so does Ctrl-D",
         help: "Pictures stay in the run folder. A trained model that is not saved is lost.",
         example: "quit",
+        needs: &[],
         words: Some(0),
         keys: &[],
         takes: Takes::Nothing,

@@ -74,7 +74,7 @@ impl Lab {
 
     /// Runs the steps. Stops early if the watch asks for it.
     ///
-    /// Errors: as `Trainer::step`; the weights are then restored to those before the first step.
+    /// Errors: as `DenoiserTrainer::step`; the weights are then restored to those before the first step.
     fn advance(&mut self, count: u64, watch: &mut dyn Watch) -> Result<Vec<StepRecord>> {
         let data = self.data(Part::Train)?;
         let model = self.model()?;

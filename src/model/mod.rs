@@ -201,7 +201,13 @@ pub trait Denoiser {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor;
 
     /// Logits of the same tokens with two conditions: each (B, K, h, w) f32. A GPU may compute both in one batch.
-    fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+    fn guidance_logits(
+        &self,
+        tokens: &Tensor,
+        t: &Tensor,
+        cond: &Cond,
+        null: &Cond,
+    ) -> (Tensor, Tensor) {
         (self.logits(tokens, t, cond), self.logits(tokens, t, null))
     }
 }
@@ -366,8 +372,14 @@ impl<D: Denoiser> Denoiser for &D {
         (**self).logits(tokens, t, cond)
     }
 
-    fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
-        (**self).both(tokens, t, cond, null)
+    fn guidance_logits(
+        &self,
+        tokens: &Tensor,
+        t: &Tensor,
+        cond: &Cond,
+        null: &Cond,
+    ) -> (Tensor, Tensor) {
+        (**self).guidance_logits(tokens, t, cond, null)
     }
 }
 

@@ -59,7 +59,13 @@ impl Denoiser for Replayed<'_> {
         })
     }
 
-    fn both(&self, tokens: &Tensor, t: &Tensor, cond: &Cond, null: &Cond) -> (Tensor, Tensor) {
+    fn guidance_logits(
+        &self,
+        tokens: &Tensor,
+        t: &Tensor,
+        cond: &Cond,
+        null: &Cond,
+    ) -> (Tensor, Tensor) {
         let sizes = |cond: &Cond| parts(cond).map(|xs| xs.size()).collect::<Vec<_>>();
         let alike = form(cond) == form(null) && sizes(cond) == sizes(null);
         if !alike || cond.attn_weights.is_some() {

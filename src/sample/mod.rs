@@ -50,7 +50,7 @@ impl Sampler<'_> {
         if step.cfg_scale == 1.0 {
             return self.model.logits(tokens, &t, self.cond); // scale 1 is the guess with text alone: one evaluation
         }
-        let (with_text, without) = self.model.both(tokens, &t, self.cond, self.null); // each (B, K, h, w)
+        let (with_text, without) = self.model.guidance_logits(tokens, &t, self.cond, self.null); // each (B, K, h, w)
         // without + (with_text - without) x scale: away from what any picture would have, towards the text.
         // Written as the reference does, so that its numbers come out to the last digit.
         with_text * step.cfg_scale + without * (1.0 - step.cfg_scale)

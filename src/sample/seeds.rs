@@ -80,10 +80,10 @@ mod tests {
         let (tokens, u) = (many.draw(&logits, 1.0), many.uniform(&[3, 4, 5], Device::Cpu));
         let noise = PictureSeeds::noise(&seeds, (4, 5), 9, Device::Cpu);
         for (i, seed) in seeds.iter().enumerate() {
-            let (i, alone) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
+            let (i, single) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
             let row = |xs: &Tensor| xs.narrow(0, i, 1);
-            assert_eq!(alone.draw(&row(&logits), 1.0), row(&tokens));
-            assert_eq!(alone.uniform(&[1, 4, 5], Device::Cpu), row(&u));
+            assert_eq!(single.draw(&row(&logits), 1.0), row(&tokens));
+            assert_eq!(single.uniform(&[1, 4, 5], Device::Cpu), row(&u));
             assert_eq!(PictureSeeds::noise(&[*seed], (4, 5), 9, Device::Cpu), row(&noise));
         }
         // another pass, other draws

@@ -51,7 +51,7 @@ struct Warnings : c10::WarningHandler {
 
 // Callback for an uncaught exception that is about to end the process. Receives its message.
 using Ended = void (*)(const char* why);
-Ended told = nullptr;
+Ended before_end = nullptr;
 std::terminate_handler usual_end = nullptr;
 
 std::string uncaught() {
@@ -67,7 +67,7 @@ std::string uncaught() {
 }
 
 void tell_and_end() {
-  told(uncaught().c_str());
+  before_end(uncaught().c_str());
   std::this_thread::sleep_for(std::chrono::minutes(2)); // the callback's owner ends the process before this
   usual_end();
 }
@@ -88,7 +88,7 @@ extern "C" {
 
 // NCCL's watchdog ends the process by throwing on its own thread. After this call `tell` is called first.
 void paella_before_the_end(Ended tell) {
-  told = tell;
+  before_end = tell;
   usual_end = std::set_terminate(tell_and_end);
 }
 

@@ -146,11 +146,11 @@ impl TextEncoder {
 
     /// texts -> vectors (B, S, d_model) f32.
     pub fn encode(&self, texts: &[String], device: Device) -> Tensor {
-        self.read(&batch_tokens(texts, self.config.length, device).0)
+        self.encode_ids(&batch_tokens(texts, self.config.length, device).0)
     }
 
     /// ids (B, S) i64 -> (B, S, d_model) f32, with padding treated as the config says.
-    pub fn read(&self, ids: &Tensor) -> Tensor {
+    pub fn encode_ids(&self, ids: &Tensor) -> Tensor {
         let mask = self.config.mask_padding.then(|| ids.ne(PAD));
         self.forward(ids, mask.as_ref())
     }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_without_sizes_is_told_of_the_defaults_and_of_smaller_ones() {
+    fn a_config_without_sizes_names_the_defaults_and_smaller_ones() {
         let refused = |config: &RunConfig| {
             room(config, 1 << 50, Path::new(".")).expect_err("too large").to_string()
         };

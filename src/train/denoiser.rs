@@ -23,7 +23,7 @@ use crate::torch::precision::Autocast;
 use tch::{Kind, Tensor};
 
 /// The denoiser's trainer.
-pub struct Trainer {
+pub struct DenoiserTrainer {
     recipe: TrainConfig,
     seed: u64,
     shell: Shell,
@@ -35,7 +35,7 @@ pub struct Trainer {
 const STREAM: u64 = 0xde40;
 const DROPOUT: u64 = 0xd409;
 
-impl Trainer {
+impl DenoiserTrainer {
     /// The trainer of one of the ranks of `world`; all of them make one at the same time.
     ///
     /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
@@ -131,11 +131,11 @@ impl Trainer {
         let (empty, _) = batch_tokens(&[String::new()], Some(batch.ids.size()[1]), nets.device); // (1, L)
         if let Some(text) = &batch.text {
             // vectors that were made before training come from a frozen encoder: so does the empty text's
-            let null = tch::no_grad(|| nets.text.read(&empty)); // (1, L, D)
+            let null = tch::no_grad(|| nets.text.encode_ids(&empty)); // (1, L, D)
             return Cond::text(null.where_self(&draws.drop.unsqueeze(-1), text));
         }
         let ids = empty.where_self(&draws.drop, &batch.ids); // (n, L)
-        let encode = || nets.text.read(&ids); // (n, L, D)
+        let encode = || nets.text.encode_ids(&ids); // (n, L, D)
         Cond::text(if self.recipe.train_text { encode() } else { tch::no_grad(encode) })
     }
 
@@ -155,7 +155,7 @@ impl Trainer {
     }
 }
 
-impl Stage for Trainer {
+impl Stage for DenoiserTrainer {
     fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         Self::step(self, nets)
     }

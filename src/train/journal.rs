@@ -22,7 +22,7 @@ pub struct Journal {
 
 impl Journal {
     /// Opens `FOLDER/log.jsonl`, creating it if needed. A run that goes on from `saved` goes on behind the line of that
-    /// step: lines of later steps, which will be trained again, and torn lines are cut off. A run that begins anew
+    /// step: lines of later steps, which will be trained again, and torn lines are cut off. A run that begins at step 0
     /// keeps an earlier log as `log.old.jsonl`.
     ///
     /// The text says what was cut off or moved; None if nothing was.

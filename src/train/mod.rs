@@ -20,7 +20,7 @@ mod step_stats;
 mod streamed;
 pub mod tokenizer;
 
-pub use denoiser::Trainer;
+pub use denoiser::DenoiserTrainer;
 pub use feed::Feed;
 pub use options::{Ending, Outcome, Resume, RunOptions};
 pub use prior::PriorTrainer;

@@ -6,7 +6,7 @@ use super::journal::Journal;
 use super::options::{Ending, Outcome, RunOptions};
 use super::saved::{find, networks};
 use super::shell::State;
-use super::{Feed, PriorTrainer, Stage, TokenizerTrainer, Trainer};
+use super::{DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTrainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::Want;
@@ -223,7 +223,7 @@ impl Run<'_> {
             }
             Phase::Denoiser => {
                 let feed = self.feed(self.nets.config.seed, Want::Tokens)?;
-                Box::new(Trainer::new(&self.nets, feed, world)?)
+                Box::new(DenoiserTrainer::new(&self.nets, feed, world)?)
             }
         };
         match saved {

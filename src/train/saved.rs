@@ -65,7 +65,7 @@ pub fn networks(config: &RunConfig, phase: Phase) -> Vec<&'static str> {
 /// The checkpoint to resume from. `config` names data and weights as its file does; `options.moved` is not applied yet.
 ///
 /// Errors: a folder that `options.resume` refuses; checkpoints of another run; checkpoints that are damaged. A run whose
-///         checkpoints cannot be understood is never begun anew.
+///         checkpoints cannot be understood is never begun again.
 pub fn find(
     config: &RunConfig,
     options: &RunOptions,
@@ -89,7 +89,7 @@ pub fn find(
         }
         (None, Some(error), _) => {
             let hint = format!(
-                "no checkpoint here is whole; to begin anew, move {} away or name another folder with `--out`",
+                "no checkpoint here is whole; to begin again, move {} away or name another folder with `--out`",
                 checkpoints.display()
             );
             return Err(hinted(error, hint));

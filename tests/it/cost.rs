@@ -211,8 +211,8 @@ fn a_prior_is_planned_with_its_average_and_its_passes() {
 #[test]
 fn a_ring_sends_nearly_twice_the_gradients_over_its_slowest_link() {
     let gpu = cost::find("a100-80gb").unwrap();
-    let alone = cost::exchange(1_000_000_000, 1, 8, gpu, 1.0);
-    assert_eq!((alone.sent, alone.exposed), (0.0, 0.0));
+    let solo = cost::exchange(1_000_000_000, 1, 8, gpu, 1.0);
+    assert_eq!((solo.sent, solo.exposed), (0.0, 0.0));
     let node = cost::exchange(1_000_000_000, 8, 8, gpu, 1.0);
     assert_eq!((node.sent, node.link), (7e9, gpu.link));
     let many = cost::exchange(1_000_000_000, 128, 8, gpu, 0.1);

@@ -11,7 +11,7 @@ use paella::lab::watch::Quiet;
 use paella::lab::{Lab, Origin};
 use tch::Device;
 
-use crate::train::alone;
+use crate::train::exclusive;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +75,7 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
 
 #[test]
 fn every_exercise_fails_as_given_and_passes_as_solved() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut faults = Vec::new();
     for lesson in lessons().iter().filter(|lesson| lesson.number.is_some()) {
@@ -86,7 +86,7 @@ fn every_exercise_fails_as_given_and_passes_as_solved() {
 
 #[test]
 fn a_line_runs_in_its_long_or_its_short_form() {
-    let _turn = alone();
+    let _turn = exclusive();
     let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
     for (quick, steps) in [("off", 8), ("on", 3)] {
@@ -98,7 +98,7 @@ fn a_line_runs_in_its_long_or_its_short_form() {
 
 #[test]
 fn looking_changes_nothing() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut drawn = Vec::new();
     for looks in [0, 2] {
@@ -311,7 +311,7 @@ mod research {
 
 #[test]
 fn research_cells_run() {
-    let _turn = alone();
+    let _turn = exclusive();
     research::schedule::run(true).unwrap_or_else(|e| panic!("{e}"));
     research::sampler::run(true).unwrap_or_else(|e| panic!("{e}"));
 }
@@ -320,7 +320,7 @@ fn research_cells_run() {
 #[test]
 #[ignore = "takes minutes: cargo test --test it -- --ignored --nocapture research"]
 fn research_cells_run_in_full() {
-    let _turn = alone();
+    let _turn = exclusive();
     for (name, run) in [
         ("schedule", research::schedule::run as fn(bool) -> _),
         ("sampler", research::sampler::run),

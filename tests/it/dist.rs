@@ -179,10 +179,10 @@ fn gradients_agree(world: &World, use_extra: impl Fn(usize) -> bool, passes: i64
         own.iter().map(|(_, xs)| xs.shallow_clone()).collect()
     };
     world.same(&weights(&own), "after the start").unwrap();
-    let mut alone = nn::VarStore::new(Device::Cpu);
-    let twin = Net::new(&alone);
-    alone.copy(&vars).unwrap();
-    let theirs = params(&alone);
+    let mut single = nn::VarStore::new(Device::Cpu);
+    let twin = Net::new(&single);
+    single.copy(&vars).unwrap();
+    let theirs = params(&single);
     for step in 0..4 {
         for named in [&own, &theirs] {
             paella::torch::reset_grads(&weights(named)).unwrap();

@@ -1,6 +1,6 @@
 //! TensorBoard event files, read back with an independent reader.
 
-use crate::train::{alone, smoke};
+use crate::train::{exclusive, smoke};
 use paella::metrics::StepRecord;
 use paella::train::events::Events;
 use paella::train::{self, Resume, RunOptions};
@@ -138,7 +138,7 @@ fn numbers_and_pictures_come_back() {
 
 #[test]
 fn a_resumed_run_goes_on_in_a_file_of_its_own() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(4, 6);
     config.train.log.tensorboard = true;

@@ -16,7 +16,7 @@ use tch::Device;
 use crate::configs::shipped;
 use crate::data::odd::read as both_readers;
 use crate::data::{png, tar};
-use crate::train::alone;
+use crate::train::exclusive;
 use crate::weights::{Pt, named};
 
 const LINES_READ: u64 = 2_700;
@@ -96,7 +96,7 @@ fn line(rng: &mut ChaCha8Rng, commands: &[&str], keys: &[&str]) -> String {
 
 #[test]
 fn fuzz_lines_at_the_prompt_give_a_view_or_an_error() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
     let mut lab = Lab::new(Origin::Config(config), Device::Cpu).unwrap();

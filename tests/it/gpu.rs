@@ -4,7 +4,7 @@
 
 use crate::fixture::{Fixture, device, folder};
 use crate::parity::paella::{cond, paella};
-use crate::train::alone;
+use crate::train::exclusive;
 use paella::loss::{LossConfig, objective};
 use paella::model::init::VarBuilder;
 use paella::model::replay::{Replay, Replayed, sampling_only};
@@ -110,7 +110,7 @@ fn smooth(curve: &[f64]) -> Vec<f64> {
 
 #[test]
 fn two_hundred_updates_have_the_losses_of_the_cpu() {
-    let _turn = alone();
+    let _turn = exclusive();
     let own = curve(device(), 200, &Precision::default());
     let cpu = curve(Device::Cpu, 200, &Precision::default());
     let (first, all) = (apart(&own[..20], &cpu[..20]), apart(&smooth(&own), &smooth(&cpu)));
@@ -122,7 +122,7 @@ fn two_hundred_updates_have_the_losses_of_the_cpu() {
 
 #[test]
 fn ways_to_compute_lead_to_the_same_losses_on_the_device() {
-    let _turn = alone();
+    let _turn = exclusive();
     let plain = curve(device(), 30, &Precision::default());
     let with = |precision: Precision| apart(&plain, &curve(device(), 30, &precision));
     let again = with(Precision::default());
@@ -164,7 +164,7 @@ fn bf16_is_within_two_percent_of_the_reference() {
 /// On a GPU the passes are recorded and replayed; elsewhere the same code launches them one by one.
 #[test]
 fn replayed_passes_guess_what_bf16_passes_guess() {
-    let _turn = alone();
+    let _turn = exclusive();
     let _no_grad = tch::no_grad_guard();
     let (vars, model) = denoiser(device());
     let (_, Noised { tokens, t, .. }, text) = batch(3, device());
@@ -187,9 +187,9 @@ fn replayed_passes_guess_what_bf16_passes_guess() {
     let fast = Replayed { model: &model, replay: Some(&replay) };
     let mut worst = 0f64;
     for _ in 0..3 {
-        let (with_text, without) = fast.both(&tokens, &t, &cond, &null);
-        let alone = fast.logits(&tokens, &t, &null);
-        for (own, of) in [(&with_text, 0), (&without, 1), (&alone, 1)] {
+        let (with_text, without) = fast.guidance_logits(&tokens, &t, &cond, &null);
+        let single = fast.logits(&tokens, &t, &null);
+        for (own, of) in [(&with_text, 0), (&without, 1), (&single, 1)] {
             let expected: &Tensor = &expected[of];
             let off = (own - expected).norm() / expected.norm();
             worst = worst.max(off.double_value(&[]));

@@ -13,12 +13,12 @@ use paella::model::{Cond, Denoiser};
 use paella::sample::{PictureSeeds, Sampler};
 use tch::{Device, Kind, Tensor};
 
-use crate::train::alone;
+use crate::train::exclusive;
 
 /// A session on the untrained smoke model, and its folder. Only one at a time, because libtorch has one generator per
 /// process.
 pub fn lab() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
-    let turn = alone();
+    let turn = exclusive();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
     let folder = tempfile::tempdir().unwrap();
     let mut lab = Lab::new(Origin::Config(config), Device::Cpu).unwrap();

@@ -3,7 +3,7 @@
 //! It was made by `paella train tiny.ron` on one thread, with the config stored in each of its checkpoints. `log.jsonl`
 //! holds the records of the whole run. The checkpoints are those after two updates of each stage.
 
-use crate::train::alone;
+use crate::train::exclusive;
 use paella::config::RunConfig;
 use paella::metrics::StepRecord;
 use paella::train::{self, Resume, RunOptions};
@@ -55,7 +55,7 @@ fn logged() -> Vec<(String, u64, f64, f64)> {
 
 #[test]
 fn a_run_of_an_earlier_version_goes_on_as_it_would_have() {
-    let _turn = alone();
+    let _turn = exclusive();
     // Two further updates of each stage. Where the tokenizer's run continues into the denoiser, a sum that is rounded
     // differently (with another number of threads) may select another code. Those losses are not compared.
     for (checkpoint, updates, expected) in

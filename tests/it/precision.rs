@@ -1,13 +1,13 @@
 //! Micro batches, recomputed activations, bf16 and memory layouts: the same training, computed differently.
 
-use crate::train::{alone, smoke};
+use crate::train::{exclusive, smoke};
 use paella::config::RunConfig;
 use paella::data::{Dataset, Part};
 use paella::dist::World;
 use paella::model::LevelConfig;
 use paella::networks::Networks;
 use paella::recipe::Precision;
-use paella::train::{Feed, Trainer};
+use paella::train::{DenoiserTrainer, Feed};
 use paella::weights;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
@@ -20,7 +20,8 @@ fn train(change: impl Fn(&mut RunConfig)) -> (Vec<f64>, Tensor) {
     let nets = Networks::new(&config, Device::Cpu).unwrap_or_else(|e| panic!("{e}"));
     let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
     let mut trainer =
-        Trainer::new(&nets, Feed::memory(data, config.seed).unwrap(), &World::solo()).unwrap();
+        DenoiserTrainer::new(&nets, Feed::memory(data, config.seed).unwrap(), &World::solo())
+            .unwrap();
     let losses = (0..6).map(|_| trainer.step(&nets).unwrap().loss).collect();
     let rows = weights::named(&nets.denoiser_vars, false);
     let rows: Vec<Tensor> = rows.into_values().map(|xs| xs.contiguous().view([-1])).collect();
@@ -37,7 +38,7 @@ fn with(precision: Precision) -> impl Fn(&mut RunConfig) {
 
 #[test]
 fn micro_batches_add_up_to_the_whole() {
-    let _turn = alone();
+    let _turn = exclusive();
     // without dropout, whose draws depend on the passes
     let (losses, whole) = train(|_| ());
     let (in_parts, parts) = train(|config| config.train.micro_batch = Some(4));
@@ -50,7 +51,7 @@ fn micro_batches_add_up_to_the_whole() {
 
 #[test]
 fn recomputed_activations_change_nothing() {
-    let _turn = alone();
+    let _turn = exclusive();
     let dropout = |config: &mut RunConfig| {
         let finest = LevelConfig { dropout: 0.2, blocks: 2, ..config.model.levels[0].clone() };
         let coarse = LevelConfig { c_hidden: 48, ..finest.clone() };
@@ -78,7 +79,7 @@ fn recomputed_activations_change_nothing() {
 
 #[test]
 fn bf16_is_near_and_not_the_same() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (full, _) = train(|_| ());
     let (half, weights) = train(with(Precision { bf16: true, ..Precision::default() }));
     assert_ne!(full, half);
@@ -90,7 +91,7 @@ fn bf16_is_near_and_not_the_same() {
 
 #[test]
 fn the_memory_layout_changes_the_rounding_only() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (losses, plain) = train(|_| ());
     let (again, moved) = train(with(Precision { channels_last: true, ..Precision::default() }));
     for (a, b) in losses.iter().zip(&again) {

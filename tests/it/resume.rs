@@ -1,7 +1,7 @@
 //! Where a run goes on: checkpoints that are damaged, data that have moved, output that nobody reads, advice that is pasted.
 
 use crate::survive::{command, lines, logged};
-use crate::train::{alone, same_weights, smoke};
+use crate::train::{exclusive, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::Source;
@@ -26,7 +26,7 @@ struct Done {
     said: String,
 }
 
-/// Runs up to `steps` updates. The caller holds `alone`.
+/// Runs up to `steps` updates. The caller holds `exclusive`.
 fn go(config: &RunConfig, out: &Path, options: RunOptions) -> Done {
     SAID.lock().unwrap().clear();
     let options = RunOptions { out: Some(out.into()), note: Some(note), ..options };
@@ -54,7 +54,7 @@ fn stopped(out: &Path) -> RunConfig {
 
 #[test]
 fn a_run_whose_checkpoints_cannot_be_understood_is_never_begun_anew() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let config = stopped(&out);
@@ -108,7 +108,7 @@ fn a_run_whose_checkpoints_cannot_be_understood_is_never_begun_anew() {
 
 #[test]
 fn an_end_at_the_last_step_is_no_stop() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let config = smoke(2, 3);
     assert_eq!(go(&config, folder.path(), resume(Resume::Auto, 4)).ending, Ok(Ending::Limit));
@@ -128,7 +128,7 @@ fn pictures(folder: &Path) {
 
 #[test]
 fn data_that_have_moved_are_named_and_the_run_goes_on_exactly() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
     let (old, new) = (root.join("old/pictures"), root.join("elsewhere"));
@@ -198,7 +198,7 @@ fn shards_that_have_moved_are_named_on_the_command_line() {
 
 #[test]
 fn a_start_that_fails_leaves_no_folders() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 2);
     config.data.source = Source::Folder(folder.path().join("no pictures"));
@@ -209,7 +209,7 @@ fn a_start_that_fails_leaves_no_folders() {
 
 #[test]
 fn a_training_that_has_diverged_says_so_and_its_model_too() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 4);
     (config.train.optim.lr, config.train.optim.warmup, config.train.max_bad) = (1e37, 0, 100);
@@ -298,7 +298,7 @@ fn the_advice_after_a_stop_works_as_pasted() {
 
 #[test]
 fn whole_checkpoints_stay_where_later_ones_are_damaged() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let mut config = smoke(2, 9);
@@ -319,7 +319,7 @@ fn whole_checkpoints_stay_where_later_ones_are_damaged() {
 
 #[test]
 fn a_saved_model_is_not_trained_over_and_a_failed_start_changes_nothing() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let (out, config) = (folder.path().join("model"), smoke(2, 3));
     let mut other = config.clone();

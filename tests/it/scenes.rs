@@ -1,6 +1,6 @@
 //! Scenes: the same on every machine, held out by rule, read back from words and from pixels, fresh at every step.
 
-use crate::train::{alone, same_weights, smoke};
+use crate::train::{exclusive, same_weights, smoke};
 use paella::config::RunConfig;
 use paella::data::scenes::draw::draw;
 use paella::data::scenes::words::{Claim, WORDINGS};
@@ -71,12 +71,12 @@ fn what_is_held_out_never_occurs_in_training() {
         }
         for (said, relation) in claim.objects.iter().skip(1).zip(&claim.relations) {
             let Some(relation) = *relation else { continue };
-            let told = [
+            let relations = [
                 (said.shape, relation, claim.objects[0].shape),
                 (claim.objects[0].shape, relation.inverse(), said.shape),
             ];
             assert!(
-                !told.iter().any(|t| config.held_out_relations.contains(t)),
+                !relations.iter().any(|t| config.held_out_relations.contains(t)),
                 "{}",
                 picture.caption
             );
@@ -142,7 +142,7 @@ fn words_outside_the_grammar_are_named_with_those_inside() {
 }
 
 #[test]
-fn a_wrong_picture_is_told_part_by_part() {
+fn a_wrong_picture_is_judged_part_by_part() {
     let picture = (0..)
         .map(|i| world().question(SceneKind::Ordinary, 2, i).unwrap())
         .find(|p| p.claim == Claim::whole(&p.scene));
@@ -251,7 +251,7 @@ fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
 
 #[test]
 fn a_run_on_scenes_goes_on_exactly() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let at_once = run(&small(), whole.path(), None);
     let in_parts: Vec<f64> = (0..3).flat_map(|_| run(&small(), parts.path(), Some(4))).collect();
@@ -262,7 +262,7 @@ fn a_run_on_scenes_goes_on_exactly() {
 
 #[test]
 fn a_patchwise_encoder_sees_one_token_at_a_time() {
-    let _turn = alone();
+    let _turn = exclusive();
     let nets = paella::networks::Networks::new(&small(), tch::Device::Cpu).unwrap();
     let images = tch::Tensor::rand([2, 3, 32, 32], (tch::Kind::Float, tch::Device::Cpu));
     let changed = images.copy();

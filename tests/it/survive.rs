@@ -1,6 +1,6 @@
 //! Runs that are killed, asked to stop, or fail: what is on disk afterwards, and that they resume.
 
-use crate::train::{alone, same_weights, smoke};
+use crate::train::{exclusive, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::train::{self, Resume, RunOptions};
@@ -146,7 +146,7 @@ fn in_process(config: &RunConfig, out: &Path, max_steps: u64) -> Result<train::O
 
 #[test]
 fn checkpoints_are_kept_by_the_policy() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 12);
     config.train.save = SaveConfig { every: 2, keep: 2, keep_every: 4, ..SaveConfig::default() };
@@ -160,7 +160,7 @@ fn checkpoints_are_kept_by_the_policy() {
 
 #[test]
 fn sheets_of_pictures_are_written_when_due() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 6);
     (config.train.log.samples_every, config.train.log.samples) = (3, 4);
@@ -181,7 +181,7 @@ fn sheets_of_pictures_are_written_when_due() {
 
 #[test]
 fn updates_without_a_finite_gradient_are_skipped_counted_and_end_the_run() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 40);
     (config.train.optim.lr, config.train.optim.warmup, config.train.max_bad) = (1e37, 0, 3);
@@ -194,7 +194,7 @@ fn updates_without_a_finite_gradient_are_skipped_counted_and_end_the_run() {
 
 #[test]
 fn what_can_be_known_is_said_before_the_first_step() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let config = smoke(2, 2);
     // a file exists where the folder should be

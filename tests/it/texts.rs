@@ -7,7 +7,7 @@ use paella::metrics::StepRecord;
 use tch::Device;
 
 use crate::lab::{lab, run};
-use crate::train::alone;
+use crate::train::exclusive;
 
 fn notes(view: &View) -> Vec<&str> {
     let blocks = view.blocks.iter();
@@ -26,7 +26,7 @@ fn shipped() -> Lab {
 
 #[test]
 fn a_text_is_read_as_the_training_captions_are_written() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut lab = shipped();
     lab.runs_in(folder.path());

@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::Device;
 
 /// Tests that draw from libtorch's generator take turns, because there is one per process.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub fn exclusive() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -98,7 +98,7 @@ pub fn same_weights(a: &Path, b: &Path) {
 
 #[test]
 fn ten_steps_equal_five_an_exit_and_five_more() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = smoke(10, 10);
     let at_once = run(&config, whole.path(), None);
@@ -114,7 +114,7 @@ fn ten_steps_equal_five_an_exit_and_five_more() {
 
 #[test]
 fn the_loss_falls() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let losses = run(&smoke(40, 60), folder.path(), None);
     let mean =
@@ -126,7 +126,7 @@ fn the_loss_falls() {
 
 #[test]
 fn a_changed_config_or_an_occupied_folder_is_refused() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     run(&smoke(2, 2), folder.path(), None);
     let go = |config: &RunConfig, resume: Resume| {
@@ -141,7 +141,7 @@ fn a_changed_config_or_an_occupied_folder_is_refused() {
 
 #[test]
 fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [whole, parts, deaf] = [0, 1, 2].map(|i| folders[i].path());
     let mut config = smoke(2, 12);
@@ -175,7 +175,7 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
 
 #[test]
 fn a_gallery_shows_what_a_pictures_vector_adds() {
-    let _turn = alone();
+    let _turn = exclusive();
     let mut config = smoke(1, 1);
     let height = |config: &RunConfig| {
         let nets = Networks::new(config, Device::Cpu).unwrap();
@@ -191,7 +191,7 @@ fn a_gallery_shows_what_a_pictures_vector_adds() {
 
 #[test]
 fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut config = smoke(2, 2);
     small_clip(&mut config);
@@ -227,7 +227,7 @@ fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
 
 #[test]
 fn a_priors_passes_add_up_and_its_average_is_saved_and_given() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [whole, parts, passes] = [0, 1, 2].map(|i| folders[i].path());
     let mut config = smoke(1, 1);
@@ -290,7 +290,7 @@ fn clip_shares_ask_for_a_clip_that_fits() {
 
 #[test]
 fn a_saved_model_is_the_same_model() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let nets = Networks::new(&smoke(1, 1), Device::Cpu).unwrap();
     nets.save(folder.path(), false).unwrap();

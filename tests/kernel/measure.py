@@ -142,7 +142,7 @@ def suite(module, classes, program=None):
     return results
 
 
-def told(value):
+def seconds_of(value):
     if not isinstance(value, list):
         return value or "-"
     digits = 3 if min(value) < 0.1 else 2
@@ -152,7 +152,7 @@ def told(value):
 
 
 def row(name, ours, other=None):
-    print("| %s | %s | %s |" % (name, told(ours), told(other)), flush=True)
+    print("| %s | %s | %s |" % (name, seconds_of(ours), seconds_of(other)), flush=True)
 
 
 def times(args):

@@ -39,7 +39,7 @@ def test_expressions_of_a_request_are_answered_in_its_reply(k):
     assert not outputs or {m["msg_type"] for m in outputs} <= {"status", "execute_input"}
 
 
-def test_a_cell_that_takes_lab_away_is_told_how_it_comes_back(k):
+def test_a_cell_that_takes_lab_away_says_how_it_comes_back(k):
     outputs = k.ok("let x = lab;")
     assert "`let mut lab = x;` brings it back" in text_of(outputs, "stderr"), outputs
     reply, _ = k.run("lab.status()")

@@ -151,8 +151,8 @@ def test_a_slow_dependency_shows_that_it_compiles(k, tmp_path):
     (crate / "src/lib.rs").write_text("pub fn eight() -> i32 { 8 }\n")
     outputs = k.ok(':dep slow = { path = "%s" }\nslow::eight()' % crate)
     kinds = ("display_data", "update_display_data")
-    told = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] in kinds]
-    assert told[0].startswith("compiling the crates of `:dep`: 1 s") and told[-1].startswith("compiling the crates of `:dep` took"), told
+    lines = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] in kinds]
+    assert lines[0].startswith("compiling the crates of `:dep`: 1 s") and lines[-1].startswith("compiling the crates of `:dep` took"), lines
     assert shown(outputs)["text/plain"] == "8"
 
 

@@ -198,11 +198,11 @@ let address = std::net::Ipv4Addr::new(1, 2, 3, 4);
 
 def test_variables_of_the_standard_library_need_no_types(k):
     k.ok(STANDARD)
-    told = k.value("(wrapped.0, full.0, some, narrow, ones.clone(), sorted.clone(), joined.clone())")
-    assert told == '(1, 255, Some(3), true, [1, 2], ["a", "b"], "a/b")'
+    values = k.value("(wrapped.0, full.0, some, narrow, ones.clone(), sorted.clone(), joined.clone())")
+    assert values == '(1, 255, Some(3), true, [1, 2], ["a", "b"], "a/b")'
 
 
-def test_a_trait_without_a_name_is_told(k):
+def test_a_trait_without_a_name_is_an_error(k):
     cell = "let shown = Box::new(1) as Box<dyn std::fmt::Debug>;"
     reply, _ = k.run(cell)
     assert "not imported" in reply["evalue"] and "use std::fmt::Debug;" in "".join(reply["traceback"])

@@ -88,15 +88,15 @@ fn own_line() -> Option<(String, u32)> {
         .collect();
     let library = &in_cells.first()?.0;
     let places = in_cells.iter().filter(|at| at.0 == *library);
-    let told = Command::new("addr2line")
+    let answer = Command::new("addr2line")
         .args(["-i", "-e"])
         .arg(library)
         .args(places.map(|(_, place)| format!("{place:#x}")))
         .output()
         .ok()?;
     let own = workspace.join(SOURCE);
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    told.lines().find_map(|place| {
+    let lines = String::from_utf8_lossy(&answer.stdout).into_owned();
+    lines.lines().find_map(|place| {
         let (file, line) = place.rsplit_once(':')?;
         let line = line.split(' ').next()?.parse().ok()?; // some are followed by a remark
         (Path::new(file) == own).then_some((SOURCE.into(), line))

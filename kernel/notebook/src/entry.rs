@@ -3,9 +3,9 @@
 use crate::bus::{self, emit};
 use crate::cell::{flush_often, report_panics};
 use crate::evaluator::{Evaluator, Turn};
+use crate::prepare::shared;
 use crate::prompt;
 use crate::requests::answer;
-use crate::shared;
 use paella::lab::watch::STOP;
 use paella_wire::{Event, Request};
 use std::os::fd::RawFd;

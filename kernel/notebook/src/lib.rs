@@ -4,7 +4,8 @@
 //! process loads it and calls [`entry::paella_evaluate`], which runs cells and commands one after the other.
 //!
 //! In the order of use, each module uses only those before it: png, html, bundle, bus, screen, output, session, debug,
-//! tables, tensor, views, look, values, known, show, progress, live, own, requests, cell, shared, evaluator, prompt, entry.
+//! tables, tensor, views, look, values, known, show, progress, live, own, requests, cell, prepare, evaluator, prompt,
+//! entry.
 #![allow(clashing_extern_declarations)] // the names in `symbols` are declared for the linker only
 
 pub mod bundle;
@@ -20,12 +21,12 @@ pub mod look;
 pub mod output;
 mod own;
 pub mod png;
+mod prepare;
 pub mod progress;
 mod prompt;
 mod requests;
 mod screen;
 pub mod session;
-mod shared;
 pub mod show;
 mod tables;
 pub mod tensor;

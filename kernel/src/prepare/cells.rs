@@ -15,7 +15,7 @@ use tch::{Device, IndexOp, Kind, Tensor, nn};
 /// cargo's setting for incremental files.
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
 
-/// Line numbers, so that a panic below a cell is told at the cell's own line. cargo takes them away for evcxr.
+/// Line numbers, so that a panic below a cell is reported at the cell's own line. cargo takes them away for evcxr.
 const LINES: [&str; 2] = ["-Cdebuginfo=line-tables-only", "-Cstrip=none"];
 
 /// The level of optimisation of cells. Code of the cells' library is shared at the same level only.

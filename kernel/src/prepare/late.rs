@@ -3,6 +3,8 @@
 //! It reads it to find the types of variables, which takes as long as all the rest of a start. With `late` it does so when
 //! the first `let` comes, or when nothing else is to do. With `warm` it then infers some types that cells often have: the
 //! first inference of a tensor's type costs a second otherwise.
+//!
+//! The engine asks [`Types`] at its start, before each job and when it is idle. All that follows is decided here.
 
 use crate::place::Prepared;
 use crate::prepare::cells::level;
@@ -11,22 +13,31 @@ use crate::trouble::Trouble;
 use crate::workplace::Workplace;
 use evcxr::CommandContext;
 use std::path::Path;
+use std::time::Duration;
 
 /// Code whose types are inferred while nothing else is to do.
 const WARM: &str = "let xs = Tensor::randn([2, 2], (Kind::Float, Device::Cpu)); let ys = xs.matmul(&xs); let view = lab.encode(); ys.";
+
+/// How long the engine has had nothing to do when it counts as idle.
+const IDLE: Duration = Duration::from_millis(20);
+/// Once there is nothing left to do while idle.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// What rust-analyzer knows of the standard library.
 pub struct Types {
     place: Workplace,
     without: Without,
     known: bool,
+    /// Nothing is left to infer while idle.
+    warm: bool,
 }
 
 impl Types {
     /// Nothing is known yet, unless `late` is left out.
     pub fn at_start(place: &Workplace) -> Self {
         let without = Without::kept(&place.prepared);
-        let mut types = Self { place: place.clone(), without, known: false };
+        let warm = without.has(Trick::Warm);
+        let mut types = Self { place: place.clone(), without, known: false, warm };
         match types.without.has(Trick::Late) {
             true => types.know_from_start(),
             false => types.point(&sources(&types.place.prepared, "none")),
@@ -51,11 +62,17 @@ impl Types {
         let _ = context.execute(&format!(":opt {}", self.levels()[1]));
     }
 
+    /// How long to wait for a job before [`Types::while_idle`] is called.
+    pub fn patience(&self) -> Duration {
+        if self.warm { LONG } else { IDLE }
+    }
+
     /// Know and infer, so that the next cell need not wait.
-    pub fn warm(&mut self, context: &mut CommandContext) {
-        if self.without.has(Trick::Warm) {
+    pub fn while_idle(&mut self, context: &mut CommandContext) {
+        if self.warm {
             return;
         }
+        self.warm = true;
         self.know(context);
         let _ = context.completions(WARM, WARM.len()); // only to have been there
     }
@@ -87,7 +104,23 @@ impl Types {
     }
 }
 
+/// Whether a cell may declare variables. Their types have to be inferred.
+pub fn declares(code: &str) -> bool {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "let")
+}
+
 /// `std` are the sources of the standard library, `none` is an empty one.
 fn sources(prepared: &Prepared, which: &str) -> std::path::PathBuf {
     prepared.folder.join("rust-src").join(which)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn variables_are_seen() {
+        assert!(
+            super::declares("lab.show();\nlet a = 1;") && super::declares("if let Some(x) = y {}")
+        );
+        assert!(!super::declares("lab.outlet()") && !super::declares("1 + 1"));
+    }
 }

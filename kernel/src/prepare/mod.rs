@@ -2,9 +2,9 @@
 //! library's sources for rust-analyzer, a rehearsed start.
 //!
 //! Needed: [`library`], [`facade`], [`sources`], [`cells`]; [`stamp`] and [`intact`] tell whether it fits and is whole, [`lock`]
-//! keeps out a second preparation. The other files hold one trick each, which serves speed alone:
-//! [`trick`] lists them. A trick that fails is left out with a remark; if the first cells then do not compile, all are left
-//! out.
+//! keeps out a second preparation. The other files hold one or two tricks each, which serve speed
+//! alone: [`trick`] lists them. One more is in `kernel/notebook/src/prepare/`, since it is compiled into the cells' library.
+//! A trick that fails is left out with a remark; if the first cells then do not compile, all are left out.
 
 mod cells;
 mod expand;

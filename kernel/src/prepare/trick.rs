@@ -29,7 +29,7 @@ pub enum Trick {
     Template,
     /// Cells are linked with empty libraries in place of libtorch's: `stubs.rs`.
     Stubs,
-    /// The cells' library holds code that most cells need: `notebook/src/shared.rs`.
+    /// The cells' library holds code that most cells need: `kernel/notebook/src/prepare/shared.rs`.
     Shared,
     /// Cells are compiled without optimisation: `cells.rs`.
     Unoptimised,

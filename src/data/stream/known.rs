@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_unpacked_and_damage_is_told() {
+    fn what_is_packed_is_unpacked_and_damage_is_reported() {
         let tokens = Tensor::from_slice(&[1i64, 40_000, 3, 4, 5, 6]).view([2, 3]);
         let text = Tensor::from_slice(&[0.5f32, -2.0]).view([1, 2]);
         let bytes = pack(&tokens, Some(&text)).expect("packed");

@@ -88,8 +88,8 @@ impl Pipe {
 /// Asks for SIGTERM when the thread that started this process ends. Fails if the parent has already ended.
 fn end_with(parent: u32) -> io::Result<()> {
     // SAFETY: plain system calls; nothing is allocated.
-    let told = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
-    match told {
+    let code = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    match code {
         0 if unsafe { libc::getppid() } as u32 == parent => Ok(()),
         0 => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         _ => Err(io::Error::last_os_error()),

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_lie_where_they_are_told() {
+    fn squares_lie_where_they_are_asked_to() {
         let wide = RgbImage::from_fn(30, 10, |x, _| image::Rgb([x as u8, 0, 0]));
         let left = |place| square(&wide, 10, Crop::Random, (place, 0.9)).get_pixel(0, 0).0[0];
         assert_eq!([left(0.0), left(0.5), left(0.999)], [0, 10, 20]);

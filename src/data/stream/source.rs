@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart() {
+    fn addresses_are_distinguished() {
         let patterns = ["a{0,1}.tar", "pipe: cat {x,y}", "https://h/{8..9}"].map(String::from);
         let shown: Vec<String> =
             expand(&patterns).expect("sound").iter().map(ShardSource::to_string).collect();

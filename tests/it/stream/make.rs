@@ -73,7 +73,10 @@ impl Ranks {
         let count = self.of / self.streams.len();
         let rows = |r: usize| Rows { first: r * count, count, of: self.of };
         let ranks = self.streams.iter_mut().enumerate();
-        ranks.flat_map(|(r, stream)| stream.next(rows(r)).unwrap()).map(told).collect()
+        ranks
+            .flat_map(|(r, stream)| stream.next(rows(r)).unwrap())
+            .map(caption_and_pixels)
+            .collect()
     }
 
     pub fn text(&self) -> String {
@@ -81,7 +84,7 @@ impl Ranks {
     }
 }
 
-fn told(sample: ShardSample) -> (String, Vec<u8>) {
+fn caption_and_pixels(sample: ShardSample) -> (String, Vec<u8>) {
     match sample.content {
         paella::data::stream::Decoded::Pixels(pixels) => (sample.caption, pixels),
         other => panic!("{other:?}"),

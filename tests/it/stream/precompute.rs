@@ -2,7 +2,7 @@
 
 use super::make::all;
 use super::training::{config, run};
-use crate::train::alone;
+use crate::train::exclusive;
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::data::stream::{Crop, Want};
@@ -28,7 +28,7 @@ fn frozen(folder: &Path) -> RunConfig {
 
 #[test]
 fn batches_and_losses_are_those_of_the_pictures() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempdir().unwrap();
     let pictures = frozen(folder.path());
     let nets = Networks::new(&pictures, Device::Cpu).unwrap();
@@ -52,7 +52,7 @@ fn batches_and_losses_are_those_of_the_pictures() {
         assert_eq!((a.captions, &a.ids), (b.captions, &b.ids));
         assert_eq!(a.tokens, b.tokens);
         assert!(a.images.is_some() && a.text.is_none() && b.images.is_none());
-        let cond = tch::no_grad(|| nets.text.read(&a.ids));
+        let cond = tch::no_grad(|| nets.text.encode_ids(&a.ids));
         let far = (b.text.unwrap() - &cond).abs().max().double_value(&[]);
         // 16 bits keep 11 bits of the mantissa
         assert!(far <= cond.abs().max().double_value(&[]) / 1024.0, "{far}");
@@ -66,7 +66,7 @@ fn batches_and_losses_are_those_of_the_pictures() {
 
 #[test]
 fn a_shard_of_which_most_is_lost_is_not_kept() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempdir().unwrap();
     let mut config = frozen(folder.path());
     let shard = folder.path().join("bad.tar");
@@ -96,7 +96,7 @@ fn a_shard_of_which_most_is_lost_is_not_kept() {
 
 #[test]
 fn what_is_missing_is_said() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempdir().unwrap();
     let config = frozen(folder.path());
     let error = |config: &RunConfig, text: bool| {

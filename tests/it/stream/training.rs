@@ -1,7 +1,7 @@
 //! Complete training runs on a stream.
 
 use crate::survive::{command, lines};
-use crate::train::{alone, same_weights, smoke};
+use crate::train::{exclusive, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::shards::ShardReader;
@@ -61,7 +61,7 @@ pub fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, 
 
 #[test]
 fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempdir().unwrap();
     let config = config(folder.path(), 9, 12);
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));

@@ -1,5 +1,6 @@
 //! Trick `shared`: generic code that every cell would compile. evcxr keeps a session's variables in a map and shows the
-//! last value. rustc takes that code from this library, if both are compiled without optimisation.
+//! last value. rustc takes that code from this library, if both are compiled without optimisation. The kernel compiles the
+//! library with `--cfg unshared` where the trick is left out (`kernel/src/prepare/library.rs`).
 #![cfg_attr(unshared, allow(dead_code, unused_imports))]
 
 use crate::session::Session;
