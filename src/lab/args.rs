@@ -1,6 +1,5 @@
 //! Parses one line of input: a command, words, "quoted text" and `key=value`. Numbers are validated here.
 
-use super::near::nearest;
 use crate::data::home;
 use crate::error::{Error, Result};
 use std::fmt::Display;
@@ -174,18 +173,6 @@ impl Args {
         self.words.join(" ")
     }
 
-    /// Refuses more than `most` words. None means no limit. `paths`: the words name files or folders.
-    pub fn at_most(&self, most: Option<usize>, paths: bool) -> Result<()> {
-        let Some(word) = most.and_then(|most| self.words.get(most)) else { return Ok(()) };
-        let what = format!("`{word}` is one word too many");
-        if !paths {
-            return Err(self.misused(what));
-        }
-        let name = self.line.split_whitespace().next().unwrap_or_default();
-        let path = quoted(&self.joined(), None);
-        Err(self.fault(what, format!("a name with blanks goes in quotes: `{name} {path}`")))
-    }
-
     /// The first word as a path, which is required. A leading `~` is the home folder. `what` names it in the error.
     pub fn path(&self, what: &str) -> Result<PathBuf> {
         Ok(home(self.one(what)?.as_ref()))
@@ -200,27 +187,6 @@ impl Args {
     pub fn one(&self, what: &str) -> Result<&str> {
         let missing = || self.misused(format!("{what} is missing"));
         self.words.first().map(String::as_str).filter(|w| !w.is_empty()).ok_or_else(missing)
-    }
-
-    /// Refuses unknown keys and keys given twice.
-    pub fn known_keys(&self, known: &[&str]) -> Result<()> {
-        for (i, (key, value)) in self.pairs.iter().enumerate() {
-            if !known.contains(&key.as_str()) {
-                let all = format!("known: {}", known.join(", "));
-                let hint = match nearest(key, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}={}`? {all}", quoted(value, None)),
-                    None if known.is_empty() => {
-                        "this command takes no key=value; text with `=` goes in \"quotes\"".into()
-                    }
-                    None => all,
-                };
-                return Err(self.fault(format!("unknown key `{key}`"), hint));
-            }
-            if self.pairs[..i].iter().any(|p| p.0 == *key) {
-                return Err(self.fault(format!("`{key}` is given twice"), "leave one out"));
-            }
-        }
-        Ok(())
     }
 
     /// The value of `key=value`.
@@ -382,12 +348,5 @@ mod tests {
         assert_eq!(args.key_pair("cfg", 0.0..=100.0), Ok(Some((1.0, 4.0))));
         let nan = super::parse("noise NaN").expect("a good line").expect("a command").1;
         assert!(nan.word(0, "T", 0.0..=1.0).is_err());
-    }
-
-    #[test]
-    fn names_the_known_keys() {
-        let error = args("sample fox stesp=4").known_keys(&["steps", "cfg"]).expect_err("refused");
-        assert_eq!(error.faults()[0].hint, "did you mean `steps=4`? known: steps, cfg");
-        assert!(args("a x=1 x=2").known_keys(&["x"]).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Lab;
 use super::args::{Args, parse};
-use super::command::{Command, Takes};
+use super::command::Command;
 use super::quick;
 use super::view::View;
 use super::watch::Watch;
@@ -42,9 +42,7 @@ impl Lab {
         let Some((name, mut args)) = parse(line)? else { return Ok(None) };
         let command = Command::find(&self.commands, &name)?;
         args.usage = command.synopsis;
-        args.known_keys(command.keys)?;
-        let paths = matches!(command.takes, Takes::Model | Takes::File | Takes::Source);
-        args.at_most(command.words, paths)?;
+        args.check(command)?;
         let before = command.changes.then(|| self.moment(&args.line));
         let mut view = (command.run)(self, &args, watch).map_err(|e| placed(e, &args))?;
         if let Some(moment) = before {
