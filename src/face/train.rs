@@ -102,7 +102,7 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
         world: world.clone(),
     };
     let json = common.json;
-    let watched = world.watch(move |last| leave(&last, json));
+    let watched = world.watch(stop_asked, move |last| leave(&last, json));
     let outcome = watched.and_then(|()| run(&config, &options, json));
     let outcome = outcome.map_err(|error| end(&world, or_moved(error, args, common), json))?;
     if world.is_first() {
@@ -187,7 +187,7 @@ fn end(world: &World, error: Error, json: bool) -> Error {
 /// Time allowed for a checkpoint that is being written.
 const WRITING: Duration = Duration::from_secs(60);
 
-/// Ends a rank that failed, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
+/// Ends a rank that failed, or that was asked to stop and cannot wait for the others, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
 /// main thread may be stuck in the middle of them.
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
@@ -196,8 +196,9 @@ fn leave(last: &LastWord, json: bool) -> ! {
     }
     checkpoint::settle(WRITING);
     let _ = std::io::stdout().flush();
+    let code = if last.asked { libc::c_int::from(stopped_code()) } else { 1 };
     // SAFETY: ends the process.
-    unsafe { libc::_exit(1) }
+    unsafe { libc::_exit(code) }
 }
 
 /// Writes the error to torchrun's error file, which torchrun shows.
