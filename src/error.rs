@@ -122,6 +122,17 @@ impl Error {
     }
 }
 
+/// A number of things: `1 step`, `2 steps`, `0 passes`.
+pub fn counted(n: impl fmt::Display, thing: &str) -> String {
+    let n = n.to_string();
+    let more = match thing {
+        _ if n == "1" => "",
+        _ if thing.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{n} {thing}{more}")
+}
+
 /// A word in quotes, as a shell reads it back.
 pub fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -164,6 +175,17 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("micro_batch"), "{error}");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let all = [
+            counted(0, "step"),
+            counted(1, "step"),
+            counted(2u64, "pass"),
+            counted("1,300", "step"),
+        ];
+        assert_eq!(all, ["0 steps", "1 step", "2 passes", "1,300 steps"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!
 //! | module | what it does | gives |
 //! | --- | --- | --- |
-//! | [`error`], [`files`], [`torch`], [`device`] | the error type; atomic file writes; calls that tch lacks; CPU or GPU | |
+//! | [`error`], [`near`], [`files`], [`torch`], [`device`] | the error type; hints for near misses; atomic file writes; calls that tch lacks; CPU or GPU | |
 //! | [`dist`] | distributed training: gradients averaged over processes, failures attributed | mean gradients |
 //! | [`image`], [`sheet`] | conversion between files, pictures and tensors; rows of pictures with captions | `RgbImage` |
 //! | [`data`] | captioned pictures from shards, IDX files or a folder, in memory; [`data::stream`]: from shards, not in memory; [`data::scenes`]: shapes drawn by number | images (B, 3, H, W), captions |
@@ -54,6 +54,7 @@ pub mod lab;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+pub mod near;
 pub mod networks;
 pub mod noise;
 pub mod optim;

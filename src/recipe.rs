@@ -1,6 +1,7 @@
 //! Training and evaluation settings: every number that is not a network's size.
 
 use crate::checkpoint::SaveConfig;
+use crate::error::counted;
 use crate::loss::LossConfig;
 use crate::optim::{Decay, MOST_STEPS, OptimConfig};
 use crate::tokens::codebook::Revive;
@@ -74,7 +75,7 @@ impl TokenizerTrainConfig {
             0 => format!("{ranks}"),
             below => format!("{below} or {}", below + ranks),
         };
-        let what = format!("`batch` {batch} is not a multiple of {ranks} ranks");
+        let what = format!("`batch` {batch} is not a multiple of {}", counted(ranks, "rank"));
         Err(Fault::new(what, "`tokenizer.train.batch`", format!("`batch` {fits}")))
     }
 }
@@ -266,7 +267,10 @@ impl TrainConfig {
             let what = format!("there is no level {level}");
             found.unless(false, "precision.recompute", what, "levels count from 0, the finest");
         }
-        found.share("label_smoothing", self.label_smoothing);
+        // at 1 the loss is the same whatever the tokens are
+        let what = format!("{} leaves nothing of the target", self.label_smoothing);
+        let learns = (0.0..1.0).contains(&self.label_smoothing);
+        found.unless(learns, "label_smoothing", what, "0 to below 1, such as 0.1");
         found.share("min_val", self.min_val);
         found.share("cond_drop", self.cond_drop);
         found.share("clip_text", self.clip_text);
@@ -311,14 +315,18 @@ fn split(
     ranks: usize,
 ) -> Result<Split, Fault> {
     let (batch, ranks) = (batch.max(1), ranks.max(1));
+    if micro_batch == Some(0) {
+        let hint = "at least 1, or None for the whole share of a process";
+        return Err(Fault::new("passes of 0 pictures", format!("`{path}micro_batch`"), hint));
+    }
     let micro = micro_batch.unwrap_or(batch / ranks).max(1);
     let unit = micro.saturating_mul(ranks);
-    if micro_batch != Some(0) && batch.is_multiple_of(unit) {
+    if batch.is_multiple_of(unit) {
         let rows = batch / ranks;
         return Ok(Split { rows, micro, passes: rows / micro });
     }
     let passes = micro_batch.map(|micro| format!("`micro_batch` {micro} x ")).unwrap_or_default();
-    let what = format!("`{name}` {batch} is not a multiple of {passes}{ranks} ranks");
+    let what = format!("`{name}` {batch} is not a multiple of {passes}{}", counted(ranks, "rank"));
     let whole = |n: usize| n.checked_mul(unit).filter(|&n| n > 0).map(|n| n.to_string());
     let batches = [whole(batch / unit), whole(batch / unit + 1)];
     let batches = batches.into_iter().flatten().collect::<Vec<_>>().join(" or ");
@@ -328,7 +336,7 @@ fn split(
     let smaller =
         below(micro, batch / ranks).find(divides).map(|n| format!("; or `micro_batch` {n}"));
     let fewer = below(ranks, batch / micro).find(|n| batch.is_multiple_of(n.saturating_mul(micro)));
-    let fewer = fewer.map(|n| format!("; or {n} ranks"));
+    let fewer = fewer.map(|n| format!("; or {}", counted(n, "rank")));
     let (smaller, fewer) = (smaller.unwrap_or_default(), fewer.unwrap_or_default());
     Err(Fault::new(what, format!("`{path}{name}`"), format!("`{name}` {batches}{smaller}{fewer}")))
 }
@@ -389,10 +397,11 @@ mod tests {
         assert_eq!(fault.hint, "`global_batch` 1536 or 3072; or 64 ranks");
         let fault = split(6, Some(4), 1).unwrap_err();
         assert_eq!(fault.hint, "`global_batch` 4 or 8; or `micro_batch` 3");
-        assert!(split(6, Some(0), 1).is_err() && split(3, None, 8).is_err());
+        assert!(split(6, Some(0), 1).unwrap_err().hint.contains("at least 1"));
+        assert!(split(3, None, 8).is_err());
         let prior = PriorTrainConfig { batch: 6, micro_batch: Some(4), ..Default::default() };
         let fault = prior.split(1).unwrap_err();
-        assert_eq!(fault.what, "`batch` 6 is not a multiple of `micro_batch` 4 x 1 ranks");
+        assert_eq!(fault.what, "`batch` 6 is not a multiple of `micro_batch` 4 x 1 rank");
         assert_eq!(fault.place, "`prior.train.batch`");
     }
 }

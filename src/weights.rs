@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::near;
 use crate::pickle;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -22,13 +23,7 @@ pub type Named = BTreeMap<String, Tensor>;
 /// are left out.
 pub fn read(path: &Path) -> Result<Named> {
     let path = &crate::data::home(path);
-    if !path.is_file() {
-        return Err(Error::checkpoint(
-            "no such file",
-            path.display().to_string(),
-            "check the path of the weights",
-        ));
-    }
+    near::there(path, "FILE")?;
     let mut head = Vec::new();
     let file = File::open(path).and_then(|file| file.take(9).read_to_end(&mut head));
     file.map_err(|e| Error::checkpoint(e.to_string(), path.display().to_string(), ""))?;

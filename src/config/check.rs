@@ -3,23 +3,35 @@
 use super::run::{PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
 use crate::data::Source;
+use crate::error::counted;
 use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
+
+/// The longest name of a run, in bytes. Folders may have 255, and some add to the name while they write.
+const LONGEST_NAME: usize = 200;
 
 /// Whether a text is the name of one folder, without a path to another place.
 pub fn is_name(name: &str) -> bool {
     let mut parts = std::path::Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
-    plain && parts.next().is_none() && !name.contains(['/', '\0'])
+    plain && parts.next().is_none() && !name.contains(['/', '\0']) && name.len() <= LONGEST_NAME
 }
 
 impl RunConfig {
     /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
-        let what = format!("`{}` is a path, or no name", self.name);
-        let is_name = self.name.is_empty() || is_name(&self.name);
-        found.unless(is_name, "name", what, "one folder below runs/, such as emoji-32");
+        let hint = "one folder below runs/, such as emoji-32";
+        match self.name.len() {
+            n if n > LONGEST_NAME => {
+                let what = format!("the name has {n} bytes, at most {LONGEST_NAME} are possible");
+                found.unless(false, "name", what, hint);
+            }
+            n => {
+                let what = format!("`{}` is a path, or no name", self.name);
+                found.unless(n == 0 || is_name(&self.name), "name", what, hint);
+            }
+        }
         self.check_data(&mut found);
         self.check_tokenizer(&mut found);
         self.check_text(&mut found);
@@ -74,7 +86,11 @@ impl RunConfig {
         found.unless(
             model.codebook_size == self.model.num_labels,
             "model.num_labels",
-            format!("{} labels for a codebook of {}", self.model.num_labels, model.codebook_size),
+            format!(
+                "{} for a codebook of {}",
+                counted(self.model.num_labels, "label"),
+                model.codebook_size
+            ),
             "make both the same",
         );
     }

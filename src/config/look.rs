@@ -3,6 +3,7 @@
 use super::run::RunConfig;
 use crate::data::home;
 use crate::model::PaellaConfig;
+use crate::near::no_file;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
@@ -20,9 +21,9 @@ impl RunConfig {
         ];
         for (field, path) in files {
             let gone = path.as_ref().filter(|path| !home(path).is_file());
-            let what = gone.map(|path| format!("there is no file `{}`", path.display()));
-            let hint = "paths start at the current folder";
-            found.unless(gone.is_none(), field, what.unwrap_or_default(), hint);
+            for fault in gone.iter().flat_map(|path| no_file(path, "FILE").faults().to_vec()) {
+                found.unless(false, field, fault.what, &fault.hint);
+            }
         }
         found.faults()
     }

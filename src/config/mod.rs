@@ -6,6 +6,6 @@ mod places;
 mod run;
 
 pub use check::is_name;
-pub use places::{full_place, moved};
-pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, read, set, to_ron};
+pub use places::{full_place, move_of, moved};
+pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, set, to_ron};
 pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};

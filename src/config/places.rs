@@ -1,7 +1,7 @@
 //! Places of data and weights that a config names: one spelling for each, and new ones for those that have moved.
 
 use super::run::RunConfig;
-use crate::data::{Source, home};
+use crate::data::{Source, home, is_remote, is_there};
 use std::path::{Path, PathBuf};
 
 impl RunConfig {
@@ -40,10 +40,33 @@ impl RunConfig {
         all
     }
 
+    /// The first place that is not there: of a pattern its folder.
+    pub fn gone(&self) -> Option<String> {
+        let place = self.places().into_iter().find(|place| !is_there(place))?;
+        let names_one = |path: &&Path| !path.to_string_lossy().contains(['*', '{']);
+        Some(Path::new(&place).ancestors().find(names_one)?.display().to_string())
+    }
+
     /// A copy in which the places below the first of each pair lie below the second.
     pub fn moved(&self, moves: &[(String, String)]) -> Self {
         self.with_places(|place| moved(place, moves).unwrap_or_else(|| place.into()))
     }
+}
+
+/// The two places of `FROM=TO`. If a `=` is part of one of them: FROM is a place of `config`, or TO is there.
+pub fn move_of(text: &str, config: &RunConfig) -> Option<(String, String)> {
+    let pair = |(at, _): (usize, &str)| {
+        let (from, to) = (text[..at].trim(), text[at + 1..].trim());
+        (!from.is_empty() && !to.is_empty()).then(|| (from.to_string(), to.to_string()))
+    };
+    let pairs: Vec<(String, String)> = text.match_indices('=').filter_map(pair).collect();
+    let places = config.places();
+    let concerns = |pair: &&(String, String)| {
+        places.iter().any(|place| moved(place, std::slice::from_ref(*pair)).is_some())
+    };
+    let arrives = |pair: &&(String, String)| is_there(&pair.1);
+    let found = pairs.iter().find(concerns).or_else(|| pairs.iter().find(arrives));
+    found.or(pairs.first()).cloned()
 }
 
 /// The new place of something that lies at or below the first of a pair. None if it has not moved.
@@ -61,8 +84,7 @@ pub fn moved(place: &str, moves: &[(String, String)]) -> Option<String> {
 
 /// The one spelling of a place: from the root, with links resolved. Commands and addresses stay as they are.
 pub fn full_place(place: &str) -> String {
-    let lower = place.to_lowercase();
-    if ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
+    if is_remote(place) {
         return place.into();
     }
     let given = home(Path::new(place));
@@ -94,6 +116,37 @@ mod tests {
         assert_eq!(full_place("src/"), full_place(&format!("{}/src", env!("CARGO_MANIFEST_DIR"))));
         for other in ["pipe:cat ./x.tar", "https://host/./x.tar"] {
             assert_eq!(full_place(other), other);
+        }
+    }
+
+    #[test]
+    fn a_move_is_split_where_its_places_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let named = |path: String| RunConfig {
+            data: crate::data::DataConfig {
+                source: Source::Folder(path.into()),
+                ..Default::default()
+            },
+            ..RunConfig::default()
+        };
+        let split = |text: &str, config: &RunConfig| move_of(text, config);
+        let both = |from: &str, to: &str| Some((from.to_string(), to.to_string()));
+        // the first part is a place of the run
+        let config = named(at("a=b/x"));
+        assert_eq!(
+            split(&format!("{}={}", at("a=b"), at("c=d")), &config),
+            both(&at("a=b"), &at("c=d"))
+        );
+        assert_eq!(config.gone(), Some(at("a=b/x")));
+        // the second part is there
+        std::fs::create_dir(at("c=d")).expect("made");
+        let config = named(at("c=d"));
+        assert_eq!(split(&format!("/o=ld={}", at("c=d")), &config), both("/o=ld", &at("c=d")));
+        assert_eq!(config.gone(), None);
+        assert_eq!(split("a=b=c", &config), both("a", "b=c"));
+        for odd in ["", "=", "a=", "=b", "ab"] {
+            assert_eq!(split(odd, &config), None, "{odd}");
         }
     }
 

@@ -8,10 +8,12 @@ use crate::error::Result;
 use crate::model::PaellaConfig;
 use crate::model::clip::ClipConfig;
 use crate::model::prior::{PriorConfig, PriorSampleConfig};
+use crate::near;
 use crate::recipe::{EvalConfig, PriorTrainConfig, TokenizerTrainConfig, TrainConfig};
 use crate::sample::SampleConfig;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
+use ron_faults::Fault;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -99,7 +101,13 @@ impl RunConfig {
     ///
     /// Errors: all faults at once, with line, column, field and hint.
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(super::read(path, Self::check)?)
+        Self::read_with(path, Self::check)
+    }
+
+    /// As [`RunConfig::read`], with other checks.
+    pub fn read_with(path: &Path, check: impl Fn(&Self) -> Vec<Fault>) -> Result<Self> {
+        near::there(path, "FILE")?;
+        Ok(ron_faults::read(path, check)?)
     }
 
     /// The stages to train: `stages` without those whose weights are given.

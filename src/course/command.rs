@@ -4,8 +4,8 @@ use super::{Exercise, Lesson, check, folder, lessons};
 use crate::error::{Error, Result};
 use crate::lab::args::Args;
 use crate::lab::command::{Command, Takes};
-use crate::lab::near::did_you_mean;
 use crate::lab::{Lab, Reply, table, turn::internal_error};
+use crate::near::did_you_mean;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 

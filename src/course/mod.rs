@@ -17,7 +17,7 @@ pub use source::{Exercise, Lesson, LessonBlock, NextLesson};
 
 use crate::data::assets::assets_dir;
 use crate::error::{Error, Result};
-use crate::lab::near::did_you_mean;
+use crate::near::did_you_mean;
 use std::path::{Path, PathBuf};
 
 /// The folder of lessons: `tutorials`, beside the shipped data.

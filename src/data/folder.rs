@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::groups::is_picture;
 use super::text::{decode, tidy};
 use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
+use crate::near;
 use crate::{Error, Result};
 
 /// Percentage of pictures used for validation.
@@ -24,8 +25,7 @@ struct Listing {
 pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     let place = folder.display().to_string();
     if !folder.is_dir() {
-        let hint = "name a folder that holds pictures, each with a .txt; paths start at the current folder";
-        return Err(Error::data("there is no such folder", place, hint));
+        return Err(near::no_folder(folder));
     }
     let files = files(folder)
         .map_err(|e| Error::data(format!("cannot list the folder: {e}"), place.clone(), ""))?;

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Broken, Item, Items, Part, Picture, Record, paths};
-use crate::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Names of the classes 0 to 9, as captions spell them.
 pub const CLASSES: [&str; 10] = [
@@ -39,7 +39,7 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     let (_, labels) = read(&labels_path, LABELS, 1)?;
     let (count, h, w) = (shape[0] as usize, shape[1], shape[2]);
     if labels.len() != count {
-        let what = format!("{count} pictures, but {} labels", labels.len());
+        let what = format!("{}, but {}", counted(count, "picture"), counted(labels.len(), "label"));
         return Err(Error::data(
             what,
             labels_path.display().to_string(),

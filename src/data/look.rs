@@ -6,7 +6,9 @@ use ron_faults::{Checks, Fault};
 
 use super::scenes::{STYLES, SceneKind};
 use super::stream::ShardSource;
-use super::{DataConfig, Part, Record, Source};
+use super::{DataConfig, Part, Record, Source, is_remote};
+use crate::error::counted;
+use crate::near;
 
 impl DataConfig {
     /// A fault for everything that the config names and that does not exist. Looks at files and folders, and reads the
@@ -39,12 +41,19 @@ impl DataConfig {
 
     fn look_at_stream(&self, found: &mut Checks) {
         let Some(Ok(shards)) = self.stream.as_ref().map(|stream| stream.sources()) else { return };
-        let gone =
-            |shard: &&ShardSource| matches!(shard, ShardSource::File(path) if !path.is_file());
-        let count = shards.iter().filter(gone).count();
-        if let Some(first) = shards.iter().find(gone) {
-            let what = format!("{count} of {} shards are not there, first {first}", shards.len());
-            found.unless(false, "stream.shards", what, "paths start at the current folder");
+        let gone = |shard: &'_ ShardSource| match shard {
+            ShardSource::File(path) if !path.is_file() => Some(path.clone()),
+            _ => None,
+        };
+        let count = shards.iter().filter_map(gone).count();
+        if let Some(first) = shards.iter().find_map(gone) {
+            let what = format!(
+                "{count} of {} {} not there, first {}",
+                counted(shards.len(), "shard"),
+                if count == 1 { "is" } else { "are" },
+                first.display()
+            );
+            found.unless(false, "stream.shards", what, &near::missing(&first));
         }
     }
 
@@ -70,8 +79,8 @@ impl DataConfig {
 impl Source {
     /// Whether commands or servers give some of the shards.
     fn is_remote(&self) -> bool {
-        let elsewhere = |name: &String| name.starts_with("pipe:") || name.contains("://");
-        matches!(self, Self::Shards { train, val } if train.iter().chain(val).any(elsewhere))
+        let remote = |name: &String| is_remote(name);
+        matches!(self, Self::Shards { train, val } if train.iter().chain(val).any(remote))
     }
 
     /// The names of all groups and of all styles.

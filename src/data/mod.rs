@@ -33,7 +33,7 @@ use collect::Collector;
 use scenes::ScenesConfig;
 use stream::StreamConfig;
 
-pub use paths::{home, shard_list};
+pub use paths::{home, is_remote, is_there, shard_list};
 pub use text::{decode as decode_text, tidy};
 
 /// File extensions of pictures, in lower case.

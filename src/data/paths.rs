@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::braces;
+use crate::near;
 use crate::{Error, Result};
 
 /// Opens a file. Decompresses it if its content, not its name, is gzip.
@@ -23,11 +24,22 @@ pub fn home(path: &Path) -> PathBuf {
     rest.and_then(below).unwrap_or_else(|| path.into())
 }
 
+/// Whether a place is a command or an address, no path.
+pub fn is_remote(place: &str) -> bool {
+    let lower = place.to_lowercase();
+    ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme))
+}
+
+/// Whether a path, or everything that a pattern names, is there. Commands and addresses are not asked.
+pub fn is_there(place: &str) -> bool {
+    let all = || braces::expand(place).unwrap_or_default();
+    is_remote(place) || all().iter().all(|name| !matches(&home(Path::new(name))).is_empty())
+}
+
 /// Names of shards, separated by commas: files with the endings of shards, patterns with `*` or braces, commands,
 /// addresses. None if one of them is something else.
 pub fn shard_list(word: &str) -> Option<Vec<String>> {
-    let lower = word.to_lowercase();
-    if ["pipe:", "http://", "https://"].iter().any(|scheme| lower.starts_with(scheme)) {
+    if is_remote(word) {
         return Some(vec![word.into()]);
     }
     let shards = braces::split(word);
@@ -56,7 +68,7 @@ pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
         let path = home(Path::new(pattern));
         let found = matches(&path);
         if found.is_empty() {
-            return Err(Error::data("no shard is there", pattern.clone(), missing(&path)));
+            return Err(Error::data("no shard is there", pattern.clone(), near::missing(&path)));
         }
         if let Some(folder) = found.iter().find(|path| path.is_dir()) {
             let hint = format!("name its files: `{}`", folder.join("*.tar").display());
@@ -106,21 +118,6 @@ fn fits(pattern: &str, name: &str) -> bool {
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)
-}
-
-/// The hint for a missing path: its first folder that does not exist.
-fn missing(path: &Path) -> String {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let gone = folder.and_then(|folder| {
-        let above: Vec<&Path> = folder.ancestors().filter(|a| !a.as_os_str().is_empty()).collect();
-        above.into_iter().rev().find(|a| !a.to_string_lossy().contains('*') && !a.is_dir())
-    });
-    match gone {
-        Some(gone) => {
-            format!("there is no folder `{}`; paths start at the current folder", gone.display())
-        }
-        None => "the folder is there, but no file in it has such a name".into(),
-    }
 }
 
 #[cfg(test)]

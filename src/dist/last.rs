@@ -20,6 +20,8 @@ pub struct LastWord {
     pub error: Error,
     /// Whether this rank prints the error.
     pub aloud: bool,
+    /// Whether a signal asked this process to end, and no rank has failed.
+    pub asked: bool,
 }
 
 /// Time limit for talking to a store that answers: to reach it, to read the other ranks' notes, and to let them read.
@@ -41,12 +43,24 @@ impl Speaker {
         std::thread::spawn(move || sender.send(own.talk(&own_end, &own_error)));
         match (receiver.recv_timeout(TALK), end) {
             (Ok(Ok(word)), _) => word,
-            (_, End::Own) => LastWord { error: self.at_place(error), aloud: true },
+            (_, End::Own) => LastWord { error: self.at_place(error), aloud: true, asked: false },
             (heard, _) => {
                 let first_here = self.launch.local_rank == Some(0) || self.launch.rank == 1;
-                LastWord { error: self.storeless(error, heard.is_err()), aloud: first_here }
+                LastWord {
+                    error: self.storeless(error, heard.is_err()),
+                    aloud: first_here,
+                    asked: false,
+                }
             }
         }
+    }
+
+    /// The report of a rank that was asked to end while others do not answer. It talks to nobody.
+    pub fn say_stopped(&self, why: &str) -> LastWord {
+        let what = format!("stopped without a checkpoint, because {why}");
+        let hint = "go on from the last checkpoint with `--resume auto`";
+        let error = self.at_place(&Error::dist(what, "", hint));
+        LastWord { error, aloud: true, asked: true }
     }
 
     /// Exchanges reports with the other ranks.
@@ -65,7 +79,7 @@ impl Speaker {
         };
         let there: Vec<usize> = ends.keys().copied().collect();
         notes.leave(rank == 0 && !self.launch.agent, &there);
-        Ok(LastWord { error, aloud: speaker(&ends) == Some(rank) })
+        Ok(LastWord { error, aloud: speaker(&ends) == Some(rank), asked: false })
     }
 
     /// Checks that the store can be reached. C10d would retry many times and print each failure.

@@ -107,6 +107,20 @@ impl Notes {
         self.store.set(&format!("at/{}", self.rank), &step.to_string())
     }
 
+    /// Shows that this process runs, by a number that grows.
+    pub fn runs(&self, beats: u64) -> Result<()> {
+        self.store.set(&format!("runs/{}", self.rank), &beats.to_string())
+    }
+
+    /// What the other ranks have shown last, in the order of ranks; of this one nothing.
+    pub fn running(&self) -> Result<Vec<Option<String>>> {
+        let shown = |rank| match rank == self.rank {
+            true => Ok(None),
+            false => self.store.get(&format!("runs/{rank}")),
+        };
+        (0..self.size).map(shown).collect()
+    }
+
     /// Where and at which step a rank was last seen.
     pub fn seen(&self, rank: usize) -> String {
         let note = |kind: &str| self.store.get(&format!("{kind}/{rank}")).ok().flatten();

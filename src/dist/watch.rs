@@ -22,6 +22,9 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Time without a store after which the watchdog ends the rank. It is this long because, at the end of a run, ranks do
 /// not all end at the same time.
 const STORELESS: Duration = Duration::from_secs(30);
+/// After a request to stop: time without a sign of another rank, or of the store, after which this rank does not wait for
+/// it. Signs come every `POLL`.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// What the store has reported.
 #[derive(Clone, Copy, Default)]
@@ -30,6 +33,19 @@ struct News {
     failed: Option<Instant>,
     /// When the store stopped answering.
     storeless: Option<Instant>,
+    /// When the store answered last.
+    heard: Option<Instant>,
+    /// A rank that has shown no sign for `SILENCE`. Looked for only after a request to stop.
+    silent: Option<usize>,
+}
+
+/// Why a rank ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Reason {
+    /// Something has failed.
+    Failure(String),
+    /// A request to stop, which cannot be met with the others.
+    Stopped(String),
 }
 
 /// Both watchdog threads of a rank. They end when this is dropped.
@@ -40,23 +56,28 @@ pub struct PeerWatch {
 }
 
 impl PeerWatch {
-    /// Starts the threads. `notes` is a separate connection. `end` prints the final report and ends the process.
+    /// Starts the threads. `notes` is a separate connection. `asked`: whether the process is asked to stop. `end` prints
+    /// the final report and ends the process.
     pub fn start(
         beat: &Arc<Beat>,
         speaker: Speaker,
         notes: Notes,
+        asked: fn() -> bool,
         end: impl FnOnce(LastWord) + Send + 'static,
     ) -> Self {
         hear_of_the_end();
         let news = Arc::new(Mutex::new(News::default()));
         let (listening, heard) = (beat.clone(), news.clone());
-        let ear = std::thread::spawn(move || listen(&listening, &notes, &heard));
+        let ear = std::thread::spawn(move || listen(&listening, &notes, &heard, asked));
         let watched = beat.clone();
-        let clock = std::thread::spawn(move || {
-            if let Some((pulse, why)) = look(&watched, &news, speaker.timeout) {
-                end(speaker.say(&last(&pulse, &why), &Error::dist(why, "", "")));
-            }
-        });
+        let clock =
+            std::thread::spawn(move || match look(&watched, &news, speaker.timeout, asked) {
+                None => {}
+                Some((_, Reason::Stopped(why))) => end(speaker.say_stopped(&why)),
+                Some((pulse, Reason::Failure(why))) => {
+                    end(speaker.say(&last(&pulse, &why), &Error::dist(why, "", "")));
+                }
+            });
         Self { beat: beat.clone(), clock: Some(clock), ear }
     }
 }
@@ -81,15 +102,23 @@ fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
     news.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Publishes this rank's step and checks whether another rank has failed, until the watch ends.
-fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
-    let mut published = None;
+/// Publishes this rank's step and that it runs, and checks whether another rank has failed, until the watch ends. After a
+/// request to stop it also looks for ranks that do not run.
+fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>, asked: fn() -> bool) {
+    let (mut published, mut beats, mut signs) = (None, 0, Signs::default());
     let mut talk = |pulse: Pulse| -> Result<bool> {
         if let Some(step) = pulse.step.filter(|_| pulse.step != published) {
             notes.at_step(step)?;
             published = pulse.step;
         }
-        notes.somebody_failed()
+        beats += 1;
+        notes.runs(beats)?;
+        if asked() {
+            lock(news).silent = signs.silent(notes.running()?, Instant::now());
+        }
+        let failed = notes.somebody_failed()?;
+        lock(news).heard = Some(Instant::now());
+        Ok(failed)
     };
     loop {
         let pulse = beat.now();
@@ -104,14 +133,46 @@ fn listen(beat: &Beat, notes: &Notes, news: &Mutex<News>) {
     }
 }
 
+/// The signs of the other ranks: what each showed last, and since when.
+#[derive(Default)]
+struct Signs(Vec<(Option<String>, Instant)>);
+
+impl Signs {
+    /// The first rank that has shown the same for `SILENCE`. A rank that has shown nothing yet is not silent.
+    fn silent(&mut self, shown: Vec<Option<String>>, now: Instant) -> Option<usize> {
+        let known = std::mem::take(&mut self.0);
+        self.0 = shown.into_iter().map(|sign| (sign, now)).collect();
+        for (new, old) in self.0.iter_mut().zip(known) {
+            if new.0 == old.0 {
+                new.1 = old.1;
+            }
+        }
+        let quiet = |since: Instant| now.saturating_duration_since(since) >= SILENCE;
+        self.0.iter().position(|(sign, since)| sign.is_some() && quiet(*since))
+    }
+}
+
 /// Checks the clock until there is a reason to end this rank, or the run is over.
-fn look(beat: &Beat, news: &Mutex<News>, timeout: Duration) -> Option<(Pulse, String)> {
+fn look(
+    beat: &Beat,
+    news: &Mutex<News>,
+    timeout: Duration,
+    asked: fn() -> bool,
+) -> Option<(Pulse, Reason)> {
     let mut still = Still::new(&beat.now(), Instant::now());
+    let mut since = None;
     while !beat.now().over {
         let (news, now) = (*lock(news), Instant::now());
+        since = since.or(asked().then_some(now));
         let found = beat.end_for(|pulse| {
             let still = still.look(pulse, now);
-            about_to_end().map(String::from).or_else(|| reason(pulse, &news, still, timeout, now))
+            let failure = about_to_end()
+                .map(String::from)
+                .or_else(|| reason(pulse, &news, still, timeout, now))
+                .map(Reason::Failure);
+            let waited = since.map(|since| now.saturating_duration_since(since).min(still));
+            let stopped = || alone(pulse, &news, waited?, now).map(Reason::Stopped);
+            failure.or_else(stopped)
         });
         if found.is_some() {
             return found;
@@ -165,6 +226,18 @@ fn reason(
     (storeless && still >= STORELESS).then(|| "no answer".into())
 }
 
+/// Why a rank that was asked to stop, and has waited in an exchange for `waited` since, need not wait longer: it would wait
+/// for a process that does not run.
+fn alone(pulse: &Pulse, news: &News, waited: Duration, now: Instant) -> Option<String> {
+    if pulse.local_work.is_some() || waited < SILENCE {
+        return None;
+    }
+    let heard = news.heard.is_none_or(|at| now.saturating_duration_since(at) < SILENCE);
+    let store = || "the store that the ranks meet at does not answer".to_string();
+    let rank = || Some(format!("rank {} does not answer", news.silent?));
+    if heard { rank() } else { Some(store()) }
+}
+
 /// Exit report written by the watchdog when the main thread is stuck. A CUDA error is the rank's own failure.
 fn last(pulse: &Pulse, why: &str) -> End {
     match pulse.local_work {
@@ -208,6 +281,32 @@ mod tests {
         assert_eq!(last(&busy, ""), End::Busy { marks: 7, what: "waiting for data".into() });
         assert_eq!(last(&together, "CUDA error: out of range"), End::Own);
         assert_eq!(last(&together, &late), End::Lost { marks: 7, why: late });
+    }
+
+    #[test]
+    fn a_request_to_stop_does_not_wait_for_who_does_not_run() {
+        let (start, wait) = (Instant::now(), Duration::from_secs(2));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let together =
+            Pulse { step: Some(3), marks: 7, local_work: None, since: start, over: false };
+        let busy = Pulse { local_work: Some("waiting for data"), ..together };
+        let well = News { heard: Some(after(9)), ..News::default() };
+        // a rank that runs is waited for, however long it computes
+        assert_eq!(alone(&together, &well, 100 * wait, after(10)), None);
+        let silent = News { silent: Some(1), ..well };
+        assert_eq!(
+            alone(&together, &silent, wait, after(10)).as_deref(),
+            Some("rank 1 does not answer")
+        );
+        assert_eq!(alone(&together, &silent, wait / 2, after(10)), None);
+        assert_eq!(alone(&busy, &silent, wait, after(10)), None);
+        assert!(alone(&together, &well, wait, after(11)).is_some_and(|why| why.contains("store")));
+        let mut signs = Signs::default();
+        let shown = |a: &str, b: &str| vec![None, Some(a.to_string()), Some(b.to_string()), None];
+        assert_eq!(signs.silent(shown("1", "1"), after(0)), None);
+        assert_eq!(signs.silent(shown("2", "1"), after(1)), None);
+        assert_eq!(signs.silent(shown("3", "1"), after(2)), Some(2));
+        assert_eq!(signs.silent(shown("4", "2"), after(9)), None);
     }
 
     #[test]

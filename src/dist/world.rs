@@ -111,15 +111,19 @@ impl World {
 
     /// Starts the watchdog of this rank. If common work makes no progress for `dist.timeout_s`, or another rank has
     /// failed and this one does not notice, `end` is called with the final report on another thread. It must end the
-    /// process, because the main thread cannot.
+    /// process, because the main thread cannot. So too if `asked` says that the process is to stop, and another rank that
+    /// this one waits for does not run.
     ///
     /// Errors: the store is not reached.
-    pub fn watch(&self, end: impl FnOnce(LastWord) + Send + 'static) -> Result<()> {
+    pub fn watch(
+        &self,
+        asked: fn() -> bool,
+        end: impl FnOnce(LastWord) + Send + 'static,
+    ) -> Result<()> {
         let Some(world) = &self.0 else { return Ok(()) };
         let notes = Notes::open(&world.speaker.launch, false, world.speaker.timeout)?;
-        world
-            .watch
-            .get_or_init(|| PeerWatch::start(&world.beat, world.speaker.clone(), notes, end));
+        let speaker = world.speaker.clone();
+        world.watch.get_or_init(|| PeerWatch::start(&world.beat, speaker, notes, asked, end));
         Ok(())
     }
 
@@ -140,7 +144,7 @@ impl World {
     /// the end of the process.
     pub fn last_word(&self, error: &Error) -> LastWord {
         let Some(world) = self.joined() else {
-            return LastWord { error: error.clone(), aloud: true };
+            return LastWord { error: error.clone(), aloud: true, asked: false };
         };
         while !world.beat.end() {
             std::thread::park();

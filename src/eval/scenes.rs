@@ -7,7 +7,7 @@ use super::scene_reader::{Reading, SceneReader, Seen};
 use crate::data::scenes::words::{Claim, Said};
 use crate::data::scenes::world::{Relation, SIDE};
 use crate::data::scenes::{SceneKind, ScenePicture, ScenesConfig, drawn};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::image::from_tensor;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
@@ -164,7 +164,12 @@ pub fn score(
     let (mut generated, mut reconstructed) = (Vec::new(), Vec::new());
     let (mut codes, mut seen) = (0.0, 0);
     for (kind, count) in questions(scenes) {
-        note(&format!("{captions} captions, {}, {count} objects", kind.word()));
+        note(&format!(
+            "{}, {}, {}",
+            counted(captions, "caption"),
+            kind.word(),
+            counted(count, "object")
+        ));
         let asked = ask(scenes, kind, count, captions)?;
         generated.push(of_captions(nets, &asked, (kind, count), &nets.config.sample, &reader));
         let images = drawn(&asked, SIDE.into())?.to_kind(Dtype::Float) / 255.0;

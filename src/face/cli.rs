@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::bench::{self, BenchArgs};
-use super::common::{Common, lab, outside_cause, report};
+use super::common::{Common, answer, lab, outside_cause, report, unwritable};
 use super::precompute::{self, Precompute};
 use super::terminal::Terminal;
 use super::{doctor, flags, kernel, lesson, plan, repl, sample, script, train, work};
@@ -11,7 +11,7 @@ use crate::lab::turn;
 use crate::lab::watch::STOP;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::cell::RefCell;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -102,8 +102,13 @@ pub fn main() -> ExitCode {
     let cli = match matches {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
+            return match error.print() {
+                Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                    report(&unwritable(&e), false);
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::from(error.exit_code() as u8),
+            };
         }
     };
     // A second Ctrl-C has no further effect while the first one waits for its step. The prompt handles Ctrl-C itself.
@@ -152,7 +157,13 @@ fn run(cli: Cli) -> Result<u8> {
                     common.json,
                 )
             }
-            None => repl::run(Rc::new(RefCell::new(lab(&common)?)), &Terminal::detect(), None),
+            None => {
+                let mut lab = lab(&common)?;
+                if common.seed.is_none() {
+                    lab.seed_anew();
+                }
+                repl::run(Rc::new(RefCell::new(lab)), &Terminal::detect(), None)
+            }
         },
         Some(_) if cli.script.is_some() => {
             Err(Error::command("--script goes without a subcommand", "", "paella --script FILE"))
@@ -173,8 +184,9 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Command::Kernel { what }) => kernel::run(&what),
         Some(Command::Doctor) => doctor::run(common.json),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut command(), "paella", &mut std::io::stdout());
-            Ok(())
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command(), "paella", &mut text);
+            answer(&String::from_utf8_lossy(&text))
         }
     };
     done.map(|()| 0)

@@ -130,7 +130,7 @@ pub fn answer(text: &str) -> Result<()> {
 }
 
 /// The error of an output that cannot be written.
-fn unwritable(e: &std::io::Error) -> Error {
+pub(super) fn unwritable(e: &std::io::Error) -> Error {
     let hint = "is the disk full that it goes to?";
     Error::command(format!("the output cannot be written: {e}"), "standard output", hint)
 }

@@ -1,7 +1,7 @@
 //! The training of a lesson, kept beside the reader's progress: coming back takes no training.
 
 use crate::config::RunConfig;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::files;
 use crate::lab::Lab;
 use crate::lab::args::quoted;
@@ -64,7 +64,8 @@ impl KeptTraining {
     pub fn said(&self, lesson: &str) -> Option<String> {
         let (folder, (_, steps, _)) = (self.folder.as_ref()?, self.last.as_ref()?);
         Some(format!(
-            "your model of {steps} training steps is kept: `paella lesson {lesson}` goes on with it, `load {}` opens it",
+            "your model of {} is kept: `paella lesson {lesson}` goes on with it, `load {}` opens it",
+            counted(steps, "training step"),
             word(folder)
         ))
     }

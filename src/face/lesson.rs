@@ -9,7 +9,7 @@ use super::terminal::{Terminal, printable};
 use crate::course::progress::CourseProgress;
 use crate::course::walk::{Walk, Word};
 use crate::course::{self, Lesson, LessonBlock, notebook};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
 use clap::{Args, Subcommand};
@@ -56,7 +56,7 @@ pub fn build(what: &Lessons) -> Result<()> {
     let lessons = course::lessons(&from)?;
     if !check {
         notebook::build(&lessons, &to)?;
-        println!("{}: {} notebooks", to.display(), lessons.len());
+        println!("{}: {}", to.display(), counted(lessons.len(), "notebook"));
         return Ok(());
     }
     let differ: Vec<String> = notebook::out_of_step(&lessons, &to)
@@ -207,15 +207,14 @@ impl Guide {
         if let Some(steps) = self.take_up() {
             let pictures = self.walk.replay_pictures();
             self.note(&format!(
-                "you were here before: your model of {steps} training steps is back; {} commands are run for their pictures ({again})",
-                pictures.len()
+                "you were here before: your model of {} is back; run for their pictures: {} ({again})",
+                counted(steps, "training step"),
+                counted(pictures.len(), "command")
             ));
             self.run(&pictures);
         } else if !replay.is_empty() {
-            let count = replay.len();
-            self.note(&format!(
-                "you were here before: {count} commands are run again first ({again})"
-            ));
+            let commands = counted(replay.len(), "command");
+            self.note(&format!("you were here before: first {commands} again ({again})"));
             self.run(&replay);
         }
         self.read();

@@ -5,7 +5,7 @@ use super::common::Common;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, share_of, usable};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, counted};
 use crate::lab::view::View;
 use clap::Args;
 use std::path::PathBuf;
@@ -113,15 +113,15 @@ fn tell(
 ) -> View {
     let split = &b.split;
     let head = format!(
-        "{}: {} on {} x {}, {} steps of {} pictures ({} a card, in {} of {})",
+        "{}: {} on {} x {}, {} of {} ({} a card, in {} of {})",
         config.name,
         b.work.phase,
         b.gpus,
         b.gpu.name,
-        thousands(b.steps as i64),
-        thousands(b.batch as i64),
+        counted(thousands(b.steps as i64), "step"),
+        counted(thousands(b.batch as i64), "picture"),
         split.rows,
-        if split.passes == 1 { "1 pass".into() } else { format!("{} passes", split.passes) },
+        counted(split.passes, "pass"),
         split.micro,
     );
     let view = view

@@ -4,7 +4,7 @@ use super::common::{self, Common};
 use super::progress;
 use super::signals::{stop_on_signals, stopped_code};
 use crate::config::RunConfig;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::lab::watch::stop_asked;
 use crate::networks::Networks;
 use crate::precompute::{Made, PrecomputeOptions, run};
@@ -43,7 +43,11 @@ pub fn precompute(args: &Precompute, common: &Common) -> Result<u8> {
     let made = run(&nets, &options, &mut |made| {
         if !common.json && made.broken.is_empty() && (made.shards + made.before).is_multiple_of(10)
         {
-            let text = format!("{} shards, {} samples", made.shards + made.before, made.samples);
+            let text = format!(
+                "{}, {}",
+                counted(made.shards + made.before, "shard"),
+                counted(made.samples, "sample")
+            );
             progress::print(std::io::stdout(), &text);
         }
         !stop_asked()
@@ -62,7 +66,9 @@ fn summary(made: &Made, args: &Precompute, json: bool) -> String {
         return format!("{all}\n");
     }
     let mut text = format!(
-        "{shards} shards of {samples} samples made, {before} were there: {}\n",
+        "{} of {} made, {before} there before: {}\n",
+        counted(shards, "shard"),
+        counted(samples, "sample"),
         args.out.display()
     );
     skipped.iter().for_each(|(why, n)| text += &format!("  {n} left out: {why}\n"));

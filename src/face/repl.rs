@@ -4,7 +4,7 @@
 use super::progress::ProgressLine;
 use super::rust::{self, Rust};
 use super::terminal::{Terminal, printable};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::lab::Lab;
 use crate::lab::complete;
 use crate::lab::watch::{clear_stop, stop_asked};
@@ -39,12 +39,13 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
             "What is no command is Rust, on the same `lab`: `let xs = Tensor::arange(4, (Kind::Int64, Device::Cpu));`"
         );
     }
-    let mut warned = false;
-    loop {
+    let (mut open, mut warned) = (true, false);
+    while open {
         let (plain, painted) = prompt(&lab.borrow(), terminal);
         match editor.readline(&(plain.as_str(), painted.as_str())) {
             Ok(line) => {
-                for part in parts(&line, rust.is_some()) {
+                let mut rest = parts(&line, rust.is_some()).into_iter();
+                while let Some(part) = rest.next() {
                     if !part.trim().is_empty() {
                         let _ = editor.add_history_entry(part);
                     }
@@ -54,13 +55,20 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
                         }
                         _ => _ = turn(&lab, part, terminal),
                     }
-                    if lab.borrow().is_over() || stop_asked() {
+                    open = !leaves(&lab, &mut warned);
+                    if !open || stop_asked() {
+                        if rest.len() > 0 {
+                            println!("not run: {}", counted(rest.len(), "further line"));
+                        }
                         break;
                     }
                 }
             }
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => lab.borrow_mut().quit(),
+            Err(ReadlineError::Eof) => {
+                lab.borrow_mut().quit();
+                open = !leaves(&lab, &mut warned);
+            }
             Err(error) => {
                 return Err(Error::command(
                     format!("the terminal cannot be read: {error}"),
@@ -72,19 +80,24 @@ pub fn run(lab: Rc<RefCell<Lab>>, terminal: &Terminal, rust: Option<Rc<dyn Rust>
         if let Some(file) = &history {
             let _ = editor.save_history(file);
         }
-        let (over, unsaved) = (lab.borrow().is_over(), lab.borrow().unsaved_steps());
-        if over && (warned || unsaved == 0) {
-            break;
-        }
-        if over {
-            lab.borrow_mut().stay();
-            println!(
-                "{unsaved} training steps are not saved: `save DIR` keeps them, leaving once more drops them"
-            );
-        }
-        warned = over;
     }
     Ok(())
+}
+
+/// Whether the session ends here. What was trained and not saved keeps it open, unless the line before wanted to leave
+/// too.
+fn leaves(lab: &RefCell<Lab>, warned: &mut bool) -> bool {
+    let (over, unsaved) = (lab.borrow().is_over(), lab.borrow().unsaved_steps());
+    let warned_before = std::mem::replace(warned, over);
+    if over && !warned_before && unsaved > 0 {
+        lab.borrow_mut().stay();
+        println!(
+            "not saved: {}; `save DIR` keeps what was learned, leaving once more drops it",
+            counted(unsaved, "training step")
+        );
+        return false;
+    }
+    over
 }
 
 /// What was pasted in one go, line by line: one command after the other. Lines among which there is Rust are one piece.

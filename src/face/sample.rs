@@ -11,6 +11,7 @@ use crate::lab::edit::{self, Area, Edit, Side};
 use crate::lab::folder::replaceable;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Pick, SampleRequest};
+use crate::near::there;
 use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::{Delay, Frame, RgbImage};
 use clap::Args;
@@ -110,14 +111,19 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
 pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
     for file in outs.iter().chain(&args.sheet) {
-        replaceable(file)?;
         image::format_of(file)?;
     }
-    if let Some(file) = &args.gif {
-        replaceable(file)?;
-        is_gif(file)?;
+    args.gif.iter().try_for_each(|file| is_gif(file))?;
+    let all = || outs.iter().chain(&args.sheet).chain(&args.gif);
+    each_once(all())?;
+    let older = all().filter_map(|file| match replaceable(file) {
+        Ok(there) => there.then(|| Ok(file.display().to_string())),
+        Err(error) => Some(Err(error)),
+    });
+    let older = older.collect::<Result<Vec<String>>>()?;
+    if let Some(picture) = &args.edit.image {
+        there(picture, "--image FILE")?;
     }
-    each_once(outs.iter().chain(&args.sheet).chain(&args.gif))?;
     if args.to.is_some() && args.count < 2 {
         let hint = "--count 8: from the first text to the second in eight pictures";
         return Err(Error::command("one picture is not on the way to another", "--to", hint));
@@ -158,13 +164,16 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         (None, [one]) => save_as(&mut view, one)?,
         (None, _) => {}
     }
-    if outs.len() > 1 {
+    if outs.len() > 1 || args.sheet.is_some() {
         for (seed, file) in run.seeds().iter().zip(&outs) {
             view = view.note(format!("seed {seed}: {}", file.display()));
         }
     }
     if let Some(file) = &args.gif {
         view = view.note(format!("film: {}", file.display()));
+    }
+    if !older.is_empty() {
+        view = view.note(format!("in place of older files: {}", older.join(", ")));
     }
     if !common.json {
         return show_view(&view, common);

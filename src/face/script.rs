@@ -5,7 +5,8 @@ use super::progress::ProgressLine;
 use super::terminal::{Terminal, printable};
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
-use crate::lab::near::no_file;
+use crate::near::there;
+use ron_faults::utf8;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
@@ -14,9 +15,7 @@ use std::path::Path;
 /// Errors: the file cannot be read, or a command fails; the place is then `FILE:LINE: COMMAND`.
 pub fn run_file(lab: &mut Lab, path: &Path, terminal: &Terminal, json: bool) -> Result<()> {
     let name = path.display().to_string();
-    if !path.exists() || path.is_dir() {
-        return Err(no_file(path, "paella --script FILE"));
-    }
+    there(path, "paella --script FILE")?;
     let file = std::fs::File::open(path)
         .map_err(|e| Error::command(format!("could not read the script: {e}"), &name, ""))?;
     run(lab, std::io::BufReader::new(file), &name, terminal, json)
@@ -33,10 +32,11 @@ pub fn run(
     for i in 1.. {
         let place = format!("{name}:{i}");
         let Some(bytes) = next_line(&mut lines, &place)? else { break };
-        let line = String::from_utf8(bytes).map_err(|_| {
-            Error::command("this line is no UTF-8 text", &place, "save the script as UTF-8")
+        let line = utf8(bytes, name).map_err(|fault| {
+            let Fault { what, hint, .. } = fault;
+            Error::command(what, &place, hint)
         })?;
-        let line = line.trim_start_matches('\u{feff}').trim();
+        let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }

@@ -6,7 +6,7 @@ use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
 use crate::checkpoint;
 use crate::config::{self, RunConfig};
 use crate::dist::{LastWord, Launch, World};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::train::{self, Ending, Outcome, Resume, RunOptions};
@@ -43,8 +43,14 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FIELD=VALUE", value_parser = change)]
     set: Vec<(String, String)>,
     /// Data or weights that lay at or below FROM lie at TO now; the run goes on with them; may be given several times
-    #[arg(long, value_name = "FROM=TO", value_parser = change)]
-    moved: Vec<(String, String)>,
+    #[arg(long, value_name = "FROM=TO", value_parser = two_places)]
+    moved: Vec<String>,
+}
+
+fn two_places(text: &str) -> std::result::Result<String, String> {
+    let (from, to) = text.split_once('=').unwrap_or_default();
+    let both = !from.trim().is_empty() && !to.trim().is_empty();
+    if both { Ok(text.into()) } else { Err("two places with `=` between them".into()) }
 }
 
 fn change(text: &str) -> std::result::Result<(String, String), String> {
@@ -68,10 +74,12 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 /// `paella train`: runs as one rank if a launcher started this process with others, else alone. Returns the exit code.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
     let config = match args.moved.is_empty() {
-        true => RunConfig::read(&args.config)?,
-        false => config::read(&args.config, |_| Vec::new())?, // the old places may be gone
+        true => RunConfig::read(&args.config).map_err(|error| or_moved(error, args, common))?,
+        false => RunConfig::read_with(&args.config, |_| Vec::new())?, // the old places may be gone
     };
-    let mut config = changed(config, args)?;
+    let moves: Vec<_> =
+        args.moved.iter().filter_map(|text| config::move_of(text, &config)).collect();
+    let mut config = changed(config, args, &moves)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -89,16 +97,16 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
         },
         max_seconds: args.minutes.map(|m| m * 60.0),
         max_steps: args.steps,
-        moved: args.moved.clone(),
+        moved: moves,
         note: Some(note),
         world: world.clone(),
     };
     let json = common.json;
-    let watched = world.watch(move |last| leave(&last, json));
+    let watched = world.watch(stop_asked, move |last| leave(&last, json));
     let outcome = watched.and_then(|()| run(&config, &options, json));
-    let outcome = outcome.map_err(|error| end(&world, error, json))?;
+    let outcome = outcome.map_err(|error| end(&world, or_moved(error, args, common), json))?;
     if world.is_first() {
-        report(&outcome, &advice(args, common, launch.is_some()), json)?;
+        report(&outcome, &advice(args, common, &args.moved, launch.is_some()), json)?;
     }
     Ok(if outcome.ending == Ending::Asked { stopped_code() } else { 0 })
 }
@@ -121,14 +129,31 @@ fn note(text: &str) {
 /// Returns the config with the values of `--set`.
 ///
 /// Errors: fields that are not there; values that do not fit, with the places of `--moved`.
-fn changed(mut config: RunConfig, args: &TrainArgs) -> Result<RunConfig> {
+fn changed(
+    mut config: RunConfig,
+    args: &TrainArgs,
+    moves: &[(String, String)],
+) -> Result<RunConfig> {
     for (field, value) in &args.set {
         config = config::set(&config, field, value)?;
     }
-    match config.moved(&args.moved).check() {
+    match config.moved(moves).check() {
         faults if faults.is_empty() => Ok(config),
         faults => Err(Error::Config(faults)),
     }
+}
+
+/// The error of a run that goes on, with the line for data or weights that have moved, if some are not there.
+fn or_moved(error: Error, args: &TrainArgs, common: &Common) -> Error {
+    let places = || RunConfig::read_with(&args.config, |_| Vec::new()).ok()?.gone();
+    let goes_on = args.resume.is_some() && args.moved.is_empty();
+    let Some(gone) = goes_on.then(places).flatten() else { return error };
+    let line = advice(args, common, &[format!("{gone}=NEW")], false);
+    error.map(|fault| {
+        let semicolon = if fault.hint.is_empty() { "" } else { "; " };
+        let hint = format!("{}{semicolon}if `{gone}` lies elsewhere now: `{line}`", fault.hint);
+        Fault { hint, ..fault }
+    })
 }
 
 /// Runs the training. Rank 0 shows the progress.
@@ -162,7 +187,7 @@ fn end(world: &World, error: Error, json: bool) -> Error {
 /// Time allowed for a checkpoint that is being written.
 const WRITING: Duration = Duration::from_secs(60);
 
-/// Ends a rank that failed, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
+/// Ends a rank that failed, or that was asked to stop and cannot wait for the others, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
 /// main thread may be stuck in the middle of them.
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
@@ -171,8 +196,9 @@ fn leave(last: &LastWord, json: bool) -> ! {
     }
     checkpoint::settle(WRITING);
     let _ = std::io::stdout().flush();
+    let code = if last.asked { libc::c_int::from(stopped_code()) } else { 1 };
     // SAFETY: ends the process.
-    unsafe { libc::_exit(1) }
+    unsafe { libc::_exit(code) }
 }
 
 /// Writes the error to torchrun's error file, which torchrun shows.
@@ -208,16 +234,15 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
 }
 
 /// The line that goes on with a run that was stopped: the same command, without the limits of this call.
-fn advice(args: &TrainArgs, common: &Common, launched: bool) -> String {
+fn advice(args: &TrainArgs, common: &Common, moved: &[String], launched: bool) -> String {
     let mut words = vec!["train".to_string(), args.config.display().to_string(), "--resume".into()];
     words.extend(matches!(args.resume, Some(ResumeFrom::Auto)).then(|| "auto".into()));
     let mut flag = |name: &str, value: String| words.extend([name.to_string(), value]);
     if let Some(out) = &args.out {
         flag("--out", out.display().to_string());
     }
-    for (name, pairs) in [("--set", &args.set), ("--moved", &args.moved)] {
-        pairs.iter().for_each(|(a, b)| flag(name, format!("{a}={b}")));
-    }
+    args.set.iter().for_each(|(field, value)| flag("--set", format!("{field}={value}")));
+    moved.iter().for_each(|places| flag("--moved", places.clone()));
     if let Some(device) = &common.device {
         flag("--device", device.clone());
     }

@@ -1,12 +1,12 @@
 //! The subcommands for work other than training and sampling: eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::common::{Common, device, lab};
+use super::common::{Common, device, lab, pasted};
 use super::progress::ProgressLine;
 use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::lab::Origin;
 use crate::lab::args::quoted;
 use crate::lab::folder::replaceable;
@@ -49,7 +49,13 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
 
 /// `paella eval`: scores a model.
 pub fn eval(args: &Eval, common: &Common) -> Result<()> {
-    args.chart.iter().try_for_each(|file| replaceable(file))?;
+    let older = args.chart.as_ref().filter(|file| file.is_file()).cloned();
+    args.chart.iter().try_for_each(|file| replaceable(file).map(drop))?;
+    if let (Some(what), Some(model)) = (&args.what, &common.model) {
+        let hint = format!("one of them: `{}`", pasted(&["eval", what]));
+        let what = format!("two models are named: `{what}` and `--model {model}`");
+        return Err(Error::command(what, "eval", hint));
+    }
     let name = args.what.clone().or_else(|| common.model.clone());
     let name = name.or_else(|| crate::lab::model::shipped_models().first().cloned());
     let name = name.ok_or_else(|| Error::command("which model?", "eval", "paella eval DIR"))?;
@@ -60,7 +66,11 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     eprintln!("{}:", folder.display());
     let nets = Networks::load(&folder, device(common)?)?;
     if let Some(over) = args.over {
-        return chart(&nets, over, args.chart.as_deref(), common);
+        chart(&nets, over, args.chart.as_deref(), common)?;
+        if let Some(file) = older {
+            eprintln!("in place of an older file: {}", file.display());
+        }
+        return Ok(());
     }
     let scores = eval::run(&nets, &mut |note| eprintln!("{note} ..."))?;
     if common.json {
@@ -111,10 +121,10 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
         rows.push(vec![
             format!("{name}: concept at rank 1"),
             format!(
-                "{} of {} captions, among {:.0} pictures",
+                "{} of {}, among {}",
                 percent(score.rank1),
-                score.captions,
-                score.candidates
+                counted(score.captions, "caption"),
+                counted(format!("{:.0}", score.candidates), "picture")
             ),
         ]);
         rows.push(vec![format!("{name}: concept at rank 5"), percent(score.rank5)]);
@@ -150,7 +160,7 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     match what {
         ConfigCommand::Check { file } => {
             let all = |config: &RunConfig| [config.check(), config.look()].concat();
-            let config = config::read(file, all)?;
+            let config = RunConfig::read_with(file, all)?;
             match json {
                 true => println!("{}", serde_json::json!({ "ok": true, "name": config.name })),
                 false => println!("{}: no faults", file.display()),

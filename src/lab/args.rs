@@ -1,6 +1,5 @@
 //! Parses one line of input: a command, words, "quoted text" and `key=value`. Numbers are validated here.
 
-use super::near::nearest;
 use crate::data::home;
 use crate::error::{Error, Result};
 use std::fmt::Display;
@@ -189,27 +188,6 @@ impl Args {
         self.words.first().map_or("", String::as_str)
     }
 
-    /// Refuses unknown keys and keys given twice.
-    pub fn known_keys(&self, known: &[&str]) -> Result<()> {
-        for (i, (key, value)) in self.pairs.iter().enumerate() {
-            if !known.contains(&key.as_str()) {
-                let all = format!("known: {}", known.join(", "));
-                let hint = match nearest(key, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}={}`? {all}", quoted(value, None)),
-                    None if known.is_empty() => {
-                        "this command takes no key=value; text with `=` goes in \"quotes\"".into()
-                    }
-                    None => all,
-                };
-                return Err(self.fault(format!("unknown key `{key}`"), hint));
-            }
-            if self.pairs[..i].iter().any(|p| p.0 == *key) {
-                return Err(self.fault(format!("`{key}` is given twice"), "leave one out"));
-            }
-        }
-        Ok(())
-    }
-
     /// The value of `key=value`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|p| p.0 == key).map(|p| p.1.as_str())
@@ -368,12 +346,5 @@ mod tests {
         assert_eq!(args.key_pair("cfg", 0.0..=100.0), Ok(Some((1.0, 4.0))));
         let nan = super::parse("noise NaN").expect("a good line").expect("a command").1;
         assert!(nan.word(0, "T", 0.0..=1.0).is_err());
-    }
-
-    #[test]
-    fn names_the_known_keys() {
-        let error = args("sample fox stesp=4").known_keys(&["steps", "cfg"]).expect_err("refused");
-        assert_eq!(error.faults()[0].hint, "did you mean `steps=4`? known: steps, cfg");
-        assert!(args("a x=1 x=2").known_keys(&["x"]).is_err());
     }
 }

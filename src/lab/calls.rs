@@ -1,9 +1,8 @@
 //! The functions that the rows of the command table run. Each reads its arguments and calls the Lab. The
 //! number of words and the keys are checked before, from the row.
 
-use super::args::Args;
+use super::args::{Args, quoted};
 use super::edit::{self, Area, Edit, Side};
-use super::near::{did_you_mean, no_file};
 use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
 use super::view::View;
@@ -11,6 +10,7 @@ use super::watch::Watch;
 use super::{Lab, Pick, SampleRequest};
 use crate::data::home;
 use crate::error::Result;
+use crate::near::{did_you_mean, no_file};
 use std::path::Path;
 
 type Watching<'a> = &'a mut dyn Watch;
@@ -153,15 +153,41 @@ fn edit(args: &Args, otherwise: Option<Edit>) -> Result<Option<Edit>> {
 }
 
 pub fn inpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request(args, Some(Edit::Inpaint(Area::Middle)))?, watch)
+    let (args, remark) = read_as(args, "area", |text| match text.parse() {
+        Ok(Area::Mask(file)) => file.is_file(), // a text may have a dot too
+        area => area.is_ok(),
+    });
+    let view = lab.sample(&request(&args, Some(Edit::Inpaint(Area::Middle)))?, watch)?;
+    Ok(view.notes(remark))
 }
 
 pub fn outpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request(args, Some(Edit::Outpaint(Side::Right, by(args)?)))?, watch)
+    let (args, side) = read_as(args, "side", |text| text.parse::<Side>().is_ok());
+    let (args, pixels) = read_as(&args, "by", |text| text.parse::<i64>().is_ok());
+    let edit = Edit::Outpaint(Side::Right, by(&args)?);
+    let view = lab.sample(&request(&args, Some(edit))?, watch)?;
+    Ok(view.notes(side.or(pixels)))
 }
 
 pub fn edit_picture(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    lab.sample(&request(args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)
+    let (args, remark) = read_as(args, "strength", |text| {
+        text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && text.parse::<f64>().is_ok()
+    });
+    let view = lab.sample(&request(&args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)?;
+    Ok(view.notes(remark))
+}
+
+/// Reads words that are the value of a key as that: `inpaint left` is `inpaint area=left`. The remark says so.
+fn read_as(args: &Args, key: &str, is_value: impl Fn(&str) -> bool) -> (Args, Option<String>) {
+    let (mut args, words) = (args.clone(), args.joined());
+    if args.get(key).is_some() || !is_value(&words) {
+        return (args, None);
+    }
+    let pair = format!("{key}={}", quoted(&words, None));
+    let remark = format!("`{words}` is read as `{pair}`; beside a `{key}=` it would be a text");
+    args.words.clear();
+    args.pairs.push((key.into(), words));
+    (args, Some(remark))
 }
 
 pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

@@ -4,6 +4,7 @@ use super::Lab;
 use super::args::{Args, quoted};
 use super::view::View;
 use super::watch::Watch;
+use crate::data::shard_list;
 use crate::error::{Error, Result};
 
 /// The function of a command.
@@ -77,8 +78,16 @@ impl Command {
             return args.misused(what);
         }
         let name = args.line.split_whitespace().next().unwrap_or_default();
-        let path = quoted(&args.joined(), None);
-        args.fault(what, format!("a name with blanks goes in quotes: `{name} {path}`"))
+        let shards = matches!(self.takes, Takes::Source)
+            && args.words.iter().all(|word| shard_list(word).is_some());
+        let hint = if shards {
+            let list = quoted(&args.words.join(","), None);
+            format!("several shards have commas between them: `{name} {list}`")
+        } else {
+            let path = quoted(&args.joined(), None);
+            format!("a name with blanks goes in quotes: `{name} {path}`")
+        };
+        args.fault(what, hint)
     }
 }
 

@@ -4,10 +4,10 @@
 
 use super::Lab;
 use super::canvas::{EditCanvas, marked};
-use super::near::no_file;
 use crate::data::home;
 use crate::error::{Error, Result};
 use crate::image;
+use crate::near::no_file;
 use crate::networks::Networks;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -202,7 +202,10 @@ impl Edit {
                 (original, mask, pixels)
             }
         };
-        let shown = marked(&pixels, &mask, f);
+        let shown = match self {
+            Self::Renoise(_) => None,
+            Self::Inpaint(_) | Self::Outpaint(..) => Some(marked(&pixels, &mask, f)),
+        };
         Ok(EditCanvas { original, mask, pixels: keep_pixels.then_some(pixels), shown })
     }
 }

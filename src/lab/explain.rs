@@ -2,9 +2,9 @@
 
 use super::Lab;
 use super::command::Command;
-use super::near::did_you_mean;
 use super::view::View;
 use crate::error::Result;
+use crate::near::did_you_mean;
 
 macro_rules! sources {
     ($($file:literal),* $(,)?) => {

@@ -1,8 +1,8 @@
 //! Finds a command by name, and suggests similar ones.
 
 use super::command::Command;
-use super::near::did_you_mean;
 use crate::error::{Error, Result};
+use crate::near::did_you_mean;
 
 impl Command {
     /// The command of this name or alias among `commands`.

@@ -90,16 +90,17 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     unreachable!("some number is free")
 }
 
-/// Refuses to replace something that is not a regular file: a folder, or a device such as /dev/null.
+/// Whether a file is there, which is going to be replaced. Refuses to replace something that is not a regular file: a
+/// folder, or a device such as /dev/null.
 ///
 /// Errors: `path` exists and is not a regular file.
-pub fn replaceable(path: &Path) -> Result<()> {
+pub fn replaceable(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => {
             let place = path.display().to_string();
             Err(crate::Error::command("there is something that is no file", place, "name a file"))
         }
-        _ => Ok(()),
+        found => Ok(found.is_ok()),
     }
 }
 

@@ -5,7 +5,7 @@ use super::view::View;
 use super::workspace::{floats, ints};
 use super::{Lab, seed_torch};
 use crate::data::Part;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::image;
 use crate::loss::{accuracy, objective};
 use crate::model::{Cond, Denoiser};
@@ -91,7 +91,7 @@ impl Lab {
                 (
                     data.images(&indices),
                     data.captions(&indices),
-                    format!("{} pictures held back", indices.len()),
+                    counted(indices.len(), "picture") + " held back",
                 )
             }
             None => {

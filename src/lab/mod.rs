@@ -13,7 +13,6 @@ mod help;
 mod keep;
 mod measure;
 pub mod model;
-pub mod near;
 mod picture;
 pub mod plot;
 mod plots;
@@ -23,6 +22,7 @@ mod runner;
 mod sampling;
 mod settings;
 pub mod sketch;
+mod slips;
 pub mod table;
 mod texts;
 mod training;
@@ -169,6 +169,12 @@ impl Lab {
     pub fn seed(&mut self, seed: u64) {
         self.state.settings.seed = seed;
         self.state.rng = ChaCha8Rng::seed_from_u64(seed);
+    }
+
+    /// Draws other numbers than every session before, until `seed`. The settings keep their seed, from which training
+    /// takes its own draws.
+    pub fn seed_anew(&mut self) {
+        self.state.rng = ChaCha8Rng::seed_from_u64(rand::random());
     }
 
     /// One part of the data set, opened on first use.

@@ -1,6 +1,5 @@
 //! The loaded model: its origin, its networks, and its trainer once training has begun.
 
-use super::near::{did_you_mean, no_file};
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
 use crate::data::Dataset;
@@ -9,6 +8,7 @@ use crate::data::home;
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
+use crate::near::{did_you_mean, no_file};
 use crate::networks::Networks;
 use crate::train::shell::State;
 use crate::train::{DenoiserTrainer, Feed, Stage, TokenizerTrainer};

@@ -1,18 +1,19 @@
 //! Commands on pictures and tokens: data, show, caption, encode, decode, codebook, noise.
 
 use super::args::quoted;
-use super::near::did_you_mean;
 use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source, decode_text, home, shard_list, tidy};
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Result, counted};
 use crate::image;
+use crate::near::{did_you_mean, missing, there};
 use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -52,9 +53,9 @@ impl Lab {
         }
         let data = self.data(Part::Train)?;
         let mut view = View::new().text(format!(
-            "{}: {} pictures of {size} x {size} to train on",
+            "{}: {} of {size} x {size} to train on",
             source_name(&self.state.settings.data.source),
-            data.len(),
+            counted(data.len(), "picture"),
             size = self.state.settings.data.size
         ));
         let groups = count(data.records.iter().map(|r| (r.group.as_str(), r.style.as_str())));
@@ -75,12 +76,16 @@ impl Lab {
     ///
     /// Errors: no such picture.
     pub fn show(&mut self, pick: &Pick) -> Result<View> {
+        let mut remark = None;
         let picture = match pick {
             Pick::File(path) => {
+                there(path, "show \"FILE\"")?;
                 let side = self.state.settings.data.size as u32;
                 let image = image::fit(&image::load(path)?, side);
                 let images = image::to_tensor(&image).unsqueeze(0);
-                Picture { images, caption: caption_of_file(path), index: None }
+                let caption;
+                (caption, remark) = caption_of_file(path);
+                Picture { images, caption, index: None }
             }
             Pick::Index(_) | Pick::Caption(_) => {
                 let data = self.data(Part::Train)?;
@@ -90,7 +95,7 @@ impl Lab {
             }
         };
         self.state.workspace.put(picture);
-        self.show_again()
+        Ok(self.show_again()?.notes(remark))
     }
 
     /// Shows the current picture again.
@@ -284,19 +289,31 @@ pub fn source_of(word: &str) -> Result<Source> {
         }
         _ => {
             let known = ["emoji", "fashion", "scenes"];
-            let hint =
-                did_you_mean(word, known, "emoji, fashion, scenes, a folder, or .tar shards");
+            let otherwise = match word.starts_with('~') || word.contains('/') {
+                true => missing(path),
+                false => "emoji, fashion, scenes, a folder, or .tar shards".into(),
+            };
+            let hint = did_you_mean(word, known, otherwise);
             Err(Lab::fault(format!("there is no data set `{word}`, and no such folder"), hint))
         }
     }
 }
 
-/// The text of the `.txt` beside a picture's file, else the file's name.
-fn caption_of_file(path: &Path) -> String {
-    let text = std::fs::read(path.with_extension("txt")).ok();
-    let text = text.and_then(|bytes| decode_text(&bytes)).map(|text| tidy(&text));
+/// The text of the `.txt` beside a picture's file, else the file's name. The remark says why a `.txt` is not used.
+fn caption_of_file(path: &Path) -> (String, Option<String>) {
+    let file = path.with_extension("txt");
+    let why = match std::fs::read(&file) {
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => Some(format!("cannot be read: {e}")),
+        Ok(bytes) => match decode_text(&bytes).map(|text| tidy(&text)) {
+            Some(text) if !text.is_empty() => return (text, None),
+            Some(_) => Some("is empty".into()),
+            None => Some("is not UTF-8".into()),
+        },
+    };
     let name = path.file_stem().unwrap_or_default().to_string_lossy().replace(['_', '-'], " ");
-    text.filter(|text| !text.is_empty()).unwrap_or_else(|| tidy(&name))
+    let said = |why| format!("{} {why}: the picture's name is its caption", file.display());
+    (tidy(&name), why.map(said))
 }
 
 /// Whether a path that is no file reads like one, rather than like a caption.

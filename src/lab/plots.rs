@@ -4,7 +4,7 @@ use super::Lab;
 use super::plot::{Axes, Plot, Series};
 use super::sketch;
 use super::view::View;
-use crate::error::Result;
+use crate::error::{Result, counted};
 
 /// Width of a sketch in characters.
 const WIDTH: usize = 60;
@@ -32,7 +32,11 @@ impl Lab {
         Ok(View::new().chart(
             loss_plot(&phase, losses),
             text,
-            format!("loss over {} steps, the last {:.3}", log.len(), log[log.len() - 1].loss),
+            format!(
+                "loss over {}, the last {:.3}",
+                counted(log.len(), "step"),
+                log[log.len() - 1].loss
+            ),
         ))
     }
 
@@ -94,7 +98,7 @@ impl Lab {
         Ok(View::new().chart(
             plot,
             sketch::bars(&rows, WIDTH - 20),
-            format!("the plan of {} steps", plan.len()),
+            format!("the plan of {}", counted(plan.len(), "step")),
         ))
     }
 }

@@ -7,7 +7,7 @@ use super::runner::Runner;
 use super::view::{View, plain};
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::image;
 use crate::networks::Networks;
 use crate::noise::{add_noise, draw_mask};
@@ -65,14 +65,15 @@ impl Lab {
     pub fn finish(&mut self, run: &Sampling, images: &Tensor) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
         let (done, steps) = (run.path.len() - 1, run.plan.len());
-        let caption = format!("\"{}\", {done} steps, {}", run.texts(), run.seeds_in_words());
+        let (taken, seeds) = (counted(done, "step"), run.seeds_in_words());
+        let caption = format!("\"{}\", {taken}, {seeds}", run.texts());
         self.state.workspace.put(Picture {
             images: images.narrow(0, 0, 1),
             caption: run.text.clone(),
             index: None,
         });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
-        let view = run.shown_edit();
+        let view = self.shown_edit(run)?;
         let view = view.picture(image::square_grid(&image::all_from_tensor(images), 2), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
@@ -148,16 +149,32 @@ impl Lab {
         let run = self.begin(request)?;
         let model = self.model()?;
         let picture = first_image(&model.borrow().nets().decode(&run.path[0]));
-        let what = match run.canvas {
-            Some(_) => "before the first step",
-            None => "all noise",
+        let (what, first) = match &run.canvas {
+            // the same picture as that of the edit
+            Some(canvas) if canvas.shown.is_none() => (run.noise_there(), View::new()),
+            Some(_) => ("before the first step".into(), self.shown_edit(&run)?),
+            None => ("all noise".into(), View::new()),
         };
         let (steps, text) = (run.plan.len(), run.texts());
         let caption = format!("step 0 of {steps}: {what}; \"{text}\", {}", run.seeds_in_words());
-        let view = run.shown_edit().picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
+        let view = first.picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
         let view = self.note_run(view, &run)?;
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
+    }
+
+    /// What an edit begins with, to be looked at first: the part that is sampled, or the picture under noise. Empty for a
+    /// picture from nothing.
+    fn shown_edit(&self, run: &Sampling) -> Result<View> {
+        let Some(canvas) = &run.canvas else { return Ok(View::new()) };
+        let Some(shown) = &canvas.shown else {
+            let model = self.model()?;
+            let start = first_image(&model.borrow().nets().decode(&run.path[0].narrow(0, 0, 1)));
+            return Ok(View::new().picture(start, format!("the start: {}", run.noise_there())));
+        };
+        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
+        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
+        Ok(View::new().picture(shown.clone(), caption))
     }
 
     /// Adds what of the request has no effect, and what the model cannot read or know of its texts.
@@ -322,12 +339,10 @@ impl Sampling {
         self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
     }
 
-    /// What an edit is going to sample, to be looked at first. Empty for a picture from nothing.
-    fn shown_edit(&self) -> View {
-        let Some(canvas) = &self.canvas else { return View::new() };
-        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
-        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
-        View::new().picture(canvas.shown.clone(), caption)
+    /// What an edit of the whole picture begins with.
+    fn noise_there(&self) -> String {
+        let t = self.plan.first().map_or(1.0, |step| step.t);
+        format!("the picture with {} of its tokens under noise", plain(t))
     }
 
     /// The same run with another path.

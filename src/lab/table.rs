@@ -251,7 +251,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
                X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled. `keep=pixels` keeps \
-               the pixels outside too. Without TEXT the picture's caption is the text.",
+               the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area.",
         example: "inpaint area=right steps=8",
         needs: &[],
         words: None,
@@ -268,7 +268,7 @@ pub const COMMANDS: &[Command] = &[
                    [count=1] [negative=TEXT] [greedy=true]",
         summary: "continue the picture beyond a side",
         help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
-               a panorama. Sides: left, right, top, bottom.",
+               a panorama. Sides: left, right, top, bottom; `outpaint left` means the side.",
         example: "outpaint side=left by=16",
         needs: &[],
         words: None,
@@ -285,7 +285,8 @@ pub const COMMANDS: &[Command] = &[
                    [greedy=true]",
         summary: "change the picture towards a text, and keep its structure",
         help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
-               alone. Little keeps the picture, 1 keeps nothing of it.",
+               alone. Little keeps the picture, 1 keeps nothing of it. The first picture shows this start; `edit 0.5` means \
+               the strength.",
         example: "edit \"red apple\" strength=0.5",
         needs: &[],
         words: None,
@@ -394,7 +395,8 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: "seed N",
         summary: "start the random numbers from N",
-        help: "The same commands after the same seed give the same pictures on the same machine.",
+        help: "The same commands after the same seed give the same pictures on the same machine. A script, a lesson and a \
+               notebook begin with the seed of the model's config; a prompt without `--seed` with another each time.",
         example: "seed 1",
         needs: &["N"],
         words: Some(1),

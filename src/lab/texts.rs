@@ -3,7 +3,7 @@
 use super::Lab;
 use super::view::View;
 use crate::data::{DataConfig, Dataset, Part, Source, tidy};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::tokens::text::MAX_LENGTH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,8 +82,8 @@ impl Lab {
                 let short: String = text.chars().take(SHOWN).collect();
                 let dots = if short.len() < text.len() { ".." } else { "" };
                 view = view.note(format!(
-                    "\"{short}{dots}\" is none of the {} captions that the model learned from; nearest: {}",
-                    known.len(),
+                    "\"{short}{dots}\" is none of the {} that the model learned from; nearest: {}",
+                    counted(known.len(), "caption"),
                     near.join(", ")
                 ));
             }

@@ -5,7 +5,7 @@ use super::preview::Subjects;
 use super::view::View;
 use super::watch::Watch;
 use crate::data::Part;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use std::rc::Rc;
@@ -58,13 +58,15 @@ impl Lab {
         let view = View::new().text(text);
         let view = match before {
             0 => view,
+            1 => view.note(format!("the first step was the {}'s", records[0].phase)),
             n => view.note(format!("the first {n} steps were the {}'s", records[0].phase)),
         };
         let stopped = (records.len() as u64) < count;
         let view = if stopped {
             view.note(format!(
-                "stopped after {} of {count} steps; the model keeps them",
-                records.len()
+                "stopped after {} of {}; the model keeps them",
+                records.len(),
+                counted(count, "step")
             ))
         } else {
             view

@@ -42,8 +42,7 @@ impl Lab {
         let Some((name, mut args)) = parse(line)? else { return Ok(None) };
         let command = Command::find(&self.commands, &name)?;
         args.usage = command.synopsis;
-        args.known_keys(command.keys)?;
-        command.check_words(&args)?;
+        args.check(command)?;
         let before = command.changes.then(|| self.moment(&args.line));
         let mut view = (command.run)(self, &args, watch).map_err(|e| placed(e, &args))?;
         if let Some(moment) = before {

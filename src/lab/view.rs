@@ -70,6 +70,11 @@ impl View {
         self
     }
 
+    /// Appends each of some notes.
+    pub fn notes(self, texts: impl IntoIterator<Item = String>) -> Self {
+        texts.into_iter().fold(self, |view, text| view.note(text))
+    }
+
     /// Appends a picture.
     pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
         self.blocks.push(ViewBlock::Picture { image, caption: caption.into(), file: None });

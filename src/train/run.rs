@@ -4,14 +4,14 @@ use super::begin::{agree, can_share, room_for_checkpoints};
 use super::footprint::Footprint;
 use super::journal::Journal;
 use super::options::{Ending, Outcome, RunOptions};
-use super::saved::{find, networks};
+use super::saved::{find, networks, unreadable};
 use super::shell::State;
 use super::{DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTrainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::Want;
 use crate::data::{Dataset, Part, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::files;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
@@ -229,7 +229,8 @@ impl Run<'_> {
         match saved {
             Some((progress, folder)) => {
                 for (name, vars) in self.kept(phase) {
-                    weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])?;
+                    weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])
+                        .map_err(|error| unreadable(error, folder))?;
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));
                 let state: State = stage.files().iter().map(read).collect::<Result<_>>()?;
@@ -323,7 +324,8 @@ impl Run<'_> {
         let most = self.nets.config.train.max_bad;
         if self.bad >= most {
             let what = format!(
-                "{most} updates in a row without a finite gradient, the last at step {}",
+                "{} in a row without a finite gradient, the last at step {}",
+                counted(most, "update"),
                 record.step
             );
             let hint = "resume from the last checkpoint with a lower `lr` or a longer `warmup`";

@@ -45,7 +45,7 @@ fn whole(folder: &Path) -> Result<Progress> {
 
 /// The config of a checkpoint. Its values are not checked again: the places that it names may be gone.
 fn config_of(folder: &Path) -> Result<RunConfig> {
-    Ok(config::read(&folder.join("config.ron"), |_| Vec::new())?)
+    RunConfig::read_with(&folder.join("config.ron"), |_| Vec::new())
 }
 
 /// File stems of the networks that a checkpoint of this stage holds: those the run has trained, not those that were
@@ -116,6 +116,25 @@ pub fn find(
         same_run(before, config, &options.moved, progress.phase, path)?;
     }
     Ok(whole)
+}
+
+/// The error of weights in a checkpoint that cannot be read. Of a training that has diverged it names the line after which
+/// the run goes on from the checkpoint before.
+pub fn unreadable(error: Error, checkpoint: &Path) -> Error {
+    if !error.faults().iter().any(|fault| fault.what.ends_with("are not finite")) {
+        return error;
+    }
+    let root = checkpoint.parent().unwrap_or(Path::new("."));
+    let all = checkpoint::folders(root).unwrap_or_default();
+    let before = all.iter().take_while(|folder| *folder != checkpoint).last();
+    let away = root.with_file_name(format!("diverged-{}", name(checkpoint)));
+    let [from, to] = [checkpoint, &away].map(|path| shell_quoted(&path.display().to_string()));
+    let how = match before {
+        Some(before) => format!("`mv {from} {to}`, then `--resume` goes on from {}", name(before)),
+        None => "no checkpoint is before it: begin anew in another folder, `--out`".to_string(),
+    };
+    let hint = format!("the training had diverged; {how}, with a lower `lr` or a longer `warmup`");
+    error.map(|fault| ron_faults::Fault { hint: hint.clone(), ..fault })
 }
 
 fn name(folder: &Path) -> String {

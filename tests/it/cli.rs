@@ -16,7 +16,7 @@ impl Workspace {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
         // One thread: several programs at once run slower with waiting threads.
         command.args(args).current_dir(self.dir.path()).env("OMP_NUM_THREADS", "1");
@@ -29,7 +29,7 @@ impl Workspace {
     }
 
     /// Runs the lines through a pipe.
-    fn pipe(&self, lines: impl AsRef<[u8]>) -> Output {
+    pub fn pipe(&self, lines: impl AsRef<[u8]>) -> Output {
         let mut command = self.command(&["--model", &smoke()]);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
@@ -51,7 +51,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Checks that the program exited by itself with one of its own errors, and without a panic.
-fn assert_refused(what: &str, output: &Output) {
+pub fn assert_refused(what: &str, output: &Output) {
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{what}: {err}");
     assert!(err.starts_with("error: "), "{what}: {err}");

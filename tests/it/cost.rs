@@ -268,7 +268,7 @@ fn the_command_refuses_what_makes_no_sense() {
         (&[v3, "--device", "h200", "--gpus", "96"], "is not a multiple of `micro_batch` 16 x 96"),
         (&[v3, "--device", "h200", "--gpus", "0"], "a number from 1"),
         (&[v3, "--device", "h200", "--utilisation", "1.5"], "above 0, at most 1"),
-        (&["none.ron", "--device", "h200"], "cannot read the config"),
+        (&["none.ron", "--device", "h200"], "there is no file `none.ron`"),
     ] {
         let (fine, text) = plan(args);
         assert!(!fine && text.contains(says), "{args:?}: {text}");

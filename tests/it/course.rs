@@ -250,7 +250,7 @@ fn a_training_inside_a_lesson_is_kept() {
     assert!(first.contains("your model of 5 training steps is kept"), "{first}");
     let again = walk(&["lesson", "4"], "check\nquit\n");
     for part in [
-        "your model of 5 training steps is back; 1 commands are run",
+        "your model of 5 training steps is back; run for their pictures: 1 command (",
         "> show red apple",
         "The first five steps: solved",
     ] {

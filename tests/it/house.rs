@@ -7,7 +7,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -21,7 +21,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The code above the tests, without comments and blank lines.
-fn code(path: &Path) -> Vec<String> {
+pub fn code(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let above = text.split("#[cfg(test)]").next().unwrap_or_default();
     let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");

@@ -30,7 +30,7 @@ pub fn run(lab: &mut Lab, line: &str) -> View {
     lab.turn(line, &mut Quiet).unwrap_or_else(|e| panic!("{line}: {e}")).unwrap().view
 }
 
-fn tokens(lab: &Lab) -> Tensor {
+pub fn tokens(lab: &Lab) -> Tensor {
     lab.workspace().tokens.as_ref().unwrap().copy()
 }
 

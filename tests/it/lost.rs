@@ -134,6 +134,30 @@ fn what_goes_wrong_on_all_ranks_is_said_once() {
 }
 
 #[test]
+fn a_rank_that_is_asked_to_stop_does_not_wait_for_one_that_does_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), |config| {
+        (config.train.steps, config.dist.timeout_s) = (100_000, 600);
+        config.train.save.every = 1_000_000;
+    });
+    // the rank that keeps the store is suspended, and the other one
+    for (suspended, asked, signal, code) in [(1, 0, "TERM", 143), (0, 1, "INT", 130)] {
+        let out = folder.path().join(signal);
+        let mut ranks = Ranks::train(2, &config, &out, &[]);
+        ranks.wait_for(|| lines(&out) > 3);
+        ranks.signal(suspended, "STOP");
+        std::thread::sleep(Duration::from_secs(1)); // now the other one is in an exchange
+        let start = Instant::now();
+        ranks.signal(asked, signal);
+        let (ended, said) = ranks.code(asked);
+        assert!(start.elapsed() < Duration::from_secs(6), "{:?}: {said}", start.elapsed());
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(said.contains("does not answer") && said.contains("`--resume auto`"), "{said}");
+        ranks.kill(suspended);
+    }
+}
+
+#[test]
 fn a_rank_that_waits_for_its_peers_says_so_and_can_be_ended() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), |config| config.dist.timeout_s = 600);

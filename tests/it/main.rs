@@ -31,5 +31,6 @@ mod stream;
 mod summary;
 mod survive;
 mod texts;
+mod told;
 mod train;
 mod weights;

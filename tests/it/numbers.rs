@@ -111,16 +111,21 @@ fn numbers_that_cannot_train_are_faults_of_their_field() {
         ("train.noise_ratio", "Power(1e-320)"),
         ("data.limit", "Some(0)"),
         ("train.save.minutes", "NaN"),
+        ("train.label_smoothing", "1.0"),
+        ("train.micro_batch", "Some(0)"),
     ] {
         let places = check(field, value);
         assert!(places.iter().any(|place| place == field), "{field} = {value}: {places:?}");
     }
-    assert_eq!(check("train.optim.lr", "1e38"), Vec::<String>::new());
+    for (field, value) in [("train.optim.lr", "1e38"), ("train.label_smoothing", "0.99")] {
+        assert_eq!(check(field, value), Vec::<String>::new(), "{field}");
+    }
 }
 
 #[test]
 fn a_name_is_a_name_and_not_a_path() {
-    for name in ["..", ".", "../../x", "/abs", "a/b", "a/", "./a"] {
+    let long = "a".repeat(300);
+    for name in ["..", ".", "../../x", "/abs", "a/b", "a/", "./a", &long] {
         let config = RunConfig { name: name.into(), ..RunConfig::default() };
         let faults = config.check();
         assert!(faults.iter().any(|fault| fault.place == "name"), "{name}: {faults:?}");

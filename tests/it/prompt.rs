@@ -91,6 +91,43 @@ fn lines_pasted_with_and_without_brackets_run_one_by_one() {
 }
 
 #[test]
+fn lines_pasted_behind_a_quit_that_is_refused_still_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let [begin, end] = PASTE;
+    let pasted = format!("{begin}quit\nset sample.steps 5\nset seed 9{end}\r");
+    let said = in_terminal(
+        folder.path(),
+        &["--model", &smoke()],
+        &[
+            (READY, "step 1\r"),
+            ("learning rate", ""),
+            (READY, &pasted),
+            ("not saved: 1 training step;", ""),
+            ("sample.steps: 12 -> 5", ""),
+            ("seed: 1 -> 9", ""),
+            (READY, &format!("{begin}quit\nquit\nset seed 7{end}\r")),
+            ("not run: 1 further line", ""),
+        ],
+    );
+    assert!(!said.contains("9 -> 7"), "{said}");
+}
+
+#[test]
+fn another_session_draws_other_seeds_unless_one_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = |more: &[&str]| {
+        let smoke = smoke();
+        let args = [&["--model", smoke.as_str()], more].concat();
+        let typed = [(READY, "sample apple steps=1\r"), (", 1 step, seed ", ""), (READY, "quit\r")];
+        let said = in_terminal(folder.path(), &args, &typed);
+        let (_, rest) = said.split_once(", 1 step, seed ").unwrap();
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    assert_ne!(drawn(&[]), drawn(&[]));
+    assert_eq!(drawn(&["--seed", "3"]), drawn(&["--seed", "3"]));
+}
+
+#[test]
 fn lines_pasted_into_a_lesson_run_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let [begin, end] = PASTE;

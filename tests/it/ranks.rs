@@ -1,7 +1,7 @@
 //! Starts the ranks of a group as processes of this machine, with the variables that users can set by hand.
 
 use paella::dist::{DistConfig, Launch, World};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -69,6 +69,14 @@ impl Ranks {
         let said = self.of(rank).stderr.as_mut().unwrap();
         BufReader::new(said).read_line(&mut line).unwrap();
         line
+    }
+
+    /// The exit code of a rank, and what it printed to its error output.
+    pub fn code(&mut self, rank: usize) -> (Option<i32>, String) {
+        let code = self.of(rank).wait().unwrap().code();
+        let mut said = String::new();
+        self.of(rank).stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        (code, said)
     }
 
     /// The signal that ended a rank.

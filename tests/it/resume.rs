@@ -190,10 +190,17 @@ fn shards_that_have_moved_are_named_on_the_command_line() {
     };
     assert_eq!(run(&[]).0, Some(0));
     std::fs::rename(&old, &new).unwrap();
-    assert_eq!(run(&["--resume"]).0, Some(1));
+    let (code, said) = run(&["--resume"]);
+    assert_eq!(code, Some(1));
+    let flag = format!("--resume --out out --moved {}=NEW`", old.display());
+    assert!(said.contains(&flag) && said.contains("lies elsewhere now"), "{said}");
     let (code, said) = run(&["--resume", "--moved", "old=new"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(logged(&folder.path().join("out")).len(), 4);
+    // a name that has the sign between both places
+    std::fs::rename(&new, folder.path().join("n=ew")).unwrap();
+    let (code, said) = run(&["--resume", "--moved", "old=n=ew", "--moved", "new=n=ew"]);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
@@ -232,6 +239,32 @@ fn a_training_that_has_diverged_says_so_and_its_model_too() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("are not finite") && said.contains("denoiser.safetensors"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_of_a_diverged_training_names_the_one_before() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = smoke(2, 6);
+    config.train.save = SaveConfig { every: 1, keep: 3, ..SaveConfig::default() };
+    assert_eq!(go(&config, folder.path(), resume(Resume::No, 5)).ending, Ok(Ending::Limit));
+    let spoil = |step: u64| {
+        let at = folder.path().join(format!("checkpoints/denoiser-{step:07}"));
+        let path = at.join("denoiser.safetensors");
+        let mut weights = paella::weights::read(&path).unwrap();
+        weights.values_mut().for_each(|xs| *xs = xs.full_like(f64::NAN));
+        paella::weights::write(&path, &weights).unwrap();
+        at
+    };
+    let spoiled = spoil(3);
+    let error = go(&config, folder.path(), resume(Resume::Auto, 1)).ending.unwrap_err();
+    let away = folder.path().join("diverged-denoiser-0000003");
+    let line = format!("`mv '{}' '{}'`", spoiled.display(), away.display());
+    assert!(error.contains("not finite") && error.contains(&line), "{error}");
+    assert!(error.contains("goes on from denoiser-0000002"), "{error}");
+    std::fs::rename(spoiled, away).unwrap();
+    let done = go(&config, folder.path(), resume(Resume::Auto, 1));
+    assert_eq!((done.first, done.ending), (Some(3), Ok(Ending::Limit)), "{}", done.said);
 }
 
 /// The smoke config as a file, with 100,000 denoiser updates.

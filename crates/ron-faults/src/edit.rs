@@ -104,8 +104,9 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
     }
     let (before, after) =
         (printed.text.get(..entry.value.start), printed.text.get(entry.value.end..));
-    // The line break ends a trailing `//` comment in the value.
-    let text = format!("{}{value}\n{}", before.unwrap_or_default(), after.unwrap_or_default());
+    // ends a trailing `//` comment in the value
+    let end = if value.contains("//") { "\n" } else { "" };
+    let text = format!("{}{value}{end}{}", before.unwrap_or_default(), after.unwrap_or_default());
     let attempt = Attempt::<T>::new(&text);
     match attempt.value {
         Some(value) if attempt.found.is_empty() => Ok(value),

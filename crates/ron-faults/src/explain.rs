@@ -60,13 +60,6 @@ pub(super) fn explain(code: &RonError, at: &Context) -> (String, String) {
 }
 
 fn wrong_type(code: &RonError, at: &Context) -> (String, String) {
-    let bare = at.value.chars().all(|c| c.is_alphanumeric() || c == '_');
-    if matches!(code, RonError::ExpectedStructLike)
-        && bare
-        && at.value.starts_with(char::is_alphabetic)
-    {
-        return (format!("`{}` needs its values", at.value), format!("write `{}(..)`", at.value));
-    }
     let default = at.default.as_deref().unwrap_or_default();
     match expected(code).or_else(|| kind(default)) {
         Some(expected) => {
@@ -120,14 +113,26 @@ fn kind(default: &str) -> Option<String> {
 
 fn type_hint(expected: &str, at: &Context) -> String {
     let bare = at.value.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
+    let inside = at.value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let number = inside.filter(|text| text.parse::<f64>().is_ok());
     match at.value.parse::<f64>() {
         Ok(n) if expected == "an integer" && n.fract() == 0.0 && n.abs() < 1e15 => {
             format!("write `{n}`")
+        }
+        _ if ["an integer", "a number"].contains(&expected) && number.is_some() => {
+            format!("write `{}`", number.unwrap_or_default())
+        }
+        _ if expected.starts_with("a list") && (inside.is_some() || is_word(at.value)) => {
+            format!("write `[{}]`", at.value)
         }
         _ if expected.starts_with("text") && bare => format!("write `\"{}\"`", at.value),
         _ if expected.starts_with("a name") => format!("write `{}`", at.value.trim_matches('"')),
         _ => default_hint(at),
     }
+}
+
+fn is_word(value: &str) -> bool {
+    value.starts_with(char::is_alphabetic) && value.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 fn default_hint(at: &Context) -> String {
@@ -221,7 +226,7 @@ fn lower(text: &str) -> String {
     chars.next().map_or(String::new(), |c| c.to_lowercase().chain(chars).collect())
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(40) {
         Some((cut, _)) => format!("{}..", line.get(..cut).unwrap_or_default()),

@@ -6,13 +6,16 @@
 //! | `checks` | faults of well-formed values, collected under their paths |
 //! | `position` | byte offset <-> line and column |
 //! | `scan`, `lex` | position of every field in a text, even if the text cannot be parsed |
+//! | `text` | bytes of a file -> text in UTF-8, or what they are instead |
 //! | `spans` | places of fields, for messages |
 //! | `explain` | an error of the `ron` crate -> what and hint |
+//! | `choice` | how the values of an enum are written |
 //! | `print` | a config as text |
 //! | `read` | text -> config, or all its faults |
 //! | `edit` | compare two configs, look up and set one field |
 
 mod checks;
+mod choice;
 mod edit;
 mod explain;
 mod fault;
@@ -26,6 +29,7 @@ mod scan;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use checks::Checks;
 pub use edit::{Change, diff, get, minimal_ron, paths, set};
@@ -34,6 +38,7 @@ pub use fault::Fault;
 pub use print::to_ron;
 pub use read::{parse, read};
 pub use spans::Spans;
+pub use text::utf8;
 
 /// A value, or all faults of a text or a file.
 pub type Result<T> = std::result::Result<T, Vec<Fault>>;

@@ -12,11 +12,13 @@ use ron::error::Error as RonError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::choice;
 use super::explain::{self, Context};
 use super::position::{offset, position};
 use super::print::{options, to_ron};
 use super::scan::{Entry, Scan};
 use super::spans::{Spans, located};
+use super::text::utf8;
 use crate::{Fault, Result};
 
 /// Reads a config from RON text. `file` is the name used in messages.
@@ -43,9 +45,9 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
     check: impl Fn(&T) -> Vec<Fault>,
 ) -> Result<T> {
     let file = path.display().to_string();
-    let text = bounded(path).map_err(|e| unreadable(&file, &e))?;
-    let text = text.trim_start_matches('\u{feff}'); // a byte order mark, as editors on Windows write it
-    let attempt = Attempt::<T>::new(text);
+    let bytes = bounded(path).map_err(|e| unreadable(&file, &e))?;
+    let text = utf8(bytes, &file).map_err(|fault| vec![fault])?;
+    let attempt = Attempt::<T>::new(&text);
     let spans = Spans::new(attempt.text, &file, &attempt.scan);
     let mut all = faults(attempt.text, &file, &attempt.found);
     let found = attempt.value.as_ref().map(check).unwrap_or_default();
@@ -61,22 +63,21 @@ pub fn read<T: DeserializeOwned + Serialize + Default>(
 /// The longest config, in bytes.
 const LONGEST: u64 = 1 << 24;
 
-/// The text of a file, which may be a pipe.
+/// The bytes of a file, which may be a pipe.
 ///
 /// Errors: it cannot be read; it is longer than any config, such as a device without an end.
-fn bounded(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text);
-    if text.len() as u64 > LONGEST {
+fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
         return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
     }
-    read.map(|_| text)
+    Ok(bytes)
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> Vec<Fault> {
     let hint = match error.kind() {
         std::io::ErrorKind::NotFound => "check the path",
-        std::io::ErrorKind::InvalidData => "a config is RON, as UTF-8 text",
         _ => "check that it is a readable file",
     };
     vec![Fault::new(format!("cannot read the config: {error}"), file, hint)]
@@ -157,7 +158,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
             let Some(index) = self.culprit(&error.code, at, &blanked) else {
                 return self.give_up(&error.code, at);
             };
-            self.note(&error.code, at, index, &blanked, &defaults, &known);
+            self.note(&error.code, at, index, &blanked, &text, (&defaults, &known));
             let entry = &self.scan.entries[index];
             blanked[index] = true;
             self.lost.push(entry.path.clone());
@@ -186,8 +187,8 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         at: usize,
         index: usize,
         blanked: &[bool],
-        defaults: &str,
-        known: &Scan,
+        work: &str,
+        (defaults, known): (&str, &Scan),
     ) {
         let entries = &self.scan.entries;
         let target = &entries[index];
@@ -199,9 +200,15 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         }
         let inner =
             entries.iter().rfind(|e| e.key >= target.key && e.key <= at && at <= e.value.end);
-        let entry = if explain::concerns_whole(code) { target } else { inner.unwrap_or(target) };
+        let mut entry =
+            if explain::concerns_whole(code) { target } else { inner.unwrap_or(target) };
         let slice =
             |text: &str, e: &Entry| text.get(e.value.clone()).unwrap_or_default().to_string();
+        let mut own = [entry, target].into_iter().filter(|_| choice::concerns_form(code));
+        let form = own.find_map(|e| {
+            let (what, hint) = choice::explain::<T>(work, &e.value, &slice(self.text, e))?;
+            Some((e, what, hint))
+        });
         let first = entries.iter().find(|e| e.path == entry.path && e.key < entry.key);
         let context = Context {
             value: &slice(self.text, entry),
@@ -209,7 +216,10 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
             known,
             first: first.map(|e| position(self.text, e.key)),
         };
-        let (what, hint) = explain::explain(code, &context);
+        let (mut what, mut hint) = explain::explain(code, &context);
+        if let Some((own, said, how)) = form {
+            (entry, what, hint) = (own, said, how);
+        }
         let start = if explain::concerns_key(code) { entry.key } else { entry.value.start };
         self.found.push(Found { at: start, path: entry.path.clone(), what, hint });
     }

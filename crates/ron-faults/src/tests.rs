@@ -131,6 +131,32 @@ fn names_the_kinds_of_an_enum() {
     let quoted =
         "x.ron:1:10, `source` | expected a name without quotes, got `\"Emoji\"` | write `Emoji`";
     assert_eq!(faults("(source: \"Emoji\")"), [quoted]);
+    for (value, what, hint) in [
+        ("Shards", "`Shards` needs its values", "write `Shards(train: .., val: ..)`"),
+        (
+            "Shards([\"a\"])",
+            "the values of `Shards` are written otherwise, got `Shards([\"a\"])`",
+            "write `Shards(train: .., val: ..)`",
+        ),
+        ("Emoji(\"x\")", "`Emoji` takes no values, got `Emoji(\"x\")`", "write `Emoji`"),
+        (
+            "1",
+            "`1` is none of its values",
+            "one of: Emoji, Fashion, Shards(train: .., val: ..), Idx(..), Mix(..)",
+        ),
+    ] {
+        let expected = format!("x.ron:1:10, `source` | {what} | {hint}");
+        assert_eq!(faults(&format!("(source: {value}, flag: 3)"))[0], expected);
+        let set = list(set(&Run::default(), "source", value).map(|_| ()));
+        assert_eq!(set, [format!("`source` | {what} | {hint}")]);
+    }
+    for (text, hint) in [
+        ("(source: Shards(train: \"a\", val: []))", "write `[\"a\"]`"),
+        ("(train: (lr: \"0.1\"))", "write `0.1`"),
+        ("(train: (limit: \"5\"))", "write `5`"),
+    ] {
+        assert!(faults(text)[0].ends_with(&format!(" | {hint}")), "{:?}", faults(text));
+    }
     assert_eq!(
         faults("(seed: 1e6)"),
         ["x.ron:1:8, `seed` | expected an integer, got `1e6` | write `1000000`"]

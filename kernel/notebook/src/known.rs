@@ -8,6 +8,7 @@ use crate::{tables, tensor, values};
 use image::RgbImage;
 use paella::config::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
 use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
+use paella::error::counted;
 use paella::lab::plot::Plot;
 use paella::lab::view::{TokenGrid, View};
 use paella::lab::workspace;
@@ -43,7 +44,7 @@ looks! {
     (Tensor, Tensor) => |pair| Bundle::stacked(&[pair.0.look(), pair.1.look()]);
     (Tensor, Tensor, Tensor) => |three| Bundle::stacked(&[three.0.look(), three.1.look(), three.2.look()]);
     RgbImage => |image| picture(image, "");
-    Vec<RgbImage> => |images| values::sheet(images, &format!("{} pictures", images.len()));
+    Vec<RgbImage> => |images| values::sheet(images, &counted(images.len(), "picture"));
     View => |answer| view(answer);
     Reply => |reply| view(&reply.view);
     TokenGrid => |grid| view(&View::new().tokens(grid.clone()));

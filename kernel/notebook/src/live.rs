@@ -5,6 +5,7 @@ use crate::bus::emit;
 use crate::html;
 use crate::output::Slot;
 use crate::views::picture;
+use paella::error::counted;
 use paella::lab::loss_plot;
 use paella::lab::watch::{Preview, Watch, stop_asked};
 use paella::metrics::StepRecord;
@@ -79,7 +80,7 @@ impl Live {
     fn chart(&mut self, phase: &str, last: bool) {
         let (start, plot) = (Instant::now(), loss_plot(phase, self.losses.clone()));
         let loss = self.losses.last().map_or(0.0, |p| p.1);
-        let caption = format!("loss {loss:.3} after {} steps", self.losses.len());
+        let caption = format!("loss {loss:.3} after {}", counted(self.losses.len(), "step"));
         let text = Bundle::new().text(&caption);
         self.chart.put(&match plot.svg(&caption) {
             Ok(svg) if !last => text.svg(svg),

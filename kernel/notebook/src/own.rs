@@ -42,25 +42,7 @@ pub(crate) fn listed() -> String {
 /// Errors: there is such a word; the hint is the line as it is meant.
 pub(crate) fn no_flags(line: &str) -> paella::Result<()> {
     let Some((name, args)) = parse(line)? else { return Ok(()) };
-    let flag = |word: &str| {
-        let flag = word.strip_prefix("--")?;
-        flag.starts_with(|c: char| c.is_ascii_alphabetic()).then(|| flag.to_string())
-    };
-    let Some(at) = args.words.iter().position(|word| flag(word).is_some()) else { return Ok(()) };
-    let what = format!("`{}` is no setting", args.words[at]);
-    let (mut meant, mut words) = (format!("%{name}"), args.words.into_iter());
-    while let Some(word) = words.next() {
-        let value = |next: &mut dyn Iterator<Item = String>| next.next().unwrap_or("..".into());
-        meant += &match flag(&word) {
-            Some(flag) if flag.contains('=') => format!(" {flag}"),
-            Some(flag) => format!(" {flag}={}", value(&mut words)),
-            None if word.contains(char::is_whitespace) => format!(" \"{word}\""),
-            None => format!(" {word}"),
-        };
-    }
-    meant.extend(args.pairs.iter().map(|(key, value)| format!(" {key}={value}")));
-    let hint = format!("settings are written without dashes: `{meant}`");
-    Err(paella::Error::command(what, format!("`{}`", args.line), hint))
+    args.no_flags(&format!("%{name}"))
 }
 
 /// The answer to a line that asks about one of these; `None` if it does not.

@@ -7,6 +7,7 @@ use crate::views::picture;
 use crate::{debug, html, tables};
 use image::RgbImage;
 use paella::data::Dataset;
+use paella::error::counted;
 use paella::lab::loss_plot;
 use paella::lab::plot::{Axes, Plot, Series};
 use paella::lab::workspace::{self, token_grid};
@@ -34,7 +35,7 @@ pub fn log(records: &[StepRecord]) -> Bundle {
     let Some(last) = records.last() else { return Bundle::new().text("no training steps") };
     let own = records.iter().filter(|record| record.phase == last.phase);
     let losses: Vec<(f64, f64)> = own.map(|record| (record.step as f64, record.loss)).collect();
-    let text = format!("{} training steps", records.len());
+    let text = counted(records.len(), "training step");
     let table = tables::rows(records);
     if losses.len() < 2 {
         return Bundle::stacked(&[Bundle::new().text(text), table]);
@@ -49,7 +50,12 @@ pub fn dataset(data: &Dataset) -> Bundle {
     let images = data.images(&picks);
     let pictures = paella::image::all_from_tensor(&images);
     let captions = data.captions(&picks).join("; ");
-    let caption = format!("{n} pictures of {} x {} pixels, such as: {captions}", size[2], size[3]);
+    let caption = format!(
+        "{} of {} x {} pixels, such as: {captions}",
+        counted(n, "picture"),
+        size[2],
+        size[3]
+    );
     sheet(&pictures, &caption)
 }
 
@@ -78,8 +84,8 @@ pub fn shapes(shapes: &[(&str, String)]) -> Bundle {
 /// The session itself.
 pub fn session(lab: &Session) -> Bundle {
     let (model, step) = lab.status();
-    let text =
-        format!("session on the model {model}, {step} training steps; `%help` lists the commands");
+    let trained = counted(step, "training step");
+    let text = format!("session on the model {model}, {trained}; `%help` lists the commands");
     let head = Bundle::new().text(&text).html(html::note(&text));
     Bundle::stacked(&[head, shapes(&lab.workspace().shapes())])
 }
@@ -95,7 +101,7 @@ pub fn curve(value: &dyn Debug, points: &[(f64, f64)]) -> Bundle {
     if points.len() < MANY {
         return text;
     }
-    let title = format!("{} values", points.len());
+    let title = counted(points.len(), "value");
     let axes = Axes { title: &title, x: "", y: "" };
     text.plot(&Plot::lines(&axes, vec![Series::new("", points.to_vec())]), "")
 }
@@ -115,6 +121,6 @@ pub fn noised(noised: &Noised) -> Bundle {
 /// A sampling run: what it draws, how far it is, its plan.
 pub fn sampling(run: &workspace::Sampling) -> Bundle {
     let (done, steps) = (run.path.len() - 1, run.plan.len());
-    let text = format!("\"{}\", seed {}, {done} of {steps} steps", run.text, run.seed);
+    let text = format!("\"{}\", seed {}, {done} of {}", run.text, run.seed, counted(steps, "step"));
     Bundle::stacked(&[Bundle::new().text(text), run.plan.look()])
 }

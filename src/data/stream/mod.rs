@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::laion::LaionFilter;
 use super::members::Bytes;
-use crate::{Error, Result};
+use crate::error::{Error, Result, counted};
 use deal::{Purpose, draw};
 use lane::LaneState;
 use rows::RowSchedule;
@@ -277,14 +277,16 @@ impl Stream {
                 let (lanes, shards) = (line.lanes, line.shards);
                 let (now_lanes, now_shards) = is;
                 return refuse(format!(
-                    "it was {lanes} lanes of {shards} shards, now {now_lanes} of {now_shards}"
+                    "it was {} of {}, now {now_lanes} of {now_shards}",
+                    counted(lanes, "lane"),
+                    counted(shards, "shard")
                 ));
             }
             states.insert(line.state.lane, line.state);
         }
         let given: u64 = states.values().map(|state: &LaneState| state.given).sum();
         if given != position {
-            return refuse(format!("it accounts for {given} of {position} samples"));
+            return refuse(format!("it accounts for {given} of {}", counted(position, "sample")));
         }
         self.running = None;
         (self.states, self.position) = (states, position);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// The rows of a global batch that one rank processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,10 @@ impl RowSchedule {
             return Ok(Self { rows, lanes, start });
         }
         let what = format!(
-            "{lanes} lanes fit no global batch of {} over {ranks} rank{}",
+            "{} fit no global batch of {} over {}",
+            counted(lanes, "lane"),
             rows.of,
-            if ranks == 1 { "" } else { "s" }
+            counted(ranks, "rank")
         );
         let hint = numbers_that_fit(lanes, rows.of, ranks);
         Err(Error::data(what, "`data.stream.lanes`", hint))

@@ -1,6 +1,6 @@
 //! Near misses: the hint for a name, a word or a file that does not exist.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Bytes of a word up to which it may be a slip: edits of long texts take long to count.
@@ -33,6 +33,13 @@ pub fn did_you_mean<'a>(
     nearest(word, known).map_or_else(|| otherwise.into(), |name| format!("did you mean `{name}`?"))
 }
 
+/// Checks that there is a file at `path`, or something else that can be read, such as a pipe.
+///
+/// Errors: as [`no_file`].
+pub fn there(path: &Path, line: &str) -> Result<()> {
+    if path.exists() && !path.is_dir() { Ok(()) } else { Err(no_file(path, line)) }
+}
+
 /// Why `path` is no file that can be read: it is a folder, or it is not there. `line` is the command that would work
 /// with `FILE` in place of the file's name.
 pub fn no_file(path: &Path, line: &str) -> Error {
@@ -42,21 +49,51 @@ pub fn no_file(path: &Path, line: &str) -> Error {
         let hint = format!("name a file in it: `{}`", line.replace("FILE", &inside));
         return Error::command(format!("`{place}` is a folder, not a file"), "", hint);
     }
-    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let hint = match above {
-        Some(folder) if !folder.is_dir() => {
-            format!("there is no folder `{}`; paths start at the current folder", folder.display())
-        }
-        _ => {
-            let there = names(above.unwrap_or(Path::new(".")));
-            let own = path.file_name().unwrap_or_default().to_string_lossy();
-            match nearest(&own, there.iter().map(String::as_str)) {
-                Some(name) => format!("did you mean `{}`?", path.with_file_name(name).display()),
-                None => "its folder is there, but has no file of this name".into(),
-            }
-        }
-    };
-    Error::command(format!("there is no file `{place}`"), "", hint)
+    Error::command(format!("there is no file `{place}`"), "", missing(path))
+}
+
+/// Why `path` is no folder: it is a file, or it is not there.
+pub fn no_folder(path: &Path) -> Error {
+    let place = path.display().to_string();
+    if path.is_file() {
+        let folder = Path::new(".").join(path.parent().unwrap_or(Path::new("")));
+        let hint = format!("its folder is `{}`", folder.display());
+        return Error::data("this is a file, not a folder", place, hint);
+    }
+    Error::data("there is no such folder", place, missing(path))
+}
+
+/// The hint for a path or a pattern with `*` that is not there: the first folder of it that is missing, else the nearest
+/// name in its folder.
+pub fn missing(path: &Path) -> String {
+    let is_pattern = |path: &Path| path.to_string_lossy().contains('*');
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    let gone = above
+        .into_iter()
+        .rev()
+        .find(|folder| !folder.as_os_str().is_empty() && !is_pattern(folder) && !folder.is_dir());
+    if let Some(gone) = gone {
+        let place = gone.display();
+        return match beside(gone) {
+            _ if gone.is_file() => format!("`{place}` is a file, not a folder"),
+            Some(near) => format!("there is no folder `{place}`; did you mean `{near}`?"),
+            None => format!("there is no folder `{place}`; paths start at the current folder"),
+        };
+    }
+    match beside(path) {
+        _ if is_pattern(path) => "the folder is there, but no file in it has such a name".into(),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "its folder is there, but has no file of this name".into(),
+    }
+}
+
+/// The path with the nearest name in the same folder.
+fn beside(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let there = names(folder.unwrap_or(Path::new(".")));
+    let own = path.file_name()?.to_string_lossy();
+    let near = nearest(&own, there.iter().map(String::as_str))?;
+    Some(path.with_file_name(near).display().to_string())
 }
 
 /// The names in a folder, sorted. Hidden ones are left out.
@@ -87,12 +124,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("apple.png"), "").expect("written");
+        std::fs::create_dir(at("pictures")).expect("made");
         let said = |name: &str| no_file(&at(name), "show FILE").to_string();
         assert!(said("").contains("is a folder") && said("").contains("/FILE`"), "{}", said(""));
         assert!(
             said("aple.png").contains("did you mean `") && said("aple.png").contains("apple.png`?")
         );
         assert!(said("pear.jpg").contains("no file of this name"));
-        assert!(said("nowhere/a.png").contains("there is no folder `"));
+        assert!(said("nowhere/b/a.png").contains("nowhere`; paths start at"));
+        assert!(said("picturs/a.png").contains("pictures`?"));
+        assert!(missing(&at("*.tar")).contains("no file in it"));
+        assert!(said("apple.png/a").contains("is a file, not a folder"));
+        let folder_said = |name: &str| no_folder(&at(name)).to_string();
+        assert!(folder_said("picturs").contains("pictures`?"));
+        assert!(folder_said("apple.png").contains("is a file, not a folder"));
+        assert_eq!(there(&at("apple.png"), "show FILE"), Ok(()));
+        assert!(there(folder.path(), "show FILE").is_err() && there(&at("x"), "").is_err());
     }
 }

@@ -1,0 +1,125 @@
+//! Slips in the arguments of a command: flags as a shell has them, unknown keys.
+
+use super::args::{Args, quoted};
+use super::command::{Command, Takes};
+use crate::error::{Error, Result};
+use crate::near::nearest;
+
+impl Args {
+    /// Checks the words and keys of a line for `command`.
+    ///
+    /// Errors: a flag such as `--count`; an unknown key, or one given twice; words missing, empty or too many.
+    pub fn check(&self, command: &Command) -> Result<()> {
+        if !command.keys.is_empty() {
+            self.no_flags(command.name)?;
+        }
+        self.known_keys(command.keys, matches!(command.takes, Takes::Caption))?;
+        command.check_words(self)
+    }
+
+    /// Refuses words such as `--count`: a setting is written `count=2`, and a text would swallow them. `name` is the
+    /// command as the line has it.
+    ///
+    /// Errors: there is such a word; the hint is the line as it is meant.
+    pub fn no_flags(&self, name: &str) -> Result<()> {
+        let flag = |word: &str| {
+            let flag = word.strip_prefix("--")?;
+            flag.starts_with(|c: char| c.is_ascii_alphabetic()).then(|| flag.to_string())
+        };
+        let Some(found) = self.words.iter().find(|word| flag(word).is_some()) else {
+            return Ok(());
+        };
+        let (mut meant, mut words) = (name.to_string(), self.words.iter());
+        let pair = |key: &str, value: &str| format!(" {key}={}", quoted(value, None));
+        while let Some(word) = words.next() {
+            meant += &match flag(word) {
+                None => format!(" {}", quoted(word, None)),
+                Some(flag) => match flag.split_once('=') {
+                    Some((key, value)) => pair(key, value),
+                    None => pair(&flag, words.next().map_or("..", String::as_str)),
+                },
+            };
+        }
+        meant.extend(self.pairs.iter().map(|(key, value)| pair(key, value)));
+        let hint = format!("settings are written without dashes: `{meant}`");
+        Err(self.fault(format!("`{found}` is no setting"), hint))
+    }
+
+    /// Refuses unknown keys and keys given twice. `text`: the words are a text, which may hold a `=`.
+    fn known_keys(&self, known: &[&str], text: bool) -> Result<()> {
+        for (i, (key, value)) in self.pairs.iter().enumerate() {
+            if !known.contains(&key.as_str()) {
+                return Err(self.unknown_key(key, value, known, text));
+            }
+            if self.pairs[..i].iter().any(|p| p.0 == *key) {
+                return Err(self.fault(format!("`{key}` is given twice"), "leave one out"));
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_key(&self, key: &str, value: &str, known: &[&str], text: bool) -> Error {
+        let all = match known {
+            [] => "this command takes no key=value".to_string(),
+            known => format!("known: {}", known.join(", ")),
+        };
+        let typed = format!("{key}={value}");
+        let hint = match nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}={}`? {all}", quoted(value, None)),
+            // as it would be typed: quotes of its own stay as they are
+            None if text && self.line.contains(&typed) => {
+                let line = self.line.replacen(&typed, &quoted(&typed, Some('"')), 1);
+                format!("a text with `=` goes in quotes: `{line}`; {all}")
+            }
+            None if text => format!("a text with `=` goes in \"quotes\"; {all}"),
+            None => all,
+        };
+        self.fault(format!("unknown key `{key}`"), hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::parse;
+    use super::super::table::COMMANDS;
+    use super::*;
+
+    /// The error of a line.
+    fn refused(line: &str) -> String {
+        let (name, args) = parse(line).expect("a good line").expect("a command");
+        let all: Vec<&Command> = COMMANDS.iter().collect();
+        let command = Command::find(&all, &name).expect("a command");
+        args.check(command).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn names_the_known_keys() {
+        assert!(refused("sample fox stesp=4").contains("did you mean `steps=4`? known: steps"));
+        assert!(refused("sample fox steps=1 steps=2").contains("`steps` is given twice"));
+        assert!(refused("undo x=1").contains("takes no key=value"));
+    }
+
+    #[test]
+    fn a_text_with_an_equals_sign_is_told_how_it_is_written() {
+        let error = refused("sample e=mc2 steps=1");
+        assert!(error.contains("`sample \"e=mc2\" steps=1`; known: steps"), "{error}");
+        assert!(refused("show x=\"a b\"").contains("a text with `=` goes in \"quotes\""));
+        assert!(!refused("data e=mc2").contains("quotes"));
+    }
+
+    #[test]
+    fn flags_are_told_as_settings() {
+        let error = refused("sample a fox --count 2 --negative \"a dog\" --seed=3 cfg=2");
+        let meant = "`sample a fox count=2 negative=\"a dog\" seed=3 cfg=2`";
+        assert!(error.contains("`--count` is no setting") && error.contains(meant), "{error}");
+        let (_, args) = parse("sample a -- b \"-x\"").expect("good").expect("a command");
+        assert_eq!(args.no_flags("sample"), Ok(()));
+    }
+
+    #[test]
+    fn words_too_many_are_a_list_of_shards_or_a_name_with_blanks() {
+        assert!(refused("data a.tar b.tar").contains("`data a.tar,b.tar`"));
+        assert!(refused("data my pics").contains("`data \"my pics\"`"));
+        assert!(refused("noise 0.5 0.5").contains("usage: noise T"));
+    }
+}
