@@ -8,4 +8,4 @@ mod run;
 pub use check::is_name;
 pub use places::{full_place, moved};
 pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, read, set, to_ron};
-pub use run::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
+pub use run::{ClipStageConfig, PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};

@@ -155,7 +155,7 @@ fn shape(config: &RunConfig) -> impl PartialEq + '_ {
     (
         &config.tokenizer.model,
         &config.text,
-        &config.clip,
+        config.clip.as_ref().map(|c| &c.model),
         config.prior.as_ref().map(|p| &p.model),
         &config.model,
     )
