@@ -59,7 +59,11 @@ impl<'a> ClipJudge<'a> {
         generated: bool,
     ) -> Result<ClipScore> {
         if captions.is_empty() {
-            return Err(Error::data("no captions to score pictures with", "`eval.captions`", "1 or more"));
+            return Err(Error::data(
+                "no captions to score pictures with",
+                "`eval.captions`",
+                "1 or more",
+            ));
         }
         let images = vectors(self.clip, images)?; // (N, e)
         let (own, all) = different(captions);

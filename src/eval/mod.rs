@@ -120,7 +120,8 @@ struct Asked {
 impl Asked {
     fn new(nets: &Networks, part: &Dataset, which: fn(&Record) -> bool) -> Self {
         let picks = choose(&part.records, which, &nets.config);
-        let records: Vec<Record> = picks.iter().map(|&i| part.records[i as usize].clone()).collect();
+        let records: Vec<Record> =
+            picks.iter().map(|&i| part.records[i as usize].clone()).collect();
         let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
         let images = pictures(nets, &captions(&records), sample, seed);
         Self { records, picks, images }

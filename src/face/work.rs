@@ -165,7 +165,8 @@ fn clip_tables(view: View, scores: &eval::Scores) -> View {
     if rows.is_empty() {
         return view;
     }
-    let headers = ["pictures", "CLIP score", "own caption at rank 1", "rank 5", "Fréchet", "kernel"];
+    let headers =
+        ["pictures", "CLIP score", "own caption at rank 1", "rank 5", "Fréchet", "kernel"];
     view.text("").table(&headers, rows).note(
         "CLIP score: 100 x cosine of picture and caption. Distances: to the real pictures of the part, in the features of \
          the model's own CLIP; they compare models with the same CLIP only",

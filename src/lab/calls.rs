@@ -2,7 +2,9 @@
 
 use super::args::Args;
 use super::edit::{self, Area, Edit, Side};
+use super::mix::{MixPart, MixSource};
 use super::near::{did_you_mean, no_file};
+use super::parts;
 use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
 use super::view::View;
@@ -89,7 +91,8 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 /// Reads the words as text, and the keys of `sample` and `start`.
 fn request(args: &Args) -> Result<SampleRequest> {
     let request = request_of(args, None)?;
-    if request.text.is_empty() && args.words.is_empty() && request.edit.is_none() {
+    let given = !args.words.is_empty() || request.edit.is_some() || !request.mix.is_empty();
+    if request.text.is_empty() && !given {
         let hint = format!("usage: {}; the empty text is \"\"", args.usage);
         return Err(args.fault("the text is missing", hint));
     }
@@ -119,7 +122,28 @@ fn request_of(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
         keep_pixels: keeps_pixels(args)?,
         edit: edit(args, otherwise)?,
         to: None,
+        mix: match args.get("picture") {
+            Some(pictures) => mixed(args, pictures)?,
+            None => Vec::new(),
+        },
     })
+}
+
+/// The pictures that the key `picture` names, and the words as a text.
+fn mixed(args: &Args, pictures: &str) -> Result<Vec<MixPart>> {
+    let names: Vec<String> = pictures.split(',').map(|name| name.trim().to_string()).collect();
+    let mut parts = parts::parts(&names)?;
+    if let Some(MixSource::Text(name)) =
+        parts.iter().map(|part| &part.source).find(|part| matches!(part, MixSource::Text(_)))
+    {
+        let hint =
+            "picture=a.png, picture=a.png:0.7,b.png:0.3, or picture=this for the current one";
+        return Err(args.fault(format!("`{name}` is no picture"), hint));
+    }
+    if !args.words.is_empty() {
+        parts.push(MixPart { source: MixSource::Text(args.joined()), weight: 1.0 });
+    }
+    Ok(parts)
 }
 
 /// `96x64`: width and height.
@@ -171,6 +195,11 @@ pub fn outpaint(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 
 pub fn edit_picture(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     lab.sample(&request_of(args, Some(Edit::Renoise(edit::STRENGTH)))?, watch)
+}
+
+pub fn vary(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let mix = parts::parts(&args.words)?;
+    lab.sample(&SampleRequest { mix, ..request_of(args, None)? }, watch)
 }
 
 pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

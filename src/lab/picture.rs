@@ -77,10 +77,8 @@ impl Lab {
     pub fn show(&mut self, pick: &Pick) -> Result<View> {
         let picture = match pick {
             Pick::File(path) => {
-                let side = self.state.settings.data.size as u32;
-                let image = image::fit(&image::load(path)?, side);
-                let images = image::to_tensor(&image).unsqueeze(0);
-                Picture { images, caption: caption_of_file(path), index: None }
+                let (images, caption) = self.picture_of(path)?;
+                Picture { images, caption, index: None }
             }
             Pick::Index(_) | Pick::Caption(_) => {
                 let data = self.data(Part::Train)?;
@@ -91,6 +89,12 @@ impl Lab {
         };
         self.state.workspace.put(picture);
         self.show_again()
+    }
+
+    /// The picture in a file, cropped to a square and resized: (1, 3, S, S) f32 in 0..=1, and its caption.
+    pub(super) fn picture_of(&self, path: &Path) -> Result<(Tensor, String)> {
+        let image = image::fit(&image::load(path)?, self.state.settings.data.size as u32);
+        Ok((image::to_tensor(&image).unsqueeze(0), caption_of_file(path)))
     }
 
     /// Shows the current picture again.

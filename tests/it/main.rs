@@ -32,4 +32,5 @@ mod summary;
 mod survive;
 mod texts;
 mod train;
+mod vary;
 mod weights;
