@@ -412,7 +412,7 @@ fn an_evaluation_compares_pictures_with_and_without_the_prior() {
     let _turn = alone();
     let mut config = smoke(1, 1);
     small_clip(&mut config);
-    config.sample.steps = 2;
+    config.sample = config.sample.with_steps(2);
     let kinds = |config: &RunConfig| -> Vec<Vec<&str>> {
         let nets = Networks::new(config, Device::Cpu).unwrap();
         let scores = eval::run(&nets, &mut |_| ()).unwrap();

@@ -2,6 +2,7 @@
 
 use super::lab::{lab, run};
 use super::train::{alone, small_clip, smoke};
+use paella::checkpoint::Phase;
 use paella::config;
 use paella::lab::mix::{MixPart, MixSource};
 use paella::lab::view::{View, ViewBlock};
@@ -162,7 +163,7 @@ fn what_cannot_be_varied_is_said() {
             assert!(error.contains("has no CLIP") && error.contains("emoji-full.ron"), "{error}");
         }
     }
-    let (mut lab, _folder) = lab_with_clip();
+    let (mut lab, (folder, _turn)) = lab_with_clip();
     run(&mut lab, "show 0");
     for (line, what) in [
         ("vary nowhere.png", "there is no file"),
@@ -175,7 +176,7 @@ fn what_cannot_be_varied_is_said() {
     }
     // vectors of pictures that training never used
     run(&mut lab, "vary steps=1");
-    let (file, deaf) = (_folder.0.path().join("deaf.ron"), {
+    let (file, deaf) = (folder.path().join("deaf.ron"), {
         let mut config = smoke(1, 1);
         small_clip(&mut config);
         config.train.clip_image = 0.0;
@@ -186,4 +187,11 @@ fn what_cannot_be_varied_is_said() {
     run(&mut lab, "show 0");
     let said = format!("{:?}", run(&mut lab, "vary steps=1"));
     assert!(said.contains("without vectors of pictures"), "{said}");
+    // a session trains no CLIP
+    let mut config = smoke(1, 1);
+    small_clip(&mut config);
+    config.stages.insert(1, Phase::Clip);
+    std::fs::write(&file, config::to_ron(&config)).unwrap();
+    let said = format!("{:?}", run(&mut lab, &format!("load {}", file.display())));
+    assert!(said.contains("leaves CLIP and prior as they are"), "{said}");
 }
