@@ -20,6 +20,8 @@ const PROGRESS: &str = "progress.ron";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     Tokenizer,
+    /// Texts and pictures as vectors in a shared space. Needs no tokenizer.
+    Clip,
     /// Predicts CLIP's image vector from its text vector. Needs no tokenizer.
     Prior,
     Denoiser,
@@ -43,7 +45,7 @@ pub struct Progress {
 
 impl Phase {
     /// All phases, in the order of a run.
-    const ALL: [Self; 3] = [Self::Tokenizer, Self::Prior, Self::Denoiser];
+    const ALL: [Self; 4] = [Self::Tokenizer, Self::Clip, Self::Prior, Self::Denoiser];
 
     /// The phase that is written so in logs and names of folders.
     pub fn named(name: &str) -> Option<Self> {
@@ -62,6 +64,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tokenizer => "tokenizer",
+            Self::Clip => "clip",
             Self::Prior => "prior",
             Self::Denoiser => "denoiser",
         })

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 /// One row of a training log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// The network trained: `tokenizer`, `prior` or `denoiser`.
+    /// The network trained: `tokenizer`, `clip`, `prior` or `denoiser`.
     pub phase: String,
     /// Updates done so far.
     pub step: u64,
     /// Total number of updates.
     pub steps: u64,
-    /// The loss of this step. Denoiser: nats per token. Tokenizer: squared error and codebook terms. Prior: weighted
-    /// squared error.
+    /// The loss of this step. Denoiser: nats per token. Tokenizer: squared error and codebook terms. CLIP: nats per
+    /// picture and text. Prior: weighted squared error.
     pub loss: f64,
-    /// Denoiser: fraction of tokens predicted right. Tokenizer: fraction of the codes in use. Prior: 0.
+    /// Denoiser: fraction of tokens predicted right. Tokenizer: fraction of the codes in use. CLIP: fraction of pictures
+    /// that are nearest to their own text in the batch. Prior: 0.
     pub accuracy: f64,
     /// Total 2-norm of the gradients before clipping.
     pub grad_norm: f64,

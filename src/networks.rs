@@ -156,7 +156,7 @@ impl Networks {
             tokenizer: VqModel::new(&p, &config.tokenizer.model),
             text: TextEncoder::new(&q, &config.text),
             denoiser: Paella::new(&r, &config.model),
-            clip: config.clip.as_ref().map(|clip| ClipEncoder::new(clip, device, skeleton)),
+            clip: config.clip.as_ref().map(|clip| ClipEncoder::new(&clip.model, device, skeleton)),
             prior: config.prior.as_ref().map(|prior| PriorNet::new(&prior.model, device, skeleton)),
             config: config.clone(),
             device,

@@ -1,5 +1,9 @@
 //! Training and evaluation settings: every number that is not a network's size.
 
+mod clip;
+
+pub use clip::ClipTrainConfig;
+
 use crate::checkpoint::SaveConfig;
 use crate::error::counted;
 use crate::loss::LossConfig;
@@ -67,17 +71,22 @@ impl TokenizerTrainConfig {
     ///
     /// Errors: the batch does not divide evenly; the hint names numbers that do.
     pub fn share(&self, ranks: usize) -> Result<usize, Fault> {
-        let (batch, ranks) = (self.batch, ranks.max(1));
-        if batch >= ranks && batch.is_multiple_of(ranks) {
-            return Ok(batch / ranks);
-        }
-        let fits = match batch / ranks * ranks {
-            0 => format!("{ranks}"),
-            below => format!("{below} or {}", below + ranks),
-        };
-        let what = format!("`batch` {batch} is not a multiple of {}", counted(ranks, "rank"));
-        Err(Fault::new(what, "`tokenizer.train.batch`", format!("`batch` {fits}")))
+        share("tokenizer.train.", self.batch, ranks)
     }
+}
+
+/// The share of each of `ranks` processes in the field `batch` below `path`, which is not split into micro batches.
+fn share(path: &str, batch: usize, ranks: usize) -> Result<usize, Fault> {
+    let ranks = ranks.max(1);
+    if batch >= ranks && batch.is_multiple_of(ranks) {
+        return Ok(batch / ranks);
+    }
+    let fits = match batch / ranks * ranks {
+        0 => format!("{ranks}"),
+        below => format!("{below} or {}", below + ranks),
+    };
+    let what = format!("`batch` {batch} is not a multiple of {}", counted(ranks, "rank"));
+    Err(Fault::new(what, format!("`{path}batch`"), format!("`batch` {fits}")))
 }
 
 /// How the prior is trained.

@@ -1,10 +1,9 @@
 //! Checks that concern several parts of a config together. Checks of a single part are in that part's module.
 
-use super::run::{PriorStageConfig, RunConfig};
+use super::run::{ClipStageConfig, PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
 use crate::data::Source;
 use crate::error::counted;
-use crate::tokens::pieces::VOCABULARY;
 use ron_faults::{Checks, Fault};
 
 /// The longest name of a run, in bytes. Folders may have 255, and some add to the name while they write.
@@ -106,18 +105,24 @@ impl RunConfig {
     }
 
     fn check_clip(&self, found: &mut Checks) {
-        let Some(clip) = &self.clip else {
+        let Some(ClipStageConfig { model, train }) = &self.clip else {
             let shares = self.train.clip_text > 0.0 || self.train.clip_image > 0.0;
-            let what = "`train.clip_text`, `train.clip_image` or `weights.clip` without a CLIP";
+            let what = "`train.clip_text`, `train.clip_image`, `weights.clip` or a stage `Clip` without a CLIP";
             let fine = !shares && self.weights.clip.is_none();
+            let fine = fine && !self.stages.contains(&Phase::Clip);
             found.unless(fine, "clip", what, "`clip: ()` is CLIP ViT-H-14");
             return;
         };
-        found.part("clip", clip.check(VOCABULARY));
+        found.part("clip.model", model.check());
+        found.part("clip.train", train.check());
+        let trained = self.to_train().contains(&Phase::Clip);
+        let what = "weights in 16 bits cannot be trained";
+        let hint = "`false`; `train.precision.bf16` computes in 16 bits";
+        found.unless(!trained || !model.bf16, "clip.model.bf16", what, hint);
         let width = self.model.clip_embd;
-        let what = format!("{width} for CLIP vectors of width {}", clip.embed_dim);
-        let fine = clip.embed_dim == width && width > 0;
-        found.unless(fine, "model.clip_embd", what, "make it `clip.embed_dim`");
+        let what = format!("{width} for CLIP vectors of width {}", model.embed_dim);
+        let fine = model.embed_dim == width && width > 0;
+        found.unless(fine, "model.clip_embd", what, "make it `clip.model.embed_dim`");
     }
 
     fn check_prior(&self, found: &mut Checks) {
@@ -130,9 +135,14 @@ impl RunConfig {
         };
         let what = "a prior that is neither trained nor given";
         found.unless(trained || given, "stages", what, "add Prior, or set `weights.prior`");
-        let width = self.clip.as_ref().map_or(0, |clip| clip.embed_dim);
+        let width = self.clip.as_ref().map_or(0, |clip| clip.model.embed_dim);
         let what = format!("{} for CLIP vectors of width {width}", model.clip_r);
-        found.unless(model.clip_r == width, "prior.model.clip_r", what, "make it `clip.embed_dim`");
+        found.unless(
+            model.clip_r == width,
+            "prior.model.clip_r",
+            what,
+            "make it `clip.model.embed_dim`",
+        );
         found.part("prior.model", model.check());
         found.part("prior.train", train.check());
         found.part("prior.sample", sample.check());
@@ -144,7 +154,7 @@ impl RunConfig {
             !self.stages.is_empty() && rising,
             "stages",
             "nothing to train, or not in order",
-            "some of [Tokenizer, Prior, Denoiser], in this order",
+            "some of [Tokenizer, Clip, Prior, Denoiser], in this order",
         );
     }
 }

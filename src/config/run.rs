@@ -9,7 +9,9 @@ use crate::model::PaellaConfig;
 use crate::model::clip::ClipConfig;
 use crate::model::prior::{PriorConfig, PriorSampleConfig};
 use crate::near;
-use crate::recipe::{EvalConfig, PriorTrainConfig, TokenizerTrainConfig, TrainConfig};
+use crate::recipe::{
+    ClipTrainConfig, EvalConfig, PriorTrainConfig, TokenizerTrainConfig, TrainConfig,
+};
 use crate::sample::SampleConfig;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
@@ -33,8 +35,9 @@ pub struct RunConfig {
     pub data: DataConfig,
     pub tokenizer: TokenizerConfig,
     pub text: TextConfig,
-    /// A frozen CLIP whose vectors condition the denoiser besides the text encoder's. None: no CLIP.
-    pub clip: Option<ClipConfig>,
+    /// A CLIP whose vectors condition the denoiser besides the text encoder's; the denoiser's training leaves it as it is.
+    /// None: no CLIP.
+    pub clip: Option<ClipStageConfig>,
     /// Predicts a picture's CLIP vector from its caption's, for sampling. None: sampling uses no image vector.
     pub prior: Option<PriorStageConfig>,
     pub model: PaellaConfig,
@@ -44,14 +47,14 @@ pub struct RunConfig {
     pub eval: EvalConfig,
 }
 
-/// Initial weights: `.safetensors` or `torch.save` files with the published names. A tokenizer or prior given here is
-/// not trained.
+/// Initial weights: `.safetensors` or `torch.save` files with the published names. A tokenizer, CLIP or prior given here
+/// is not trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightsConfig {
     pub tokenizer: Option<PathBuf>,
     pub text: Option<PathBuf>,
-    /// None: random weights, which is useful for measuring speed.
+    /// None, and no stage that trains it: random weights, which is useful for measuring speed.
     pub clip: Option<PathBuf>,
     pub prior: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
@@ -87,6 +90,14 @@ pub struct TokenizerConfig {
     pub train: TokenizerTrainConfig,
 }
 
+/// CLIP: model sizes and training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipStageConfig {
+    pub model: ClipConfig,
+    pub train: ClipTrainConfig,
+}
+
 /// The prior: model sizes, training and sampling.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -114,6 +125,7 @@ impl RunConfig {
     pub fn to_train(&self) -> Vec<Phase> {
         let given = |phase: &Phase| match phase {
             Phase::Tokenizer => self.weights.tokenizer.is_some(),
+            Phase::Clip => self.weights.clip.is_some(),
             Phase::Prior => self.weights.prior.is_some(),
             Phase::Denoiser => false,
         };

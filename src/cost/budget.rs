@@ -61,6 +61,10 @@ pub fn budget(config: &RunConfig, phase: Phase, request: &EstimateRequest) -> Re
             let rows = tokenizer.share(gpus).map_err(uneven)?;
             (tokenizer.steps, tokenizer.batch, whole(rows))
         }
+        Phase::Clip => {
+            let train = config.clip.clone().unwrap_or_default().train;
+            (train.steps, train.batch, whole(train.share(gpus).map_err(uneven)?))
+        }
         Phase::Prior => {
             let mut train = config.prior.clone().unwrap_or_default().train;
             train.micro_batch = request.micro_batch.or(train.micro_batch);
@@ -155,7 +159,14 @@ fn too_large(
     );
     let ways = match phase {
         Phase::Denoiser => ways_out(config, request),
-        Phase::Tokenizer => tokenizer_batch(config, request).into_iter().collect(),
+        Phase::Tokenizer => {
+            let batch = config.tokenizer.train.batch;
+            fewer(config, phase, ("tokenizer.train.batch", batch), request).into_iter().collect()
+        }
+        Phase::Clip => {
+            let batch = config.clip.clone().unwrap_or_default().train.batch;
+            fewer(config, phase, ("clip.train.batch", batch), request).into_iter().collect()
+        }
         Phase::Prior => prior_batch(config, request).into_iter().collect(),
     };
     let hint = match ways.is_empty() {
@@ -211,11 +222,17 @@ fn prior_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> 
     largest_of(&stage, batch, request).map(|micro| format!("`prior.train.micro_batch: {micro}`"))
 }
 
-fn tokenizer_batch(config: &RunConfig, request: &EstimateRequest) -> Option<String> {
-    let stage = work(config, Phase::Tokenizer, 1);
-    let fits = |batch: &usize| MemoryNeed::new(&stage, *batch as i64).fits(request.gpu);
-    let rows = (1..config.tokenizer.train.batch / request.gpus.max(1)).rev().find(fits)?;
-    Some(format!("`tokenizer.train.batch: {}`", (rows * request.gpus).max(2)))
+/// A smaller batch that fits, for a stage whose batch is not split into micro batches.
+fn fewer(
+    config: &RunConfig,
+    phase: Phase,
+    (field, batch): (&str, usize),
+    request: &EstimateRequest,
+) -> Option<String> {
+    let stage = work(config, phase, 1);
+    let fits = |rows: &usize| MemoryNeed::new(&stage, *rows as i64).fits(request.gpu);
+    let rows = (1..batch / request.gpus.max(1)).rev().find(fits)?;
+    Some(format!("`{field}: {}`", (rows * request.gpus).max(2)))
 }
 
 /// Names of cards with more memory on which the stage fits unchanged.

@@ -90,6 +90,7 @@ pub fn work(config: &RunConfig, phase: Phase, s: i64) -> Work {
     let images = tokenizer(&config.tokenizer.model, config.data.size);
     match phase {
         Phase::Tokenizer => train_tokenizer(config, &images),
+        Phase::Clip => train_clip(config, &images),
         Phase::Prior => train_prior(config, &images),
         Phase::Denoiser => train_denoiser(config, &images, s),
     }
@@ -102,8 +103,8 @@ fn part(name: &str, params: i64, flops: i64, trained: bool) -> NetworkCost {
 /// CLIP's text and image towers, each scaled by the fraction of batches that use it. Empty without CLIP.
 fn towers(config: &RunConfig) -> Vec<NetworkCost> {
     let used = |flops: i64, share: f64| (flops as f64 * share) as i64;
-    let (recipe, Some(sizes)) = (&config.train, &config.clip) else { return Vec::new() };
-    let all = clip(sizes);
+    let (recipe, Some(stage)) = (&config.train, &config.clip) else { return Vec::new() };
+    let (sizes, all) = (&stage.model, clip(&stage.model));
     [
         ("CLIP, captions", all.text, recipe.clip_text),
         ("CLIP, pictures", all.vision, recipe.clip_image),
@@ -136,12 +137,35 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     }
 }
 
+/// Work of training CLIP. Both towers read every picture and caption; the other networks are idle.
+fn train_clip(config: &RunConfig, images: &Tokenizer) -> Work {
+    let all = clip(&config.clip.clone().unwrap_or_default().model);
+    let tower = |name: &str, cost: Cost| part(name, cost.params, cost.flops, true);
+    Work {
+        phase: Phase::Clip,
+        parts: vec![
+            part("networks of other stages", idle(config, images).params, 0, false),
+            tower("CLIP, captions", all.text),
+            tower("CLIP, pictures", all.vision),
+        ],
+        recomputed: 0,
+        outside: 0,
+        kept: (all.text + all.vision).kept.bytes(config.train.precision.bf16),
+        loss: 0,
+        widest: 0,
+        precision: config.train.precision.clone(),
+    }
+}
+
+/// The networks that take no part in training CLIP or the prior.
+fn idle(config: &RunConfig, images: &Tokenizer) -> Cost {
+    images.total() + denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0)
+}
+
 /// Work of training the prior. Both towers read every picture and caption; the other networks are idle.
 fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
     let net = prior(&config.prior.clone().unwrap_or_default().model);
-    let waiting =
-        images.total() + denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
-    let sizes = config.clip.clone().unwrap_or_default();
+    let sizes = config.clip.clone().unwrap_or_default().model;
     let all = clip(&sizes);
     let tower = |name: &str, cost: Cost| NetworkCost {
         bf16: sizes.bf16,
@@ -151,7 +175,7 @@ fn train_prior(config: &RunConfig, images: &Tokenizer) -> Work {
     Work {
         phase: Phase::Prior,
         parts: vec![
-            part("networks of other stages", waiting.params, 0, false),
+            part("networks of other stages", idle(config, images).params, 0, false),
             tower("CLIP, captions", all.text),
             tower("CLIP, pictures", all.vision),
             part("prior", net.params, net.flops, true),

@@ -2,12 +2,15 @@
 //! whether generated pictures show what the caption says.
 
 mod classifier;
+mod clip;
 mod concept;
+pub mod distance;
 mod probe;
 pub mod scene_reader;
 pub mod scenes;
 
 pub use classifier::Classifier;
+pub use clip::{ClipJudge, ClipScore};
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
 pub use probe::probe;
 pub use scenes::{SceneScore, SceneScores};
@@ -17,6 +20,7 @@ use crate::data::{Dataset, Part, Record, Source};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::generate::generate;
+use crate::model::Cond;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
 use rand::SeedableRng;
@@ -39,6 +43,10 @@ pub struct Scores {
     pub classifier: Option<ClassifierScore>,
     /// Pictures of scenes, read by rule.
     pub scenes: Option<SceneScores>,
+    /// Pictures as the model's own CLIP sees them, with captions of training. Empty without a CLIP.
+    pub clip_train: Vec<ClipScore>,
+    /// The same with captions whose concept was trained in other styles only.
+    pub clip_held_out: Vec<ClipScore>,
 }
 
 /// Prediction of noised tokens at one noise ratio, over the noised positions only.
@@ -70,7 +78,7 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     note("guesses at five noise ratios");
     let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
     let (mut concepts_train, mut concepts_held_out, mut classifier) = (None, None, None);
-    let mut scenes = None;
+    let (mut scenes, mut clip_train, mut clip_held_out) = (None, Vec::new(), Vec::new());
     if let Source::Scenes(world) = &config.data.source {
         scenes = Some(scenes::score(nets, world, note)?);
     } else if config.eval.classifier {
@@ -79,11 +87,13 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     } else {
         let gallery = Gallery::new(&[&train, &val], config.eval.feature_size);
         note("pictures for training captions");
-        concepts_train = Some(concept_accuracy(nets, &choose(&train.records, config), &gallery)?);
-        let held_out: Vec<Record> =
-            val.records.iter().filter(|record| record.split == "val-style").cloned().collect();
+        let asked = Asked::new(nets, &train, |_| true);
+        concepts_train = Some(concept_accuracy(&asked.images, &asked.records, &gallery));
+        clip_train = asked.as_clip_sees_them(nets, &train, note)?;
         note("pictures for held-out pairs of concept and style");
-        concepts_held_out = Some(concept_accuracy(nets, &choose(&held_out, config), &gallery)?);
+        let asked = Asked::new(nets, &val, |record| record.split == "val-style");
+        concepts_held_out = Some(concept_accuracy(&asked.images, &asked.records, &gallery));
+        clip_held_out = asked.as_clip_sees_them(nets, &val, note)?;
     }
     Ok(Scores {
         psnr_db,
@@ -93,15 +103,72 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
         concepts_held_out,
         classifier,
         scenes,
+        clip_train,
+        clip_held_out,
     })
 }
 
-/// Draws the records to generate from, the same for all models with the same seed.
-fn choose(records: &[Record], config: &RunConfig) -> Vec<Record> {
-    let mut records = records.to_vec();
-    records.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
-    records.truncate(config.eval.captions);
-    records
+/// Records of a part of the data, and a picture generated from each caption.
+struct Asked {
+    records: Vec<Record>,
+    /// Their places in the part.
+    picks: Vec<i64>,
+    /// (N, 3, S, S) f32 in 0..=1, CPU.
+    images: Tensor,
+}
+
+impl Asked {
+    fn new(nets: &Networks, part: &Dataset, which: fn(&Record) -> bool) -> Self {
+        let picks = choose(&part.records, which, &nets.config);
+        let records: Vec<Record> =
+            picks.iter().map(|&i| part.records[i as usize].clone()).collect();
+        let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
+        let images = pictures(nets, &captions(&records), sample, seed);
+        Self { records, picks, images }
+    }
+
+    /// Scores of the model's own CLIP: of the real pictures with these captions, of the same through the tokenizer, of the
+    /// generated ones, and of those generated without the prior if there is one. Empty without a CLIP or captions.
+    fn as_clip_sees_them(
+        &self,
+        nets: &Networks,
+        part: &Dataset,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<Vec<ClipScore>> {
+        let judge = ClipJudge::new(nets, &part.images)?.filter(|_| !self.records.is_empty());
+        let Some(judge) = judge else { return Ok(Vec::new()) };
+        note("the same as the model's CLIP sees them");
+        let captions = captions(&self.records);
+        let real = part.images(&self.picks);
+        let decoded = real.split(128, 0).into_iter().map(|some| nets.decode(&nets.encode(&some)));
+        let decoded = Tensor::cat(&decoded.collect::<Vec<_>>(), 0).to_device(tch::Device::Cpu);
+        let mut scores = vec![
+            judge.score("real", &real, &captions, false)?,
+            judge.score("real, through the tokenizer", &decoded, &captions, true)?,
+        ];
+        if nets.prior.is_none() {
+            scores.push(judge.score("generated", &self.images, &captions, true)?);
+            return Ok(scores);
+        }
+        let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
+        let without = pictures_of(nets, &captions, sample, seed, Networks::encode_text);
+        scores.push(judge.score("generated without the prior", &without, &captions, true)?);
+        scores.push(judge.score("generated with the prior", &self.images, &captions, true)?);
+        Ok(scores)
+    }
+}
+
+fn captions(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| record.caption.clone()).collect()
+}
+
+/// Draws the records to generate from, the same for all models with the same seed. Returns their places.
+fn choose(records: &[Record], which: fn(&Record) -> bool, config: &RunConfig) -> Vec<i64> {
+    let mut picks: Vec<i64> =
+        (0..records.len()).filter(|&i| which(&records[i])).map(|i| i as i64).collect();
+    picks.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
+    picks.truncate(config.eval.captions);
+    picks
 }
 
 /// PSNR in dB, and fraction of the codes used.
@@ -147,10 +214,22 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
 
 /// Generates one picture per caption: (N, 3, S, S) f32 on the CPU. Draws depend on `seed` only.
 fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
-    let mut images = Vec::new();
+    pictures_of(nets, captions, sample, seed, Networks::condition)
+}
+
+/// As [`pictures`], with the conditions that `condition` makes of the captions.
+fn pictures_of(
+    nets: &Networks,
+    captions: &[String],
+    sample: &SampleConfig,
+    seed: u64,
+    condition: fn(&Networks, &[String]) -> Cond,
+) -> Tensor {
+    let size = nets.config.data.size;
+    let mut images = vec![Tensor::zeros([0, 3, size, size], (Kind::Float, tch::Device::Cpu))];
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
         seed_step(seed, i as u64);
-        let (cond, null) = (nets.condition(captions), nets.null(captions.len()));
+        let (cond, null) = (condition(nets, captions), nets.null(captions.len()));
         let tokens = generate(nets, &cond, &null, sample);
         images.push(nets.decode(&tokens).to_device(tch::Device::Cpu));
     }

@@ -53,7 +53,7 @@ enum Command {
     /// Make tokens (and text vectors) of a stream before training
     Precompute(Precompute),
     /// Make pictures from a text
-    Sample(sample::SampleArgs),
+    Sample(Box<sample::SampleArgs>),
     /// Score a model on the pictures held back
     Eval(work::Eval),
     /// Show a picture of the data set by number or caption

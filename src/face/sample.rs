@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::image;
 use crate::lab::edit::{self, Area, Edit, Side};
 use crate::lab::folder::replaceable;
+use crate::lab::mix::{MixPart, MixSource};
+use crate::lab::parts;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Pick, SampleRequest};
 use crate::near::there;
@@ -53,6 +55,12 @@ pub struct SampleArgs {
     /// Go from TEXT to this one, over `--count` pictures with one seed
     #[arg(long, value_name = "TEXT")]
     to: Option<String>,
+    /// A picture whose CLIP vector stands beside TEXT, "" for none; again for a mixture, weights as FILE:0.7
+    #[arg(long, value_name = "FILE[:WEIGHT]", conflicts_with = "to")]
+    picture: Vec<String>,
+    /// Weight of TEXT beside the pictures
+    #[arg(long, value_name = "WEIGHT", requires = "picture", default_value_t = 1.0, value_parser = weight)]
+    text_weight: f64,
     #[command(flatten)]
     edit: EditArgs,
 }
@@ -93,6 +101,33 @@ impl EditArgs {
 fn share(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse().ok().filter(|share| (0.01..=1.0).contains(share));
     number.ok_or_else(|| "a number from 0.01 to 1".into())
+}
+
+fn weight(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|weight| *weight > 0.0 && *weight <= 1e6);
+    number.ok_or_else(|| "a number above 0".into())
+}
+
+/// The pictures of `--picture`, and TEXT unless it is empty.
+fn mix(args: &SampleArgs) -> Result<Vec<MixPart>> {
+    if args.picture.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut parts = parts::parts(&args.picture)?;
+    for part in &parts {
+        let (what, hint) = match &part.source {
+            MixSource::File(_) => continue,
+            MixSource::Text(name) => (format!("there is no file `{name}`"), "--picture FILE"),
+            MixSource::Current if args.edit.image.is_some() => continue,
+            MixSource::Current => ("there is no picture yet".into(), "--picture FILE"),
+        };
+        return Err(Error::command(what, "--picture", hint));
+    }
+    if !args.text.is_empty() {
+        let source = MixSource::Text(args.text.clone());
+        parts.push(MixPart { source, weight: args.text_weight });
+    }
+    Ok(parts)
 }
 
 fn size(text: &str) -> std::result::Result<(i64, i64), String> {
@@ -143,6 +178,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         keep_pixels: args.edit.keep_pixels,
         size: args.size,
         to: args.to.clone(),
+        mix: mix(args)?,
     };
     if let Some(picture) = &args.edit.image {
         lab.show(&Pick::File(picture.clone()))?;
@@ -184,7 +220,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     });
     let row = |(k, seed): (usize, &u64)| {
         let file = outs.get(k).or(shown.as_ref());
-        serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.text, "file": file })
+        serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.caption(), "file": file })
     };
     let mut all = view.to_json();
     all["pictures"] = run.seeds().iter().enumerate().map(row).collect();

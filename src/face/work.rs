@@ -143,6 +143,7 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
         &["T", "nats per noised token", "accuracy"],
         scores.guesses.iter().map(guess).collect(),
     );
+    let view = clip_tables(view, scores);
     let view = match &scores.scenes {
         Some(scores) => scenes::tables(view, scores),
         None => view,
@@ -153,6 +154,33 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
             "concept: that of the nearest real picture of the same style, both averaged to {feature_size} x {feature_size}, Euclidean distance"
         )),
     }
+}
+
+/// Adds a row for each kind of pictures that the model's own CLIP has scored.
+fn clip_tables(view: View, scores: &eval::Scores) -> View {
+    let number = |x: Option<f64>, digits: usize| x.map_or("".into(), |x| format!("{x:.digits$}"));
+    let row = |part: &str, s: &eval::ClipScore| {
+        vec![
+            format!("{part}: {}", s.pictures),
+            format!("{:.1}", s.score),
+            format!("{:.1}% of {}", s.rank1 * 100.0, s.captions),
+            format!("{:.1}%", s.rank5 * 100.0),
+            number(s.frechet, 1),
+            number(s.kernel, 3),
+        ]
+    };
+    let parts = [("training", &scores.clip_train), ("held out", &scores.clip_held_out)];
+    let rows: Vec<_> =
+        parts.iter().flat_map(|(part, all)| all.iter().map(|s| row(part, s))).collect();
+    if rows.is_empty() {
+        return view;
+    }
+    let headers =
+        ["pictures", "CLIP score", "own caption at rank 1", "rank 5", "Fréchet", "kernel"];
+    view.text("").table(&headers, rows).note(
+        "CLIP score: 100 x cosine of picture and caption. Distances: to the real pictures of the part, in the features of \
+         the model's own CLIP; they compare models with the same CLIP only",
+    )
 }
 
 /// `paella config`: checks, prints or compares config files.

@@ -3,6 +3,8 @@
 
 use super::args::{Args, quoted};
 use super::edit::{self, Area, Edit, Side};
+use super::mix::{MixPart, MixSource};
+use super::parts;
 use super::picture::{names_a_file, source_of};
 use super::plots::PLOTS;
 use super::view::View;
@@ -110,7 +112,28 @@ fn request(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
         keep_pixels: keeps_pixels(args)?,
         edit: edit(args, otherwise)?,
         to: None,
+        mix: match args.get("picture") {
+            Some(pictures) => mixed(args, pictures)?,
+            None => Vec::new(),
+        },
     })
+}
+
+/// The pictures that the key `picture` names, and the words as a text.
+fn mixed(args: &Args, pictures: &str) -> Result<Vec<MixPart>> {
+    let names: Vec<String> = pictures.split(',').map(|name| name.trim().to_string()).collect();
+    let mut parts = parts::parts(&names)?;
+    if let Some(MixSource::Text(name)) =
+        parts.iter().map(|part| &part.source).find(|part| matches!(part, MixSource::Text(_)))
+    {
+        let hint =
+            "picture=a.png, picture=a.png:0.7,b.png:0.3, or picture=this for the current one";
+        return Err(args.fault(format!("`{name}` is no picture"), hint));
+    }
+    if !args.words.is_empty() {
+        parts.push(MixPart { source: MixSource::Text(args.joined()), weight: 1.0 });
+    }
+    Ok(parts)
 }
 
 /// `96x64`: width and height.
@@ -188,6 +211,11 @@ fn read_as(args: &Args, key: &str, is_value: impl Fn(&str) -> bool) -> (Args, Op
     args.words.clear();
     args.pairs.push((key.into(), words));
     (args, Some(remark))
+}
+
+pub fn vary(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let mix = parts::parts(&args.words)?;
+    lab.sample(&SampleRequest { mix, ..request(args, None)? }, watch)
 }
 
 pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

@@ -79,12 +79,8 @@ impl Lab {
         let mut remark = None;
         let picture = match pick {
             Pick::File(path) => {
-                there(path, "show \"FILE\"")?;
-                let side = self.state.settings.data.size as u32;
-                let image = image::fit(&image::load(path)?, side);
-                let images = image::to_tensor(&image).unsqueeze(0);
-                let caption;
-                (caption, remark) = caption_of_file(path);
+                let (images, caption, said) = self.picture_of(path)?;
+                remark = said;
                 Picture { images, caption, index: None }
             }
             Pick::Index(_) | Pick::Caption(_) => {
@@ -96,6 +92,15 @@ impl Lab {
         };
         self.state.workspace.put(picture);
         Ok(self.show_again()?.notes(remark))
+    }
+
+    /// The picture in a file, cropped to a square and resized: (1, 3, S, S) f32 in 0..=1, and its caption.
+    /// What there is to say about the caption comes third.
+    pub(super) fn picture_of(&self, path: &Path) -> Result<(Tensor, String, Option<String>)> {
+        there(path, "show \"FILE\"")?;
+        let image = image::fit(&image::load(path)?, self.state.settings.data.size as u32);
+        let (caption, remark) = caption_of_file(path);
+        Ok((image::to_tensor(&image).unsqueeze(0), caption, remark))
     }
 
     /// Shows the current picture again.

@@ -46,6 +46,9 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     } else {
         nets.encode_text(&texts(&run.negative))
     };
+    if let Some(mix) = &run.mix {
+        return (mix.condition(nets, b), null);
+    }
     match &run.to {
         None => (nets.condition(&texts(&run.text)), null),
         Some(to) => (nets.condition(&[run.text.clone(), to.clone()]).between(b), null),

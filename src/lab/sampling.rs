@@ -2,11 +2,12 @@
 
 use super::Lab;
 use super::edit::{self, Edit};
+use super::mix::MixPart;
 use super::picture::first_image;
 use super::runner::Runner;
 use super::view::{View, plain};
 use super::watch::{Preview, Watch};
-use super::workspace::{Picture, Sampling};
+use super::workspace::{Picture, Sampling, seeds_of};
 use crate::error::{Result, counted};
 use crate::image;
 use crate::networks::Networks;
@@ -37,6 +38,8 @@ pub struct SampleRequest {
     pub size: Option<(i64, i64)>,
     /// A second text: the pictures go from `text` to this one in equal parts, all with one seed.
     pub to: Option<String>,
+    /// Pictures and texts whose mixture takes the place of `text`. Empty: none.
+    pub mix: Vec<MixPart>,
 }
 
 impl SampleRequest {
@@ -67,11 +70,8 @@ impl Lab {
         let (done, steps) = (run.path.len() - 1, run.plan.len());
         let (taken, seeds) = (counted(done, "step"), run.seeds_in_words());
         let caption = format!("\"{}\", {taken}, {seeds}", run.texts());
-        self.state.workspace.put(Picture {
-            images: images.narrow(0, 0, 1),
-            caption: run.text.clone(),
-            index: None,
-        });
+        let picture = images.narrow(0, 0, 1);
+        self.state.workspace.put(Picture { images: picture, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         let view = self.shown_edit(run)?;
         let view = view.picture(image::square_grid(&image::all_from_tensor(images), 2), caption);
@@ -180,7 +180,13 @@ impl Lab {
     /// Adds what of the request has no effect, and what the model cannot read or know of its texts.
     fn note_run(&mut self, view: View, run: &Sampling) -> Result<View> {
         let view = run.remarks.iter().fold(view, |view, remark| view.note(remark));
-        self.note_texts(view, &[&run.text, &run.negative])
+        match &run.mix {
+            Some(mix) => {
+                let view = view.notes(mix.remarks.clone());
+                self.note_texts(view, &mix.texts().chain([&*run.negative]).collect::<Vec<_>>())
+            }
+            None => self.note_texts(view, &[&run.text, &run.negative]),
+        }
     }
 
     /// Runs `count` further steps.
@@ -215,7 +221,7 @@ impl Lab {
         if run.path.len() > run.plan.len() {
             view = view.note("that was the last step");
         }
-        self.state.workspace.put(Picture { images, caption: run.text.clone(), index: None });
+        self.state.workspace.put(Picture { images, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(tokens);
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view)
@@ -248,8 +254,10 @@ impl Lab {
             Some(edit) => Some(Rc::new(self.canvas(edit, request.keep_pixels)?)),
             None => None,
         };
+        let mix = self.mixture(&request.mix)?;
         let seed = request.seed.unwrap_or_else(|| self.draw_seed());
         let text = match (&request.edit, request.text.as_str()) {
+            _ if mix.is_some() => mix.as_ref().map(|mix| mix.text()).unwrap_or_default(),
             (Some(_), "") => self.state.workspace.picture()?.caption.clone(),
             (_, text) => self.as_caption(text)?,
         };
@@ -282,9 +290,14 @@ impl Lab {
             _ => noise.shallow_clone(),
         };
         let path = vec![Rc::new(start)];
-        let remarks = remarks(request, &config);
+        let mut remarks = remarks(request, &config);
+        if mix.is_some() && nets.config.train.clip_image == 0.0 {
+            let what =
+                "this model was trained without vectors of pictures: they mean nothing to it";
+            remarks.push(format!("{what} (`train.clip_image` is 0)"));
+        }
         let (plan, greedy) = (config.plan(), config.greedy);
-        Ok(Sampling { text, to, negative, plan, noise, path, seed, greedy, remarks, canvas })
+        Ok(Sampling { text, to, mix, negative, plan, noise, path, seed, greedy, remarks, canvas })
     }
 }
 
@@ -306,53 +319,6 @@ fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
         remarks.push("`temperature` has no effect: greedy takes the most likely token".into());
     }
     remarks
-}
-
-/// Seeds of `count` pictures: `first` and the numbers that follow, or always the `same`.
-fn seeds_of(first: u64, count: i64, same: bool) -> Vec<u64> {
-    (0..count as u64).map(|k| if same { first } else { first.wrapping_add(k) }).collect()
-}
-
-impl Sampling {
-    /// The seed of each picture: any of them can be made again alone.
-    pub fn seeds(&self) -> Vec<u64> {
-        seeds_of(self.seed, self.noise.size()[0], self.to.is_some())
-    }
-
-    fn seeds_in_words(&self) -> String {
-        match self.seeds().as_slice() {
-            [first, .., last] if first != last => format!("seeds {first} to {last}"),
-            _ => format!("seed {}", self.seed),
-        }
-    }
-
-    /// Pictures of the run with the pixels that it keeps: (B, 3, H, W) -> the same.
-    fn restored(&self, images: Tensor) -> Tensor {
-        match &self.canvas {
-            Some(canvas) => canvas.restore(images),
-            None => images,
-        }
-    }
-
-    /// Its text, or both of them.
-    fn texts(&self) -> String {
-        self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
-    }
-
-    /// What an edit of the whole picture begins with.
-    fn noise_there(&self) -> String {
-        let t = self.plan.first().map_or(1.0, |step| step.t);
-        format!("the picture with {} of its tokens under noise", plain(t))
-    }
-
-    /// The same run with another path.
-    fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
-        let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
-        let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
-        let (to, canvas, seed, greedy) =
-            (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
-        Self { text, to, negative, plan, noise, path, seed, greedy, remarks, canvas }
-    }
 }
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];

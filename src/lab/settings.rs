@@ -4,6 +4,7 @@ use super::Lab;
 use super::args::quoted;
 use super::model::{LoadedModel, Origin, shipped_models};
 use super::view::View;
+use crate::checkpoint::Phase;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Fault, Result};
 use rand::SeedableRng;
@@ -112,6 +113,7 @@ impl Lab {
         let mut model = LoadedModel::new(origin)?;
         model.ready(self.device)?;
         let text = format!("model {}: {}", model.name, parameters(&model));
+        let apart = [Phase::Clip, Phase::Prior].iter().any(|p| model.config.to_train().contains(p));
         if model.config.data != self.state.settings.data {
             (self.state.train, self.state.val) = (None, None);
         }
@@ -120,10 +122,16 @@ impl Lab {
         self.state.model = Rc::new(RefCell::new(model));
         self.state.log = Rc::default();
         let view = View::new().text(text);
-        Ok(if untrained {
-            view.note("its weights are random: `train 100` teaches it")
-        } else {
-            view
+        let view = match untrained {
+            true => view.note("its weights are random: `train 100` teaches it"),
+            false => view,
+        };
+        Ok(match untrained && apart {
+            true => view.note(format!(
+                "`train` leaves CLIP and prior as they are; in the shell, `paella train {}` trains them too",
+                quoted(name, None)
+            )),
+            false => view,
         })
     }
 
@@ -155,7 +163,7 @@ fn shape(config: &RunConfig) -> impl PartialEq + '_ {
     (
         &config.tokenizer.model,
         &config.text,
-        &config.clip,
+        config.clip.as_ref().map(|c| &c.model),
         config.prior.as_ref().map(|p| &p.model),
         &config.model,
     )

@@ -20,6 +20,7 @@ const START: &[&str] = &[
     "by",
     "strength",
     "keep",
+    "picture",
 ];
 /// The keys of each command that edits the picture.
 const INPAINT: &[&str] =
@@ -28,6 +29,8 @@ const OUTPAINT: &[&str] =
     &["side", "by", "keep", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
 const EDIT: &[&str] =
     &["strength", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const VARY: &[&str] =
+    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size"];
 const MORPH: &[&str] =
     &["to", "frames", "steps", "cfg", "temperature", "seed", "negative", "greedy", "size"];
 
@@ -199,10 +202,11 @@ pub const COMMANDS: &[Command] = &[
         name: "start",
         aliases: &[],
         synopsis: "start TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
-                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels]",
+                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels] [picture=FILE:WEIGHT,..]",
         summary: "begin a sampling run that goes one step at a time",
         help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again. With `area`, `side` or \
-               `strength` it begins what `inpaint`, `outpaint` or `edit` do.",
+               `strength` it begins what `inpaint`, `outpaint` or `edit` do, with `picture` what `vary` does; picture=this is the \
+               current one.",
         example: "start \"red apple\" steps=6",
         needs: &[],
         words: None,
@@ -295,6 +299,24 @@ pub const COMMANDS: &[Command] = &[
         functions: &["add_noise", "passes", "denoise"],
         changes: true,
         run: run::edit_picture,
+    },
+    Command {
+        name: "vary",
+        aliases: &["variations"],
+        synopsis: "vary [FILE[:WEIGHT] ..] [TEXT[:WEIGHT] ..] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
+                   [size=64x64] [negative=TEXT] [greedy=true]",
+        summary: "other pictures like this one, or like a mixture of pictures and texts",
+        help: "CLIP's vector of a picture takes the place of a text, or stands beside one. Without FILE it is the current \
+               picture, which has the name `this` among others. Several pictures are mixed by their weights, and so are several \
+               texts; a text ends behind its weight: vary this:2 fox.png:1 red apple:0.5. Needs a model with a CLIP.",
+        example: "vary this:0.7 red apple:0.3 count=4",
+        needs: &[],
+        words: None,
+        keys: VARY,
+        takes: Takes::File,
+        functions: &["mixed", "images", "passes", "denoise"],
+        changes: true,
+        run: run::vary,
     },
     Command {
         name: "morph",

@@ -1,7 +1,8 @@
 //! The workspace: the current picture, its tokens, their noised version, the sampling run. Cheap to copy.
 
 use super::canvas::EditCanvas;
-use super::view::TokenGrid;
+use super::mix::Mixture;
+use super::view::{TokenGrid, plain};
 use crate::error::{Error, Result};
 use crate::noise::Noised;
 use crate::sample::Step;
@@ -35,6 +36,8 @@ pub struct Sampling {
     pub text: String,
     /// The text that the last of the pictures has.
     pub to: Option<String>,
+    /// Pictures and texts that condition the run in place of `text`.
+    pub mix: Option<Rc<Mixture>>,
     pub negative: String,
     pub plan: Vec<Step>,
     /// The initial noise, (B, h, w) i64 for B pictures.
@@ -47,6 +50,66 @@ pub struct Sampling {
     pub remarks: Vec<String>,
     /// The picture that the run edits.
     pub canvas: Option<Rc<EditCanvas>>,
+}
+
+/// Seeds of `count` pictures: `first` and the numbers that follow, or always the `same`.
+pub(super) fn seeds_of(first: u64, count: i64, same: bool) -> Vec<u64> {
+    (0..count as u64).map(|k| if same { first } else { first.wrapping_add(k) }).collect()
+}
+
+impl Sampling {
+    /// The seed of each picture: any of them can be made again alone.
+    pub fn seeds(&self) -> Vec<u64> {
+        seeds_of(self.seed, self.noise.size()[0], self.to.is_some())
+    }
+
+    pub(super) fn seeds_in_words(&self) -> String {
+        match self.seeds().as_slice() {
+            [first, .., last] if first != last => format!("seeds {first} to {last}"),
+            _ => format!("seed {}", self.seed),
+        }
+    }
+
+    /// Pictures of the run with the pixels that it keeps: (B, 3, H, W) -> the same.
+    pub(super) fn restored(&self, images: Tensor) -> Tensor {
+        match &self.canvas {
+            Some(canvas) => canvas.restore(images),
+            None => images,
+        }
+    }
+
+    /// The caption of its pictures: its text, else those of the pictures that it varies.
+    pub fn caption(&self) -> String {
+        match &self.mix {
+            Some(mix) if self.text.is_empty() => mix.captions.clone(),
+            _ => self.text.clone(),
+        }
+    }
+
+    /// Its text, or both of them.
+    pub(super) fn texts(&self) -> String {
+        if let Some(mix) = &self.mix {
+            let text = if self.text.is_empty() { "" } else { " and " };
+            return format!("picture of {}{text}{}", mix.captions, self.text);
+        }
+        self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
+    }
+
+    /// What an edit of the whole picture begins with.
+    pub(super) fn noise_there(&self) -> String {
+        let t = self.plan.first().map_or(1.0, |step| step.t);
+        format!("the picture with {} of its tokens under noise", plain(t))
+    }
+
+    /// The same run with another path.
+    pub(super) fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
+        let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
+        let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
+        let (to, canvas, seed, greedy) =
+            (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
+        let mix = self.mix.clone();
+        Self { text, to, mix, negative, plan, noise, path, seed, greedy, remarks, canvas }
+    }
 }
 
 impl Workspace {

@@ -11,12 +11,34 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+/// What a token of the text tower stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextPieces {
+    /// Subwords of CLIP's own vocabulary, as in all published models.
+    Subwords,
+    /// Bytes of UTF-8, for small models: a table of 49,408 subwords would be most of their weights.
+    Bytes,
+}
+
+impl TextPieces {
+    /// Size of the vocabulary, including the start and end tokens.
+    pub fn count(self) -> i64 {
+        match self {
+            Self::Subwords => 49_408,
+            Self::Bytes => 258,
+        }
+    }
+}
+
 /// Sizes of the text tower; the default is ViT-H-14's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipTextConfig {
-    /// Tokens of the longest text.
+    /// Tokens of the longest text, including the start and end tokens. Longer texts are cut.
     pub context_length: i64,
+    /// What texts are divided into.
+    pub pieces: TextPieces,
+    /// Rows of the token table: at least 49408 for subwords, 258 for bytes.
     pub vocab_size: i64,
     pub width: i64,
     pub heads: i64,
@@ -29,6 +51,7 @@ impl Default for ClipTextConfig {
     fn default() -> Self {
         Self {
             context_length: 77,
+            pieces: TextPieces::Subwords,
             vocab_size: 49408,
             width: 1024,
             heads: 16,
@@ -94,13 +117,13 @@ impl Default for ClipConfig {
 }
 
 impl ClipConfig {
-    /// Everything that is wrong though well formed. `vocabulary`: the least number of tokens, the tokenizer's.
-    pub fn check(&self, vocabulary: i64) -> Vec<Fault> {
+    /// Everything that is wrong though well formed.
+    pub fn check(&self) -> Vec<Fault> {
         let (text, vision) = (&self.text, &self.vision);
         let mut found = Checks::default();
         found.within("embed_dim", self.embed_dim, 1, 1 << 16);
         found.within("text.context_length", text.context_length, 2, 1 << 12);
-        found.within("text.vocab_size", text.vocab_size, vocabulary, 1 << 20);
+        found.within("text.vocab_size", text.vocab_size, text.pieces.count(), 1 << 20);
         found.within("text.width", text.width, 1, 1 << 16);
         found.within("text.heads", text.heads, 1, 1 << 10);
         found.within("text.layers", text.layers, 1, 1000);
@@ -139,6 +162,12 @@ impl Clip {
             logit_scale: logit_scale(p),
         }
     }
+}
+
+/// Vectors of length 1 in the same directions: features (B, e) -> (B, e). Their products are cosines.
+pub fn directions(features: &Tensor) -> Tensor {
+    let length = features.norm_scalaropt_dim(2.0, &[-1i64][..], true); // (B, 1)
+    features / length.clamp_min(1e-12)
 }
 
 /// The sharpness that stands beside the text tower, fresh at ln(1 / 0.07).
@@ -247,13 +276,14 @@ fn transformer(
 ) -> Vec<ResidualAttentionBlock> {
     let hidden = (c as f64 * mlp_ratio) as i64;
     let blocks = p / "transformer" / "resblocks";
-    (0..layers).map(|i| ResidualAttentionBlock::new(&(&blocks / i), c, heads, hidden)).collect()
+    let block = |i| ResidualAttentionBlock::new(&(&blocks / i), c, heads, hidden, layers);
+    (0..layers).map(block).collect()
 }
 
 /// Self-attention, then a feed-forward layer with the exact GELU, each behind a norm.
 ///
 /// Source:  open_clip `ResidualAttentionBlock` round `torch.nn.MultiheadAttention`.
-/// Differs: fresh weights are scaled by their inputs alone; the towers are meant to be loaded.
+/// Differs: open_clip initialises the text tower so, the picture tower as PyTorch does by default.
 #[derive(Debug)]
 struct ResidualAttentionBlock {
     ln_1: LayerNorm,
@@ -266,19 +296,22 @@ struct ResidualAttentionBlock {
 }
 
 impl ResidualAttentionBlock {
-    fn new(p: &VarBuilder, c: i64, heads: i64, hidden: i64) -> Self {
+    /// One of `layers` blocks.
+    fn new(p: &VarBuilder, c: i64, heads: i64, hidden: i64, layers: i64) -> Self {
         let (attn, mlp) = (p / "attn", p / "mlp");
+        // each block adds twice to its input: the sum of all of them keeps its size
+        let added = scaled(c * 2 * layers);
         Self {
             ln_1: LayerNorm::new(&(p / "ln_1"), c),
             in_proj: Linear {
                 weight: attn.var("in_proj_weight", &[3 * c, c], scaled(c)),
                 bias: Some(attn.var("in_proj_bias", &[3 * c], Init::Zeros)),
             },
-            out_proj: Linear::new(&(&attn / "out_proj"), c, c, scaled(c)),
+            out_proj: Linear::new(&(&attn / "out_proj"), c, c, added),
             heads,
             ln_2: LayerNorm::new(&(p / "ln_2"), c),
-            c_fc: Linear::new(&(&mlp / "c_fc"), c, hidden, scaled(c)),
-            c_proj: Linear::new(&(&mlp / "c_proj"), hidden, c, scaled(hidden)),
+            c_fc: Linear::new(&(&mlp / "c_fc"), c, hidden, scaled(2 * c)),
+            c_proj: Linear::new(&(&mlp / "c_proj"), hidden, c, added),
         }
     }
 

@@ -195,6 +195,27 @@ impl Cond {
     }
 }
 
+impl Cond {
+    /// One condition for `count` pictures: the mean of those of several, with these weights above 0.
+    pub fn mixed(&self, weights: &[f64], count: i64) -> Self {
+        let sum: f64 = weights.iter().sum();
+        let mix = |xs: &Tensor| {
+            let parts = weights.iter().enumerate();
+            let parts: Vec<Tensor> =
+                parts.map(|(i, weight)| xs.narrow(0, i as i64, 1) * (weight / sum)).collect();
+            let mut size = xs.size();
+            size[0] = count;
+            parts.into_iter().reduce(|a, b| a + b).expect("some weights").expand(size, false)
+        };
+        Self {
+            byt5: mix(&self.byt5),
+            clip: self.clip.as_ref().map(mix),
+            clip_image: self.clip_image.iter().map(mix).collect(),
+            attn_weights: self.attn_weights.as_ref().map(Tensor::shallow_clone),
+        }
+    }
+}
+
 /// Anything that can guess tokens.
 pub trait Denoiser {
     /// tokens (B, h, w) i64, t (B,) f32, cond -> logits (B, K, h, w) f32.

@@ -1,17 +1,18 @@
-//! The frozen CLIP of a model: captions and pictures as vectors in a shared space.
+//! The CLIP of a model: captions and pictures as vectors in a shared space.
 //!
 //! Letters: B texts or pictures, e width of a vector.
 
 use super::pieces;
 use crate::error::Result;
-use crate::model::clip::{Clip, ClipConfig};
+use crate::model::clip::{Clip, ClipConfig, ClipTextConfig};
 use crate::model::init::VarBuilder;
 use crate::model::preprocess::ClipPixels;
 use crate::weights::{self, Named};
 use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor, nn};
 
-/// Both CLIP towers, their weights, and the image preprocessing. Nothing here has a gradient.
+/// Both CLIP towers, their weights, and the image preprocessing. Vectors have no gradient; only the stage that trains CLIP
+/// calls the towers themselves.
 #[derive(Debug)]
 pub struct ClipEncoder {
     config: ClipConfig,
@@ -28,7 +29,6 @@ impl ClipEncoder {
         let mut vars = nn::VarStore::new(device);
         let place = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
         let clip = Clip::new(&place, config);
-        vars.freeze();
         if config.bf16 {
             vars.bfloat16();
         }
@@ -52,9 +52,7 @@ impl ClipEncoder {
     /// texts -> (B, e) f32.
     pub fn texts(&self, texts: &[String]) -> Tensor {
         let _no_grad = tch::no_grad_guard();
-        let s = self.config.text.context_length;
-        let ids = pieces::batch(texts, s, self.vars.device());
-        self.clip.text.encode(&ids).to_kind(Kind::Float)
+        self.clip.text.encode(&self.ids(texts)).to_kind(Kind::Float)
     }
 
     /// The vector of the empty text, `count` times: (count, e) f32.
@@ -68,16 +66,33 @@ impl ClipEncoder {
     /// Errors: not three channels.
     pub fn images(&self, images: &Tensor) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
+        Ok(self.clip.vision.encode(&self.pixels(images)?).to_kind(Kind::Float))
+    }
+
+    /// Both towers.
+    pub fn towers(&self) -> &Clip {
+        &self.clip
+    }
+
+    /// texts -> (B, S) i64, what the text tower reads.
+    pub fn ids(&self, texts: &[String]) -> Tensor {
+        let ClipTextConfig { pieces, context_length, .. } = self.config.text;
+        pieces::batch(texts, pieces, context_length, self.vars.device())
+    }
+
+    /// images (B, 3, S, S) f32 in 0..=1, on any device -> what the picture tower reads.
+    ///
+    /// Errors: not three channels.
+    pub fn pixels(&self, images: &Tensor) -> Result<Tensor> {
         let kind = if self.config.bf16 { Kind::BFloat16 } else { Kind::Float };
-        let pixels = self.pixels.prepare(&images.to_device(self.vars.device()))?;
-        Ok(self.clip.vision.encode(&pixels.to_kind(kind)).to_kind(Kind::Float))
+        Ok(self.pixels.prepare(&images.to_device(self.vars.device()))?.to_kind(kind))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::clip::{ClipTextConfig, ClipVisionConfig};
+    use crate::model::clip::ClipVisionConfig;
 
     fn small(bf16: bool) -> ClipConfig {
         ClipConfig {

@@ -1,43 +1,52 @@
-//! CLIP's byte pair encoding: subwords from a vocabulary of 49,408, after cleaning the text.
+//! Texts as CLIP's tokens: subwords from a vocabulary of 49,408 (byte pair encoding), or bytes; first the text is cleaned.
 //!
-//! Letters: B texts, S subwords per row.
+//! Letters: B texts, S tokens per row.
 
+use crate::model::clip::TextPieces;
 use instant_clip_tokenizer::Tokenizer;
 use std::sync::LazyLock;
 use tch::{Device, Tensor};
 use unicode_normalization::UnicodeNormalization;
 
-/// Size of the vocabulary, including the start and end tokens.
-pub const VOCABULARY: i64 = 49_408;
-
 /// Padding after the end token.
 const PAD: i64 = 0;
 
-/// texts -> subwords (B, S) i64: start token, subwords, end token, padding of 0. Texts that are too long are truncated
-/// before the end token.
+/// texts -> tokens (B, S) i64: start token, subwords or bytes, end token, padding of 0. Texts that are too long are
+/// truncated before the end token. S is at least 2.
 ///
-///
-/// Source:  mlfoundations/open_clip `SimpleTokenizer`.
+/// Source:  mlfoundations/open_clip `SimpleTokenizer`, for subwords.
 /// Differs: ftfy repairs text that was decoded with a wrong encoding (`cafÃ©`); here it is unchanged.
-pub fn batch(texts: &[String], s: i64, device: Device) -> Tensor {
-    let rows: Vec<i64> = texts.iter().flat_map(|text| row(text, s as usize)).collect();
+pub fn batch(texts: &[String], pieces: TextPieces, s: i64, device: Device) -> Tensor {
+    let row = |text: &String| {
+        let mut row = match pieces {
+            TextPieces::Subwords => subwords(&clean(text)),
+            TextPieces::Bytes => bytes(&clean(text)),
+        };
+        let end = pieces.count() - 1; // the largest: the tower reads its vector where it stands
+        row.truncate(s as usize - 1);
+        row.push(end);
+        row.resize(s as usize, PAD);
+        row
+    };
+    let rows: Vec<i64> = texts.iter().flat_map(row).collect();
     Tensor::from_slice(&rows).view([texts.len() as i64, s]).to_device(device)
 }
 
-/// One row of `s` numbers. `s` is at least 2.
-fn row(text: &str, s: usize) -> Vec<i64> {
+/// The start token and the subwords of a text. The tokenizer itself converts to lower case.
+fn subwords(text: &str) -> Vec<i64> {
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
     let mut pieces = vec![TOKENIZER.start_of_text()];
-    TOKENIZER.encode(&clean(text), &mut pieces);
-    pieces.truncate(s - 1);
-    pieces.push(TOKENIZER.end_of_text());
-    let mut row: Vec<i64> = pieces.into_iter().map(|piece| i64::from(piece.to_u16())).collect();
-    row.resize(s, PAD);
-    row
+    TOKENIZER.encode(text, &mut pieces);
+    pieces.into_iter().map(|piece| i64::from(piece.to_u16())).collect()
+}
+
+/// The start token and the bytes of a text in lower case.
+fn bytes(text: &str) -> Vec<i64> {
+    let start = TextPieces::Bytes.count() - 2;
+    std::iter::once(start).chain(text.to_lowercase().bytes().map(i64::from)).collect()
 }
 
 /// Cleans a text: characters normalised, HTML entities unescaped twice, each run of white space replaced by one space.
-/// The tokenizer itself converts to lower case.
 fn clean(text: &str) -> String {
     let mended = mend(text);
     let once = htmlize::unescape(mended.as_str());
@@ -89,8 +98,13 @@ mod tests {
 
     #[test]
     fn a_row_has_its_length_and_ends() {
-        let rows = batch(&["a cat".into(), String::new()], 4, Device::Cpu);
-        let rows = Vec::<Vec<i64>>::try_from(rows).expect("rows");
-        assert_eq!(rows, [[49406, 320, 2368, 49407], [49406, 49407, 0, 0]]);
+        let rows = |texts: &[&str], pieces| {
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            Vec::<Vec<i64>>::try_from(batch(&texts, pieces, 4, Device::Cpu)).expect("rows")
+        };
+        let subwords = rows(&["a cat", ""], TextPieces::Subwords);
+        assert_eq!(subwords, [[49406, 320, 2368, 49407], [49406, 49407, 0, 0]]);
+        let bytes = rows(&[" A", "abcd", ""], TextPieces::Bytes);
+        assert_eq!(bytes, [[256, 97, 257, 0], [256, 97, 98, 257], [256, 257, 0, 0]]);
     }
 }

@@ -14,10 +14,12 @@ use tch::{Tensor, nn};
 /// Errors: batches that do not divide evenly over the ranks.
 pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     let tokenizer = config.stages.contains(&Phase::Tokenizer) && config.weights.tokenizer.is_none();
-    let prior = config.to_train().contains(&Phase::Prior);
+    let trained = |phase: Phase| config.to_train().contains(&phase);
+    let (clip, prior) = (trained(Phase::Clip), trained(Phase::Prior));
     let denoiser = config.stages.contains(&Phase::Denoiser);
     let faults = [
         tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
+        config.clip.as_ref().filter(|_| clip).and_then(|clip| clip.train.share(ranks).err()),
         config.prior.as_ref().filter(|_| prior).and_then(|prior| prior.train.split(ranks).err()),
         config.train.split(ranks).err().filter(|_| denoiser),
     ];
@@ -45,7 +47,9 @@ pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &P
 pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let numel = |vars: &nn::VarStore| vars.variables().values().map(Tensor::numel).sum::<usize>();
     let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
-    let weights = denoiser.max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
+    let clip = nets.clip.as_ref().filter(|_| nets.config.to_train().contains(&Phase::Clip));
+    let clip = clip.map_or(0, |clip| numel(clip.vars()));
+    let weights = denoiser.max(clip).max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
     room(&nets.config, weights as u64, checkpoints)
 }
 

@@ -1,7 +1,8 @@
-//! Training of the tokenizer, the prior and the denoiser.
+//! Training of the tokenizer, CLIP, the prior and the denoiser.
 
 pub mod batch;
 mod begin;
+pub mod clip;
 pub mod denoiser;
 pub mod draws;
 pub mod events;
@@ -20,6 +21,7 @@ mod step_stats;
 mod streamed;
 pub mod tokenizer;
 
+pub use clip::ClipTrainer;
 pub use denoiser::DenoiserTrainer;
 pub use feed::Feed;
 pub use options::{Ending, Outcome, Resume, RunOptions};

@@ -6,7 +6,7 @@ use super::journal::Journal;
 use super::options::{Ending, Outcome, RunOptions};
 use super::saved::{find, networks, unreadable};
 use super::shell::State;
-use super::{DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTrainer};
+use super::{ClipTrainer, DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTrainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::Want;
@@ -216,6 +216,10 @@ impl Run<'_> {
             Phase::Tokenizer => {
                 let feed = self.feed(TokenizerTrainer::order_seed(&self.nets), Want::Pictures)?;
                 Box::new(TokenizerTrainer::new(&self.nets, feed, world)?)
+            }
+            Phase::Clip => {
+                let feed = self.feed(ClipTrainer::order_seed(&self.nets), Want::Pictures)?;
+                Box::new(ClipTrainer::new(&self.nets, feed, world)?)
             }
             Phase::Prior => {
                 let feed = self.feed(PriorTrainer::order_seed(&self.nets), Want::Pictures)?;

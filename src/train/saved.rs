@@ -52,12 +52,13 @@ fn config_of(folder: &Path) -> Result<RunConfig> {
 /// given or follow from the seed.
 pub fn networks(config: &RunConfig, phase: Phase) -> Vec<&'static str> {
     let denoiser = phase == Phase::Denoiser;
-    let prior = phase >= Phase::Prior && config.to_train().contains(&Phase::Prior);
+    let trained = |own: Phase| phase >= own && config.to_train().contains(&own);
     let all = [
         ("tokenizer", config.weights.tokenizer.is_none()),
         ("text", denoiser && config.train.train_text),
         ("denoiser", denoiser),
-        ("prior", prior && config.prior.is_some()),
+        ("clip", trained(Phase::Clip) && config.clip.is_some()),
+        ("prior", trained(Phase::Prior) && config.prior.is_some()),
     ];
     all.into_iter().filter(|(_, kept)| *kept).map(|(name, _)| name).collect()
 }
@@ -173,14 +174,15 @@ fn same_run(
 ) -> Result<()> {
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
-        Phase::Prior => &["data.", "seed", "weights.", "clip", "prior.model"],
+        Phase::Clip => &["data.", "seed", "weights.", "clip.model"],
+        Phase::Prior => &["data.", "seed", "weights.", "clip.model", "prior.model"],
         Phase::Denoiser => &[
             "data.",
             "tokenizer.model",
             "seed",
             "weights.",
             "text.",
-            "clip",
+            "clip.model",
             "prior.model",
             "model.",
         ],

@@ -2,7 +2,7 @@
 
 use crate::configs::shipped;
 use paella::checkpoint::Phase;
-use paella::config::RunConfig;
+use paella::config::{ClipStageConfig, RunConfig};
 use paella::cost::{self, EstimateRequest};
 use paella::model::clip::ClipConfig;
 use paella::model::init::VarBuilder;
@@ -206,6 +206,22 @@ fn a_prior_is_planned_with_its_average_and_its_passes() {
     config.prior.as_mut().unwrap().train.micro_batch = Some(3);
     let error = plan(&config, None).unwrap_err().to_string();
     assert!(error.contains("`batch` 1048576 is not a multiple of `micro_batch` 3 x 8 ranks"));
+}
+
+#[test]
+fn a_clip_in_training_is_planned_with_both_towers() {
+    let mut config = published();
+    config.stages = vec![Phase::Clip];
+    config.clip = Some(ClipStageConfig::default());
+    config.weights.clip = None;
+    let plan = cost::budget(&config, Phase::Clip, &request("a100-80gb", 4096)).unwrap();
+    assert_eq!(plan.work.trained(), 986_109_441);
+    assert_eq!((plan.memory.moments, plan.split.rows), (8 * 986_109_441, 8));
+    let error = cost::budget(&config, Phase::Clip, &request("a100-80gb", 8)).unwrap_err();
+    assert!(error.to_string().contains("the clip needs"), "{error}");
+    assert!(error.to_string().contains("`clip.train.batch: "), "{error}");
+    let error = cost::budget(&config, Phase::Clip, &request("a100-80gb", 6)).unwrap_err();
+    assert!(error.to_string().contains("`clip.train.batch`"), "{error}");
 }
 
 #[test]

@@ -33,4 +33,5 @@ mod survive;
 mod texts;
 mod told;
 mod train;
+mod vary;
 mod weights;

@@ -243,7 +243,7 @@ fn a_training_that_has_diverged_says_so_and_its_model_too() {
 
 #[test]
 fn a_checkpoint_of_a_diverged_training_names_the_one_before() {
-    let _turn = alone();
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 6);
     config.train.save = SaveConfig { every: 1, keep: 3, ..SaveConfig::default() };

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::{Workspace, smoke, text};
+use crate::vary::config_with_clip;
 
 /// Runs `paella sample` on the untrained smoke model, and reads its JSON.
 fn sample(workspace: &Workspace, args: &[&str]) -> Value {
@@ -66,4 +67,36 @@ fn a_file_that_cannot_be_written_is_refused_before_sampling() {
         assert!(json["errors"][0]["error"].is_string(), "{args:?}: {json}");
     }
     assert_eq!(std::fs::read_dir(workspace.file("")).unwrap().count(), 0);
+}
+
+#[test]
+fn pictures_stand_beside_the_text_if_the_model_has_a_clip() {
+    let workspace = Workspace::new();
+    let red = image::RgbImage::from_pixel(32, 32, image::Rgb([200, 0, 0]));
+    red.save(workspace.file("red.png")).unwrap();
+    let model = config_with_clip(&workspace.file("")).display().to_string();
+    let args = [
+        "sample",
+        "",
+        "--picture",
+        "red.png:2",
+        "--picture",
+        "red.png",
+        "--steps",
+        "2",
+        "--json",
+        "--model",
+    ];
+    let output = workspace.run(&[&args[..], &[&*model]].concat());
+    let json: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!(json["pictures"][0]["caption"], "red + red", "{json}");
+    for (args, what) in [
+        (["sample", "x", "--picture", "red.png", "--model", &smoke()], "has no CLIP"),
+        (["sample", "x", "--picture", "gone.png", "--model", &model], "there is no file"),
+        (["sample", "x", "--picture", "this", "--model", &model], "there is no picture yet"),
+    ] {
+        let output = workspace.run(&args);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(what), "{args:?}: {said}");
+    }
 }

@@ -6,7 +6,9 @@ use crate::session::Session;
 use crate::views::{picture, view};
 use crate::{tables, tensor, values};
 use image::RgbImage;
-use paella::config::{PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};
+use paella::config::{
+    ClipStageConfig, PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig,
+};
 use paella::data::{self, DataConfig, Dataset, stream::StreamConfig};
 use paella::error::counted;
 use paella::lab::plot::Plot;
@@ -70,6 +72,7 @@ looks! {
     Vec<f32> => |ys| values::numbers(ys, &ys.iter().map(|&y| f64::from(y)).collect::<Vec<_>>());
     Vec<(f64, f64)> => |points| values::curve(points, points);
     paella::checkpoint::SaveConfig => |config| tables::settings(config);
+    ClipStageConfig => |config| tables::settings(config);
     PriorStageConfig => |config| tables::settings(config);
     RunConfig => |config| tables::settings(config);
     TokenizerConfig => |config| tables::settings(config);
@@ -87,6 +90,7 @@ looks! {
     recipe::EvalConfig => |config| tables::settings(config);
     recipe::LogConfig => |config| tables::settings(config);
     recipe::Precision => |config| tables::settings(config);
+    recipe::ClipTrainConfig => |config| tables::settings(config);
     recipe::PriorTrainConfig => |config| tables::settings(config);
     recipe::TokenizerTrainConfig => |config| tables::settings(config);
     TrainConfig => |config| tables::settings(config);

@@ -3,7 +3,8 @@
 use super::{int, ints};
 use crate::fixture::{Fixture, Outcome, device};
 use paella::model::clip::{
-    Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, logit_scale,
+    Clip, ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, TextPieces,
+    logit_scale,
 };
 use paella::model::init::VarBuilder;
 use paella::model::preprocess::ClipPixels;
@@ -26,6 +27,7 @@ fn text_config(config: &Value) -> ClipTextConfig {
     ClipTextConfig {
         context_length: size("context_length", 77),
         vocab_size: size("vocab_size", 49408),
+        pieces: TextPieces::Subwords,
         width: size("width", 512),
         heads: size("heads", 8),
         layers: size("layers", 12),
@@ -122,7 +124,8 @@ pub fn pieces(value: &Value) -> Outcome {
         let text = case["text"].as_str().unwrap().to_string();
         let mut expected = ints(&case["ids"]);
         expected.resize(length as usize, 0);
-        let ids = pieces::batch(std::slice::from_ref(&text), length, Device::Cpu);
+        let ids =
+            pieces::batch(std::slice::from_ref(&text), TextPieces::Subwords, length, Device::Cpu);
         if Vec::<i64>::try_from(ids.view(-1)).unwrap() != expected {
             outcome.faults.push(format!("{text:?}: got {ids:?}"));
         }
