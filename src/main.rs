@@ -2,5 +2,6 @@
 
 fn main() -> std::process::ExitCode {
     paella::device::let_threads_sleep();
+    paella::torch::keep_memory();
     paella::face::cli::main()
 }
