@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal clean
+.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal bench clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -59,6 +59,9 @@ notebook: setup ## Open JupyterLab with the kernel, in an environment of its own
 
 gpu-rehearsal: setup ## Run the kit for machines with a GPU on this CPU; fetches 2.7 GB once, or PAELLA_GPU_VENV
 	@scripts/gpu/rehearse.sh
+
+bench: build ## Measure beside PyTorch on this CPU; fetches 0.2 GB once, or PAELLA_PEER_PYTHON; ARGS="--configs small"
+	@benches/peers/run.sh $(ARGS)
 
 clean: ## Remove what was built; libtorch stays in the cache
 	@cargo clean

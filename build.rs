@@ -21,6 +21,7 @@ fn main() {
         .include(include.join("torch/csrc/api/include"))
         .include(include);
     build.clone().file("src/shim/all.cpp").compile("paella_shim");
+    loops();
     println!("cargo:rustc-env=PAELLA_CUDA={}", cuda(&build, &lib).unwrap_or_default());
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
@@ -28,6 +29,21 @@ fn main() {
     for name in ["research-schedule", "research-sampler"] {
         research(name);
     }
+}
+
+/// Compiles the loops that the compiler turns into vector instructions. It may: nobody looks at floating point traps or errno.
+fn loops() {
+    let given = env::var("CXXFLAGS").unwrap_or_default();
+    // SAFETY: one thread. Flags of the environment come last, and those of this repository keep the shim's other half at -O1.
+    unsafe { env::set_var("CXXFLAGS", format!("{given} -O3")) };
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").file("src/shim/kernels.cpp");
+    for flag in ["-fno-math-errno", "-fno-trapping-math", "-mprefer-vector-width=512"] {
+        build.flag_if_supported(flag);
+    }
+    build.compile("paella_kernels");
+    // SAFETY: as above.
+    unsafe { env::set_var("CXXFLAGS", given) };
 }
 
 /// Writes the `rust` blocks of `tutorials/NAME.md`, in order, as a function in `OUT_DIR/NAME.rs`.

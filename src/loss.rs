@@ -30,16 +30,13 @@ pub fn objective(logits: &Tensor, tokens: &Tensor, noised: &Noised, config: Loss
 /// Shapes:  logits (B, K, h, w) f32, tokens (B, h, w) i64 -> (B, h, w) f32, in nats.
 /// Source:  dome272/Paella src/train.py, `nn.CrossEntropyLoss(label_smoothing=0.1, reduction='none')`.
 pub fn cross_entropy(logits: &Tensor, tokens: &Tensor, label_smoothing: f64) -> Tensor {
-    let loss = |logits: &Tensor, tokens: &Tensor| {
-        logits.cross_entropy_loss::<Tensor>(tokens, None, Reduction::None, -100, label_smoothing)
-    };
-    if !logits.device().is_cuda() {
-        return loss(logits, tokens);
-    }
-    // a GPU's softmax is fast over neighbours in memory: the codes of a position go side by side
+    // softmax is fast over neighbours in memory: the codes of a position go side by side
     let k = logits.size()[1];
     let rows = logits.movedim_int(1, -1).reshape([-1, k]); // (B h w, K)
-    loss(&rows, &tokens.reshape([-1])).view_as(tokens)
+    let tokens_in_row = tokens.reshape([-1]);
+    let none = None::<Tensor>; // no weights of codes
+    rows.cross_entropy_loss(&tokens_in_row, none, Reduction::None, -100, label_smoothing)
+        .view_as(tokens)
 }
 
 /// Each picture's weighted mean, then the mean over pictures: (B, h, w), (B, h, w) -> scalar.

@@ -160,7 +160,7 @@ pub const COMMANDS: &[Command] = &[
         words: None,
         keys: &[],
         takes: Takes::Caption,
-        functions: &["forward_embedded", "objective", "accuracy"],
+        functions: &["unet", "objective", "accuracy"],
         changes: false,
         run: run::predict,
     },

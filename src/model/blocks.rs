@@ -5,7 +5,8 @@
 use super::LevelConfig;
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
-use super::layers::{channels_first, channels_last, layer_norm2d};
+use super::layers::{channels_first, channels_last, layer_norm2d, scale_shift};
+use super::reader::Texts;
 use tch::{Kind, Tensor};
 
 const XAVIER: Init = Init::Xavier(1.0);
@@ -32,8 +33,8 @@ impl Channelwise {
 
     /// xs (B, c, H, W) -> (B, c, H, W).
     fn forward(&self, xs: &Tensor, train: bool) -> Tensor {
-        let xs = self.norm.forward(&self.widen.forward(&channels_last(xs)).gelu("none"), train); // (B, H, W, 4c)
-        let xs = if train && self.dropout > 0.0 { xs.dropout(self.dropout, true) } else { xs };
+        let xs = self.widen.forward(&channels_last(xs)); // (B, H, W, 4c)
+        let xs = self.norm.after_gelu(xs, self.dropout, train);
         channels_first(&self.narrow.forward(&xs)) // (B, c, H, W)
     }
 }
@@ -92,11 +93,7 @@ pub struct TimestepBlock {
 impl TimestepBlock {
     /// t_embed (B, c_r), xs (B, c, H, W) -> (B, c, H, W).
     fn forward(&self, xs: &Tensor, t_embed: &Tensor) -> Tensor {
-        let ab = self.mapper.forward(t_embed).unsqueeze(-1).unsqueeze(-1).chunk(2, 1); // 2 x (B, c, 1, 1)
-        if xs.kind() == Kind::BFloat16 {
-            return ab[1].addcmul(xs, &(1.0 + &ab[0])); // the line below in one pass, rounded once
-        }
-        xs * (1.0 + &ab[0]) + &ab[1] // the mapper starts at zeros: a fresh block changes nothing
+        scale_shift(xs, &self.mapper.forward(t_embed)) // the mapper starts at zeros: a fresh block changes nothing
     }
 }
 
@@ -133,22 +130,36 @@ impl AttnBlock {
     fn forward(&self, xs: &Tensor, context: &Context) -> Tensor {
         let (b, c, h, w) = xs.size4().expect("xs is (B, c, H, W)");
         let queries = channels_last(&layer_norm2d(xs)).reshape([b, h * w, c]); // (B, H W, c)
-        let text = self.kv_mapper.forward(&context.cond.silu()); // (B, S, c)
-        // One softmax over positions and text: what a place does not need from the text it takes from its neighbours.
-        let keys = if self.self_attn { Tensor::cat(&[&queries, &text], 1) } else { text }; // (B, H W + S, c)
-        let ys = self.attend(&queries, &keys, context); // (B, H W, c)
+        let text = context.texts.map_or_else(|| self.read(context.cond), Texts::next); // (B, S, 2c)
+        let ys = self.attend(&queries, &text, context); // (B, H W, c)
         xs + channels_first(&self.out_proj.forward(&ys).view([b, h, w, c])) // (B, c, H, W)
     }
 
-    /// queries (B, Q, c), keys (B, N, c) -> (B, Q, c).
-    fn attend(&self, queries: &Tensor, keys: &Tensor, context: &Context) -> Tensor {
-        let (b, n, c) = keys.size3().expect("keys are (B, N, c)");
+    /// Keys and values of the text: cond (B, S, d) -> (B, S, 2c).
+    pub fn read(&self, cond: &Tensor) -> Tensor {
+        let text = self.kv_mapper.forward(&cond.silu()); // (B, S, c)
+        let c = self.in_proj_weight.size()[1];
         // `nn.MultiheadAttention` keeps the three projections in one matrix: queries, keys, values
-        let (ws, bs) = (self.in_proj_weight.split(c, 0), self.in_proj_bias.split(c, 0));
-        let heads = |xs: Tensor, len| xs.view([b, len, self.heads, c / self.heads]).transpose(1, 2);
-        let q = heads(queries.linear(&ws[0], Some(&bs[0])), queries.size()[1]); // (B, heads, Q, c / heads)
-        let k = heads(keys.linear(&ws[1], Some(&bs[1])), n); // (B, heads, N, c / heads)
-        let v = heads(keys.linear(&ws[2], Some(&bs[2])), n);
+        let of_text = |xs: &Tensor| xs.narrow(0, c, 2 * c);
+        text.linear(&of_text(&self.in_proj_weight), Some(&of_text(&self.in_proj_bias)))
+    }
+
+    /// queries (B, Q, c), text (B, S, 2c) -> (B, Q, c).
+    fn attend(&self, queries: &Tensor, text: &Tensor, context: &Context) -> Tensor {
+        let (b, _, c) = queries.size3().expect("queries are (B, Q, c)");
+        let (q, kv) = if self.self_attn {
+            // One softmax over positions and text: what a place does not need from the text it takes from its neighbours.
+            let own = queries.linear(&self.in_proj_weight, Some(&self.in_proj_bias)); // (B, Q, 3c)
+            let parts = own.split_with_sizes([c, 2 * c], 2);
+            (parts[0].shallow_clone(), Tensor::cat(&[&parts[1], text], 1)) // N = Q + S keys
+        } else {
+            let of_queries = |xs: &Tensor| xs.narrow(0, 0, c);
+            let q = queries
+                .linear(&of_queries(&self.in_proj_weight), Some(&of_queries(&self.in_proj_bias)));
+            (q, text.shallow_clone())
+        };
+        let heads = |xs: &Tensor| xs.reshape([b, -1, self.heads, c / self.heads]).transpose(1, 2);
+        let [q, k, v] = [q, kv.narrow(2, 0, c), kv.narrow(2, c, c)].map(|xs| heads(&xs)); // (B, heads, Q or N, c / heads)
         let dropout = if context.train { self.dropout } else { 0.0 };
         let ys = match context.attn_weights {
             None => Tensor::scaled_dot_product_attention(
@@ -183,6 +194,8 @@ fn reweighted_attention(q: &Tensor, k: &Tensor, v: &Tensor, weights: &Tensor) ->
 pub struct Context<'a> {
     pub t_embed: &'a Tensor, // (B, c_r)
     pub cond: &'a Tensor,    // (B, S, d)
+    /// What the A blocks have made of `cond` already.
+    pub texts: Option<&'a Texts>,
     pub attn_weights: Option<&'a Tensor>,
     pub train: bool,
 }

@@ -1,6 +1,6 @@
 //! The blocks of one repetition of a level's layout, and how they save memory in training.
 
-use super::blocks::{AnyBlock, Context};
+use super::blocks::{AnyBlock, AttnBlock, Context};
 use crate::torch;
 use std::sync::Arc;
 use tch::{Tensor, nn};
@@ -41,6 +41,14 @@ impl BlockGroup {
         self.recompute = on.then(|| own.into_iter().map(|(_, xs)| xs.shallow_clone()).collect());
     }
 
+    /// The A blocks, in the order of a pass.
+    pub fn readers(&self) -> impl Iterator<Item = &AttnBlock> {
+        self.blocks.0.iter().filter_map(|block| match block {
+            AnyBlock::A(block) => Some(block),
+            _ => None,
+        })
+    }
+
     /// xs (B, c, H, W) -> (B, c, H, W); the skip goes to the first block.
     pub fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
         match &self.recompute {
@@ -74,7 +82,11 @@ impl BlockGroup {
                 (true, [weights, rest @ ..]) => (Some(weights), rest.first()),
                 (_, rest) => (None, rest.first()),
             };
-            blocks.forward(xs, skip, &Context { t_embed, cond, attn_weights, train: true })
+            blocks.forward(
+                xs,
+                skip,
+                &Context { t_embed, cond, texts: None, attn_weights, train: true },
+            )
         };
         torch::recompute(&inputs, params, part)
             .unwrap_or_else(|e| panic!("the part has run before: {e}"))

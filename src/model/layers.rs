@@ -1,6 +1,7 @@
 //! The plain layers all networks share: linear, convolution, norms. Weights are named as PyTorch names them.
 
 use super::init::{Init, VarBuilder};
+use crate::torch::cpu;
 use crate::torch::precision::layer_norm_bf16;
 use tch::{Kind, Tensor};
 
@@ -74,8 +75,18 @@ impl Conv2d {
 
     pub fn forward(&self, xs: &Tensor) -> Tensor {
         let Window { stride, padding, groups, .. } = self.window;
+        if let Some(bias) = self.bias.as_ref().filter(|_| self.is_depthwise() && cpu::takes(xs)) {
+            return cpu::depthwise(xs, &self.weight, bias).unwrap_or_else(|e| panic!("{e}"));
+        }
         let (stride, padding) = ([stride; 2], [padding; 2]);
         xs.conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], groups)
+    }
+
+    /// Whether each channel is convolved by itself, and the size stays.
+    fn is_depthwise(&self) -> bool {
+        let Window { kernel, stride, padding, groups } = self.window;
+        let same = kernel % 2 == 1 && stride == 1 && padding == kernel / 2;
+        same && groups > 1 && self.weight.size()[..2] == [groups, 1]
     }
 }
 
@@ -134,6 +145,18 @@ pub fn layer_norm2d(xs: &Tensor) -> Tensor {
     channels_first(&layer_norm(&channels_last(xs))) // libtorch norms the last dimensions only
 }
 
+/// xs (1 + a) + b: xs (B, c, H, W), a and b side by side (B, 2 c) -> (B, c, H, W).
+pub fn scale_shift(xs: &Tensor, ab: &Tensor) -> Tensor {
+    if cpu::takes(xs) {
+        return cpu::scale_shift(xs, ab).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let ab = ab.unsqueeze(-1).unsqueeze(-1).chunk(2, 1); // 2 x (B, c, 1, 1)
+    if xs.kind() == Kind::BFloat16 {
+        return ab[1].addcmul(xs, &(1.0 + &ab[0])); // the line below in one pass, rounded once
+    }
+    xs * (1.0 + &ab[0]) + &ab[1]
+}
+
 /// (B, c, H, W) -> (B, H, W, c), a view.
 pub fn channels_last(xs: &Tensor) -> Tensor {
     xs.permute([0, 2, 3, 1])
@@ -162,6 +185,17 @@ impl GlobalResponseNorm {
             gamma: p.var("gamma", &[1, 1, 1, c], Init::Zeros),
             beta: p.var("beta", &[1, 1, 1, c], Init::Zeros),
         }
+    }
+
+    /// Dropout of the norm of GELU of xs (B, H, W, c), which is used up -> (B, H, W, c).
+    pub fn after_gelu(&self, xs: Tensor, dropout: f64, train: bool) -> Tensor {
+        let dropout = if train { dropout } else { 0.0 };
+        if cpu::takes(&xs) {
+            let normed = cpu::gelu_response_norm(xs, &self.gamma, &self.beta, dropout);
+            return normed.unwrap_or_else(|e| panic!("{e}"));
+        }
+        let xs = self.forward(&xs.gelu("none"), train);
+        if dropout > 0.0 { xs.dropout(dropout, true) } else { xs }
     }
 
     /// xs (B, H, W, c) -> (B, H, W, c). `train`: its gradient will be asked for. It is not read from `xs`: recomputed

@@ -51,6 +51,11 @@ impl Level {
         }
     }
 
+    /// The A blocks, in the order of a pass.
+    pub fn readers(&self) -> impl Iterator<Item = &AttnBlock> {
+        self.groups.iter().flat_map(BlockGroup::readers)
+    }
+
     /// The skip goes to the very first block.
     pub fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
         let mut xs = self

@@ -12,6 +12,7 @@ pub mod layers;
 mod level;
 pub mod preprocess;
 pub mod prior;
+mod reader;
 pub mod replay;
 
 use blocks::Context;
@@ -19,6 +20,7 @@ use init::{Init, VarBuilder};
 use layers::{Conv2d, Linear, Window};
 use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
 use level::Level;
+use reader::Reader;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
@@ -231,6 +233,11 @@ pub trait Denoiser {
     ) -> (Tensor, Tensor) {
         (self.logits(tokens, t, cond), self.logits(tokens, t, null))
     }
+
+    /// This denoiser for passes that all have these conditions, which it reads once. None: it gains nothing by that.
+    fn reader<'a>(&'a self, _cond: &'a Cond, _null: &'a Cond) -> Option<Box<dyn Denoiser + 'a>> {
+        None
+    }
 }
 
 /// Paella v3.
@@ -334,19 +341,23 @@ impl Paella {
         cond: &Cond,
         train: bool,
     ) -> Tensor {
-        let conditions = self.embed_cond(cond); // (B, S, c_cond)
-        let context =
-            Context { t_embed, cond: &conditions, attn_weights: cond.attn_weights.as_ref(), train };
+        let attn_weights = cond.attn_weights.as_ref();
+        let cond = &self.embed_cond(cond); // (B, S, c_cond)
+        self.unet(tokens, &Context { t_embed, cond, texts: None, attn_weights, train })
+    }
+
+    /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).
+    fn unet(&self, tokens: &Tensor, context: &Context) -> Tensor {
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {
-            xs = level.forward(&xs, None, &context); // halves each side, except at the first level
+            xs = level.forward(&xs, None, context); // halves each side, except at the first level
             skips.push(xs.shallow_clone());
         }
         skips.pop(); // the deepest output goes straight on
         for (i, level) in self.up.iter().enumerate() {
             let skip = if i > 0 { skips.pop() } else { None }; // the skip of the same resolution
-            xs = level.forward(&xs, skip.as_ref(), &context); // doubles each side, except at the last level
+            xs = level.forward(&xs, skip.as_ref(), context); // doubles each side, except at the last level
         }
         self.read_out(&xs) // (B, K, h, w)
     }
@@ -402,10 +413,18 @@ impl<D: Denoiser> Denoiser for &D {
     ) -> (Tensor, Tensor) {
         (**self).guidance_logits(tokens, t, cond, null)
     }
+
+    fn reader<'a>(&'a self, cond: &'a Cond, null: &'a Cond) -> Option<Box<dyn Denoiser + 'a>> {
+        (**self).reader(cond, null)
+    }
 }
 
 impl Denoiser for Paella {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
         self.forward(tokens, t, cond, false)
+    }
+
+    fn reader<'a>(&'a self, cond: &'a Cond, null: &'a Cond) -> Option<Box<dyn Denoiser + 'a>> {
+        Some(Box::new(Reader::new(self, cond, null)))
     }
 }

@@ -3,6 +3,7 @@
 //! Letters: B pictures, K codes, h rows and w columns of tokens.
 
 use crate::noise::uniform;
+use crate::torch::cpu::multinomial;
 use tch::{Device, Kind, Tensor};
 
 /// Source of the random draws; a test replays stored ones through it.
@@ -19,13 +20,10 @@ pub struct Random;
 impl Chance for Random {
     fn draw(&self, logits: &Tensor, temperature: f64) -> Tensor {
         let (b, k, h, w) = logits.size4().expect("logits are (B, K, h, w)");
-        let probs = match logits.device().is_cuda() {
-            // a GPU's softmax is fast over neighbours in memory: the codes of a position go side by side
-            true => (logits.movedim_int(1, -1).contiguous() / temperature).softmax(-1, Kind::Float),
-            false => (logits / temperature).softmax(1, Kind::Float).movedim_int(1, -1),
-        }; // (B, h, w, K)
+        // softmax is fast over neighbours in memory: the codes of a position go side by side
+        let rows = logits.movedim_int(1, -1).reshape([-1, k]) / temperature; // (B h w, K)
         // Every place draws on its own: neighbours agree only through the guesses of the next pass.
-        probs.reshape([-1, k]).multinomial(1, true).view([b, h, w]) // (B, h, w)
+        multinomial(&rows.softmax(-1, Kind::Float)).view([b, h, w]) // (B, h, w)
     }
 
     fn uniform(&self, size: &[i64], device: Device) -> Tensor {

@@ -78,8 +78,10 @@ impl Sampler<'_> {
         start: &'p Tensor,
         plan: &'p [Step],
     ) -> impl Iterator<Item = Pass> + 'p {
-        plan.iter().scan(self.keep(start.shallow_clone()), |tokens, &step| {
-            let pass = self.denoise(tokens, step);
+        let reader = self.model.reader(self.cond, self.null); // reads the text once, not in every pass
+        plan.iter().scan(self.keep(start.shallow_clone()), move |tokens, &step| {
+            let model = reader.as_deref().unwrap_or(self.model);
+            let pass = Sampler { model, ..*self }.denoise(tokens, step);
             *tokens = pass.after.shallow_clone();
             Some(pass)
         })

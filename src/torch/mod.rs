@@ -1,9 +1,10 @@
 //! Calls into the C++ shim for what tch lacks: fused AdamW, gradient norms, moving averages, loading CUDA on demand.
 //! [`precision`]: autocast, TF32, memory. [`recompute`]: activations that are recomputed instead of kept. [`chance`]:
 //! restoring generator states. [`profile`]: time by operator and kernel.
-//! [`graph`]: kernels recorded and launched again.
+//! [`graph`]: kernels recorded and launched again. [`cpu`]: operators that libtorch has slow on a CPU.
 
 pub mod chance;
+pub mod cpu;
 pub mod graph;
 pub mod precision;
 pub mod profile;
@@ -29,13 +30,9 @@ unsafe extern "C" {
         beta2: f64,
         weight_decay: f64,
         eps: f64,
+        factor: f64,
     ) -> *mut c_char;
-    fn paella_clip_grad_norm(
-        p: *const *mut C_tensor,
-        n: i64,
-        max_norm: f64,
-        norm: *mut *mut C_tensor,
-    ) -> *mut c_char;
+    fn paella_grad_norm(p: *const *mut C_tensor, n: i64, norm: *mut *mut C_tensor) -> *mut c_char;
     fn paella_reset_grads(p: *const *mut C_tensor, n: i64) -> *mut c_char;
     fn paella_lerp(
         a: *const *mut C_tensor,
@@ -67,11 +64,13 @@ pub struct AdamWStep {
     pub betas: (f64, f64),
     pub eps: f64,
     pub weight_decay: f64,
+    /// Gradients count this many times: below 1 where they are clipped.
+    pub factor: f64,
 }
 
-/// One AdamW update of all `params` that have a gradient. All lists have the same length.
+/// One AdamW update of all `params` that have a gradient. All lists have the same length. Gradients may be scaled by it.
 ///
-/// Source:  `at::_fused_adamw_`, as called by `torch.optim.AdamW(fused=True)`.
+/// Source:  `at::_fused_adamw_`, as called by `torch.optim.AdamW(fused=True)`; f32 on the CPU has its own loop.
 pub fn fused_adamw(
     params: &[Tensor],
     avgs: &[Tensor],
@@ -81,7 +80,7 @@ pub fn fused_adamw(
 ) -> Result<()> {
     assert!(params.len() == avgs.len() && params.len() == sqs.len() && params.len() == steps.len());
     let (p, m, v, s) = (pointers(params), pointers(avgs), pointers(sqs), pointers(steps));
-    let AdamWStep { lr, betas: (beta1, beta2), eps, weight_decay } = at;
+    let AdamWStep { lr, betas: (beta1, beta2), eps, weight_decay, factor } = at;
     // SAFETY: four arrays of n live tensors each.
     let message = unsafe {
         paella_fused_adamw(
@@ -95,20 +94,18 @@ pub fn fused_adamw(
             beta2,
             weight_decay,
             eps,
+            factor,
         )
     };
     checked(message, "fused AdamW")
 }
 
-/// Total 2-norm of the gradients. Scales them down to `max_norm` if the norm is larger and `max_norm` is above 0.
-pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<f64> {
+/// Total 2-norm of the gradients.
+pub fn grad_norm(params: &[Tensor]) -> Result<f64> {
     let p = pointers(params);
     let mut norm = std::ptr::null_mut();
     // SAFETY: n live tensors; `norm` receives an owned tensor when no message is returned.
-    checked(
-        unsafe { paella_clip_grad_norm(p.as_ptr(), p.len() as i64, max_norm, &mut norm) },
-        "gradient norm",
-    )?;
+    checked(unsafe { paella_grad_norm(p.as_ptr(), p.len() as i64, &mut norm) }, "gradient norm")?;
     // SAFETY: as above.
     Ok(unsafe { Tensor::from_ptr(norm) }.double_value(&[]))
 }

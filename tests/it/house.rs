@@ -212,6 +212,7 @@ fn the_method_is_short() {
         ("train/denoiser.rs", "pub fn step("),
         ("model/mod.rs", "pub fn forward("),
         ("model/mod.rs", "pub fn forward_embedded("),
+        ("model/mod.rs", "fn unet("),
         ("model/mod.rs", "fn embed_tokens("),
         ("model/mod.rs", "fn read_out("),
         ("model/mod.rs", "pub fn embed_cond("),

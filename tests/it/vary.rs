@@ -106,7 +106,7 @@ fn pictures_and_texts_are_mixed_by_their_weights() {
         assert!((sum - (0.5 * (count - seq) as f64 + seq as f64)).abs() < 1e-4, "{sum}");
     })
     .unwrap();
-    // a picture exclusive stands beside the empty text, and attention is as ever
+    // a picture alone stands beside the empty text, and attention is as ever
     let drawn = lab.walk(&request(vec![part(MixSource::File(red), 7.0)]), &mut Quiet).unwrap();
     lab.networks(|nets| {
         let cond = drawn.mix.as_ref().unwrap().condition(nets, 1);
