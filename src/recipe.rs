@@ -276,10 +276,7 @@ impl TrainConfig {
             let what = format!("there is no level {level}");
             found.unless(false, "precision.recompute", what, "levels count from 0, the finest");
         }
-        // at 1 the loss is the same whatever the tokens are
-        let what = format!("{} leaves nothing of the target", self.label_smoothing);
-        let learns = (0.0..1.0).contains(&self.label_smoothing);
-        found.unless(learns, "label_smoothing", what, "0 to below 1, such as 0.1");
+        found.number("label_smoothing", self.label_smoothing, 0.0, 0.999); // at 1 the loss ignores the tokens
         found.share("min_val", self.min_val);
         found.share("cond_drop", self.cond_drop);
         found.share("clip_text", self.clip_text);
@@ -325,8 +322,8 @@ fn split(
 ) -> Result<Split, Fault> {
     let (batch, ranks) = (batch.max(1), ranks.max(1));
     if micro_batch == Some(0) {
-        let hint = "at least 1, or None for the whole share of a process";
-        return Err(Fault::new("passes of 0 pictures", format!("`{path}micro_batch`"), hint));
+        let place = format!("`{path}micro_batch`");
+        return Err(Fault::new("passes of 0 pictures", place, "at least 1, or None"));
     }
     let micro = micro_batch.unwrap_or(batch / ranks).max(1);
     let unit = micro.saturating_mul(ranks);
@@ -342,11 +339,10 @@ fn split(
     let divides = |n: &usize| batch.is_multiple_of(n.saturating_mul(ranks));
     // near ones are the useful ones: a search through 2^63 numbers never ends
     let below = |n: usize, most: usize| (1..n.min(most.saturating_add(1))).rev().take(1 << 16);
-    let smaller =
-        below(micro, batch / ranks).find(divides).map(|n| format!("; or `micro_batch` {n}"));
+    let smaller = below(micro, batch / ranks).find(divides);
+    let smaller = smaller.map_or(String::new(), |n| format!("; or `micro_batch` {n}"));
     let fewer = below(ranks, batch / micro).find(|n| batch.is_multiple_of(n.saturating_mul(micro)));
-    let fewer = fewer.map(|n| format!("; or {}", counted(n, "rank")));
-    let (smaller, fewer) = (smaller.unwrap_or_default(), fewer.unwrap_or_default());
+    let fewer = fewer.map_or(String::new(), |n| format!("; or {}", counted(n, "rank")));
     Err(Fault::new(what, format!("`{path}{name}`"), format!("`{name}` {batches}{smaller}{fewer}")))
 }
 
@@ -406,8 +402,7 @@ mod tests {
         assert_eq!(fault.hint, "`global_batch` 1536 or 3072; or 64 ranks");
         let fault = split(6, Some(4), 1).unwrap_err();
         assert_eq!(fault.hint, "`global_batch` 4 or 8; or `micro_batch` 3");
-        assert!(split(6, Some(0), 1).unwrap_err().hint.contains("at least 1"));
-        assert!(split(3, None, 8).is_err());
+        assert!(split(6, Some(0), 1).is_err() && split(3, None, 8).is_err());
         let prior = PriorTrainConfig { batch: 6, micro_batch: Some(4), ..Default::default() };
         let fault = prior.split(1).unwrap_err();
         assert_eq!(fault.what, "`batch` 6 is not a multiple of `micro_batch` 4 x 1 rank");

@@ -1,7 +1,7 @@
 //! `paella bench`: speed and memory of a denoiser, measured at once or by request.
 #![allow(clippy::print_stdout)]
 
-use super::common::{Common, device};
+use super::common::{Common, count, device};
 use super::terminal::Terminal;
 use crate::bench::{Bench, SamplingSpeed, SamplingWay, Training};
 use crate::config::RunConfig;
@@ -25,7 +25,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
     sample: Vec<i64>,
     /// Training steps and sampling runs that are timed
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = count)]
     times: usize,
     /// Write traces of one step and one run here, for chrome://tracing, and list the longest kernels
     #[arg(long, value_name = "DIR")]

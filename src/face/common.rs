@@ -82,6 +82,12 @@ pub fn lab(common: &Common) -> Result<Lab> {
     Ok(lab)
 }
 
+/// Reads a number of things, at least one.
+pub fn count(text: &str) -> std::result::Result<usize, String> {
+    let fits = |n: &usize| (1..=1 << 20).contains(n);
+    text.parse().ok().filter(fits).ok_or_else(|| "a number from 1 to 1048576".into())
+}
+
 /// A line of the shell that calls this program as it was called, with other arguments.
 pub fn pasted(words: &[impl AsRef<str>]) -> String {
     let program = std::env::args().next().map_or_else(|| "paella".into(), |path| nearby(&path));

@@ -1,7 +1,7 @@
 //! `paella plan`: cost of a run on given cards, before it starts.
 #![allow(clippy::print_stdout)]
 
-use super::common::Common;
+use super::common::{Common, count};
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::cost::{self, Budget, DEVICES, EstimateRequest, Gpu, share_of, usable};
@@ -32,11 +32,6 @@ pub struct Plan {
     /// Also print the utilisation with which the last stage takes D days
     #[arg(long, value_name = "D", value_parser = days)]
     days: Option<f64>,
-}
-
-fn count(text: &str) -> std::result::Result<usize, String> {
-    let fits = |n: &usize| (1..=1 << 20).contains(n);
-    text.parse().ok().filter(fits).ok_or_else(|| "a number from 1 to 1048576".into())
 }
 
 fn share(text: &str) -> std::result::Result<f64, String> {

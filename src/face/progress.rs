@@ -55,8 +55,12 @@ impl ProgressLine {
         }
     }
 
-    /// The remaining time at the speed so far, with a blank before it. Empty for the first step, which may be an odd one.
+    /// The remaining time at the speed so far, with a blank before it. Empty for the first step, which may be an odd one, and
+    /// for the last.
     fn left(&mut self, done: u64, total: u64) -> String {
+        if done >= total {
+            return String::new();
+        }
         // a stage that follows another counts from 1 again
         let Some((start, at)) = self.first.filter(|&(_, at)| at < done) else {
             self.first = Some((Instant::now(), done));

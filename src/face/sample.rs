@@ -163,6 +163,10 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         let hint = "--count 8: from the first text to the second in eight pictures";
         return Err(Error::command("one picture is not on the way to another", "--to", hint));
     }
+    if args.edit.keep_pixels && matches!(args.edit.edit(), Some(Edit::Renoise(_))) {
+        let hint = "with `--area` or `--outpaint`: from a picture under noise all of it is sampled";
+        return Err(Error::command("`--keep-pixels` would do nothing", "paella sample", hint));
+    }
     let mut lab = lab(common)?;
     let request = SampleRequest {
         text: args.text.clone(),

@@ -187,8 +187,8 @@ fn end(world: &World, error: Error, json: bool) -> Error {
 /// Time allowed for a checkpoint that is being written.
 const WRITING: Duration = Duration::from_secs(60);
 
-/// Ends a rank that failed, or that was asked to stop and cannot wait for the others, from any thread. Prints nothing if another rank reports. Runs no destructors, because the
-/// main thread may be stuck in the middle of them.
+/// Ends a rank that failed, or that was asked to stop and cannot wait for the others, from any thread. Prints nothing if
+/// another rank reports. Runs no destructors, because the main thread may be stuck in the middle of them.
 fn leave(last: &LastWord, json: bool) -> ! {
     tell_launcher(&last.error);
     if last.aloud {

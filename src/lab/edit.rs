@@ -4,6 +4,9 @@
 
 use super::Lab;
 use super::canvas::{EditCanvas, marked};
+use super::picture::first_image;
+use super::view::{View, plain};
+use super::workspace::Sampling;
 use crate::data::home;
 use crate::error::{Error, Result};
 use crate::image;
@@ -217,6 +220,26 @@ impl Lab {
         let model = self.model()?;
         edit.canvas(model.borrow().nets(), &picture.images, &tokens, keep_pixels)
     }
+
+    /// What an edit begins with, to be looked at first: the part that is sampled, or the picture under noise. Empty for a
+    /// picture from nothing.
+    pub(super) fn shown_edit(&self, run: &Sampling) -> Result<View> {
+        let Some(canvas) = &run.canvas else { return Ok(View::new()) };
+        let Some(shown) = &canvas.shown else {
+            let model = self.model()?;
+            let start = first_image(&model.borrow().nets().decode(&run.path[0].narrow(0, 0, 1)));
+            return Ok(View::new().picture(start, format!("the start: {}", under_noise(run))));
+        };
+        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
+        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
+        Ok(View::new().picture(shown.clone(), caption))
+    }
+}
+
+/// What an edit of the whole picture begins with.
+pub(super) fn under_noise(run: &Sampling) -> String {
+    let t = run.plan.first().map_or(1.0, |step| step.t);
+    format!("the picture with {} of its tokens under noise", plain(t))
 }
 
 /// The grid (h, w) of tokens for a picture of `w` x `h` pixels.

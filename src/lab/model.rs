@@ -8,7 +8,7 @@ use crate::data::home;
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
-use crate::near::{did_you_mean, no_file};
+use crate::near::{did_you_mean, missing, no_file};
 use crate::networks::Networks;
 use crate::train::shell::State;
 use crate::train::{DenoiserTrainer, Feed, Stage, TokenizerTrainer};
@@ -57,6 +57,7 @@ impl Origin {
         }
         let names = shipped_models();
         let hint = match names.as_slice() {
+            _ if name.contains('/') => missing(path),
             [] => "none are shipped here: name a folder, or a config file for an untrained model"
                 .into(),
             names => format!("shipped: {}; or a folder, or a config file", names.join(", ")),

@@ -151,7 +151,7 @@ impl Lab {
         let picture = first_image(&model.borrow().nets().decode(&run.path[0]));
         let (what, first) = match &run.canvas {
             // the same picture as that of the edit
-            Some(canvas) if canvas.shown.is_none() => (run.noise_there(), View::new()),
+            Some(canvas) if canvas.shown.is_none() => (edit::under_noise(&run), View::new()),
             Some(_) => ("before the first step".into(), self.shown_edit(&run)?),
             None => ("all noise".into(), View::new()),
         };
@@ -161,20 +161,6 @@ impl Lab {
         let view = self.note_run(view, &run)?;
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
-    }
-
-    /// What an edit begins with, to be looked at first: the part that is sampled, or the picture under noise. Empty for a
-    /// picture from nothing.
-    fn shown_edit(&self, run: &Sampling) -> Result<View> {
-        let Some(canvas) = &run.canvas else { return Ok(View::new()) };
-        let Some(shown) = &canvas.shown else {
-            let model = self.model()?;
-            let start = first_image(&model.borrow().nets().decode(&run.path[0].narrow(0, 0, 1)));
-            return Ok(View::new().picture(start, format!("the start: {}", run.noise_there())));
-        };
-        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
-        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
-        Ok(View::new().picture(shown.clone(), caption))
     }
 
     /// Adds what of the request has no effect, and what the model cannot read or know of its texts.

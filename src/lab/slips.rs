@@ -120,6 +120,6 @@ mod tests {
     fn words_too_many_are_a_list_of_shards_or_a_name_with_blanks() {
         assert!(refused("data a.tar b.tar").contains("`data a.tar,b.tar`"));
         assert!(refused("data my pics").contains("`data \"my pics\"`"));
-        assert!(refused("noise 0.5 0.5").contains("usage: noise T"));
+        assert!(refused("noise 0.5 0.5").contains("one word too many"));
     }
 }

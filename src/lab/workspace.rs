@@ -2,7 +2,7 @@
 
 use super::canvas::EditCanvas;
 use super::mix::Mixture;
-use super::view::{TokenGrid, plain};
+use super::view::TokenGrid;
 use crate::error::{Error, Result};
 use crate::noise::Noised;
 use crate::sample::Step;
@@ -93,12 +93,6 @@ impl Sampling {
             return format!("picture of {}{text}{}", mix.captions, self.text);
         }
         self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
-    }
-
-    /// What an edit of the whole picture begins with.
-    pub(super) fn noise_there(&self) -> String {
-        let t = self.plan.first().map_or(1.0, |step| step.t);
-        format!("the picture with {} of its tokens under noise", plain(t))
     }
 
     /// The same run with another path.

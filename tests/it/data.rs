@@ -47,7 +47,7 @@ pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     shard.into_inner().expect("memory takes it")
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     packer.write_all(bytes).expect("memory takes it");
     packer.finish().expect("memory takes it")

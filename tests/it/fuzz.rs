@@ -15,7 +15,7 @@ use tch::Device;
 
 use crate::configs::shipped;
 use crate::data::odd::read as both_readers;
-use crate::data::{png, tar};
+use crate::data::{gzip, png, tar};
 use crate::train::exclusive;
 use crate::weights::{Pt, named};
 
@@ -203,14 +203,33 @@ fn fuzz_archives_give_as_many_samples_and_reasons_as_were_put_in() {
                 2 => spoiled.extend(one_of(&mut rng, &ODD).as_bytes()),
                 _ => {}
             }
-            files.extend([(format!("{i}.png"), picture), (format!("{i}.txt"), text)]);
+            let key = one_of(&mut rng, &["", "a.", "sub/", "x.y/"]);
+            let ending = one_of(&mut rng, &["png", "PNG", "apng"]);
+            files.push((format!("{key}{i}.{ending}"), picture));
+            files.push((format!("{key}{i}.txt"), text));
         }
-        let files: Vec<(&str, &[u8])> =
-            files.iter().map(|(name, data)| (name.as_str(), data.as_slice())).collect();
-        let (samples, left_out) = both_readers(&tar(&files));
+        let (samples, left_out) = both_readers(&archive(&mut rng, &files));
         let counted: u64 = left_out.values().sum();
         assert_eq!(samples.len() as u64 + counted, count as u64, "seed {seed}: {left_out:?}");
     }
+}
+
+/// An archive of the files, two of a sample: in any order, as two archives that are joined, compressed.
+fn archive(rng: &mut ChaCha8Rng, files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let (first, second) = files.split_at(2 * rng.random_range(0..=files.len() / 2));
+    let packed = rng.random_bool(0.3);
+    let mut bytes = Vec::new();
+    for part in [first, second].into_iter().filter(|part| !part.is_empty()) {
+        let mut part: Vec<(&str, &[u8])> =
+            part.iter().map(|(name, data)| (name.as_str(), data.as_slice())).collect();
+        for i in 0..part.len() {
+            let other = rng.random_range(i..part.len());
+            part.swap(i, other);
+        }
+        let own = tar(&part);
+        bytes.extend(if packed { gzip(&own) } else { own });
+    }
+    bytes
 }
 
 /// Flips, cuts or enlarges some bytes.

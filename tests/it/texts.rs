@@ -82,6 +82,8 @@ fn near_misses_are_answered_with_what_was_meant() {
         ("load emoji64", "did you mean `emoji-64`?"),
         ("load configs/smok.ron", "did you mean `configs/smoke.ron`?"),
         ("load nowhere/smoke.ron", "there is no folder `nowhere`"),
+        ("load asets/models/mine", "did you mean `assets`?"),
+        ("load assets/model", "did you mean `assets/models`?"),
         ("explain nose", "did you mean `noise`?"),
         ("explain renose", "did you mean `renoise`?"),
         ("help smaple", "did you mean `sample`?"),

@@ -49,6 +49,21 @@ fn sample_says_which_files_it_replaces() {
 }
 
 #[test]
+fn a_flag_that_would_do_nothing_is_refused() {
+    let workspace = Workspace::new();
+    RgbImage::new(8, 8).save(workspace.file("a.png")).unwrap();
+    let smoke = smoke();
+    for more in [&[][..], &["--strength", "0.5"]] {
+        let args = ["sample", "", "--model", &smoke, "--image", "a.png", "--keep-pixels"];
+        let output = workspace.run(&[&args, more].concat());
+        assert_refused("keep-pixels", &output);
+        assert!(text(&output.stderr).contains("`--area`"), "{}", text(&output.stderr));
+    }
+    let none = workspace.run(&["bench", &smoke, "--times", "0"]);
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+}
+
+#[test]
 fn a_model_that_is_named_twice_is_refused() {
     let workspace = Workspace::new();
     let output = workspace.run(&["eval", "emoji-64", "--model", "emoji-32"]);

@@ -56,9 +56,9 @@ def test_pictures_have_a_type_with_a_name(k):
 
 
 def test_flags_of_a_command_are_refused_with_the_line_that_works(k):
-    reply, _ = k.run('%sample "red apple" --count 2 --steps=2')
+    reply, _ = k.run('%sample "red apple" --count 2 --steps=2 negative="a fox"')
     assert "`--count` is no setting" in reply["evalue"]
-    assert '`%sample "red apple" count=2 steps=2`' in trace(reply)
+    assert '`%sample "red apple" count=2 steps=2 negative="a fox"`' in trace(reply)
 
 
 SIZES = """let a = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));

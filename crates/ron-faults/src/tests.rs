@@ -29,6 +29,7 @@ pub(super) struct Train {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) enum Source {
     Emoji,
     Fashion,

@@ -1,6 +1,8 @@
 //! The text of a file, or what the file is instead.
 
 use crate::Fault;
+use crate::position::position;
+use crate::spans::located;
 use std::path::Path;
 
 /// The text of some bytes in UTF-8, without a byte order mark. `file` is where they come from.
@@ -17,10 +19,10 @@ pub fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Fault> {
         return Err(Fault::new(format!("this is text in {encoding}, not in UTF-8"), file, hint));
     }
     let text = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        let line = 1 + e.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
-        let what = format!("this is no text in UTF-8: byte {at}, in line {line}, belongs to none");
-        Fault::new(what, file, "save it as UTF-8 in the editor")
+        let before = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
+        let (line, column) = position(&before, before.len());
+        let place = located(file, line, column, "");
+        Fault::new("this is no text in UTF-8", place, "save it as UTF-8 in the editor")
     })?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.trim_start_matches('\u{feff}').into(),
@@ -74,7 +76,7 @@ mod tests {
             );
         }
         let fault = utf8(b"a\nb \xe9".to_vec(), "x").expect_err("Latin-1");
-        assert!(fault.what.contains("byte 4, in line 2"), "{fault:?}");
+        assert_eq!(fault.place, "x:2:3");
         assert_eq!(utf8(b"\xef\xbb\xbfa".to_vec(), "x").as_deref(), Ok("a"));
         assert_eq!(utf8(Vec::new(), "x").as_deref(), Ok(""));
     }
