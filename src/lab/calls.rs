@@ -232,8 +232,8 @@ pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     let request = request(args, None)?;
-    // the text of a picture that is edited is its caption, so no row can ask for one
-    if args.words.is_empty() && request.edit.is_none() {
+    // an edited picture has its caption as the text, a varied one needs none: no row can ask for it
+    if args.words.is_empty() && request.edit.is_none() && request.mix.is_empty() {
         let hint = format!("usage: {}; the empty text is \"\"", args.usage);
         return Err(args.fault("the text is missing", hint));
     }

@@ -25,8 +25,8 @@ fn lessons() -> Vec<Lesson> {
 fn all_sources_parse_and_every_exercise_has_one_solution() {
     let lessons = lessons();
     let numbers: Vec<u32> = lessons.iter().filter_map(|lesson| lesson.number).collect();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(lessons.len(), 9, "and two research notebooks");
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(lessons.len(), 10, "and two research notebooks");
     let mut ids = BTreeSet::new();
     for lesson in lessons.iter().filter(|lesson| lesson.number.is_some()) {
         let file = root().join(format!("tutorials/solutions/{}.md", lesson.stem()));
@@ -272,9 +272,10 @@ fn a_training_inside_a_lesson_is_kept() {
 fn lessons_name_the_next_one() {
     let lessons = lessons();
     let next: Vec<_> = lessons.iter().map(|l| l.next.as_ref().map(|n| n.stem.as_str())).collect();
-    let numbered = ["02-noise", "03-predict", "04-train", "05-sample", "06-condition", "07-scale"];
-    assert_eq!(next[..6], numbered.map(Some));
-    assert_eq!(next[6..], [None; 3]);
+    let numbered =
+        "02-noise 03-predict 04-train 05-sample 06-condition 07-scale 08-edit".split(' ');
+    assert_eq!(next[..7], numbered.map(Some).collect::<Vec<_>>());
+    assert_eq!(next[7..], [None; 3]);
     let folder = tempfile::tempdir().unwrap();
     let out = said(&paella(folder.path(), &["lesson", "2"], &"skip\n".repeat(9)));
     assert!(out.contains("next: `paella lesson predict`, 3. Predict"), "{out}");
