@@ -1,6 +1,6 @@
 """Paella beside the same denoiser in PyTorch, eager and under torch.compile, by turns in one run on this CPU.
 
-    benches/peers/run.sh [--threads 2] [--configs small,26m] [--rounds 3] [--out FOLDER]
+    benches/peers/run.sh [--threads 2] [--configs small,26m] [--work sample:1,train:8] [--rounds 3] [--out FOLDER]
 
 Every program keeps its own process; while one is asked the others sleep. Writes FOLDER/benchmarks.json with every single time, and
 prints the table of docs/benchmarks.md. The network in PyTorch is that of scripts/gpu/twin.py, which is first held against the fixtures.
@@ -16,7 +16,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KIT = os.path.join(ROOT, "scripts", "gpu")
 PROGRAM = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug", "paella")
-WORK = [("sample", 1), ("sample", 8), ("train", 1), ("train", 8)]
+WORK = "sample:1,sample:8,train:1,train:8"
 NAMES = {"sample": "12 steps, guided", "train": "training step"}
 
 
@@ -51,8 +51,8 @@ class Peer:
         self.child.wait(10)
 
 
-def peers(config, threads, python, compiled):
-    """Ours, and what of PyTorch is there."""
+def peers(config, threads, python, work):
+    """Ours, and what of PyTorch is there; `work` is compiled before, empty for no compiled peer."""
     command = [PROGRAM, "bench", config, "--serve", "--device", "cpu"]
     found = [Peer("paella", command, threads)]
     if not python:
@@ -63,18 +63,18 @@ def peers(config, threads, python, compiled):
         file.write(shown)
     twin = [python, os.path.join(KIT, "peer.py"), path, "--device", "cpu"]
     found.append(Peer("eager", twin, threads))
-    if compiled:
-        ready = ",".join(f"{what}:{n}" for what, n in WORK)
-        found.append(Peer("compile", [*twin, "--compile", "default", "--ready", ready], threads))
+    if work:
+        found.append(Peer("compile", [*twin, "--compile", "default", "--ready", work], threads))
     return found
 
 
 def measure(config, args):
     """Times in ms of each peer for each work, turn by turn."""
     name = os.path.basename(config).removesuffix(".ron")
-    programs = peers(config, args.threads, args.python, args.compiled)
+    programs = peers(config, args.threads, args.python, args.work if args.compiled else "")
     rows = []
-    for what, n in WORK:
+    for what, n in (item.split(":") for item in args.work.split(",")):
+        n = int(n)
         times = args.times if n == 1 else max(2, args.times // 3)
         row = {"config": name, "work": what, "batch": n, "each_ms": {}, "cpu_ms": {}}
         requests = [(peer.name, peer, ()) for peer in programs]
@@ -136,6 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--configs", default="small,26m")
+    parser.add_argument("--work", default=WORK)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=6, help="of one turn at batch 1; a third of it at others")
     parser.add_argument("--python", default="", help="with PyTorch; empty: there is no peer, and the table says so")

@@ -6,7 +6,7 @@ use super::LevelConfig;
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
 use super::layers::{channels_first, channels_last, layer_norm2d, scale_shift};
-use super::reader::Texts;
+use super::texts::Texts;
 use tch::{Kind, Tensor};
 
 const XAVIER: Init = Init::Xavier(1.0);

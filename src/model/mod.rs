@@ -14,6 +14,7 @@ pub mod preprocess;
 pub mod prior;
 mod reader;
 pub mod replay;
+mod texts;
 
 use blocks::Context;
 use init::{Init, VarBuilder};

@@ -23,7 +23,8 @@ impl Chance for Random {
         // softmax is fast over neighbours in memory: the codes of a position go side by side
         let rows = logits.movedim_int(1, -1).reshape([-1, k]) / temperature; // (B h w, K)
         // Every place draws on its own: neighbours agree only through the guesses of the next pass.
-        multinomial(&rows.softmax(-1, Kind::Float)).view([b, h, w]) // (B, h, w)
+        // A single picture has its random numbers code by code, several have them place by place.
+        multinomial(&rows.softmax(-1, Kind::Float), b == 1).view([b, h, w]) // (B, h, w)
     }
 
     fn uniform(&self, size: &[i64], device: Device) -> Tensor {

@@ -242,18 +242,20 @@ char* paella_depthwise(at::Tensor* xs, at::Tensor* weight, at::Tensor* bias, at:
   GUARD(*out = new at::Tensor(Depthwise::apply(*xs, *weight, *bias)))
 }
 
-// One index for each row of probs (N, K): what `multinomial` draws, from the same random numbers.
-char* paella_multinomial(at::Tensor* probs, at::Tensor** out) {
+// One index for each row of probs (N, K): what `multinomial` draws, from the same random numbers. They go along rows, or if
+// `by_column` down the columns, as they do for libtorch where probs lie so in memory.
+char* paella_multinomial(at::Tensor* probs, bool by_column, at::Tensor** out) {
   GUARD({
     at::NoGradGuard no_grad;
     auto rows = probs->contiguous();
     const int64_t n = rows.size(0), k = rows.size(1);
-    auto waits = at::empty({n, k}, at::kDouble);
+    auto waits = by_column ? at::empty({k, n}, at::kDouble) : at::empty({n, k}, at::kDouble);
     {
       Draws draws;
       kernels::uniform(draws.twister, waits.mutable_data_ptr<double>(), n * k);
     }
     waits.neg_().log1p_().neg_();  // exponential: the code whose wait, divided by its probability, is over first
+    if (by_column) waits = waits.t().contiguous();
     auto drawn = at::empty({n}, at::kLong);
     const float* p = data(rows);
     const double* w = waits.const_data_ptr<double>();

@@ -9,6 +9,7 @@ mod data;
 mod dist;
 mod edit;
 mod events;
+mod fast;
 mod fixture;
 mod fuzz;
 mod gpu;
