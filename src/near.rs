@@ -83,7 +83,10 @@ pub fn missing(path: &Path) -> String {
     match beside(path) {
         _ if is_pattern(path) => "the folder is there, but no file in it has such a name".into(),
         Some(near) => format!("did you mean `{near}`?"),
-        None => "its folder is there, but has no file of this name".into(),
+        None => {
+            let what = if path.extension().is_some() { "file" } else { "file or folder" };
+            format!("its folder is there, but has no {what} of this name")
+        }
     }
 }
 

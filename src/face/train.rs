@@ -77,9 +77,13 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
         true => RunConfig::read(&args.config).map_err(|error| or_moved(error, args, common))?,
         false => RunConfig::read_with(&args.config, |_| Vec::new())?, // the old places may be gone
     };
+    let mut config = changed(config, args)?;
     let moves: Vec<_> =
         args.moved.iter().filter_map(|text| config::move_of(text, &config)).collect();
-    let mut config = changed(config, args, &moves)?;
+    let faults = config.moved(&moves).check();
+    if !faults.is_empty() {
+        return Err(or_moved(Error::Config(faults), args, common));
+    }
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
@@ -126,26 +130,18 @@ fn note(text: &str) {
     progress::print(std::io::stderr(), text);
 }
 
-/// Returns the config with the values of `--set`.
+/// The config with the values of `--set`, not checked.
 ///
-/// Errors: fields that are not there; values that do not fit, with the places of `--moved`.
-fn changed(
-    mut config: RunConfig,
-    args: &TrainArgs,
-    moves: &[(String, String)],
-) -> Result<RunConfig> {
-    for (field, value) in &args.set {
-        config = config::set(&config, field, value)?;
-    }
-    match config.moved(moves).check() {
-        faults if faults.is_empty() => Ok(config),
-        faults => Err(Error::Config(faults)),
-    }
+/// Errors: fields that are not there; values that do not fit.
+fn changed(config: RunConfig, args: &TrainArgs) -> Result<RunConfig> {
+    let set = |config, (field, value): &(String, String)| config::set(&config, field, value);
+    Ok(args.set.iter().try_fold(config, set)?)
 }
 
 /// The error of a run that goes on, with the line for data or weights that have moved, if some are not there.
 fn or_moved(error: Error, args: &TrainArgs, common: &Common) -> Error {
-    let places = || RunConfig::read_with(&args.config, |_| Vec::new()).ok()?.gone();
+    let config = || changed(RunConfig::read_with(&args.config, |_| Vec::new())?, args);
+    let places = || config().ok()?.gone();
     let goes_on = args.resume.is_some() && args.moved.is_empty();
     let Some(gone) = goes_on.then(places).flatten() else { return error };
     let line = advice(args, common, &[format!("{gone}=NEW")], false);

@@ -197,6 +197,10 @@ fn shards_that_have_moved_are_named_on_the_command_line() {
     let (code, said) = run(&["--resume", "--moved", "old=new"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(logged(&folder.path().join("out")).len(), 4);
+    // a place that the command line names
+    let set = format!("data.source=Folder(\"{}\")", folder.path().join("gone").display());
+    let (_, said) = run(&["--resume", "--set", "data.stream=None", "--set", &set]);
+    assert!(said.contains("/gone=NEW`") && said.contains("--set data.stream=None"), "{said}");
     // a name that has the sign between both places
     std::fs::rename(&new, folder.path().join("n=ew")).unwrap();
     let (code, said) = run(&["--resume", "--moved", "old=n=ew", "--moved", "new=n=ew"]);
