@@ -348,7 +348,7 @@ impl Paella {
     }
 
     /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).
-    fn unet(&self, tokens: &Tensor, context: &Context) -> Tensor {
+    pub fn unet(&self, tokens: &Tensor, context: &Context) -> Tensor {
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {

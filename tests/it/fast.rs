@@ -1,6 +1,6 @@
 //! The fast ways on a CPU compute what the plain ones do: operators of the shim, conditions that are read once.
 
-use crate::train::alone;
+use crate::train::exclusive;
 use paella::model::init::VarBuilder;
 use paella::model::{Block, Cond, Denoiser, LevelConfig, Paella, PaellaConfig};
 use paella::noise::random_tokens;
@@ -50,7 +50,7 @@ fn norm_of_gelu(xs: &[Tensor], dropout: f64) -> Tensor {
 
 #[test]
 fn gelu_and_response_norm_are_those_of_libtorch_with_gradients_and_dropout() {
-    let _turn = alone();
+    let _turn = exclusive();
     tch::manual_seed(1);
     for (b, h, w, c, dropout) in [(1, 1, 1, 3, 0.0), (2, 5, 3, 70, 0.0), (3, 4, 9, 200, 0.3)] {
         let inputs = [randn(&[b, h, w, c]) * 3.0, randn(&[1, 1, 1, c]), randn(&[1, 1, 1, c])];
@@ -68,7 +68,7 @@ fn gelu_and_response_norm_are_those_of_libtorch_with_gradients_and_dropout() {
 
 #[test]
 fn a_channel_without_energy_has_gradients() {
-    let _turn = alone();
+    let _turn = exclusive();
     let xs = Tensor::zeros([1, 2, 2, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let (gamma, beta) = (randn(&[1, 1, 1, 4]), randn(&[1, 1, 1, 4]));
     let ys = gelu_response_norm(xs.shallow_clone(), &gamma, &beta, 0.0).expect("f32");
@@ -78,7 +78,7 @@ fn a_channel_without_energy_has_gradients() {
 
 #[test]
 fn the_depthwise_convolution_is_that_of_libtorch_with_gradients() {
-    let _turn = alone();
+    let _turn = exclusive();
     tch::manual_seed(2);
     for (b, c, h, w, k) in [(1, 2, 1, 1, 3), (2, 70, 5, 7, 3), (1, 130, 2, 3, 5), (3, 64, 4, 4, 1)]
     {
@@ -95,7 +95,7 @@ fn the_depthwise_convolution_is_that_of_libtorch_with_gradients() {
 
 #[test]
 fn scale_and_shift_are_those_of_libtorch_with_gradients() {
-    let _turn = alone();
+    let _turn = exclusive();
     tch::manual_seed(6);
     for (b, c, h, w) in [(1, 3, 1, 1), (2, 70, 5, 4), (3, 16, 6, 6)] {
         let fast = |xs: &[Tensor]| scale_shift(&xs[0], &xs[1]).expect("f32");
@@ -109,7 +109,7 @@ fn scale_and_shift_are_those_of_libtorch_with_gradients() {
 
 #[test]
 fn draws_are_those_of_libtorch_and_leave_its_generator_where_they_would() {
-    let _turn = alone();
+    let _turn = exclusive();
     for (seed, n, k) in [(0, 1, 1), (1, 7, 33), (2, 64, 512), (3, 3, 208), (4, 256, 97)] {
         tch::manual_seed(seed);
         let probs = (randn(&[n, k]) * 3.0).softmax(-1, Kind::Float);
@@ -131,7 +131,7 @@ fn draws_are_those_of_libtorch_and_leave_its_generator_where_they_would() {
 
 #[test]
 fn probabilities_that_are_no_numbers_are_refused_in_libtorchs_words() {
-    let _turn = alone();
+    let _turn = exclusive();
     let probs = Tensor::from_slice(&[f32::NAN, 1.0]).view([1, 2]);
     let refused =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| multinomial(&probs, false)));
@@ -141,7 +141,7 @@ fn probabilities_that_are_no_numbers_are_refused_in_libtorchs_words() {
 
 #[test]
 fn sixteen_bits_and_autocast_are_left_to_libtorch() {
-    let _turn = alone();
+    let _turn = exclusive();
     let xs = randn(&[2, 2]);
     assert!(takes(&xs) && !takes(&xs.to_kind(Kind::BFloat16)) && !takes(&xs.to_kind(Kind::Double)));
     let _autocast = Autocast::bf16(true, Device::Cpu);
@@ -182,7 +182,7 @@ fn denoiser(layout: &[Block], self_attn: bool) -> (nn::VarStore, Paella) {
 
 #[test]
 fn conditions_that_were_read_once_give_the_guesses_of_every_pass() {
-    let _turn = alone();
+    let _turn = exclusive();
     use Block::{A, C, F, T};
     let cases: [(&[Block], bool); 3] = [(&[C, T, A], true), (&[A, F, A], false), (&[C, T], true)];
     for (layout, self_attn) in cases {
@@ -229,7 +229,7 @@ impl Denoiser for Plain<'_> {
 
 #[test]
 fn a_run_has_the_tokens_of_passes_that_read_the_text_each_time() {
-    let _turn = alone();
+    let _turn = exclusive();
     let (_vars, model) = denoiser(&[Block::C, Block::T, Block::A], true);
     let (cond, null) = (Cond::text(randn(&[2, 4, 9])), Cond::text(randn(&[2, 4, 9])));
     let plan =
