@@ -4,6 +4,8 @@ use super::Lab;
 use super::view::View;
 use crate::data::{DataConfig, Dataset, Part, Source, tidy};
 use crate::error::{Result, counted};
+use crate::model::clip::ClipTextConfig;
+use crate::tokens::pieces;
 use crate::tokens::text::MAX_LENGTH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +68,11 @@ impl Lab {
 
     /// Adds a note for each of these texts that the model truncates, and for each that it cannot know.
     pub(super) fn note_texts(&mut self, mut view: View, texts: &[&str]) -> Result<View> {
-        let length = self.state.model.borrow().config.text.length;
+        let (length, clip) = {
+            let model = self.state.model.borrow();
+            let clip = model.config.clip.as_ref().map(|clip| clip.model.text.clone());
+            (model.config.text.length, clip)
+        };
         let room = length.map_or(MAX_LENGTH, |length| length as usize) - 1; // the end token takes one
         let known = self.known_captions()?;
         for text in texts {
@@ -74,6 +80,13 @@ impl Lab {
                 let all = text.len();
                 view = view
                     .note(format!("the model reads the first {room} of the text's {all} bytes"));
+            }
+            if let Some(ClipTextConfig { pieces, context_length, .. }) = &clip {
+                let n = pieces::cut(text, *pieces, *context_length);
+                if n > 0 {
+                    let what = format!("{pieces:?}").to_lowercase();
+                    view = view.note(format!("CLIP does not read the last {n} {what} of the text"));
+                }
             }
             if !known.is_empty() && !text.is_empty() && !known.contains(*text) {
                 let near = nearest(text, &known);

@@ -18,10 +18,7 @@ const PAD: i64 = 0;
 /// Differs: ftfy repairs text that was decoded with a wrong encoding (`cafÃ©`); here it is unchanged.
 pub fn batch(texts: &[String], pieces: TextPieces, s: i64, device: Device) -> Tensor {
     let row = |text: &String| {
-        let mut row = match pieces {
-            TextPieces::Subwords => subwords(&clean(text)),
-            TextPieces::Bytes => bytes(&clean(text)),
-        };
+        let mut row = read(text, pieces);
         let end = pieces.count() - 1; // the largest: the tower reads its vector where it stands
         row.truncate(s as usize - 1);
         row.push(end);
@@ -30,6 +27,20 @@ pub fn batch(texts: &[String], pieces: TextPieces, s: i64, device: Device) -> Te
     };
     let rows: Vec<i64> = texts.iter().flat_map(row).collect();
     Tensor::from_slice(&rows).view([texts.len() as i64, s]).to_device(device)
+}
+
+/// Pieces of a text that a row of S tokens has no room for.
+pub fn cut(text: &str, pieces: TextPieces, s: i64) -> usize {
+    read(text, pieces).len().saturating_sub(s as usize - 1)
+}
+
+/// The start token and the pieces of a text.
+fn read(text: &str, pieces: TextPieces) -> Vec<i64> {
+    let text = clean(text);
+    match pieces {
+        TextPieces::Subwords => subwords(&text),
+        TextPieces::Bytes => bytes(&text),
+    }
 }
 
 /// The start token and the subwords of a text. The tokenizer itself converts to lower case.
@@ -106,5 +117,7 @@ mod tests {
         assert_eq!(subwords, [[49406, 320, 2368, 49407], [49406, 49407, 0, 0]]);
         let bytes = rows(&[" A", "abcd", ""], TextPieces::Bytes);
         assert_eq!(bytes, [[256, 97, 257, 0], [256, 97, 98, 257], [256, 257, 0, 0]]);
+        let cut = |text| [TextPieces::Subwords, TextPieces::Bytes].map(|it| cut(text, it, 4));
+        assert_eq!([cut("a cat"), cut("a cat is"), cut("")], [[0, 3], [1, 6], [0, 0]]);
     }
 }

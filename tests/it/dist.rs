@@ -2,8 +2,8 @@
 
 use crate::ranks::{Ranks, child, world};
 use crate::stream::training::emoji;
-use crate::train::{same_weights, small_clip, small_prior, smoke};
-use paella::checkpoint::SaveConfig;
+use crate::train::{same_weights, small_clip, small_prior, smoke, trained_clip};
+use paella::checkpoint::{Phase, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::stream::StreamConfig;
 use paella::dist::{Reducer, World};
@@ -108,6 +108,26 @@ fn two_ranks_are_given_the_same_clip_vectors_as_one_process() {
     for ((name, a), b) in prior(1).unwrap().into_iter().zip(prior(2).unwrap().into_values()) {
         let apart = (a - b).abs().max().double_value(&[]);
         assert!(apart < 2e-5, "{name}: {apart:e}");
+    }
+}
+
+#[test]
+fn a_clip_is_trained_by_two_ranks_that_stay_equal_and_go_on_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), |config| {
+        small_clip(config);
+        trained_clip(config, 6);
+        config.stages = vec![Phase::Clip];
+    });
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    Ranks::train(2, &config, &whole, &[]).succeed(); // a checkpoint compares the weights of all ranks
+    Ranks::train(2, &config, &parts, &["--steps", "3"]).succeed();
+    Ranks::train(2, &config, &parts, &["--resume"]).succeed();
+    let read = |out: &Path, name: &str| {
+        paella::weights::read(&out.join(format!("checkpoints/clip-0000006/{name}.safetensors")))
+    };
+    for name in ["clip", "optim", "ema"] {
+        assert_eq!(read(&whole, name).unwrap(), read(&parts, name).unwrap(), "{name}");
     }
 }
 

@@ -195,3 +195,19 @@ fn what_cannot_be_varied_is_said() {
     let said = format!("{:?}", run(&mut lab, &format!("load {}", file.display())));
     assert!(said.contains("leaves CLIP and prior as they are"), "{said}");
 }
+
+#[test]
+fn a_text_that_clip_does_not_read_to_its_end_is_said() {
+    let (mut lab, (folder, _turn)) = lab_with_clip();
+    let mut config = smoke(1, 1);
+    small_clip(&mut config);
+    config.clip.as_mut().unwrap().model.text.context_length = 4;
+    let file = folder.path().join("short.ron");
+    std::fs::write(&file, config::to_ron(&config)).unwrap();
+    run(&mut lab, &format!("load {}", file.display()));
+    let said =
+        |lab: &mut Lab, text: &str| format!("{:?}", run(lab, &format!("sample {text} steps=1")));
+    let long = said(&mut lab, "\"a cat is here\"");
+    assert!(long.contains("CLIP does not read the last 2 subwords"), "{long}");
+    assert!(!said(&mut lab, "\"a cat\"").contains("CLIP does not read"));
+}
