@@ -6,7 +6,7 @@ use crate::device::DeviceChoice;
 use crate::dist::DistConfig;
 use crate::error::Result;
 use crate::model::PaellaConfig;
-use crate::model::clip::ClipConfig;
+use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::model::prior::{PriorConfig, PriorSampleConfig};
 use crate::near;
 use crate::recipe::{
@@ -92,10 +92,46 @@ pub struct TokenizerConfig {
 
 /// CLIP: model sizes and training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "ClipStageFields")]
 pub struct ClipStageConfig {
     pub model: ClipConfig,
     pub train: ClipTrainConfig,
+}
+
+/// The fields of [`ClipStageConfig`] as they are read: those of the model may stand outside of `model`, as in configs from
+/// before CLIP could be trained.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ClipStageFields {
+    model: Option<ClipConfig>,
+    train: ClipTrainConfig,
+    embed_dim: Option<i64>,
+    text: Option<ClipTextConfig>,
+    vision: Option<ClipVisionConfig>,
+    bf16: Option<bool>,
+    antialias: Option<bool>,
+}
+
+impl TryFrom<ClipStageFields> for ClipStageConfig {
+    type Error = &'static str;
+
+    fn try_from(fields: ClipStageFields) -> std::result::Result<Self, Self::Error> {
+        let ClipStageFields { model, train, embed_dim, text, vision, bf16, antialias } = fields;
+        let own = ClipConfig::default();
+        let outside = ClipConfig {
+            embed_dim: embed_dim.unwrap_or(own.embed_dim),
+            text: text.unwrap_or(own.text),
+            vision: vision.unwrap_or(own.vision),
+            bf16: bf16.unwrap_or(own.bf16),
+            antialias: antialias.unwrap_or(own.antialias),
+        };
+        match model {
+            Some(_) if outside != ClipConfig::default() => {
+                Err("fields of `clip.model` stand inside and outside of it: put all of them inside")
+            }
+            model => Ok(Self { model: model.unwrap_or(outside), train }),
+        }
+    }
 }
 
 /// The prior: model sizes, training and sampling.

@@ -31,6 +31,17 @@ fn all_shipped_configs_are_valid_and_survive_printing() {
 }
 
 #[test]
+fn a_clip_of_before_its_training_reads_as_it_did() {
+    let read = |clip: &str| config::parse::<RunConfig>(&format!("(clip: ({clip}))"), "old");
+    let (old, _) = read("bf16: true, vision: (layers: 2)").unwrap();
+    let (new, _) = read("model: (bf16: true, vision: (layers: 2))").unwrap();
+    assert_eq!(old, new);
+    assert!(old.clip.is_some_and(|clip| clip.model.bf16 && clip.model.vision.layers == 2));
+    let faults = read("model: (bf16: true), antialias: false").unwrap_err();
+    assert!(faults[0].to_string().contains("inside and outside"), "{faults:?}");
+}
+
+#[test]
 fn every_fault_is_listed_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.ron");
