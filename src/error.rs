@@ -95,7 +95,7 @@ impl Error {
             let (number, unit) =
                 (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             match (number.parse::<f64>(), unit.starts_with("byte")) {
-                (Ok(bytes), true) => format!(": {:.1} GB were asked for", bytes / 1e9),
+                (Ok(bytes), true) => format!(": {} were asked for", size(bytes)),
                 _ => format!(": {number} {} were asked for", unit.trim_end_matches('.')),
             }
         });
@@ -120,6 +120,16 @@ impl Error {
             detail: rest.into(),
         }
     }
+}
+
+/// A number of bytes in the largest unit that leaves at least one.
+fn size(bytes: f64) -> String {
+    let (unit, each) = match bytes {
+        1e9.. => ("GB", 1e9),
+        1e6.. => ("MB", 1e6),
+        _ => ("kB", 1e3),
+    };
+    format!("{:.1} {unit}", bytes / each)
 }
 
 /// A word in quotes, as a shell reads it back.

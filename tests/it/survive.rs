@@ -21,17 +21,27 @@ pub fn command(config: &Path, out: &Path) -> Command {
     command
 }
 
+/// The tests themselves may run under nohup, whose children would ignore hangups.
 fn start(config: &Path, out: &Path) -> Child {
+    start_with_hangups(config, out, libc::SIG_DFL)
+}
+
+/// A training for which a hangup has this meaning: `SIG_IGN` is what nohup gives.
+fn start_with_hangups(config: &Path, out: &Path, meaning: libc::sighandler_t) -> Child {
     let mut command = command(config, out);
-    // the tests themselves may run under nohup, whose children would ignore the signal
-    let heeds_hangups = || {
+    let set = move || {
         // SAFETY: between fork and exec only this call, which is safe there.
-        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        unsafe { libc::signal(libc::SIGHUP, meaning) };
         Ok(())
     };
     // SAFETY: as above.
-    unsafe { command.pre_exec(heeds_hangups) };
+    unsafe { command.pre_exec(set) };
     command.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 fn finish(config: &Path, out: &Path) -> Output {
@@ -121,8 +131,7 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
         let mut child = start(&config, &out);
         let before = lines(&out);
         wait_for(&mut child, || lines(&out) > before + 3);
-        let id = child.id().to_string();
-        Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
+        send(signal, &child);
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(code), "{text}");
@@ -132,6 +141,58 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
         let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
         assert_eq!(last["step"], progress.step, "the checkpoint is of the last step");
     }
+}
+
+#[test]
+fn under_nohup_a_hangup_does_not_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), 2, 100_000);
+    let out = folder.path().join("out");
+    let mut child = start_with_hangups(&config, &out, libc::SIG_IGN);
+    wait_for(&mut child, || lines(&out) > 3);
+    send("HUP", &child);
+    let before = lines(&out);
+    wait_for(&mut child, || lines(&out) > before + 5);
+    send("TERM", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// `paella` with these arguments, which gets no more memory than this.
+fn with_memory(bytes: u64, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paella"));
+    command.args(args).env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
+    let limit = move || {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: between fork and exec only this call, which is safe there.
+        match unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(limit) };
+    command.output().unwrap()
+}
+
+#[test]
+fn memory_that_the_system_does_not_give_is_reported_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = smoke(2, 2);
+    config.model.levels[0].c_hidden = 60_000; // one of its weights alone has 57.6 GB
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (run, script, out) = (file("large.ron"), file("script"), file("out"));
+    std::fs::write(&run, to_ron(&config)).unwrap();
+    std::fs::write(&script, format!("load {run}\n")).unwrap();
+    for args in [&["--script", &script][..], &["train", &run, "--out", &out]] {
+        let output = with_memory(16 << 30, args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        let first = "error: out of memory: 57.6 GB were asked for";
+        assert!(text.contains(first) && text.contains("`micro_batch`"), "{args:?}: {text}");
+        assert!(!text.contains("fault of this program"), "{args:?}: {text}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+    assert!(!Path::new(&out).exists(), "a start that fails leaves no folder");
 }
 
 fn in_process(config: &RunConfig, out: &Path, max_steps: u64) -> Result<train::Outcome, String> {
