@@ -1,6 +1,7 @@
 //! All integration tests in one binary: libtorch is linked once, and helpers and fixtures are shared.
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
+mod claims;
 mod cli;
 mod configs;
 mod cost;
