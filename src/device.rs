@@ -117,7 +117,7 @@ pub fn let_threads_sleep() {
 
 /// Makes the C library keep freed memory for the next tensor, up to 2 GB of it, instead of handing it back to the kernel.
 ///
-/// By default every tensor above 32 MB is mapped anew, and each of its pages is cleared when it is touched first: a fifth of
+/// By default every tensor above 32 MB gets pages of its own from the kernel, which clears each when it is touched first: a fifth of
 /// the processor time of a training step on small networks. Other C libraries than glibc have no such switch.
 pub fn keep_freed_memory() {
     // SAFETY: changes limits of the allocator only; allowed at any time.

@@ -5,8 +5,8 @@
 //! less noise, and repeats this a dozen times.
 //!
 //! Read these first, in this order: [`noise`], [`loss`], [`sample`], [`train::denoiser::DenoiserTrainer::step`],
-//! [`model::Paella::forward`], [`model::blocks`]. They hold the whole method, in under 500 lines. `docs/reading.md` is
-//! a guide to them.
+//! [`model::Paella::forward`], [`model::blocks`]. They hold the whole method. `docs/reading.md` is a guide to them: it
+//! names the parts to read, under 500 lines.
 //!
 //! The modules. Each uses only modules above it. A test checks the imports against this table.
 //!

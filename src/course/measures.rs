@@ -157,7 +157,7 @@ pub const MEASURES: &[Measure] = &[
         Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
     }),
     row("settled", "", Share, "tokens that half of the run left as they are at its end", settled),
-    row("sampled", "", Share, "tokens that the run samples anew", |lab, _| {
+    row("sampled", "", Share, "tokens that the run samples", |lab, _| {
         let run = lab.workspace().sampling()?;
         let mask = &edited(&run)?.mask;
         Ok(mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))

@@ -160,7 +160,7 @@ fn run(cli: Cli) -> Result<u8> {
             None => {
                 let mut lab = lab(&common)?;
                 if common.seed.is_none() {
-                    lab.seed_anew();
+                    lab.seed_at_random();
                 }
                 repl::run(Rc::new(RefCell::new(lab)), &Terminal::detect(), None)
             }

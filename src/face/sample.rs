@@ -104,7 +104,7 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn weight(text: &str) -> std::result::Result<f64, String> {
-    let number = text.parse().ok().filter(|weight| *weight > 0.0 && *weight <= 1e6);
+    let number = text.parse().ok().filter(|&weight| parts::is_weight(weight));
     number.ok_or_else(|| "a number above 0".into())
 }
 

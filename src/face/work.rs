@@ -49,8 +49,7 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
 
 /// `paella eval`: scores a model.
 pub fn eval(args: &Eval, common: &Common) -> Result<()> {
-    let older = args.chart.as_ref().filter(|file| file.is_file()).cloned();
-    args.chart.iter().try_for_each(|file| replaceable(file).map(drop))?;
+    let replaces = args.chart.as_deref().map(replaceable).transpose()?;
     if let (Some(what), Some(model)) = (&args.what, &common.model) {
         let hint = format!("one of them: `{}`", pasted(&["eval", what]));
         let what = format!("two models are named: `{what}` and `--model {model}`");
@@ -67,7 +66,7 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
     let nets = Networks::load(&folder, device(common)?)?;
     if let Some(over) = args.over {
         chart(&nets, over, args.chart.as_deref(), common)?;
-        if let Some(file) = older {
+        if let (Some(true), Some(file)) = (replaces, &args.chart) {
             eprintln!("in place of an older file: {}", file.display());
         }
         return Ok(());

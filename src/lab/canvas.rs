@@ -15,7 +15,7 @@ pub struct EditCanvas {
     pub mask: Tensor,
     /// Its pixels (1, 3, H, W) f32, to be put back outside of the sampled tokens. None: the decoder draws all.
     pub pixels: Option<Tensor>,
-    /// The picture with the sampled part in grey. None where all of it is sampled, from the picture under noise.
+    /// The picture with the sampled part in grey. None if all of it is sampled, from the picture under noise.
     pub shown: Option<RgbImage>,
 }
 

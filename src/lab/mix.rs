@@ -46,7 +46,7 @@ pub struct Mixture {
 impl Mixture {
     /// Its texts, joined. Empty without one.
     pub fn text(&self) -> String {
-        self.texts.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(" + ")
+        self.texts().collect::<Vec<_>>().join(" + ")
     }
 
     /// Each of its texts.
@@ -57,13 +57,9 @@ impl Mixture {
     /// The conditions of `count` pictures. Texts are mixed by their weights, as pictures are. If texts and pictures have
     /// different weights in all, the attention to the lighter kind is scaled down by their ratio.
     pub fn condition(&self, nets: &Networks, count: i64) -> Cond {
-        let texts: Vec<String> = match self.texts.as_slice() {
-            [] => vec![String::new()],
-            texts => texts.iter().map(|(text, _)| text.clone()).collect(),
-        };
-        let weights: Vec<f64> = match self.texts.as_slice() {
-            [] => vec![1.0],
-            texts => texts.iter().map(|(_, weight)| *weight).collect(),
+        let (texts, weights): (Vec<String>, Vec<f64>) = match self.texts.as_slice() {
+            [] => (vec![String::new()], vec![1.0]),
+            texts => texts.iter().cloned().unzip(),
         };
         let mixed = nets.encode_text(&texts).mixed(&weights, count);
         let image = self.image.to_device(nets.device).expand([count, -1], false);

@@ -175,7 +175,7 @@ impl Lab {
 
     /// Draws other numbers than every session before, until `seed`. The settings keep their seed, from which training
     /// takes its own draws.
-    pub fn seed_anew(&mut self) {
+    pub fn seed_at_random(&mut self) {
         self.state.rng = ChaCha8Rng::seed_from_u64(rand::random());
     }
 

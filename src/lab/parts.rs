@@ -46,6 +46,11 @@ pub fn parts(words: &[String]) -> Result<Vec<MixPart>> {
     Ok(all)
 }
 
+/// Whether a part may have this weight.
+pub fn is_weight(weight: f64) -> bool {
+    weight > 0.0 && weight <= 1e6
+}
+
 /// `fox.png:0.7` -> the name, and the weight if there is one. A number behind the last colon is a weight.
 fn weighted(word: &str) -> Result<(&str, Option<f64>)> {
     let Some((name, number)) = word.rsplit_once(':').filter(|(name, _)| !name.is_empty()) else {
@@ -53,7 +58,7 @@ fn weighted(word: &str) -> Result<(&str, Option<f64>)> {
     };
     match number.parse::<f64>() {
         Err(_) => Ok((word, None)),
-        Ok(weight) if weight > 0.0 && weight <= 1e6 => Ok((name, Some(weight))),
+        Ok(weight) if is_weight(weight) => Ok((name, Some(weight))),
         Ok(weight) => {
             let what = format!("a weight of {weight} for `{name}`");
             Err(Error::command(what, "", format!("above 0, such as `{name}:0.5`")))

@@ -224,7 +224,7 @@ pub trait Denoiser {
     /// tokens (B, h, w) i64, t (B,) f32, cond -> logits (B, K, h, w) f32.
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor;
 
-    /// Logits of the same tokens with two conditions: each (B, K, h, w) f32. A GPU may compute both in one batch.
+    /// Logits of the same tokens with two conditions: each (B, K, h, w) f32. Some denoisers compute both in one batch.
     fn guidance_logits(
         &self,
         tokens: &Tensor,

@@ -132,7 +132,7 @@ pub fn unreadable(error: Error, checkpoint: &Path) -> Error {
     let [from, to] = [checkpoint, &away].map(|path| shell_quoted(&path.display().to_string()));
     let how = match before {
         Some(before) => format!("`mv {from} {to}`, then `--resume` goes on from {}", name(before)),
-        None => "no checkpoint is before it: begin anew in another folder, `--out`".to_string(),
+        None => "no checkpoint is before it: begin again in another folder, `--out`".to_string(),
     };
     let hint = format!("the training had diverged; {how}, with a lower `lr` or a longer `warmup`");
     error.map(|fault| ron_faults::Fault { hint: hint.clone(), ..fault })

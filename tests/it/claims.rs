@@ -338,6 +338,40 @@ fn claims_of_lesson_7_scale() {
 }
 
 #[test]
+fn claims_of_lesson_8_edit() {
+    let (_turn, folder) = (exclusive(), tempfile::tempdir().unwrap());
+    let mut claims = Claims::of("08-edit");
+    let mut lab = session("emoji-64", &folder);
+    let start = |lab: &mut Lab, edit: &str| {
+        run(lab, "show red apple, 3d emoji");
+        run(lab, &format!("start {edit} seed=1"));
+    };
+    let captions = lab.data(Part::Train).unwrap().len();
+    claims.add("This model saw 807 pictures", captions == 807, captions);
+    start(&mut lab, "area=left");
+    let (sampled, places) = (measure(&mut lab, "sampled"), grid(&lab));
+    let half = sampled * places as f64;
+    claims.add("128 of 256 tokens are sampled", (half, places) == (128.0, 256), (half, places));
+    start(&mut lab, "area=middle");
+    let middle = measure(&mut lab, "sampled");
+    claims.add("`area=middle` is a quarter of the picture", middle == 0.25, middle);
+    start(&mut lab, "\"red apple, 3d emoji\" strength=0.6");
+    let first = lab.workspace().sampling().unwrap().canvas.as_ref().unwrap().original.copy();
+    run(&mut lab, "n 100");
+    let kept = first.eq_tensor(&lab.workspace().tokens().unwrap()).to_kind(Kind::Float);
+    let kept = kept.mean(Kind::Float).double_value(&[]);
+    claims.add("the apple comes back, nearly every token as it was", kept > 0.9, kept);
+    start(&mut lab, "\"green apple, 3d emoji\" strength=0.2");
+    let noise = measure(&mut lab, "run_noise");
+    let words = "four tokens in five are those of the red apple when the run begins";
+    claims.add(words, (noise - 0.2).abs() < 1e-6, noise);
+    run(&mut lab, "n 100");
+    let green = shows(&mut lab, "green apple");
+    claims.add("still the result is the green one", green, green);
+    claims.all_hold();
+}
+
+#[test]
 fn claims_of_the_research_notebooks() {
     let mut sampler = Claims::of("research-sampler");
     // of 100 pictures that are named right with chance p, the share has this deviation, in points; most at p = 1/2

@@ -24,10 +24,7 @@ pub fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Fault> {
         let place = located(file, line, column, "");
         Fault::new("this is no text in UTF-8", place, "save it as UTF-8 in the editor")
     })?;
-    Ok(match text.strip_prefix('\u{feff}') {
-        Some(rest) => rest.trim_start_matches('\u{feff}').into(),
-        None => text,
-    })
+    Ok(text.trim_start_matches('\u{feff}').into())
 }
 
 /// The name that `iconv` has for an encoding of 16 or 32 bits a letter, told by its mark or by the zeros in it.
