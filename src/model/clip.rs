@@ -159,7 +159,7 @@ impl Clip {
         Self {
             text: ClipText::new(p, &config.text, config.embed_dim),
             vision: ClipVision::new(&(p / "visual"), &config.vision, config.embed_dim),
-            logit_scale: logit_scale(p),
+            logit_scale: logit_scale(p), // at the top level, as in a published file
         }
     }
 }
@@ -167,13 +167,13 @@ impl Clip {
 /// Vectors of length 1 in the same directions: features (B, e) -> (B, e). Their products are cosines.
 pub fn directions(features: &Tensor) -> Tensor {
     let length = features.norm_scalaropt_dim(2.0, &[-1i64][..], true); // (B, 1)
-    features / length.clamp_min(1e-12)
+    features / length.clamp_min(1e-12) // a vector of zeros stays one
 }
 
 /// The sharpness that stands beside the text tower, fresh at ln(1 / 0.07).
 pub fn logit_scale(p: &VarBuilder) -> Tensor {
     let mut scale = p.var("logit_scale", &[], Init::Zeros);
-    tch::no_grad(|| scale.fill_((1.0 / 0.07f64).ln()))
+    tch::no_grad(|| scale.fill_((1.0 / 0.07f64).ln())) // the logarithm is trained: the factor itself stays above 0
 }
 
 /// The text tower: a causal transformer, read at the end-of-text token.
@@ -210,8 +210,9 @@ impl ClipText {
     pub fn encode(&self, tokens: &Tensor) -> Tensor {
         let s = tokens.size()[1];
         let xs = Tensor::embedding(&self.token_embedding, tokens, -1, false, false); // (B, S, c)
-        let xs = xs + self.positional_embedding.narrow(0, 0, s);
+        let xs = xs + self.positional_embedding.narrow(0, 0, s); // (B, S, c): a short text uses the first places
         let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, true)); // (B, S, c)
+        // The mark of the end has the largest number. It sees all that comes before it, so it stands for the text.
         let end = tokens.argmax(1, false).view([-1, 1, 1]).expand([-1, 1, xs.size()[2]], false);
         let last = xs.gather(1, &end, false).squeeze_dim(1); // (B, c): a norm sees each place by itself
         self.ln_final.forward(&last).matmul(&self.text_projection) // (B, e)
@@ -252,9 +253,10 @@ impl ClipVision {
     pub fn encode(&self, pixels: &Tensor) -> Tensor {
         let patches = self.conv1.forward(pixels).flatten(2, 3).transpose(1, 2); // (B, patches, c)
         let (b, _, c) = patches.size3().expect("patches are (B, S, c)");
+        // one more place that belongs to no patch: it gathers what the picture is
         let class = self.class_embedding.view([1, 1, c]).expand([b, 1, c], false);
         let xs = Tensor::cat(&[class, patches], 1) + &self.positional_embedding; // (B, S, c)
-        let xs = self.ln_pre.forward(&xs);
+        let xs = self.ln_pre.forward(&xs); // (B, 1 + patches, c)
         // a picture has no order: every patch sees all
         let xs = self.blocks.iter().fold(xs, |xs, block| block.forward(&xs, false));
         self.ln_post.forward(&xs.select(1, 0)).matmul(&self.proj) // (B, e)
@@ -274,7 +276,7 @@ fn transformer(
     mlp_ratio: f64,
     layers: i64,
 ) -> Vec<ResidualAttentionBlock> {
-    let hidden = (c as f64 * mlp_ratio) as i64;
+    let hidden = (c as f64 * mlp_ratio) as i64; // cut off, as in Python
     let blocks = p / "transformer" / "resblocks";
     let block = |i| ResidualAttentionBlock::new(&(&blocks / i), c, heads, hidden, layers);
     (0..layers).map(block).collect()
@@ -317,16 +319,16 @@ impl ResidualAttentionBlock {
 
     /// xs (B, S, c) -> (B, S, c); `causal` hides what comes later.
     fn forward(&self, xs: &Tensor, causal: bool) -> Tensor {
-        let xs = xs + self.attend(&self.ln_1.forward(xs), causal);
+        let xs = xs + self.attend(&self.ln_1.forward(xs), causal); // (B, S, c)
         let ys = self.c_fc.forward(&self.ln_2.forward(&xs)).gelu("none"); // (B, S, hidden)
-        xs + self.c_proj.forward(&ys)
+        xs + self.c_proj.forward(&ys) // (B, S, c)
     }
 
     fn attend(&self, xs: &Tensor, causal: bool) -> Tensor {
         let (b, s, c) = xs.size3().expect("xs is (B, S, c)");
         let qkv = self.in_proj.forward(xs).view([b, s, 3, self.heads, c / self.heads]); // all three in one product
         let head = |i: i64| qkv.select(2, i).transpose(1, 2); // (B, heads, S, c / heads)
-        let (q, k, v) = (head(0), head(1), head(2));
+        let (q, k, v) = (head(0), head(1), head(2)); // the order of the published weights
         let none = None::<Tensor>;
         let ys = Tensor::scaled_dot_product_attention(&q, &k, &v, none, 0.0, causal, None, false);
         self.out_proj.forward(&ys.transpose(1, 2).reshape([b, s, c])) // heads side by side again

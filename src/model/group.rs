@@ -33,6 +33,7 @@ impl BlockGroup {
         let numbers = self.number..self.number + self.blocks.0.len();
         // with the last dot: block 1 must not take block 10 along
         let prefixes: Vec<String> = numbers.map(|n| format!("{path}.{n}.")).collect();
+        // autograd has to know whose gradients this part owes
         let inside = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let all = vars.variables();
         let mut own: Vec<_> =
@@ -52,6 +53,7 @@ impl BlockGroup {
     /// xs (B, c, H, W) -> (B, c, H, W); the skip goes to the first block.
     pub fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
         match &self.recompute {
+            // without a gradient there is nothing to compute again
             Some(params) if context.train => self.forward_again(xs, skip, context, params),
             _ => self.blocks.forward(xs, skip, context),
         }
@@ -97,7 +99,7 @@ impl Blocks {
     fn forward(&self, xs: &Tensor, skip: Option<&Tensor>, context: &Context) -> Tensor {
         let each = self.0.iter().enumerate();
         each.fold(xs.shallow_clone(), |xs, (j, block)| {
-            block.forward(&xs, skip.filter(|_| j == 0), context)
+            block.forward(&xs, skip.filter(|_| j == 0), context) // the skip enters once, at the first block
         })
     }
 }

@@ -42,7 +42,7 @@ impl<'a> VarBuilder<'a> {
 
     /// A variable that is saved but not trained, such as a running mean.
     pub fn buffer(&self, name: &str, dims: &[i64], init: Init) -> Tensor {
-        self.path.add(name, self.filled(dims, init), false)
+        self.path.add(name, self.filled(dims, init), false) // saved, not trained
     }
 
     /// An integer counter that is saved with the weights.
@@ -78,7 +78,7 @@ impl<'a, T: ToString> Div<T> for VarBuilder<'a> {
 }
 
 fn refill(mut xs: Tensor, init: Init) -> Tensor {
-    let _no_grad = tch::no_grad_guard();
+    let _no_grad = tch::no_grad_guard(); // filling is no part of what is learned
     match init {
         Init::Zeros => xs.fill_(0.0),
         Init::Ones => xs.fill_(1.0),

@@ -46,11 +46,12 @@ impl ClipPixels {
     /// Errors:  not three channels, a side of no pixels, a size below 1.
     pub fn resize(&self, images: &Tensor) -> Result<Tensor> {
         let to = self.resized(&images.size())?;
+        // resampling to the same size would still blur
         if images.size()[2..] == to {
             return Ok(images.shallow_clone());
         }
         Ok(match self.antialias {
-            true => images.f_internal_upsample_bicubic2d_aa(to, false, None, None)?,
+            true => images.f_internal_upsample_bicubic2d_aa(to, false, None, None)?, // (B, 3, h, w)
             false => images.f_upsample_bicubic2d(to, false, None, None)?,
         })
     }
@@ -59,6 +60,7 @@ impl ClipPixels {
     fn resized(&self, dims: &[i64]) -> Result<[i64; 2]> {
         match *dims {
             [_, 3, height, width] if height > 0 && width > 0 && self.size > 0 => {
+                // whole numbers, cut off: torchvision does so too
                 let longer = |long: i64, short: i64| self.size * long / short;
                 Ok(if height <= width {
                     [self.size, longer(width, height)]
@@ -82,7 +84,7 @@ impl ClipPixels {
                 .to_device(images.device())
                 .view([3, 1, 1])
         };
-        (images - channels(&self.mean)) / channels(&self.std)
+        (images - channels(&self.mean)) / channels(&self.std) // (B, 3, h, w): about -2..=2
     }
 }
 

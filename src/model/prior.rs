@@ -75,6 +75,7 @@ impl PriorModel {
     /// The noise in xs (B, r) at time t (B,), given the text's CLIP vector cond (B, r) -> (B, r).
     pub fn forward(&self, xs: &Tensor, t: &Tensor, cond: &Tensor) -> Tensor {
         let t_embed = self.embed_t(t); // (B, c_r)
+        // every block sees the condition and the time afresh
         let block = |xs: Tensor, block: &PriorBlock| block.forward(&xs, cond, &t_embed);
         let xs = self.widen.forward(xs); // (B, c_hidden)
         self.narrow.forward(&self.blocks.iter().fold(xs, block)) // (B, r)
@@ -117,7 +118,7 @@ impl PriorBlock {
     fn forward(&self, xs: &Tensor, cond: &Tensor, t_embed: &Tensor) -> Tensor {
         let ys = self.widen.forward(&Tensor::cat(&[xs, cond, t_embed], 1)); // (B, 4 c_hidden)
         let ys = self.narrow.forward(&self.norm.forward(&ys).gelu("none")); // (B, c_hidden)
-        self.out_norm.forward(&ys) + xs
+        self.out_norm.forward(&ys) + xs // (B, c_hidden)
     }
 }
 
@@ -147,6 +148,7 @@ impl Schedule {
     ///
     /// Formula: a(t) = cos^2((t + s) / (1 + s) pi / 2) / cos^2(s / (1 + s) pi / 2), within 0.0001..=0.9999.
     pub fn alpha(&self, t: &Tensor) -> Tensor {
+        // divided by its value at 0, so that t = 0 is the vector without noise
         let start = (self.s / (1.0 + self.s) * FRAC_PI_2).cos().powi(2);
         let angle = (t + self.s) / (1.0 + self.s) * FRAC_PI_2;
         (angle.cos().square() / start).clamp(0.0001, 0.9999) // the steps back divide by it and by its rest
@@ -160,7 +162,8 @@ impl Schedule {
     /// Mix noise in: xs, noise (B, r), t (B,) -> (B, r). Formula: sqrt(a) x + sqrt(1 - a) noise.
     pub fn diffuse(&self, xs: &Tensor, noise: &Tensor, t: &Tensor) -> Tensor {
         let a = self.column(t); // (B, 1)
-        a.sqrt() * xs + rest(&a).sqrt() * noise
+        // the squares of both factors sum to 1: the variance stays that of the vectors
+        a.sqrt() * xs + rest(&a).sqrt() * noise // (B, r)
     }
 
     /// One step back that puts fresh noise in: xs, guess (the noise guessed), fresh (B, r) -> (B, r).
@@ -169,8 +172,9 @@ impl Schedule {
     ///          plus sqrt((1 - q) (1 - a(t')) / (1 - a(t))) z.
     pub fn ddpm(&self, xs: &Tensor, guess: &Tensor, at: Interval, fresh: &Tensor) -> Tensor {
         let (a, a_prev) = (self.column(at.t), self.column(at.t_prev)); // (B, 1)
-        let q = &a / &a_prev;
+        let q = &a / &a_prev; // what is left of the signal in this one step
         let mu = (xs - rest(&q) * guess / rest(&a).sqrt()) / q.sqrt();
+        // the variance of the true step back, if the clean vector were known
         let std = (rest(&q) * rest(&a_prev) / rest(&a)).sqrt();
         // noise put back at t' = 0 would stay in the result
         let goes_on = at.t_prev.ne(0.0).to_kind(Kind::Float).unsqueeze(1); // (B, 1)
@@ -189,7 +193,7 @@ impl Schedule {
     /// Weight of a time in the loss: t (any shape) -> the same shape. Formula: (k + a / (1 - a))^-gamma.
     pub fn p2_weight(&self, t: &Tensor, k: f64, gamma: f64) -> Tensor {
         let a = self.alpha(t);
-        (&a / rest(&a) + k).pow_tensor_scalar(-gamma)
+        (&a / rest(&a) + k).pow_tensor_scalar(-gamma) // (B,); a / (1 - a) is the ratio of signal to noise
     }
 }
 
@@ -284,6 +288,7 @@ impl Fresh for Seeded {
     fn normal(&self, xs: &Tensor) -> Tensor {
         let mut rng = self.0.borrow_mut();
         let mut uniform = || rng.next_u32() as f64 / (1u64 << 32) as f64;
+        // Box and Muller: a length and an angle, of which one coordinate is used; 1 - u is never 0
         let mut draw = || ((-2.0 * (1.0 - uniform()).ln()).sqrt() * (TAU * uniform()).cos()) as f32;
         let numbers: Vec<f32> = (0..xs.numel()).map(|_| draw()).collect();
         Tensor::from_slice(&numbers).view_as(xs).to_device(xs.device())
@@ -303,7 +308,7 @@ pub struct PriorSampler<'a> {
 impl PriorSampler<'_> {
     /// The noise guessed in xs (B, r) at time t (B,), pushed away from the guess without text -> (B, r).
     pub fn guess(&self, xs: &Tensor, t: &Tensor, cfg_scale: Option<f64>) -> Tensor {
-        let with_text = self.model.forward(xs, t, self.cond);
+        let with_text = self.model.forward(xs, t, self.cond); // (B, r)
         match cfg_scale {
             None => with_text,
             // beyond the guess with text, away from the one without, when the scale is above 1
@@ -327,6 +332,7 @@ impl PriorSampler<'_> {
         let time = |i: i64| times.get(i).expand([start.size()[0]], false); // (B,)
         let mut states = Vec::new();
         for i in 0..config.steps {
+            // from this time to the next, which has less noise
             let at = Interval { t: &time(i), t_prev: &time(i + 1) };
             states.push(self.denoise(states.last().unwrap_or(start), at, config));
         }

@@ -51,6 +51,7 @@ impl<'a> Reader<'a> {
 
 impl Denoiser for Reader<'_> {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
+        // the very conditions that were read; equal ones elsewhere would have to be compared number by number
         let known = self.known.iter().position(|known| std::ptr::eq(*known, cond));
         let Some(at) = known else { return self.model.logits(tokens, t, cond) };
         if let Some(read) = self.read.get(at).filter(|_| self.read.len() == 2) {
@@ -58,7 +59,7 @@ impl Denoiser for Reader<'_> {
         }
         let b = tokens.size()[0];
         let half = |xs: &Tensor| xs.narrow(0, at as i64 * b, b);
-        let both = &self.read[0];
+        let both = &self.read[0]; // (2 B, ..): with text, then without
         let each = both.texts.each().iter().map(half).collect();
         let read = Read { cond: half(&both.cond), texts: Texts::new(each) };
         self.pass(tokens, t, &read, cond)
@@ -75,10 +76,11 @@ impl Denoiser for Reader<'_> {
         if !known || self.read.len() == 2 {
             return (self.logits(tokens, t, cond), self.logits(tokens, t, null));
         }
+        // both guesses look at the same tokens
         let twice = |xs: &Tensor| Tensor::cat(&[xs, xs], 0); // (2 B, ..)
         let logits = self.pass(&twice(tokens), &twice(t), &self.read[0], cond); // (2 B, K, h, w)
         let b = tokens.size()[0];
-        (logits.narrow(0, 0, b), logits.narrow(0, b, b))
+        (logits.narrow(0, 0, b), logits.narrow(0, b, b)) // views: nothing is copied
     }
 }
 

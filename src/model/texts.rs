@@ -24,6 +24,7 @@ impl Texts {
 
     /// Those of the next A block; after the last one of the first again.
     pub fn next(&self) -> Tensor {
+        // each pass goes through all blocks in one order, so counting is enough to know whose turn it is
         let at = self.next.get();
         self.next.set((at + 1) % self.each.len());
         self.each[at].shallow_clone()

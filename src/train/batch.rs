@@ -40,6 +40,7 @@ impl Batch {
         if nets.config.text.length.is_some() {
             return Ok(self);
         }
+        // over all ranks, not of this one's rows
         let longest = world.largest(self.ids.size()[1])?;
         Ok(Self { ids: fill_up(&self.ids, longest), ..self })
     }

@@ -17,6 +17,7 @@ pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
     let trained = |phase: Phase| config.to_train().contains(&phase);
     let (clip, prior) = (trained(Phase::Clip), trained(Phase::Prior));
     let denoiser = config.stages.contains(&Phase::Denoiser);
+    // all stages now, not each at its beginning: the last one may begin days later
     let faults = [
         tokenizer.then(|| config.tokenizer.train.share(ranks).err()).flatten(),
         config.clip.as_ref().filter(|_| clip).and_then(|clip| clip.train.share(ranks).err()),
@@ -33,6 +34,7 @@ pub fn can_share(config: &RunConfig, ranks: usize) -> Result<()> {
 pub fn agree(world: &World, saved: Option<&(Progress, PathBuf)>, checkpoints: &Path) -> Result<()> {
     let seen =
         world.gather(&saved.map_or_else(String::new, |(_, path)| path.display().to_string()))?;
+    // the paths themselves: two disks may both hold a step 500, of different runs
     let Some(other) = seen.iter().position(|path| *path != seen[0]) else { return Ok(()) };
     let say =
         |path: &str| if path.is_empty() { "no checkpoint".into() } else { format!("`{path}`") };
@@ -49,6 +51,7 @@ pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
     let clip = nets.clip.as_ref().filter(|_| nets.config.to_train().contains(&Phase::Clip));
     let clip = clip.map_or(0, |clip| numel(clip.vars()));
+    // stages follow one another, and their checkpoints replace each other: the largest counts
     let weights = denoiser.max(clip).max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
     room(&nets.config, weights as u64, checkpoints)
 }
@@ -56,7 +59,8 @@ pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
 /// Checks the disk space for checkpoints of a network. A checkpoint holds the weights, their averages and two moments
 /// for each, and a new one is written before an old one is removed.
 fn room(config: &RunConfig, weights: u64, checkpoints: &Path) -> Result<()> {
-    let kept = config.train.save.keep as u64 + 1;
+    let kept = config.train.save.keep as u64 + 1; // one is being written
+    // 4 bytes a number; saturating: a config may ask for more than there are bytes
     let bytes = weights.saturating_mul(4 * 4).saturating_mul(kept);
     match files::free_space(checkpoints) {
         Some(free) if free < bytes => {
@@ -73,7 +77,7 @@ fn room(config: &RunConfig, weights: u64, checkpoints: &Path) -> Result<()> {
             };
             Err(Error::checkpoint(what, checkpoints.display().to_string(), hint))
         }
-        _ => Ok(()),
+        _ => Ok(()), // a file system that does not tell its free space gets the benefit of the doubt
     }
 }
 

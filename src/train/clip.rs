@@ -68,10 +68,12 @@ fn encoder(nets: &Networks) -> Result<&ClipEncoder> {
 /// Shapes:  images, texts (b, e), scale a scalar -> a scalar, (b, b).
 pub fn contrast(images: &Tensor, texts: &Tensor, scale: &Tensor) -> (Tensor, Tensor) {
     let scores = directions(images).matmul(&directions(texts).tr()) * scale; // (b, b): pictures x texts
+    // the right answer of row i is column i
     let own = Tensor::arange(scores.size()[0], (Kind::Int64, scores.device()));
     let entropy = |scores: &Tensor| {
         scores.cross_entropy_loss::<Tensor>(&own, None, Reduction::Mean, -100, 0.0)
     };
+    // which text belongs to a picture, and which picture to a text: both count alike
     ((entropy(&scores) + entropy(&scores.tr())) / 2.0, scores)
 }
 
@@ -81,10 +83,12 @@ impl Stage for ClipTrainer {
         let towers = clip.towers();
         let (pictures, captions) = self.shell.next(|feed, rows| feed.images(rows))?; // (b, 3, S, S)
         let (pixels, ids) = (clip.pixels(&pictures)?, clip.ids(&captions));
+        // one pass: every row is compared with all others
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
         self.shell.before_forward(all)?;
         let (images, texts) = {
             let _autocast = Autocast::bf16(self.bf16, nets.device)?;
+            // the loss in f32: a softmax over similar numbers needs the digits
             let float = |xs: Tensor| xs.to_kind(Kind::Float);
             (float(towers.vision.encode(&pixels)), float(towers.text.encode(&ids))) // (b, e)
         };
@@ -94,6 +98,7 @@ impl Stage for ClipTrainer {
         // a sharper softmax is unstable
         let _ = tch::no_grad(|| towers.logit_scale.shallow_clone().clamp_(0.0, SHARPEST.ln()));
         let own = Tensor::arange(scores.size()[0], (Kind::Int64, scores.device()));
+        // counted in the batch, so that a larger one is harder
         let right = scores.argmax(1, false).eq_tensor(&own).to_kind(Kind::Float).mean(Kind::Float);
         let mut means = Tensor::stack(&[loss.detach(), right], 0);
         self.shell.world.mean(&mut means)?;

@@ -79,10 +79,12 @@ impl Draws {
             first: 0,
             conditioning,
             mask: draw_mask(&uniform(&size, device), &t),
+            // for every place, also where the mask is false: how much is drawn must not depend on what was drawn
             noise: random_tokens(&size, num_labels, device),
             drop: match recipe.drop_by {
                 DropBy::Caption => uniform(&[b, 1], device).le(recipe.cond_drop),
                 DropBy::Batch => {
+                    // all pictures of the batch or none, as the published run did
                     Tensor::full([b, 1], i64::from(!conditioning.captions), (Kind::Bool, device))
                 }
             },
@@ -92,7 +94,7 @@ impl Draws {
 
     /// `n` of these rows, starting at row `first`.
     pub fn rows(&self, first: usize, n: usize) -> Self {
-        let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64);
+        let some = |xs: &Tensor| xs.narrow(0, first as i64, n as i64); // views
         Self {
             first: self.first + first,
             conditioning: self.conditioning,

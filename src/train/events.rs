@@ -31,8 +31,8 @@ impl Events {
         let path = folder.join(name);
         let file = OpenOptions::new().create_new(true).append(true).open(&path);
         let mut events = Self { file: file.map_err(|e| unwritable(&path, &e))?, path };
-        events.write(0, &bytes(3, b"brain.Event:2"))?;
-        const START: u64 = 1;
+        events.write(0, &bytes(3, b"brain.Event:2"))?; // every file begins with the version of its format
+        const START: u64 = 1; // SessionLog.START
         events.write(first, &bytes(7, &varint(1, START)))?;
         Ok(events)
     }
@@ -55,7 +55,7 @@ impl Events {
         picture
             .write_to(&mut png, ImageFormat::Png)
             .map_err(|e| Error::data(e.to_string(), place(), ""))?;
-        let (w, h) = picture.dimensions();
+        let (w, h) = picture.dimensions(); // the message Image has the height first
         const RGB: u64 = 3;
         let picture = [
             varint(1, u64::from(h)),
@@ -70,6 +70,7 @@ impl Events {
     /// Writes one event: time, step and content.
     fn write(&mut self, step: u64, what: &[u8]) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // field 1 is the time, 2 the step; the content brings its own field number
         let event = [&double(1, now.as_secs_f64()), &varint(2, step), what].concat();
         self.file.write_all(&framed(&event)).map_err(|e| unwritable(&self.path, &e))
     }
@@ -77,6 +78,7 @@ impl Events {
 
 /// The values of a record by tag. Values that were not measured are left out.
 fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
+    // a slash groups the plots of a page
     let always = [
         ("loss", record.loss),
         ("accuracy", record.accuracy),
@@ -90,7 +92,7 @@ fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
         ("speed/mfu", record.mfu),
         ("memory_gib", record.memory.map(|bytes| bytes as f64 / (1u64 << 30) as f64)),
     ];
-    let parts = record.accuracy_by_t.len() as f64;
+    let parts = record.accuracy_by_t.len() as f64; // of equal width over the noise ratios 0..=1
     let by_t = record.accuracy_by_t.iter().enumerate().filter_map(|(i, share)| {
         let (from, to) = (i as f64 / parts, (i + 1) as f64 / parts);
         share.map(|share| (format!("accuracy_by_t/{from:.1}-{to:.1}"), share))
@@ -103,6 +105,7 @@ fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
 /// A framed record of the file.
 fn framed(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
+    // The length has its own checksum: a reader must trust it before it knows where the data end.
     let (before, after) = (masked(&length).to_le_bytes(), masked(data).to_le_bytes());
     [&length[..], &before, data, &after].concat()
 }
@@ -114,6 +117,7 @@ fn masked(data: &[u8]) -> u32 {
 
 /// CRC-32C (Castagnoli), bits in reversed order.
 fn crc32c(data: &[u8]) -> u32 {
+    // starts and ends inverted, so that leading and trailing zeros count
     !data.iter().fold(!0, |crc, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
@@ -124,6 +128,7 @@ const TABLE: [u32; 256] = {
     while i < 256 {
         let (mut crc, mut bit) = (i as u32, 0);
         while bit < 8 {
+            // the polynomial, its bits reversed: the lowest bit comes first
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
             bit += 1;
         }
@@ -146,7 +151,7 @@ fn number(mut value: u64) -> Vec<u8> {
 
 /// The key of a field: its number and wire type.
 fn key(field: u64, kind: u64) -> Vec<u8> {
-    number(field << 3 | kind)
+    number(field << 3 | kind) // 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes
 }
 
 fn varint(field: u64, value: u64) -> Vec<u8> {

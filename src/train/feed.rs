@@ -46,6 +46,7 @@ impl Feed {
             )
         })?;
         let stream = Streamed::open(config, seed, data.size, want, nets.device)?;
+        // boxed: its buffers would make every feed as large
         Ok(Self::Stream(Box::new(stream)))
     }
 
@@ -80,6 +81,7 @@ impl Feed {
             Self::Memory(memory) => Ok(memory.batch(nets, rows, images)),
             Self::Stream(stream) => stream.batch(nets, rows, images),
             Self::Fresh(fresh) => fresh.batch(nets, rows, images),
+            // a view of the same numbers: measuring speed reads no data
             Self::Fixed(batch) => Ok(batch.rows(rows.first, rows.count)),
         }
     }
@@ -126,11 +128,12 @@ impl Feed {
         let own = match self {
             Self::Memory(memory) => return Ok(memory.skipped()), // all ranks read the same pictures
             Self::Stream(stream) => stream.skipped(),
-            Self::Fresh(_) | Self::Fixed(_) => return Ok(Counts::new()),
+            Self::Fresh(_) | Self::Fixed(_) => return Ok(Counts::new()), // made up: nothing can be broken
         };
         if world.size() == 1 {
             return Ok(own);
         }
+        // Every rank reads other shards, so only the sum says what the run has lost.
         let mut all = Counts::new();
         for text in world.gather(&serde_json::to_string(&own).unwrap_or_default())? {
             for (why, n) in serde_json::from_str::<Counts>(&text).unwrap_or_default() {
@@ -167,24 +170,26 @@ impl MemoryFeed {
     /// Random pictures, drawn with libtorch's generator.
     fn some(&self, count: usize) -> Result<Tensor> {
         let all = Tensor::randperm(self.data.len() as i64, (Kind::Int64, Device::Cpu));
-        let picks = all.slice(0, 0, count as i64, 1);
+        let picks = all.slice(0, 0, count as i64, 1); // all of them if there are fewer
         Ok(self.data.images(&Vec::<i64>::try_from(picks)?))
     }
 
     fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Batch {
         let picks = self.picks(rows);
+        // A frozen tokenizer gives the same tokens in every epoch: the whole set is encoded at the first batch.
         let (tokens, ids) = self.known.get_or_insert_with(|| known(&self.data, nets));
         let index = Tensor::from_slice(&picks).to_device(nets.device);
         Batch {
-            tokens: tokens.index_select(0, &index),
-            ids: ids.index_select(0, &index),
-            text: None,
+            tokens: tokens.index_select(0, &index), // (b, h, w)
+            ids: ids.index_select(0, &index),       // (b, L)
+            text: None, // the encoder is trained along, or small enough to run each time
             captions: self.data.captions(&picks),
             images: images.then(|| self.data.images(&picks)),
         }
     }
 
     fn picks(&mut self, rows: Rows) -> Vec<i64> {
+        // the whole global batch, so that the order is the same on any number of ranks
         let all = self.order.next(rows.of);
         all[rows.first..rows.first + rows.count].to_vec()
     }

@@ -15,6 +15,7 @@ impl Footprint {
     pub fn before(folder: &Path) -> Self {
         let new = |path: &PathBuf| !path.exists();
         let files = ["config.ron", "log.jsonl"].map(|name| folder.join(name));
+        // `take_while`: above the first folder that was there, all were there
         let below = folder.join("checkpoints");
         let above = below.ancestors().filter(|path| !path.as_os_str().is_empty());
         Self {
@@ -26,10 +27,10 @@ impl Footprint {
     /// Removes the files that the start has written, and the folders that are then empty.
     pub fn erase(&self) {
         for file in &self.files {
-            let _ = fs::remove_file(file);
+            let _ = fs::remove_file(file); // the start may have failed before it was written
         }
         for folder in &self.folders {
-            let _ = fs::remove_dir(folder);
+            let _ = fs::remove_dir(folder); // refused where somebody else has put something in
         }
     }
 }

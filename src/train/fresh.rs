@@ -27,7 +27,7 @@ impl SceneFeed {
     pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
         let first = self.position + rows.first as u64;
         let drawn = self.numbered(first, rows.count)?;
-        self.position += rows.of as u64;
+        self.position += rows.of as u64; // the global batch: other ranks have drawn the rows between
         Ok(drawn)
     }
 
@@ -39,7 +39,7 @@ impl SceneFeed {
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let (pictures, captions) = self.images(rows)?;
         Ok(Batch {
-            tokens: nets.encode(&pictures),
+            tokens: nets.encode(&pictures), // (b, h, w); encoded in every step, since no picture comes twice
             ids: batch_tokens(&captions, nets.config.text.length, nets.device).0,
             text: None,
             captions,
@@ -55,9 +55,10 @@ impl SceneFeed {
         self.position = position;
     }
 
+    /// Pictures `first` and the next ones, (count, 3, S, S) f32 in 0..=1, with their captions.
     fn numbered(&self, first: u64, count: usize) -> Result<(Tensor, Vec<String>)> {
         let (pixels, all) = scenes::pictures(&self.config, Part::Train, self.size, first, count)?;
         let captions = all.into_iter().map(|picture| picture.caption).collect();
-        Ok((pixels.to_kind(Kind::Float) / 255.0, captions))
+        Ok((pixels.to_kind(Kind::Float) / 255.0, captions)) // bytes -> 0..=1
     }
 }

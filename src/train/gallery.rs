@@ -30,13 +30,14 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     let show = |tokens: &Tensor| image::all_from_tensor(&nets.decode(tokens));
     let (text, null) = (nets.condition(&batch.captions), nets.null(b));
     let sample = |cond: &Cond| {
-        seed_step(seed, 1);
+        seed_step(seed, 1); // the same draws for every row: only the condition differs
         show(&generate(nets, cond, &null, &nets.config.sample))
     };
     seed_step(seed, 0);
+    // from little noise to nothing but noise, over the columns of the sheet
     let t = Tensor::linspace(1.0 / b as f64, 1.0, b as i64, (Kind::Float, nets.device));
     let noised = corrupt(&batch.tokens, t, nets.config.model.num_labels);
-    let logits = nets.denoiser.logits(&noised.tokens, &noised.t, &text);
+    let logits = nets.denoiser.logits(&noised.tokens, &noised.t, &text); // (B, K, h, w)
     let mut rows = vec![
         (
             "original",
@@ -49,7 +50,7 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     if let Some(clip) = &nets.clip {
         let decoded = || nets.decode(&batch.tokens);
         let images = batch.images.as_ref().map_or_else(decoded, Tensor::shallow_clone);
-        // a picture that CLIP cannot read has no row
+        // without a text's CLIP vector, so that what the picture adds is seen; a picture that CLIP cannot read has no row
         if let Ok(vectors) = clip.images(&images) {
             rows.push(("with its picture", sample(&Cond { clip_image: vec![vectors], ..text })));
         }

@@ -41,6 +41,7 @@ impl Journal {
     /// Writes `FOLDER/samples/STEP.png`, and the captions beside it as `.txt`.
     pub fn gallery(&mut self, gallery: &ProgressSheet, step: u64) -> Result<()> {
         let folder = self.path.with_file_name("samples");
+        // seven digits, so that a list by name is a list by step
         image::save(&gallery.sheet, &folder.join(format!("{step:07}.png")))?;
         let path = folder.join(format!("{step:07}.txt"));
         let text = gallery.captions.join("\n") + "\n";
@@ -59,6 +60,7 @@ impl Journal {
         if !self.tensorboard {
             return Ok(());
         }
+        // steps begin at 1 in every stage: TensorBoard needs a folder for each
         if self.events.as_ref().is_none_or(|(phase, _)| *phase != record.phase) {
             let folder = self.path.with_file_name("tensorboard").join(&record.phase);
             self.events = Some((record.phase.clone(), Events::open(&folder, record.step)?));
@@ -84,6 +86,7 @@ fn continued(path: &Path, saved: Option<&Progress>) -> io::Result<Option<String>
     if bytes == log.len() {
         return Ok(None);
     }
+    // Mostly a tail is cut off, which cannot lose what stands before it. Only a log of an older version has gaps.
     match log.starts_with(&kept.concat()) {
         true => OpenOptions::new().write(true).open(path)?.set_len(bytes as u64)?,
         false => files::write(path, &kept.concat())?,
@@ -103,6 +106,7 @@ fn kept<'a>(log: &'a [u8], saved: &Progress) -> Vec<&'a [u8]> {
     let mut lines: Vec<((Phase, u64), &[u8])> = Vec::new();
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         let Some(at) = place(line).filter(|at| *at <= (saved.phase, saved.step)) else { continue };
+        // a step that comes again was trained again after a kill: what followed its first time is void
         while lines.last().is_some_and(|(last, _)| *last >= at) {
             lines.pop();
         }
@@ -118,6 +122,7 @@ fn place(line: &[u8]) -> Option<(Phase, u64)> {
         phase: String,
         step: u64,
     }
+    // a last line without its end may be valid JSON and still be cut off
     let place: Place = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
     Some((Phase::named(&place.phase)?, place.step))
 }

@@ -25,6 +25,7 @@ pub struct RunOptions {
 impl RunOptions {
     /// Says a line, on rank 0.
     pub(super) fn say(&self, text: &str) {
+        // 128 ranks that say the same would bury it
         if let Some(note) = self.note.filter(|_| self.world.is_first()) {
             note(text);
         }

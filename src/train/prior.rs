@@ -78,14 +78,14 @@ impl PriorTrainer {
 
     /// This rank's rows of the step's draws. All ranks draw the whole batch.
     fn draws(&self, device: Device) -> PriorDraws {
-        seed_step(self.seed ^ STREAM, self.shell.progress.step);
+        seed_step(self.seed ^ STREAM, self.shell.progress.step); // as the denoiser: draws follow from seed and step
         let (b, r) = (self.recipe.train.batch as i64, self.recipe.model.clip_r);
         let all = PriorDraws {
             t: uniform(&[b], device),
             noise: Tensor::randn([b, r], (Kind::Float, device)),
             drop: uniform(&[b, 1], device).le(self.recipe.train.cond_drop),
         };
-        all.rows(self.shell.rows.first, self.shell.rows.count)
+        all.rows(self.shell.rows.first, self.shell.rows.count) // the same draws on 1 and on 128 ranks
     }
 
     /// The loss of pictures' vectors (n, r), given their captions' vectors (n, r): a scalar.
@@ -103,7 +103,7 @@ impl PriorTrainer {
         let noised = schedule.diffuse(images, &draws.noise, &draws.t); // (n, r)
         let guess = {
             let _autocast = Autocast::bf16(self.bf16, images.device())?;
-            model.forward(&noised, &draws.t, &cond).to_kind(Kind::Float)
+            model.forward(&noised, &draws.t, &cond).to_kind(Kind::Float) // (n, r)
         };
         let error = (guess - &draws.noise).square().mean_dim(&[1i64][..], false, Kind::Float); // (n,)
         // p2 takes weight from times that are almost clean, where the noise is trivial to name

@@ -41,6 +41,7 @@ pub fn run(
         }
     };
     can_share(config, options.world.size())?;
+    // before the networks are built: what is refused is refused within a second, also with a billion parameters
     let saved = find(config, options, &folder)?;
     agree(&options.world, saved.as_ref(), &folder.join("checkpoints"))?;
     let footprint = Footprint::before(&folder);
@@ -49,6 +50,7 @@ pub fn run(
         begun = true;
         watch(record)
     };
+    // a run that has trained a step keeps its folder, whatever becomes of it
     let outcome = from(saved, &config.moved(&options.moved), options, &folder, &mut watch);
     if outcome.is_err() && !begun && options.world.is_first() {
         footprint.erase();
@@ -76,7 +78,7 @@ fn from(
         room_for_checkpoints(&nets, &checkpoints)?;
     }
     let data = match (&config.data.stream, &config.data.source) {
-        (Some(_), _) | (None, Source::Scenes(_)) => None,
+        (Some(_), _) | (None, Source::Scenes(_)) => None, // read or drawn as it is asked for
         _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
     };
     // only now: a start that fails before leaves what is there as it is
@@ -121,7 +123,7 @@ fn is_free(config: &RunConfig, folder: &Path) -> Result<()> {
 
 /// Whether a file holds this config, be it in somebody's own words.
 fn holds(file: &Path, config: &RunConfig) -> bool {
-    RunConfig::read(file).is_ok_and(|there| there == *config)
+    RunConfig::read(file).is_ok_and(|there| there == *config) // compared as values: comments and order may differ
 }
 
 /// Writes the config and opens the log, for rank 0.
@@ -170,6 +172,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&mut self, saved: Option<(Progress, PathBuf)>) -> Result<Outcome> {
         let phases = self.nets.config.to_train();
+        // an earlier stage's time counts towards `max_seconds` too
         let (mut seconds, mut model, mut complete) = (0.0, None, false);
         for &phase in &phases {
             // a checkpoint of a later stage holds what this one has trained
@@ -181,6 +184,7 @@ impl Run<'_> {
             let mut stage = self.begin(phase, saved, seconds)?;
             self.train(stage.as_mut())?;
             let all = stage.progress().step >= stage.steps();
+            // a limit that falls on the very last step has cut nothing off
             complete = all && phases.last() == Some(&phase);
             self.options.world.local_work("writing the model");
             seconds = stage.progress().seconds;
@@ -241,7 +245,7 @@ impl Run<'_> {
                 let stream = checkpoint::read_text(folder, STREAM).unwrap_or_default(); // pictures in memory leave no such file
                 stage.restore(&state, progress, &stream, &folder.display().to_string())?;
             }
-            None => stage.add_seconds(seconds),
+            None => stage.add_seconds(seconds), // a checkpoint holds them already
         }
         Ok(stage)
     }
@@ -286,6 +290,7 @@ impl Run<'_> {
         let kept = self.kept(progress.phase);
         let weights: Vec<Tensor> =
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
+        // A checkpoint that cannot go on must not push out one that can.
         if let Some(what) =
             kept.iter().find_map(|(_, vars)| weights::broken(&weights::named(vars, false)))
         {
@@ -295,7 +300,7 @@ impl Run<'_> {
         }
         // Ranks that drifted apart would train on, each its own model, and only one of them would be saved.
         world.same(&weights, &format!("{} step {}", progress.phase, progress.step))?;
-        let stream = stage.stream().map(|own| world.gather(&own)).transpose()?;
+        let stream = stage.stream().map(|own| world.gather(&own)).transpose()?; // each rank reads its own shards
         world.local_work("writing a checkpoint");
         match world.is_first() {
             true => self.saver.save(self.snapshot(stage, stream)),
@@ -306,7 +311,7 @@ impl Run<'_> {
     /// Writes a sheet of pictures if one is due, made with the averaged weights.
     fn look(&mut self, stage: &mut dyn Stage, step: u64) -> Result<()> {
         let every = self.nets.config.train.log.samples_every;
-        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let Some(journal) = &mut self.journal else { return Ok(()) }; // other ranks draw no pictures
         if every == 0 || !step.is_multiple_of(every) {
             return Ok(());
         }
@@ -335,7 +340,7 @@ impl Run<'_> {
             let hint = "resume from the last checkpoint with a lower `lr` or a longer `warmup`";
             return Err(Error::model(what, self.folder.display().to_string(), hint));
         }
-        let go_on = (self.watch)(record);
+        let go_on = (self.watch)(record); // false: a signal has come, or a person asked for the end
         // seconds count over all resumed parts, steps of this call alone
         let late = self.options.max_seconds.is_some_and(|limit| record.seconds >= limit);
         let enough = self.options.max_steps.is_some_and(|limit| self.done >= limit);
@@ -373,6 +378,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let model = self.folder.join("model");
+        // in 16 bits: a weight above 65,504 is finite in training and infinite in the file
         let broken = |(name, vars)| {
             Some(format!("{name}: {}", weights::broken(&weights::named(vars, true))?))
         };
@@ -392,6 +398,7 @@ impl Run<'_> {
 
 /// A copy of the current weights on the CPU.
 fn copied(vars: &nn::VarStore) -> Named {
+    // a thread writes it while training moves the weights
     let named = weights::named(vars, false);
     named.into_iter().map(|(name, xs)| (name, torch::copied(&xs))).collect()
 }

@@ -18,6 +18,7 @@ struct Saved {
 impl Saved {
     fn look(checkpoints: &Path) -> Result<Self> {
         let (mut folders, mut damaged) = (checkpoint::folders(checkpoints)?, Vec::new());
+        // the newest is the last; those before the first whole one do not matter
         while let Some(folder) = folders.pop() {
             match whole(&folder) {
                 Ok(progress) => return Ok(Self { whole: Some((progress, folder)), damaged }),
@@ -38,6 +39,7 @@ fn whole(folder: &Path) -> Result<Progress> {
     let state: &[&str] =
         if progress.phase == Phase::Tokenizer { &["optim"] } else { &["optim", "ema"] };
     for name in networks(&config, progress.phase).iter().chain(state) {
+        // the header and the length of the file: a few kilobytes of many gigabytes
         weights::look(&folder.join(format!("{name}.safetensors")))?;
     }
     Ok(progress)
@@ -45,7 +47,7 @@ fn whole(folder: &Path) -> Result<Progress> {
 
 /// The config of a checkpoint. Its values are not checked again: the places that it names may be gone.
 fn config_of(folder: &Path) -> Result<RunConfig> {
-    RunConfig::read_with(&folder.join("config.ron"), |_| Vec::new())
+    RunConfig::read_with(&folder.join("config.ron"), |_| Vec::new()) // read, not checked
 }
 
 /// File stems of the networks that a checkpoint of this stage holds: those the run has trained, not those that were
@@ -88,6 +90,7 @@ pub fn find(
             let hint = "go on with `--resume`, or name another folder with `--out`";
             return Err(Error::checkpoint("the folder holds checkpoints of a run", place(), hint));
         }
+        // not begun again, also with `auto`: what was trained may still be rescued by hand
         (None, Some(error), _) => {
             let hint = format!(
                 "no checkpoint here is whole; to begin again, move {} away or name another folder with `--out`",
@@ -112,6 +115,7 @@ pub fn find(
         (Some(_), None, Resume::Must) => {}
     }
     let before = whole.as_ref().map(|(_, path)| config_of(path)).transpose()?;
+    // a slip in `--moved` would else be found as a missing file, or not at all
     has_moved(&options.moved, config, before.as_ref())?;
     if let (Some(before), Some((progress, path))) = (&before, &whole) {
         same_run(before, config, &options.moved, progress.phase, path)?;
@@ -127,6 +131,7 @@ pub fn unreadable(error: Error, checkpoint: &Path) -> Error {
     }
     let root = checkpoint.parent().unwrap_or(Path::new("."));
     let all = checkpoint::folders(root).unwrap_or_default();
+    // sorted by step: the last one before the broken one
     let before = all.iter().take_while(|folder| *folder != checkpoint).last();
     let away = root.with_file_name(format!("diverged-{}", name(checkpoint)));
     let [from, to] = [checkpoint, &away].map(|path| shell_quoted(&path.display().to_string()));
@@ -172,6 +177,7 @@ fn same_run(
     phase: Phase,
     checkpoint: &Path,
 ) -> Result<()> {
+    // A stage that is over does not read its settings again; one that is to come may still change.
     let fixed: &[&str] = match phase {
         Phase::Tokenizer => &["data.", "tokenizer.model", "seed", "weights."],
         Phase::Clip => &["data.", "seed", "weights.", "clip.model"],
@@ -189,6 +195,7 @@ fn same_run(
     };
     // how the stream is read does not change its content
     let free = ["threads", "retries", "max_idle_s"].map(|name| format!("data.stream.{name}"));
+    // `./x`, `x` and `/here/x` are one place
     let spelled = |config: &RunConfig| config.moved(moves).with_places(full_place);
     let (before, config) = (spelled(before), spelled(config));
     let changed: Vec<String> = config::diff(&before, &config)
@@ -202,6 +209,7 @@ fn same_run(
     }
     let (was, is) = (before.places(), config.places());
     let pairs = was.iter().zip(&is).filter(|(was, is)| was != is);
+    // places pair up one by one only where none came or went
     let flags: Vec<String> = match was.len() == is.len() {
         true => pairs
             .map(|(was, is)| format!("--moved {}", shell_quoted(&format!("{was}={is}"))))

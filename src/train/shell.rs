@@ -97,7 +97,7 @@ impl Shell {
         // a rank whose data is late is named as such by the others that wait for it
         self.world.local_work("waiting for data");
         let batch = ask(&mut self.feed, self.rows)?;
-        self.wait = self.begun.elapsed().as_secs_f64();
+        self.wait = self.begun.elapsed().as_secs_f64(); // a large share of the step: the loader is too slow
         Ok(batch)
     }
 
@@ -124,7 +124,7 @@ impl Shell {
 
     /// Move the weights, then their averages. A gradient that is not finite leaves the weights; averages still approach them.
     pub fn update(&mut self) -> Result<Update> {
-        let lr = self.optim.lr_at(self.progress.step, self.steps);
+        let lr = self.optim.lr_at(self.progress.step, self.steps); // of the step before it is counted: 0 at the first
         let grad_norm = self.optimizer.update(lr)?; // clips, moves, forgets the gradients
         if let Some(ema) = &mut self.ema {
             ema.update(self.progress.step)?;
@@ -184,7 +184,7 @@ impl Shell {
 
     /// A copy of optimiser and averages.
     pub fn state(&self) -> State {
-        let ema = self.ema.as_ref().map(|ema| ("ema", ema.state()));
+        let ema = self.ema.as_ref().map(|ema| ("ema", ema.state())); // the tokenizer has none
         std::iter::once(("optim", self.optimizer.state())).chain(ema).collect()
     }
 

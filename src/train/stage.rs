@@ -34,7 +34,7 @@ pub trait Stage {
 
     /// A sheet of the pictures of the last step. None if there is nothing to show.
     fn gallery(&self, _nets: &Networks) -> Option<ProgressSheet> {
-        None
+        None // CLIP and the prior make vectors, not pictures
     }
 
     /// Total number of updates.
@@ -43,7 +43,7 @@ pub trait Stage {
     }
 
     fn progress(&self) -> Progress {
-        self.shell().progress.clone()
+        self.shell().progress.clone() // a copy: the next step goes on counting in the shell
     }
 
     /// Adds the seconds that earlier stages took.
@@ -61,7 +61,7 @@ pub trait Stage {
         self.shell().feed.text()
     }
 
-    /// Swaps the weights and their averages, if there are averages.
+    /// Swaps the weights and their averages, if there are averages. Twice is as before.
     fn swap_ema(&mut self) {
         self.shell_mut().swap_ema();
     }

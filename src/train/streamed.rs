@@ -44,8 +44,9 @@ impl Streamed {
     /// The first pictures of a separate stream. Every rank gets the same.
     pub fn some(&self, count: usize) -> Result<Tensor> {
         let lanes = self.config.lanes.max(1);
-        let count = count.div_ceil(lanes) * lanes;
+        let count = count.div_ceil(lanes) * lanes; // a batch takes as many from each lane
         let seed = self.seed ^ ASIDE;
+        // a stream of its own: the run's position must not move
         let mut aside = Self::open(&self.config, seed, self.size, Want::Pictures, self.device)?;
         Ok(aside.images(Rows { first: 0, count, of: count })?.0)
     }
@@ -53,6 +54,7 @@ impl Streamed {
     /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let samples = self.stream.next(rows)?;
+        // some shards may hold tokens, others pictures: only these are encoded here
         let is_picture = |sample: &&ShardSample| matches!(sample.content, Decoded::Pixels(_));
         let shown: Vec<&ShardSample> = samples.iter().filter(is_picture).collect();
         let images_of_all = shown.len() == samples.len();
@@ -79,7 +81,7 @@ impl Streamed {
             Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
         };
         let all: Vec<Tensor> = samples.map(picture).collect::<Result<_>>()?;
-        let all = Tensor::f_stack(&all, 0)?;
+        let all = Tensor::f_stack(&all, 0)?; // (n, 3, S, S) u8, a quarter of what f32 would send
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 
@@ -115,7 +117,7 @@ fn captions(samples: &[ShardSample]) -> Vec<String> {
 
 /// Tokens (b, h, w): those in the shards, and those computed from the other samples' `pictures` (n, 3, S, S) u8.
 fn tokens(nets: &Networks, samples: &[ShardSample], pictures: Option<&Tensor>) -> Result<Tensor> {
-    let made = pictures.map(|pictures| nets.encode_all(pictures));
+    let made = pictures.map(|pictures| nets.encode_all(pictures)); // (n, h, w), in the order of the samples without tokens
     let mut next = 0;
     let mut row = |sample: &ShardSample| match (&sample.content, &made) {
         (Decoded::Known(known), _) => checked(nets, sample, &known.tokens),
@@ -126,12 +128,13 @@ fn tokens(nets: &Networks, samples: &[ShardSample], pictures: Option<&Tensor>) -
         }
     };
     let rows: Vec<Tensor> = samples.iter().map(&mut row).collect::<Result<_>>()?;
-    Ok(Tensor::f_stack(&rows, 0)?)
+    Ok(Tensor::f_stack(&rows, 0)?) // (b, h, w)
 }
 
 /// Checks that a shard's tokens fit this model.
 fn checked(nets: &Networks, sample: &ShardSample, tokens: &Tensor) -> Result<Tensor> {
     let (grid, codes) = (nets.grid(), nets.config.model.num_labels);
+    // a token beyond the codebook would be an index out of range on the device, where nothing names the sample
     let fits = tokens.size() == [grid, grid]
         && tokens.min().int64_value(&[]) >= 0
         && tokens.max().int64_value(&[]) < codes;
@@ -150,6 +153,7 @@ fn text(nets: &Networks, samples: &[ShardSample]) -> Result<Option<Tensor>> {
         Decoded::Pixels(_) => None,
     };
     let all: Option<Vec<Tensor>> = samples.iter().map(of).collect();
+    // stored vectors would go stale while the encoder learns
     let Some(all) = all.filter(|_| !nets.config.train.train_text) else { return Ok(None) };
     let size = [nets.config.text.length.unwrap_or(0), nets.config.text.d_model];
     if let Some(other) = all.iter().find(|xs| xs.size() != size) {
@@ -157,5 +161,5 @@ fn text(nets: &Networks, samples: &[ShardSample]) -> Result<Option<Tensor>> {
         let hint = "make the shards again with this config: `paella precompute`";
         return Err(Error::data(what, "a sample of the stream", hint));
     }
-    Ok(Some(Tensor::f_stack(&all, 0)?.to_device(nets.device)))
+    Ok(Some(Tensor::f_stack(&all, 0)?.to_device(nets.device))) // (b, L, D)
 }

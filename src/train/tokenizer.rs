@@ -102,6 +102,7 @@ impl TokenizerTrainer {
             self.revive(nets, &encoded.latents)?;
             (tokenizer.decode(&encoded.qe), encoded.vq_loss)
         };
+        // the mean over pixels is small beside the latents' loss: the factor makes pictures count
         Ok((recon - images).square().mean(Kind::Float) * self.recipe.reconstruction + vq_loss)
     }
 
@@ -119,6 +120,7 @@ impl TokenizerTrainer {
     /// Initialises the codes to cluster means of the encoder's current latents.
     fn fit_codebook(&mut self, nets: &Networks) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        // more than a batch: the codes are to be spread over all that pictures may show
         let images = self.shell.feed.some(FIT_PICTURES)?.to_device(nets.device);
         let latents = nets.tokenizer.latents(&images, false); // (B, c, h, w)
         let c = latents.size()[1];
@@ -140,7 +142,7 @@ impl TokenizerTrainer {
         let codes = self.used.size()[0];
         let chosen = tokens.flatten(0, -1).bincount::<Tensor>(None, codes).to_kind(Kind::Float); // (K,)
         self.shell.world.sum(&chosen)?;
-        self.used += chosen;
+        self.used += chosen; // since the last look, over all ranks
         Ok(())
     }
 
@@ -157,7 +159,7 @@ impl TokenizerTrainer {
         // each rank drew rows of its own batch: rank 0's are shared out below
         nets.tokenizer.vquantizer.replace(&self.used.eq(0.0), &rows, self.recipe.revive);
         self.in_use = self.used.gt(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
-        self.used = self.used.zeros_like();
+        self.used = self.used.zeros_like(); // a code has until the next look to be chosen
         self.share_codes(nets)
     }
 }
@@ -179,6 +181,7 @@ impl Stage for TokenizerTrainer {
     fn state(&self) -> State {
         let mut state = self.shell.state();
         for (_, tensors) in &mut state {
+            // in the optimiser's file: a run that goes on must revive the same codes
             tensors.insert("used".into(), torch::copied(&self.used));
         }
         state
