@@ -37,7 +37,7 @@ kernel() {
     run "$jupyter/bin/pip" install -q -r tests/kernel/requirements.txt || return
     run "$target/debug/paella-kernel" install --prefix "$jupyter" || return
     eval "local more=(${ARGS:-})" # several words, quoted ones kept together
-    run "$jupyter/bin/python" -m pytest -q -rfEs tests/kernel "${more[@]}"
+    run "$jupyter/bin/python" -m pytest -q -rfEs -n 2 --dist loadfile tests/kernel "${more[@]}"
 }
 
 # The kernel completes and types cells with Rust's own sources.

@@ -1,7 +1,7 @@
 //! Preparation in a process of its own: this one has another environment since its start.
 
 use crate::prepare::STEPS;
-use crate::tell::{Said, Tell};
+use crate::tell::{Notice, Tell};
 use crate::trouble::{Result, Trouble};
 use crate::workplace::Workplace;
 use std::io::{BufRead, BufReader};
@@ -32,7 +32,7 @@ pub fn prepare(place: &Workplace, tell: &Tell) -> Result<()> {
     command.arg("prepare").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     place.as_before(&mut command);
     let mut child = command.spawn().map_err(|e| fault(e.to_string()))?;
-    tell(Said::Text("this kernel is being prepared, once for these sources and this rustc:\n"));
+    tell(Notice::Text("this kernel is being prepared, once for these sources and this rustc:\n"));
     let (say, said) = channel();
     let errors = child.stderr.take().map(BufReader::new);
     std::thread::spawn(move || {
@@ -82,7 +82,7 @@ impl<'a> Heard<'a> {
         }
         match STEPS.iter().position(|step| *step == line) {
             Some(step) => self.step = step,
-            None => (self.tell)(Said::Text(&format!("{line}\n"))),
+            None => (self.tell)(Notice::Text(&format!("{line}\n"))),
         }
         self.lines.push(line);
     }
@@ -99,7 +99,7 @@ impl<'a> Heard<'a> {
         };
         let text = format!("{}{packages}, {} s", STEPS[self.step], self.start.elapsed().as_secs());
         let total = Some(STEPS.len() as u64 - 1);
-        (self.tell)(Said::Bar { done: self.step as u64, total, text: &text });
+        (self.tell)(Notice::Bar { done: self.step as u64, total, text: &text });
     }
 
     /// The last lines.

@@ -1,7 +1,7 @@
 //! The stop button: the first press asks, the second one ends.
 
 use crate::bus::Bus;
-use crate::tell::{Said, Tell};
+use crate::tell::{Notice, Tell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the cell is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
+pub enum CellPhase {
     /// Rust that is not compiled yet. It is not run after a press, so there is nothing to end by force.
     #[default]
     Compiling,
@@ -23,7 +23,7 @@ pub enum Phase {
     Command,
 }
 
-impl Phase {
+impl CellPhase {
     /// Said to a person who has pressed the button and waits.
     fn advice(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ struct State {
     /// Number of the running cell, 0 for none. Each number is used once.
     running: u64,
     last: u64,
-    phase: Phase,
+    phase: CellPhase,
     asked: Option<Instant>,
     killed: bool,
 }
@@ -68,11 +68,11 @@ impl Interrupts {
     }
 
     /// The cell goes on with this.
-    pub fn enter(&self, phase: Phase) {
+    pub fn enter(&self, phase: CellPhase) {
         self.state().phase = phase;
     }
 
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> CellPhase {
         self.state().phase
     }
 
@@ -117,7 +117,7 @@ impl Interrupts {
                 self.pressed.notify_waiters();
                 self.advise(state.running, tell.clone());
             }
-            Some(at) if at.elapsed() < TOGETHER || state.phase == Phase::Compiling => {}
+            Some(at) if at.elapsed() < TOGETHER || state.phase == CellPhase::Compiling => {}
             Some(_) => {
                 state.killed = true;
                 bus.signal(libc::SIGKILL);
@@ -131,7 +131,7 @@ impl Interrupts {
             tokio::time::sleep(PATIENCE).await;
             let phase = Some(own.state()).filter(|state| state.running == cell);
             let phase = phase.map(|state| state.phase);
-            phase.iter().for_each(|phase| tell(Said::Text(phase.advice())));
+            phase.iter().for_each(|phase| tell(Notice::Text(phase.advice())));
         });
     }
 }
@@ -142,9 +142,9 @@ mod tests {
 
     #[test]
     fn only_running_rust_is_threatened_with_loss() {
-        assert!(Phase::Running.advice().contains("variables are lost"));
-        assert!(Phase::Command.advice().contains("after this step"));
-        for phase in [Phase::Command, Phase::Compiling] {
+        assert!(CellPhase::Running.advice().contains("variables are lost"));
+        assert!(CellPhase::Command.advice().contains("after this step"));
+        for phase in [CellPhase::Command, CellPhase::Compiling] {
             assert!(!phase.advice().contains("are lost"), "{}", phase.advice());
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         interrupts.press(&bus, &tell);
         assert!(!interrupts.is_asked(), "no cell runs");
         interrupts.begin();
-        for (phase, kills) in [(Phase::Compiling, false), (Phase::Running, true)] {
+        for (phase, kills) in [(CellPhase::Compiling, false), (CellPhase::Running, true)] {
             interrupts.enter(phase);
             interrupts.press(&bus, &tell);
             interrupts.asked().await;

@@ -1,14 +1,14 @@
 //! The kernel: one cell after the other, each part to the engine or to the session.
 
-use crate::cell::{Part, inside, parts};
+use crate::cell::{CellPart, inside, parts};
 use crate::complete::{self, Count, Offer};
 use crate::engine::Job;
 use crate::faults;
 use crate::history::History;
-use crate::interrupt::{Interrupts, Phase};
+use crate::interrupt::{CellPhase, Interrupts};
 use crate::publish::{Bar, Publisher, media};
 use crate::questions::Question;
-use crate::runner::{Done, Runner, shown};
+use crate::runner::{CellRunner, Done, shown};
 use jupyter_protocol::{
     CompleteReply, CompleteRequest, ExecuteInput, ExecuteReply, ExecuteRequest, ExecutionCount,
     ExpressionResult, InputRequest, InspectReply, InspectRequest, JupyterMessage, Payload,
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub type Started = watch::Receiver<Option<Result<(), String>>>;
 
 pub struct Kernel {
-    pub runner: Runner,
+    pub runner: CellRunner,
     pub publisher: Publisher,
     pub questions: mpsc::UnboundedSender<Question>,
     pub history: Arc<Mutex<History>>,
@@ -99,7 +99,7 @@ impl Kernel {
     }
 
     /// The evaluator has ended while no cell ran: begin a new session, and say so below the last cell.
-    pub async fn begin_anew(&mut self) {
+    pub async fn restart(&mut self) {
         let Some(how) = self.runner.take_loss() else { return };
         if !matches!(*self.started.borrow(), Some(Ok(()))) {
             return; // the start itself has failed, and says why
@@ -136,11 +136,11 @@ impl Kernel {
             return Some(faults::plain("KernelError", &text));
         }
         self.runner.begin().await;
-        self.begin_anew().await;
+        self.restart().await;
         let asked = request.allow_stdin.then(|| message.clone());
         let (mut error, mut clock) = (None, None);
         for part in parts {
-            if part == Part::Clock {
+            if part == CellPart::Clock {
                 self.clock(&mut clock);
                 continue;
             }
@@ -185,7 +185,7 @@ impl Kernel {
     /// One part of the cell; `person` sent the cell and can be asked.
     async fn part(
         &mut self,
-        part: Part,
+        part: CellPart,
         cell: &str,
         person: Option<&JupyterMessage>,
     ) -> Option<ReplyError> {
@@ -199,14 +199,14 @@ impl Kernel {
             wait
         };
         let request = match part {
-            Part::Rust(code) => {
-                self.runner.interrupts.enter(Phase::Compiling);
+            CellPart::Rust(code) => {
+                self.runner.interrupts.enter(CellPhase::Compiling);
                 let compiling = self.long(&code).map(|what| {
                     let bar = Bar::new(self.publisher.clone());
                     tokio::spawn(compiling(what, bar, self.runner.interrupts.clone()))
                 });
                 let outcome = self.runner.rust(&code, cell, self.count, &ask).await;
-                self.runner.interrupts.enter(Phase::Running); // also where nothing was run
+                self.runner.interrupts.enter(CellPhase::Running); // also where nothing was run
                 if let Some(bar) = compiling {
                     let _ = bar.await; // it only draws
                 }
@@ -219,9 +219,9 @@ impl Kernel {
                 remark.iter().for_each(|text| self.publisher.stderr(text));
                 return None;
             }
-            Part::Variables => return self.variables().await,
-            Part::Clock => return None, // `run` has heard it
-            Part::Command(line) if line.ends_with('?') => {
+            CellPart::Variables => return self.variables().await,
+            CellPart::Clock => return None, // `run` has heard it
+            CellPart::Command(line) if line.ends_with('?') => {
                 let name = line.trim_end_matches('?');
                 let reply = self.help(name).await;
                 if reply.found {
@@ -230,9 +230,9 @@ impl Kernel {
                 }
                 Request::Command { line: format!("help {name}") }
             }
-            Part::Command(line) => Request::Command { line },
-            Part::Config { text, file } => Request::Config { text, file },
-            Part::Unknown(line) => {
+            CellPart::Command(line) => Request::Command { line },
+            CellPart::Config { text, file } => Request::Config { text, file },
+            CellPart::Unknown(line) => {
                 let text =
                     format!("unknown cell command `{line}`\n  hint: `%%ron` begins a config");
                 return Some(faults::plain("CommandError", &text));
@@ -255,7 +255,7 @@ impl Kernel {
             }
             if matches!(*self.started.borrow(), Some(Ok(()))) {
                 self.runner.forget();
-                self.begin_anew().await;
+                self.restart().await;
                 let late = begun.get_or_insert_with(Instant::now).elapsed() > PATIENCE;
                 if late || self.broken && !self.revive().await {
                     return Err(DAMAGED.into());
@@ -334,7 +334,7 @@ fn is_inside(code: &str, line: usize) -> bool {
 /// Say below the cell how long it has been compiling, until it is compiled.
 async fn compiling(what: &'static str, mut bar: Bar, interrupts: Interrupts) {
     let (start, mut shown) = (Instant::now(), 0);
-    while interrupts.is_running() && interrupts.phase() == Phase::Compiling {
+    while interrupts.is_running() && interrupts.phase() == CellPhase::Compiling {
         tokio::time::sleep(LOOK).await;
         let seconds = start.elapsed().as_secs();
         if seconds > shown {

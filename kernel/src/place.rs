@@ -24,7 +24,8 @@ fn cache() -> PathBuf {
     std::env::var_os("PAELLA_KERNEL_CACHE").map_or(user, PathBuf::from)
 }
 
-/// The Rust tools, by their own paths: the shims of rustup cost 0.1 s a call.
+/// The Rust tools, by their own paths. A shim of rustup would take another compiler where a notebook lies in a folder with a
+/// toolchain of its own, and cells must have the one that compiled their library.
 #[derive(Clone, Debug)]
 pub struct Tools {
     pub rustc: PathBuf,

@@ -9,8 +9,8 @@ use crate::engine::{self, Job};
 use crate::faults;
 use crate::interrupt::Interrupts;
 use crate::place::Tools;
-use crate::runner::{Done, Runner, shown};
-use crate::tell::{Said, Tell};
+use crate::runner::{CellRunner, Done, shown};
+use crate::tell::{Notice, Tell};
 use crate::trouble::{Result, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
@@ -93,20 +93,20 @@ async fn serve(place: Workplace, tools: Tools) -> Result<()> {
             "`paella` without --rust needs no compiler",
         ));
     }
-    let runner = Runner::new(bus, jobs, events, interrupts, false);
+    let runner = CellRunner::new(bus, jobs, events, interrupts, false);
     Prompt { runner, count: 0, settings }.serve().await;
     Ok(())
 }
 
 /// Text as it is; a bar over the line before, if a terminal looks on.
-fn say(said: Said<'_>) {
+fn say(said: Notice<'_>) {
     match said {
-        Said::Text(text) => eprint!("{text}"),
-        Said::Bar { done, total, text } if std::io::stderr().is_terminal() => {
+        Notice::Text(text) => eprint!("{text}"),
+        Notice::Bar { done, total, text } if std::io::stderr().is_terminal() => {
             let end = if total == Some(done) { "\n" } else { "" };
             eprint!("\r\x1b[2K{text}{end}");
         }
-        Said::Bar { .. } => {}
+        Notice::Bar { .. } => {}
     }
 }
 
@@ -137,7 +137,7 @@ async fn print(mut events: mpsc::UnboundedReceiver<Event>, rest: mpsc::Unbounded
 }
 
 struct Prompt {
-    runner: Runner,
+    runner: CellRunner,
     /// Pieces of Rust so far.
     count: usize,
     settings: Settings,

@@ -3,7 +3,7 @@
 use crate::bus::Bus;
 use crate::engine::{Job, Ran};
 use crate::faults::{self, Panic};
-use crate::interrupt::{Interrupts, Phase};
+use crate::interrupt::{CellPhase, Interrupts};
 use jupyter_protocol::ReplyError;
 use paella_wire::{Event, Media, Request};
 use std::sync::mpsc::Sender;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 pub type Ask<'a> = &'a (dyn Fn(String) -> oneshot::Receiver<String> + Sync);
 
 /// Runs the parts of a cell: through the compiler or straight in the evaluator.
-pub struct Runner {
+pub struct CellRunner {
     pub bus: Bus,
     pub jobs: Sender<Job>,
     /// Events that are not shown: ends, panics, questions, answers.
@@ -49,7 +49,7 @@ struct Heard {
     refused: Option<String>,
 }
 
-impl Runner {
+impl CellRunner {
     /// `sign`: commands want a `%` in front.
     pub fn new(
         bus: Bus,
@@ -111,7 +111,7 @@ impl Runner {
         let (reply, mut answer) = oneshot::channel();
         let (mut heard, start) = (Heard::default(), Instant::now());
         let mut compiled = None;
-        self.interrupts.enter(Phase::Compiling);
+        self.interrupts.enter(CellPhase::Compiling);
         let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
         let ended = || {
             faults::plain(
@@ -164,7 +164,7 @@ impl Runner {
     /// A request to the session, until it is done.
     pub async fn command(&mut self, request: &Request, ask: Ask<'_>) -> Option<ReplyError> {
         let mut heard = Heard::default();
-        self.interrupts.enter(Phase::Command);
+        self.interrupts.enter(CellPhase::Command);
         self.bus.send(request).await;
         while heard.exit.is_none() {
             match self.events.recv().await? {
@@ -234,7 +234,7 @@ impl Runner {
             Event::Failed => heard.failed = true,
             Event::Running => {
                 heard.ran = true;
-                self.interrupts.enter(Phase::Running);
+                self.interrupts.enter(CellPhase::Running);
             }
             Event::Refused { text } => heard.refused = Some(text),
             Event::Input { prompt } => {

@@ -11,8 +11,8 @@ use crate::messages::read;
 use crate::place::Tools;
 use crate::publish::{Bar, Publisher, pump};
 use crate::questions::ask;
-use crate::runner::Runner;
-use crate::tell::{Said, Tell};
+use crate::runner::CellRunner;
+use crate::tell::{Notice, Tell};
 use crate::trouble::{Result, Trouble};
 use crate::whole;
 use crate::workplace::Workplace;
@@ -91,9 +91,9 @@ async fn serve(
     let (started_at, started) = watch::channel(None);
     let bar = Mutex::new(Bar::new(publisher.clone()));
     let own = publisher.clone();
-    let tell: Tell = Arc::new(move |said: Said<'_>| match said {
-        Said::Text(text) => own.stderr(text),
-        Said::Bar { done, total, text } => {
+    let tell: Tell = Arc::new(move |said: Notice<'_>| match said {
+        Notice::Text(text) => own.stderr(text),
+        Notice::Bar { done, total, text } => {
             bar.lock().unwrap_or_else(PoisonError::into_inner).put(done, total, text)
         }
     });
@@ -106,7 +106,7 @@ async fn serve(
         interrupts: interrupts.clone(),
     };
     let kernel = Kernel {
-        runner: Runner::new(bus.clone(), jobs, events, interrupts, true),
+        runner: CellRunner::new(bus.clone(), jobs, events, interrupts, true),
         publisher,
         questions,
         history,
@@ -178,7 +178,7 @@ async fn work(
         let message = tokio::select! {
             message = queue.recv() => message,
             () = kernel.runner.watch() => {
-                kernel.begin_anew().await;
+                kernel.restart().await;
                 continue;
             }
         };

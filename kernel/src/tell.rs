@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// One thing to say.
-pub enum Said<'a> {
+pub enum Notice<'a> {
     /// Lines with their ends.
     Text(&'a str),
     /// How far the work is. It takes the place of the bar before.
@@ -11,4 +11,4 @@ pub enum Said<'a> {
 }
 
 /// Hears what the person should know.
-pub type Tell = Arc<dyn Fn(Said<'_>) + Send + Sync>;
+pub type Tell = Arc<dyn Fn(Notice<'_>) + Send + Sync>;

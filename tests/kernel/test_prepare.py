@@ -66,7 +66,9 @@ def other(tmp_path_factory):
             if entry.name not in ("rustlib", host, "bin"):
                 (folder / "lib" / name / entry.name).symlink_to(entry)
     (folder / "bin/cargo").symlink_to(real / "bin/cargo")
-    run(folder / "bin/rustc", '[ "$*" = -V ] && { echo "rustc 9.9.9 (another one)"; exit 0; }\nexec "%s" "$@"\n' % (real / "bin/rustc"))
+    version = '[ "$*" = -V ] && { echo "rustc 9.9.9 (another one)"; exit 0; }\n'
+    spoil = 'case "$SPOIL $*" in *unshared*) ;; "yes "*paella_notebook*) echo "error: spoiled" >&2; exit 1;; esac\n'
+    run(folder / "bin/rustc", version + spoil + 'exec "%s" "$@"\n' % (real / "bin/rustc"))
     (folder / "path").mkdir()
     sources = pathlib.Path(os.environ.get("PAELLA_RUST_SRC") or real / "lib/rustlib/src/rust/library")
     (folder / "library/std/src/collections/hash").mkdir(parents=True)
@@ -78,12 +80,12 @@ def other(tmp_path_factory):
     return folder
 
 
-def prepare(other, cache, instead):
+def prepare(other, cache, instead, **more):
     """With a C compiler that does this instead of making an empty library; the environment, and what was said."""
     real = shutil.which("cc")
     run(other / "path/cc", 'case "$*" in *-nostdlib*) %s;; esac\nexec "%s" "$@"\n' % (instead, real))
     path = "%s:%s" % (other / "path", os.environ["PATH"])
-    more = {"PAELLA_SYSROOT": str(other), "PAELLA_RUST_SRC": str(other / "library"), "PATH": path}
+    more = {"PAELLA_SYSROOT": str(other), "PAELLA_RUST_SRC": str(other / "library"), "PATH": path, **more}
     code, said = prepared.prepare(cache, **more)
     assert code == 0, said
     return prepared.environment(cache, **more), said
@@ -109,3 +111,19 @@ def test_a_trick_that_spoils_the_first_cells_is_left_out(other, tmp_path):
     assert "once more, without what serves speed alone" in said, said
     assert "trim" in (prepared.folder(tmp_path) / "without").read_text()
     works(env)
+
+
+def test_a_library_that_does_not_compile_with_shared_code_is_built_without(other, tmp_path):
+    """This rustc refuses the shared code. A later preparation does not try it again."""
+    source = pathlib.Path(__file__).parents[2] / "kernel/notebook/src/prepare/shared.rs"
+    state = source.stat()
+    os.utime(source)  # else cargo finds the library as it has to be, and asks no compiler
+    try:
+        env, said = prepare(other, tmp_path, "exit 1", SPOIL="yes")
+        assert "remark: slower without trick `shared`" in said, said
+        assert (prepared.folder(tmp_path) / "without").read_text() == "stubs,shared"
+        _, again = prepare(other, tmp_path, "exit 1", SPOIL="yes")
+        assert "remark" not in again and "the kernel is prepared" in again, again
+        works(env)
+    finally:
+        os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))

@@ -18,7 +18,6 @@ pub extern "C" fn paella_evaluate(cells: RawFd, requests: RawFd) {
     stop_on_interrupt();
     flush_often();
     paella::device::keep_freed_memory();
-    std::thread::spawn(|| tch::Tensor::from(0.0f32) + 1.0); // libtorch's first operation takes longer
     shared::keep_compiled();
     let mut evaluator = Evaluator::new(cells);
     bus::open(requests);

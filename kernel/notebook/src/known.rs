@@ -52,7 +52,7 @@ looks! {
     TokenGrid => |grid| view(&View::new().tokens(grid.clone()));
     Plot => |plot| Bundle::new().plot(plot, "").text(format!("plot: {}", plot.title()));
     Step => |step| tables::fields(step);
-    Vec<Step> => |plan| tables::rows(plan);
+    Vec<Step> => |schedule| tables::rows(schedule);
     StepRecord => |record| tables::fields(record);
     Vec<StepRecord> => |records| values::log(records);
     Vec<LossAtRatio> => |levels| tables::rows(levels);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The items of a loop, counted and shown.
-pub struct Progress<I> {
+pub struct ProgressBar<I> {
     items: I,
     done: u64,
     total: Option<u64>,
@@ -22,15 +22,15 @@ pub struct Progress<I> {
 
 /// Count the steps of a loop below the cell. An interrupt ends the loop after its current step. The cell goes on behind it,
 /// and all variables are kept.
-pub fn progress<I: IntoIterator>(items: I) -> Progress<I::IntoIter> {
+pub fn progress<I: IntoIterator>(items: I) -> ProgressBar<I::IntoIter> {
     let items = items.into_iter();
     let (least, most) = items.size_hint();
     let total = most.filter(|most| *most == least).map(|n| n as u64);
     let (start, slot) = (Instant::now(), Slot::new());
-    Progress { items, done: 0, total, start, drawn: None, over: false, slot }
+    ProgressBar { items, done: 0, total, start, drawn: None, over: false, slot }
 }
 
-impl<I> Progress<I> {
+impl<I> ProgressBar<I> {
     fn draw(&mut self, end: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
         let rate = self.done as f64 / seconds.max(1e-9);
@@ -45,7 +45,7 @@ impl<I> Progress<I> {
     }
 }
 
-impl<I: Iterator> Iterator for Progress<I> {
+impl<I: Iterator> Iterator for ProgressBar<I> {
     type Item = I::Item;
 
     fn next(&mut self) -> Option<I::Item> {

@@ -118,9 +118,9 @@ pub fn noised(noised: &Noised) -> Bundle {
     token_grid(&noised.tokens, Some(&noised.mask), &colors, caption).look()
 }
 
-/// A sampling run: what it draws, how far it is, its plan.
+/// A sampling run: what it draws, how far it is, its schedule.
 pub fn sampling(run: &workspace::Sampling) -> Bundle {
-    let (done, steps) = (run.path.len() - 1, run.plan.len());
+    let (done, steps) = (run.path.len() - 1, run.schedule.len());
     let text = format!("\"{}\", seed {}, {done} of {}", run.text, run.seed, counted(steps, "step"));
-    Bundle::stacked(&[Bundle::new().text(text), run.plan.look()])
+    Bundle::stacked(&[Bundle::new().text(text), run.schedule.look()])
 }

@@ -1,6 +1,6 @@
 //! One preparation at a time: a second one waits, and then finds all of it done.
 
-use crate::prepare::Progress;
+use crate::prepare::Listener;
 use crate::trouble::{Result, Trouble};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// Held until it is dropped, or until this process ends. If it has to wait, it says so.
 ///
 /// Errors: the folder cannot be written.
-pub fn take(folder: &Path, progress: Progress<'_>) -> Result<File> {
+pub fn take(folder: &Path, progress: Listener<'_>) -> Result<File> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|e| Trouble::file(&e, &path))?;
     // SAFETY: a plain call on an open descriptor.

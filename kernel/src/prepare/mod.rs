@@ -4,7 +4,7 @@
 //! Needed: [`library`], [`facade`], [`sources`], [`cells`]; [`stamp`] and [`intact`] tell whether it fits and is whole, [`lock`]
 //! keeps out a second preparation. The other files hold one or two tricks each, which serve speed
 //! alone: [`trick`] lists them. One more is in `kernel/notebook/src/prepare/`, since it is compiled into the cells' library.
-//! A trick that fails is left out with a remark; if the first cells then do not compile, all are left out.
+//! A trick that fails is left out with a remark. If the first cells then do not compile, all are left out.
 
 mod cells;
 mod expand;
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use trick::{Trick, Without};
 
 /// Hears what is being done, one line at a time.
-pub type Progress<'a> = &'a mut dyn FnMut(&str);
+pub type Listener<'a> = &'a mut dyn FnMut(&str);
 
 /// What a preparation says at the beginning of each of its steps, and at its end.
 pub const STEPS: [&str; 4] = [
@@ -50,28 +50,47 @@ pub fn find(tools: &Tools) -> Option<Prepared> {
 /// Prepare what is missing, and all of it if the library's sources have changed.
 ///
 /// Errors: a tool is missing or fails.
-pub fn ensure(progress: Progress<'_>) -> Result<Prepared> {
+pub fn ensure(progress: Listener<'_>) -> Result<Prepared> {
     let tools = Tools::find()?;
-    let (prepared, asked, stamp) = (tools.prepared(), Without::asked()?, stamp::of(&tools)?);
+    let (prepared, mut without, stamp) = (tools.prepared(), Without::asked()?, stamp::of(&tools)?);
     let folder = &prepared.folder;
     std::fs::create_dir_all(folder).map_err(|e| Trouble::file(&e, folder))?;
     let _alone = lock::take(folder, progress)?;
     progress(STEPS[0]);
-    let built = library::build(&tools, !asked.has(Trick::Shared))?;
-    if find(&tools).is_some() && built.is_kept(&prepared) {
+    let fits = find(&tools).is_some();
+    if fits && Without::kept(&prepared).has(Trick::Shared) {
+        without.add(Trick::Shared); // it failed when this was prepared, and would again
+    }
+    let built = library(&tools, &mut without, progress)?;
+    if fits && built.is_kept(&prepared) {
         progress(STEPS[3]);
         return Ok(prepared);
     }
     remove(&folder.join("stamp"))?;
     let own = &mut *progress;
-    let mut work =
-        Work { tools: &tools, prepared: &prepared, built, without: asked, progress: own };
+    let mut work = Work { tools: &tools, prepared: &prepared, built, without, progress: own };
     work.all().or_else(|trouble| work.plainly(trouble))?;
     work.built.remember(&prepared)?;
     intact::remember(&prepared)?;
     write(&folder.join("stamp"), &stamp)?;
     progress(STEPS[3]);
     Ok(prepared)
+}
+
+/// The library of the cells; without its trick, if it does not compile with it.
+fn library(tools: &Tools, without: &mut Without, progress: Listener<'_>) -> Result<Built> {
+    if !without.has(Trick::Shared) {
+        match library::build(tools, true) {
+            Ok(built) => return Ok(built),
+            Err(trouble) => progress(&remark(Trick::Shared, &trouble.to_string())),
+        }
+        without.add(Trick::Shared);
+    }
+    library::build(tools, false)
+}
+
+fn remark(trick: Trick, fault: &str) -> String {
+    format!("remark: slower without trick `{}`, which failed: {fault}", trick.name())
 }
 
 /// One preparation at work.
@@ -81,7 +100,7 @@ struct Work<'a> {
     built: Built,
     /// Left out, on request or because it failed.
     without: Without,
-    progress: Progress<'a>,
+    progress: Listener<'a>,
 }
 
 impl Work<'_> {
@@ -103,6 +122,9 @@ impl Work<'_> {
             return Err(trouble);
         }
         (self.progress)(&format!("error: {trouble}\nonce more, without what serves speed alone"));
+        if !self.without.has(Trick::Shared) {
+            self.built = library::build(self.tools, false)?;
+        }
         self.without = Without::all();
         self.all()
     }
@@ -155,8 +177,7 @@ impl Work<'_> {
             Ok(Err(trouble)) => trouble.to_string(),
             Err(_) => "it panicked, see above".into(),
         };
-        let name = trick.name();
-        (self.progress)(&format!("remark: slower without trick `{name}`, which failed: {fault}"));
+        (self.progress)(&remark(trick, &fault));
         self.without.add(trick);
         false
     }

@@ -115,10 +115,10 @@ pub fn trimmed(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-type Part = NodeOrToken<SyntaxNode, ra_ap_syntax::SyntaxToken>;
+type Element = NodeOrToken<SyntaxNode, ra_ap_syntax::SyntaxToken>;
 
 /// A range to leave out, with its replacement.
-fn cut(part: Part) -> Option<(TextRange, &'static str)> {
+fn cut(part: Element) -> Option<(TextRange, &'static str)> {
     match part {
         NodeOrToken::Token(token) => {
             let range = token.text_range();
@@ -152,8 +152,8 @@ fn is_tree(node: &SyntaxNode) -> bool {
 
 /// In a macro: the first braces after an `fn` on the same level. Braces of `${concat(..)}` do not count.
 fn is_body(tree: &SyntaxNode) -> bool {
-    let is = |part: &Part, kind: SyntaxKind| part.kind() == kind;
-    let braces = |part: &Part| {
+    let is = |part: &Element, kind: SyntaxKind| part.kind() == kind;
+    let braces = |part: &Element| {
         let tree = part.as_node().filter(|node| is_tree(node));
         let own = tree.and_then(|node| node.first_token());
         let behind = part.prev_sibling_or_token();
@@ -165,8 +165,8 @@ fn is_body(tree: &SyntaxNode) -> bool {
         return false;
     }
     let mut before =
-        std::iter::successors(own.prev_sibling_or_token(), Part::prev_sibling_or_token);
-    let stop = |part: &Part| {
+        std::iter::successors(own.prev_sibling_or_token(), Element::prev_sibling_or_token);
+    let stop = |part: &Element| {
         is(part, SyntaxKind::FN_KW) || is(part, SyntaxKind::SEMICOLON) || braces(part)
     };
     before.find(stop).is_some_and(|part| is(&part, SyntaxKind::FN_KW))
