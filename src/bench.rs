@@ -16,7 +16,7 @@ use crate::recipe::Precision;
 use crate::sample::{Random, Sampler};
 use crate::tokens::text::batch_tokens;
 use crate::torch::precision::{Autocast, peak_memory};
-use crate::torch::profile::{Kernel, longest, profiled, release_memory};
+use crate::torch::profile::{KernelTime, longest, profiled, release_memory};
 use crate::train::batch::Batch;
 use crate::train::{DenoiserTrainer, Feed};
 use serde::Serialize;
@@ -231,7 +231,7 @@ impl Bench {
         Cond { clip: (width > 0).then(clip), ..Cond::text(self.text(b)) }
     }
 
-    /// `runs` batches of `batch` pictures, from noise to tokens by the config's plan; captions are read before.
+    /// `runs` batches of `batch` pictures, from noise to tokens by the config's schedule; captions are read before.
     pub fn sample(&mut self, batch: i64, runs: usize, way: SamplingWay) -> Result<SamplingSpeed> {
         let device = self.nets.device;
         let (cond, null) = (self.cond(batch), self.cond(batch));
@@ -251,7 +251,7 @@ impl Bench {
         Ok(SamplingSpeed {
             way,
             batch,
-            passes: self.nets.config.sample.plan().len(),
+            passes: self.nets.config.sample.schedule().len(),
             each_ms,
             ms,
             ms_per_picture: ms / batch as f64,
@@ -282,7 +282,7 @@ impl Bench {
         let model: &dyn Denoiser = replayed.as_ref().map_or(denoiser, |model| model);
         let noise = self.tokens(cond.byt5.size()[0]);
         let sampler = Sampler { model, cond, null, noise: &noise, chance: &Random, region: None };
-        let tokens = sampler.run(&noise, &config.sample.plan());
+        let tokens = sampler.run(&noise, &config.sample.schedule());
         wait(*device);
         let fits = tokens.size() == noise.size();
         if fits { Ok(()) } else { Err(Error::model("tokens of another shape", "sampling", "")) }
@@ -290,7 +290,7 @@ impl Bench {
 
     /// One training step, and one sampling run of one picture, under the profiler: two traces into `folder`, and the ten
     /// longest kernels of each.
-    pub fn profile(&mut self, micro: usize, folder: &Path) -> Result<[Vec<Kernel>; 2]> {
+    pub fn profile(&mut self, micro: usize, folder: &Path) -> Result<[Vec<KernelTime>; 2]> {
         let make = |e: std::io::Error| {
             Error::device(e.to_string(), folder.display().to_string(), "is the folder writable?")
         };

@@ -33,7 +33,7 @@ pub fn generate_with<T>(
         chance: chance(sample.greedy),
         region: None,
     };
-    let plan = sample.plan();
-    let mut passes = sampler.passes(&noise, &plan);
+    let schedule = sample.schedule();
+    let mut passes = sampler.passes(&noise, &schedule);
     take(noise.shallow_clone(), &mut passes)
 }

@@ -23,7 +23,7 @@
 //! | [`loss`] | the objective: label-smoothed cross entropy, weighted | a number, token accuracy |
 //! | [`optim`] | AdamW, warm-up, moving average of the weights | new weights |
 //! | [`checkpoint`] | the state a run needs to resume exactly | a folder, complete or absent |
-//! | [`sample`] | the plan of passes, and the dozen lines that run it | passes { drawn, after } |
+//! | [`sample`] | the schedule of passes, and the dozen lines that run it | passes { drawn, after } |
 //! | [`metrics`], [`recipe`], [`config`] | the record of a step; the numbers of training and scoring; the config of a run, read from RON | `RunConfig` |
 //! | [`cost`] | parameters, operations, memory, traffic and time of a run before it starts | `Budget` |
 //! | [`networks`] | the three networks, CLIP and prior as one model folder | encode, decode, conditions |

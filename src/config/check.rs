@@ -2,7 +2,6 @@
 
 use super::run::{ClipStageConfig, PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
-use crate::data::Source;
 use crate::error::counted;
 use ron_faults::{Checks, Fault};
 
@@ -48,13 +47,7 @@ impl RunConfig {
     /// Checks that picture size, token grid and patches divide each other.
     fn check_data(&self, found: &mut Checks) {
         let (factor, size) = (self.tokenizer.model.factor(), self.data.size);
-        found.within("data.size", size, 1, 4096);
-        found.unless(
-            self.data.limit != Some(0),
-            "data.limit",
-            "no pictures",
-            "at least 1, or None",
-        );
+        found.part("data", self.data.check());
         let grid = size / factor;
         let needs =
             self.model.patch_size.clamp(1, 64) << self.model.levels.len().saturating_sub(1).min(16);
@@ -72,9 +65,6 @@ impl RunConfig {
         );
         if let Some(stream) = &self.data.stream {
             found.part("data.stream", stream.check(self.train.global_batch));
-        }
-        if let Source::Scenes(scenes) = &self.data.source {
-            found.part("data.source", scenes.check());
         }
     }
 

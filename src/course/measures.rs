@@ -138,23 +138,35 @@ pub const MEASURES: &[Measure] = &[
         Ok(yes(lab.workspace().sampling()?.text.is_empty()))
     }),
     row("run_steps", "", Count, "steps of the sampling run", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.len() as f64)
+        Ok(lab.workspace().sampling()?.schedule.len() as f64)
     }),
     row("run_left", "", Count, "steps of the sampling run still to take", |lab, _| {
         let run = lab.workspace().sampling()?;
-        Ok((run.plan.len() + 1 - run.path.len()) as f64)
+        Ok((run.schedule.len() + 1 - run.path.len()) as f64)
     }),
     row("run_temperature", "", Number(""), "highest temperature of the sampling run", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.temperature).fold(0.0, f64::max))
+        Ok(lab
+            .workspace()
+            .sampling()?
+            .schedule
+            .iter()
+            .map(|step| step.temperature)
+            .fold(0.0, f64::max))
     }),
     row("run_guidance", "", Number(""), "highest guidance of the sampling run", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.cfg_scale).fold(0.0, f64::max))
+        Ok(lab
+            .workspace()
+            .sampling()?
+            .schedule
+            .iter()
+            .map(|step| step.cfg_scale)
+            .fold(0.0, f64::max))
     }),
     row("run_last_guidance", "", Number(""), "guidance of the last step of the run", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.last().map_or(0.0, |step| step.cfg_scale))
+        Ok(lab.workspace().sampling()?.schedule.last().map_or(0.0, |step| step.cfg_scale))
     }),
     row("run_renoised", "", Share, "most noise put back after a step of the run", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.iter().map(|step| step.t_next).fold(0.0, f64::max))
+        Ok(lab.workspace().sampling()?.schedule.iter().map(|step| step.t_next).fold(0.0, f64::max))
     }),
     row("settled", "", Share, "tokens that half of the run left as they are at its end", settled),
     row("sampled", "", Share, "tokens that the run samples", |lab, _| {
@@ -163,7 +175,7 @@ pub const MEASURES: &[Measure] = &[
         Ok(mask.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
     }),
     row("run_noise", "", Share, "noise that the run begins with", |lab, _| {
-        Ok(lab.workspace().sampling()?.plan.first().map_or(0.0, |step| step.t))
+        Ok(lab.workspace().sampling()?.schedule.first().map_or(0.0, |step| step.t))
     }),
     row("wide", "", Count, "pixels from the left to the right of the picture", |lab, _| {
         Ok(lab.workspace().picture()?.images.size()[3] as f64)
@@ -233,10 +245,10 @@ fn setting(lab: &mut Lab, path: &str) -> Result<f64> {
 /// Fraction of the tokens that are the same after half of the steps as after the last.
 fn settled(lab: &mut Lab, _: &str) -> Result<f64> {
     let run: Rc<Sampling> = lab.workspace().sampling()?;
-    if run.path.len() <= run.plan.len() {
+    if run.path.len() <= run.schedule.len() {
         return Err(missing("the run is not at its end", "`n 100` goes there"));
     }
-    let (half, end) = (&run.path[run.plan.len() / 2], &run.path[run.plan.len()]);
+    let (half, end) = (&run.path[run.schedule.len() / 2], &run.path[run.schedule.len()]);
     Ok(half.eq_tensor(end).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]))
 }
 

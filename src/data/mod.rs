@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -208,7 +209,12 @@ impl Dataset {
         part: Part,
         keep: impl Fn(&Record) -> bool,
     ) -> Result<Self> {
-        config.check()?;
+        let mut found = Checks::default();
+        found.part("data", config.check());
+        match found.faults() {
+            faults if faults.is_empty() => {}
+            faults => return Err(Error::Config(faults)),
+        }
         if let Source::Scenes(scenes) = &config.source {
             let wanted = |list: &[String], value: &String| list.is_empty() || list.contains(value);
             return scenes::dataset(scenes, part, config.size, config.limit, |record| {
@@ -263,19 +269,15 @@ impl Dataset {
 }
 
 impl DataConfig {
-    fn check(&self) -> Result<()> {
-        if !(1..=4096).contains(&self.size) {
-            let what = format!("pictures of {} pixels a side", self.size);
-            return Err(Error::data(what, "`data.size`", "from 1 to 4096"));
+    /// Everything that is wrong though well formed; `stream` apart, which has its own check.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
+        found.within("size", self.size, 1, 4096);
+        found.unless(self.limit != Some(0), "limit", "no pictures", "at least 1, or None");
+        if let Source::Scenes(scenes) = &self.source {
+            found.part("source", scenes.check());
         }
-        if self.limit == Some(0) {
-            return Err(Error::data(
-                "no pictures are wanted",
-                "`data.limit`",
-                "at least 1, or None for all",
-            ));
-        }
-        Ok(())
+        found.faults()
     }
 }
 

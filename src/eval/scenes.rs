@@ -4,13 +4,14 @@
 
 use super::pictures;
 use super::scene_reader::{Reading, SceneReader, Seen};
-use crate::data::scenes::words::{Claim, Said};
+use crate::data::scenes::words::{Claim, SpokenObject};
 use crate::data::scenes::world::{Relation, SIDE};
 use crate::data::scenes::{SceneKind, ScenePicture, ScenesConfig, drawn};
 use crate::error::{Error, Result, counted};
-use crate::image::from_tensor;
+use crate::image::all_from_tensor;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
+use image::RgbImage;
 use serde::Serialize;
 use tch::{Kind as Dtype, Tensor};
 
@@ -75,7 +76,7 @@ fn parts(claim: &Claim, seen: &[Option<&Seen>]) -> Vec<Verdict> {
         let (Some(object), Some(hub)) = (seen[i], seen[0]) else { return false };
         Relation::between(&object.object(), &hub.object()) == Some(said)
     };
-    let part = |(i, said): (usize, &Said)| {
+    let part = |(i, said): (usize, &SpokenObject)| {
         let is = |right: &dyn Fn(&Seen) -> bool| seen[i].is_some_and(right);
         Verdict {
             shape: is(&|seen| seen.shape == Some(said.shape)),
@@ -245,10 +246,10 @@ fn of_captions(
 
 /// images (B, 3, S, S) f32 in 0..=1.
 fn verdicts(asked: &[ScenePicture], images: &Tensor, reader: &SceneReader) -> Vec<Verdict> {
-    let read = |(i, picture): (usize, &ScenePicture)| {
-        judge(&picture.claim, &reader.read(&from_tensor(&images.get(i as i64))))
-    };
-    asked.iter().enumerate().map(read).collect()
+    let shown = all_from_tensor(images);
+    let read =
+        |(picture, shown): (&ScenePicture, &RgbImage)| judge(&picture.claim, &reader.read(shown));
+    asked.iter().zip(&shown).map(read).collect()
 }
 
 /// Different codes in a picture, on average: tokens (B, h, w) i64.

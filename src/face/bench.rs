@@ -7,7 +7,7 @@ use crate::bench::{Bench, SamplingSpeed, SamplingWay, Training};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::lab::view::View;
-use crate::torch::profile::Kernel;
+use crate::torch::profile::KernelTime;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -119,7 +119,7 @@ fn sample(measured: &SamplingSpeed) -> Value {
     json!({ "sample": measured })
 }
 
-fn profile([train, sample]: &[Vec<Kernel>; 2], folder: &Path) -> Value {
+fn profile([train, sample]: &[Vec<KernelTime>; 2], folder: &Path) -> Value {
     json!({ "profile": { "train": train, "sample": sample, "folder": folder } })
 }
 

@@ -195,8 +195,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     }
     let images = lab.images(&run)?;
     let mut view = lab.finish(&run, &images)?;
-    for (k, file) in outs.iter().enumerate() {
-        image::save(&image::from_tensor(&images.get(k as i64)), file)?;
+    for (picture, file) in image::all_from_tensor(&images).iter().zip(&outs) {
+        image::save(picture, file)?;
     }
     match (&args.sheet, outs.as_slice()) {
         (Some(sheet), _) => save_as(&mut view, sheet)?,

@@ -30,10 +30,10 @@ pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
     let mut name = None;
     for part in parts {
         match part {
-            Part::Word(word) if name.is_none() => name = Some(word),
-            Part::Word(word) => args.words.push(word),
-            Part::Pair(key, value) if name.is_some() => args.pairs.push((key, value)),
-            Part::Pair(key, value) => {
+            ArgPart::Word(word) if name.is_none() => name = Some(word),
+            ArgPart::Word(word) => args.words.push(word),
+            ArgPart::Pair(key, value) if name.is_some() => args.pairs.push((key, value)),
+            ArgPart::Pair(key, value) => {
                 let hint = format!("to change a setting: `set {key} {value}`");
                 return Err(Error::command(format!("`{key}={value}` is no command"), line, hint));
             }
@@ -77,17 +77,17 @@ pub fn unquoted(word: &str) -> (String, Option<char>) {
     let (part, _) = Letters::new(word).part();
     match part {
         _ if quote.is_none() => (word.into(), None),
-        Part::Word(text) | Part::Pair(_, text) => (text, quote),
+        ArgPart::Word(text) | ArgPart::Pair(_, text) => (text, quote),
     }
 }
 
-enum Part {
+enum ArgPart {
     Word(String),
     Pair(String, String),
 }
 
 /// Splits a line into parts, and tells the byte where its comment begins: the end if it has none.
-fn split(line: &str) -> Result<(Vec<Part>, usize)> {
+fn split(line: &str) -> Result<(Vec<ArgPart>, usize)> {
     let (mut parts, mut letters) = (Vec::new(), Letters::new(line));
     loop {
         letters.blanks();
@@ -139,7 +139,7 @@ impl<'a> Letters<'a> {
     }
 
     /// Reads one part, and tells the quote that is not closed. A backslash keeps the next letter inside quotes.
-    fn part(&mut self) -> (Part, Option<char>) {
+    fn part(&mut self) -> (ArgPart, Option<char>) {
         let (mut text, mut key, mut quote, mut quoted) = (String::new(), None, None, false);
         while let Some(&(_, c)) = self.letters.peek() {
             match (c, quote) {
@@ -158,7 +158,7 @@ impl<'a> Letters<'a> {
             }
             self.letters.next();
         }
-        (key.map_or(Part::Word(text.clone()), |key| Part::Pair(key, text)), quote)
+        (key.map_or(ArgPart::Word(text.clone()), |key| ArgPart::Pair(key, text)), quote)
     }
 }
 

@@ -238,7 +238,7 @@ impl Lab {
 
 /// What an edit of the whole picture begins with.
 pub(super) fn under_noise(run: &Sampling) -> String {
-    let t = run.plan.first().map_or(1.0, |step| step.t);
+    let t = run.schedule.first().map_or(1.0, |step| step.t);
     format!("the picture with {} of its tokens under noise", plain(t))
 }
 

@@ -77,28 +77,28 @@ impl Lab {
 
     /// Plots noise ratio, temperature and guidance over the steps of a run.
     pub fn plot_schedule(&self) -> Result<View> {
-        let plan = match &self.state.workspace.sampling {
-            Some(run) => run.plan.clone(),
-            None => self.state.settings.sample.plan(),
+        let schedule = match &self.state.workspace.sampling {
+            Some(run) => run.schedule.clone(),
+            None => self.state.settings.sample.schedule(),
         };
-        let most = plan.iter().map(|s| s.cfg_scale).fold(1.0, f64::max);
+        let most = schedule.iter().map(|s| s.cfg_scale).fold(1.0, f64::max);
         let series = |name: String, y: &dyn Fn(usize) -> f64| {
-            Series::new(name, (0..plan.len()).map(|i| (i as f64 + 1.0, y(i))).collect())
+            Series::new(name, (0..schedule.len()).map(|i| (i as f64 + 1.0, y(i))).collect())
         };
         let all = vec![
-            series("noise ratio before".into(), &|i| plan[i].t),
-            series("noise ratio after".into(), &|i| plan[i].t_next),
-            series("temperature".into(), &|i| plan[i].temperature),
-            series(format!("guidance / {most}"), &|i| plan[i].cfg_scale / most),
+            series("noise ratio before".into(), &|i| schedule[i].t),
+            series("noise ratio after".into(), &|i| schedule[i].t_next),
+            series("temperature".into(), &|i| schedule[i].temperature),
+            series(format!("guidance / {most}"), &|i| schedule[i].cfg_scale / most),
         ];
-        let axes = Axes { title: "The plan of a sampling run", x: "step", y: "value" };
+        let axes = Axes { title: "The schedule of a sampling run", x: "step", y: "value" };
         let plot = Plot::lines(&axes, all);
         let rows: Vec<(String, f64)> =
-            plan.iter().enumerate().map(|(i, s)| (format!("step {} T", i + 1), s.t)).collect();
+            schedule.iter().enumerate().map(|(i, s)| (format!("step {} T", i + 1), s.t)).collect();
         Ok(View::new().chart(
             plot,
             sketch::bars(&rows, WIDTH - 20),
-            format!("the plan of {}", counted(plan.len(), "step")),
+            format!("the schedule of {}", counted(schedule.len(), "step")),
         ))
     }
 }

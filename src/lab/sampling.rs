@@ -67,7 +67,7 @@ impl Lab {
     /// Shows the pictures of a run, (B, 3, H, W) as [`Lab::images`] gives them. The first becomes the current picture.
     pub fn finish(&mut self, run: &Sampling, images: &Tensor) -> Result<View> {
         let tokens = run.path.last().expect("a run has a beginning");
-        let (done, steps) = (run.path.len() - 1, run.plan.len());
+        let (done, steps) = (run.path.len() - 1, run.schedule.len());
         let (taken, seeds) = (counted(done, "step"), run.seeds_in_words());
         let caption = format!("\"{}\", {taken}, {seeds}", run.texts());
         let picture = images.narrow(0, 0, 1);
@@ -89,7 +89,7 @@ impl Lab {
         if watch.stop() {
             return Ok(run);
         }
-        let steps = run.plan.len();
+        let steps = run.schedule.len();
         self.go_on(&run, |nets, at, _, pass| {
             let done = at + 1;
             watch.pass(done, steps);
@@ -114,7 +114,7 @@ impl Lab {
         let sampler = runner.sampler();
         let mut path = run.path.clone();
         let start = path.len() - 1;
-        for pass in sampler.passes(&run.path[start], &run.plan[start..]) {
+        for pass in sampler.passes(&run.path[start], &run.schedule[start..]) {
             let at = path.len() - 1;
             let more = take(model.nets(), at, &path[at], &pass);
             path.push(Rc::new(pass.after));
@@ -155,9 +155,9 @@ impl Lab {
             Some(_) => ("before the first step".into(), self.shown_edit(&run)?),
             None => ("all noise".into(), View::new()),
         };
-        let (steps, text) = (run.plan.len(), run.texts());
+        let (steps, text) = (run.schedule.len(), run.texts());
         let caption = format!("step 0 of {steps}: {what}; \"{text}\", {}", run.seeds_in_words());
-        let view = first.picture(picture, caption).table(&STEP_HEADERS, rows(&run.plan));
+        let view = first.picture(picture, caption).table(&STEP_HEADERS, rows(&run.schedule));
         let view = self.note_run(view, &run)?;
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(view.note("`next` takes the first step"))
@@ -180,18 +180,18 @@ impl Lab {
     /// Errors: no run, or the run is finished.
     pub fn next(&mut self, count: usize, watch: &mut dyn Watch) -> Result<View> {
         let run = self.state.workspace.sampling()?;
-        if run.path.len() > run.plan.len() {
+        if run.path.len() > run.schedule.len() {
             return Err(Self::fault(
                 "the run is at its end",
                 "`back` goes back, `start TEXT` begins another",
             ));
         }
-        let (start, steps) = (run.path.len() - 1, run.plan.len());
+        let (start, steps) = (run.path.len() - 1, run.schedule.len());
         let mut view = View::new();
         let run = self.go_on(&run, |nets, at, before, pass| {
             let pictures =
                 [before, &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
-            let Step { t, t_next, temperature, cfg_scale } = run.plan[at];
+            let Step { t, t_next, temperature, cfg_scale } = run.schedule[at];
             let [t, t_next, temperature, cfg] = [t, t_next, temperature, cfg_scale].map(plain);
             let caption = format!(
                 "step {} of {steps}: before (T = {t}), drawn (temperature {temperature}, cfg {cfg}), after (T = {t_next})",
@@ -204,7 +204,7 @@ impl Lab {
         })?;
         let tokens = run.path[run.path.len() - 1].clone();
         let images = self.images(&run)?;
-        if run.path.len() > run.plan.len() {
+        if run.path.len() > run.schedule.len() {
             view = view.note("that was the last step");
         }
         self.state.workspace.put(Picture { images, caption: run.caption(), index: None });
@@ -225,7 +225,7 @@ impl Lab {
         let run = run.with_path(run.path[..left].to_vec());
         let model = self.model()?;
         let picture = first_image(&model.borrow().nets().decode(&run.path[run.path.len() - 1]));
-        let caption = format!("back at step {} of {}", run.path.len() - 1, run.plan.len());
+        let caption = format!("back at step {} of {}", run.path.len() - 1, run.schedule.len());
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(View::new().picture(picture, caption))
     }
@@ -282,14 +282,26 @@ impl Lab {
                 "this model was trained without vectors of pictures: they mean nothing to it";
             remarks.push(format!("{what} (`train.clip_image` is 0)"));
         }
-        let (plan, greedy) = (config.plan(), config.greedy);
-        Ok(Sampling { text, to, mix, negative, plan, noise, path, seed, greedy, remarks, canvas })
+        let (schedule, greedy) = (config.schedule(), config.greedy);
+        Ok(Sampling {
+            text,
+            to,
+            mix,
+            negative,
+            schedule,
+            noise,
+            path,
+            seed,
+            greedy,
+            remarks,
+            canvas,
+        })
     }
 }
 
 /// What of a request has no effect under `config`.
 fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
-    let guided = config.plan().iter().any(|step| step.cfg_scale != 1.0);
+    let guided = config.schedule().iter().any(|step| step.cfg_scale != 1.0);
     let mut remarks = Vec::new();
     if config.guided_steps == 0 && config.cfg_scale != (1.0, 1.0) {
         let hint = format!("`set sample.guided_steps {}` guides all", config.steps);
@@ -309,12 +321,12 @@ fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
 
 const STEP_HEADERS: [&str; 5] = ["step", "T", "temperature", "cfg", "T after"];
 
-fn rows(plan: &[Step]) -> Vec<Vec<String>> {
+fn rows(schedule: &[Step]) -> Vec<Vec<String>> {
     let row = |(i, s): (usize, &Step)| {
         let numbers = [s.t, s.temperature, s.cfg_scale, s.t_next].map(plain);
         std::iter::once((i + 1).to_string()).chain(numbers).collect()
     };
-    plan.iter().enumerate().map(row).collect()
+    schedule.iter().enumerate().map(row).collect()
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ pub const COMMANDS: &[Command] = &[
         words: None,
         keys: START,
         takes: Takes::Caption,
-        functions: &["plan", "random_tokens"],
+        functions: &["schedule", "random_tokens"],
         changes: true,
         run: run::start,
     },

@@ -39,7 +39,7 @@ pub struct Sampling {
     /// Pictures and texts that condition the run in place of `text`.
     pub mix: Option<Rc<Mixture>>,
     pub negative: String,
-    pub plan: Vec<Step>,
+    pub schedule: Vec<Step>,
     /// The initial noise, (B, h, w) i64 for B pictures.
     pub noise: Tensor,
     /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
@@ -97,12 +97,13 @@ impl Sampling {
 
     /// The same run with another path.
     pub(super) fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
-        let (text, negative, plan) = (self.text.clone(), self.negative.clone(), self.plan.clone());
+        let (text, negative, schedule) =
+            (self.text.clone(), self.negative.clone(), self.schedule.clone());
         let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
         let (to, canvas, seed, greedy) =
             (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
         let mix = self.mix.clone();
-        Self { text, to, mix, negative, plan, noise, path, seed, greedy, remarks, canvas }
+        Self { text, to, mix, negative, schedule, noise, path, seed, greedy, remarks, canvas }
     }
 }
 

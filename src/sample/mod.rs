@@ -72,14 +72,14 @@ impl Sampler<'_> {
         Pass { drawn, after }
     }
 
-    /// The passes of `plan` from `start` (the noise itself for a new picture), each made when it is asked for.
+    /// The passes of `schedule` from `start` (the noise itself for a new picture), each made when it is asked for.
     pub fn passes<'p>(
         &'p self,
         start: &'p Tensor,
-        plan: &'p [Step],
+        schedule: &'p [Step],
     ) -> impl Iterator<Item = Pass> + 'p {
         let reader = self.model.reader(self.cond, self.null); // reads the text once, not in every pass
-        plan.iter().scan(self.keep(start.shallow_clone()), move |tokens, &step| {
+        schedule.iter().scan(self.keep(start.shallow_clone()), move |tokens, &step| {
             let model = reader.as_deref().unwrap_or(self.model);
             let pass = Sampler { model, ..*self }.denoise(tokens, step);
             *tokens = pass.after.shallow_clone();
@@ -88,8 +88,8 @@ impl Sampler<'_> {
     }
 
     /// Tokens (B, h, w) after the last pass.
-    pub fn run(&self, start: &Tensor, plan: &[Step]) -> Tensor {
-        self.passes(start, plan).last().map_or_else(|| start.shallow_clone(), |pass| pass.after)
+    pub fn run(&self, start: &Tensor, schedule: &[Step]) -> Tensor {
+        self.passes(start, schedule).last().map_or_else(|| start.shallow_clone(), |pass| pass.after)
     }
 
     /// The picture itself outside of the region.

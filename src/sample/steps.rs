@@ -60,7 +60,7 @@ impl SampleConfig {
     }
 
     /// The table of passes.
-    pub fn plan(&self) -> Vec<Step> {
+    pub fn schedule(&self) -> Vec<Step> {
         // One more than there are passes: a pass goes from t[i] to t[i + 1].
         let t = linspace(self.t_start, self.t_end, self.steps + 1);
         let temperature = linspace(self.temperature.0, self.temperature.1, self.steps);
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn the_plan_of_the_model_card() {
-        let plan = SampleConfig::default().plan();
-        assert_eq!(plan.len(), 12);
-        assert_eq!((plan[0].t, plan[11].t_next), (1.0, 0.0));
-        assert!(plan.windows(2).all(|w| w[0].t_next == w[1].t && w[1].t < w[0].t));
+        let schedule = SampleConfig::default().schedule();
+        assert_eq!(schedule.len(), 12);
+        assert_eq!((schedule[0].t, schedule[11].t_next), (1.0, 0.0));
+        assert!(schedule.windows(2).all(|w| w[0].t_next == w[1].t && w[1].t < w[0].t));
     }
 }

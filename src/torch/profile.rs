@@ -17,7 +17,7 @@ unsafe extern "C" {
 
 /// Time that all runs of one kernel took together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Kernel {
+pub struct KernelTime {
     pub name: String,
     pub ms: f64,
     pub calls: usize,
@@ -45,7 +45,7 @@ pub fn profiled<T>(device: Device, path: &Path, work: impl FnOnce() -> Result<T>
 /// the CPU, each without those that it called.
 ///
 /// Errors: a file that is not such a trace.
-pub fn longest(path: &Path, count: usize) -> Result<Vec<Kernel>> {
+pub fn longest(path: &Path, count: usize) -> Result<Vec<KernelTime>> {
     let wrong = |e: String| Error::device(e, path.display().to_string(), "is it a Chrome trace?");
     let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
     let trace: serde_json::Value =
@@ -60,9 +60,9 @@ pub fn longest(path: &Path, count: usize) -> Result<Vec<Kernel>> {
         let sum = sums.entry(run.name).or_default();
         *sum = (sum.0 + run.us, sum.1 + 1);
     }
-    let mut all: Vec<Kernel> = sums
+    let mut all: Vec<KernelTime> = sums
         .into_iter()
-        .map(|(name, (us, calls))| Kernel { name: name.into(), ms: us / 1e3, calls })
+        .map(|(name, (us, calls))| KernelTime { name: name.into(), ms: us / 1e3, calls })
         .collect();
     all.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| a.name.cmp(&b.name)));
     all.truncate(count);

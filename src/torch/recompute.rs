@@ -22,7 +22,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-type Part = Box<dyn Fn(&[Tensor]) -> Tensor + Send>;
+type Recomputed = Box<dyn Fn(&[Tensor]) -> Tensor + Send>;
 
 /// Computes `part(inputs)` without keeping its activations. The backward pass runs `part` again with the same random
 /// draws and the same autocast, and gives gradients to `inputs` and to `params`, the trained tensors that `part` uses.
@@ -35,7 +35,7 @@ pub fn recompute(
     part: impl Fn(&[Tensor]) -> Tensor + Send + 'static,
 ) -> Result<Tensor> {
     let all: Vec<*mut C_tensor> = pointers(inputs).into_iter().chain(pointers(params)).collect();
-    let part: Part = Box::new(part);
+    let part: Recomputed = Box::new(part);
     let closure = Box::into_raw(Box::new(part)).cast();
     let mut output = std::ptr::null_mut();
     // SAFETY: live tensors; the shim takes over the closure and drops it with the graph; `output` receives an owned
@@ -62,7 +62,7 @@ extern "C" fn run(closure: *mut c_void, inputs: *const *mut C_tensor, n: i64) ->
         let inputs = std::slice::from_raw_parts(inputs, n as usize);
         let handles: Vec<Tensor> =
             inputs.iter().map(|&input| Tensor::clone_from_ptr(input)).collect();
-        (&*closure.cast::<Part>(), handles)
+        (&*closure.cast::<Recomputed>(), handles)
     };
     let output = catch_unwind(AssertUnwindSafe(|| part(&inputs)));
     output.map_or(std::ptr::null_mut(), |xs| std::mem::ManuallyDrop::new(xs).as_mut_ptr())
@@ -70,5 +70,5 @@ extern "C" fn run(closure: *mut c_void, inputs: *const *mut C_tensor, n: i64) ->
 
 extern "C" fn drop_part(closure: *mut c_void) {
     // SAFETY: made by `recompute`, dropped once, by the shim.
-    drop(unsafe { Box::from_raw(closure.cast::<Part>()) });
+    drop(unsafe { Box::from_raw(closure.cast::<Recomputed>()) });
 }

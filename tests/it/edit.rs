@@ -119,7 +119,10 @@ fn an_edit_starts_from_the_picture_under_its_share_of_noise() {
     let kept = |share: f64| {
         let run = lab.walk(&request(Edit::Renoise(share)), &mut Quiet);
         let run = run.unwrap();
-        assert!((run.plan[0].t - share).abs() < 1e-6, "the plan begins at the noise that is there");
+        assert!(
+            (run.schedule[0].t - share).abs() < 1e-6,
+            "the schedule begins at the noise that is there"
+        );
         run.path[0].eq_tensor(&tokens).to_kind(Kind::Float).mean(Kind::Float).double_value(&[])
     };
     let mut kept = kept;

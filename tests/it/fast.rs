@@ -200,7 +200,7 @@ fn conditions_that_were_read_once_give_the_guesses_of_every_pass() {
                 let tokens = random_tokens(&[3, 4, 8], 19, Device::Cpu);
                 let t = Tensor::from_slice(&[t, t, 0.5]);
                 let (a, b) = reader.guidance_logits(&tokens, &t, &cond, &null);
-                let alone = reader.logits(&tokens, &t, &cond); // the last passes of a plan may be without guidance
+                let alone = reader.logits(&tokens, &t, &cond); // the last passes of a schedule may be without guidance
                 let other = text(5);
                 let pairs = [
                     (a, &cond),
@@ -232,15 +232,15 @@ fn a_run_has_the_tokens_of_passes_that_read_the_text_each_time() {
     let _turn = exclusive();
     let (_vars, model) = denoiser(&[Block::C, Block::T, Block::A], true);
     let (cond, null) = (Cond::text(randn(&[2, 4, 9])), Cond::text(randn(&[2, 4, 9])));
-    let plan =
+    let schedule =
         SampleConfig { guided_steps: 4, steps: 6, renoise_steps: 5, ..SampleConfig::default() }
-            .plan();
+            .schedule();
     let noise = random_tokens(&[2, 4, 4], 19, Device::Cpu);
     let run = |model: &dyn Denoiser| {
         tch::manual_seed(9);
         let chance = &Greedy;
         Sampler { model, cond: &cond, null: &null, noise: &noise, chance, region: None }
-            .run(&noise, &plan)
+            .run(&noise, &schedule)
     };
     assert_eq!(run(&model), run(&Plain(&model)));
 }

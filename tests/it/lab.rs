@@ -243,7 +243,7 @@ impl Watch for Hasty {
 }
 
 #[test]
-fn a_wish_to_stop_ends_a_picture_too() {
+fn a_request_to_stop_ends_a_picture_too() {
     let (mut lab, _folder) = lab();
     run(&mut lab, "train 61"); // 60 steps of the tokenizer
     let mut hasty = Hasty::default();
@@ -422,14 +422,14 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
                 region: None,
             };
             let path: Vec<Tensor> =
-                sampler.passes(&run.noise, &run.plan).map(|pass| pass.after).collect();
+                sampler.passes(&run.noise, &run.schedule).map(|pass| pass.after).collect();
             (model.asked.take(), path)
         })
         .unwrap();
     assert_eq!(run.path.len(), path.len() + 1);
     assert!(run.path[1..].iter().zip(&path).all(|(lab, own)| **lab == *own));
     // two evaluations per pass, with text and without; one if guidance is 1, as in the last pass
-    assert_eq!(asked.len(), 2 * run.plan.len() - 1);
+    assert_eq!(asked.len(), 2 * run.schedule.len() - 1);
     assert!(asked.iter().all(|(_, pictures)| *pictures == 2));
     lab.start(&request).unwrap();
     lab.next(100, &mut Quiet).unwrap();

@@ -37,7 +37,7 @@ proptest! {
         let chance: &dyn Chance = if greedy { &Greedy } else { &Random };
         let (cond, null) = (cond(), cond());
         let sampler = Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance, region: None };
-        let made = sampler.run(&noise, &config.with_steps(steps).plan());
+        let made = sampler.run(&noise, &config.with_steps(steps).schedule());
         prop_assert_eq!(made, model.answer);
     }
 
@@ -61,10 +61,10 @@ proptest! {
     #[test]
     fn a_plan_goes_down_to_its_end(steps in 1i64..40, start in 0.0f64..=1.0, end in 0.0f64..=1.0) {
         let config = SampleConfig { t_start: start, t_end: start.min(end), ..SampleConfig::default() }.with_steps(steps);
-        let plan = config.plan();
-        prop_assert_eq!(plan.len() as i64, steps);
-        prop_assert!(plan.windows(2).all(|pair| pair[1].t <= pair[0].t && pair[0].t_next == pair[1].t));
-        prop_assert_eq!(plan[plan.len() - 1].t_next, 0.0);
+        let schedule = config.schedule();
+        prop_assert_eq!(schedule.len() as i64, steps);
+        prop_assert!(schedule.windows(2).all(|pair| pair[1].t <= pair[0].t && pair[0].t_next == pair[1].t));
+        prop_assert_eq!(schedule[schedule.len() - 1].t_next, 0.0);
     }
 }
 
@@ -79,6 +79,6 @@ fn inpainting_keeps_what_is_outside_the_mask() {
     let region = Some(Region { mask: &mask, original: &original });
     let sampler =
         Sampler { model: &model, cond: &cond, null: &null, noise: &noise, chance: &Random, region };
-    let made = sampler.run(&noise, &SampleConfig::default().plan());
+    let made = sampler.run(&noise, &SampleConfig::default().schedule());
     assert_eq!(made, model.answer.where_self(&mask, &original));
 }

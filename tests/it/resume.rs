@@ -53,7 +53,7 @@ fn stopped(out: &Path) -> RunConfig {
 }
 
 #[test]
-fn a_run_whose_checkpoints_cannot_be_understood_is_never_begun_anew() {
+fn a_run_whose_checkpoints_cannot_be_understood_is_never_begun_again() {
     let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

@@ -114,7 +114,7 @@ fn your_own_libtorch_is_linked_and_stays() {
 }
 
 #[test]
-fn a_wrong_wish_is_refused_before_any_download() {
+fn an_unknown_build_is_refused_before_any_download() {
     let clone = Clone::new();
     let (ok, said) = clone.setup(&[("LIBTORCH", "/nowhere")]);
     assert!(

@@ -208,7 +208,7 @@ fn a_gallery_shows_what_a_pictures_vector_adds() {
 }
 
 #[test]
-fn a_prior_learns_goes_on_exactly_and_imagines_pictures() {
+fn a_prior_learns_goes_on_exactly_and_makes_image_embeddings() {
     let _turn = exclusive();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut config = smoke(2, 2);

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::explain::path_hint;
 use super::print::to_ron;
-use super::read::{Attempt, Found, parse};
+use super::read::{Attempt, PlacedFault, parse};
 use super::scan::{Entry, Scan};
 use crate::{Fault, Result};
 
@@ -113,7 +113,7 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
         _ => {
             let place =
                 |path: &str| if path.is_empty() { here.clone() } else { format!("`{path}`") };
-            let fault = |f: Found| Fault::new(f.what, place(&f.path), f.hint);
+            let fault = |f: PlacedFault| Fault::new(f.what, place(&f.path), f.hint);
             Err(attempt.found.into_iter().map(fault).collect())
         }
     }

@@ -5,7 +5,7 @@ use ron::error::Error as RonError;
 use super::scan::Scan;
 
 /// What is known about the field at fault.
-pub(super) struct Context<'a> {
+pub(super) struct Site<'a> {
     /// The text of its value.
     pub value: &'a str,
     /// The text of its default.
@@ -31,7 +31,7 @@ pub(super) fn concerns_whole(code: &RonError) -> bool {
 }
 
 /// What is wrong, and a hint.
-pub(super) fn explain(code: &RonError, at: &Context) -> (String, String) {
+pub(super) fn explain(code: &RonError, at: &Site) -> (String, String) {
     match code {
         RonError::NoSuchStructField { expected, found, .. } => {
             (format!("unknown field `{found}`"), field_hint(found, expected, at.known))
@@ -59,7 +59,7 @@ pub(super) fn explain(code: &RonError, at: &Context) -> (String, String) {
     }
 }
 
-fn wrong_type(code: &RonError, at: &Context) -> (String, String) {
+fn wrong_type(code: &RonError, at: &Site) -> (String, String) {
     let default = at.default.as_deref().unwrap_or_default();
     match expected(code).or_else(|| kind(default)) {
         Some(expected) => {
@@ -111,7 +111,7 @@ fn kind(default: &str) -> Option<String> {
     Some(words.into())
 }
 
-fn type_hint(expected: &str, at: &Context) -> String {
+fn type_hint(expected: &str, at: &Site) -> String {
     let bare = at.value.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
     let inside = at.value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let number = inside.filter(|text| text.parse::<f64>().is_ok());
@@ -135,7 +135,7 @@ fn is_word(value: &str) -> bool {
     value.starts_with(char::is_alphabetic) && value.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-fn default_hint(at: &Context) -> String {
+fn default_hint(at: &Site) -> String {
     match at.default.as_deref() {
         Some(text) if text.len() <= 60 && !text.contains('\n') => {
             format!("the default is `{text}`")

@@ -1,6 +1,6 @@
 //! The scanner's tokens: blanks and comments, words, strings and characters.
 
-use super::scan::{Scanner, Slip, Step};
+use super::scan::{Scanned, Scanner, Slip};
 
 impl Scanner<'_> {
     pub(super) fn rest(&self) -> &str {
@@ -56,7 +56,7 @@ impl Scanner<'_> {
         rest.starts_with('"') || raw.starts_with('"') || self.rest().starts_with("b'")
     }
 
-    pub(super) fn string(&mut self) -> Step<bool> {
+    pub(super) fn string(&mut self) -> Scanned<bool> {
         let start = self.at;
         if self.peek() == Some(b'b') {
             self.at += 1;
@@ -81,7 +81,7 @@ impl Scanner<'_> {
         Ok(false)
     }
 
-    pub(super) fn character(&mut self) -> Step<bool> {
+    pub(super) fn character(&mut self) -> Scanned<bool> {
         match quoted(self.rest(), '\'') {
             Some(length) => self.at += length,
             None => {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::choice;
-use super::explain::{self, Context};
+use super::explain::{self, Site};
 use super::position::{offset, position};
 use super::print::{options, to_ron};
 use super::scan::{Entry, Scan};
@@ -92,7 +92,7 @@ fn related(a: &str, b: &str) -> bool {
 }
 
 /// A fault that does not carry its file name yet.
-pub(super) struct Found {
+pub(super) struct PlacedFault {
     /// Byte offset.
     pub at: usize,
     pub path: String,
@@ -100,8 +100,8 @@ pub(super) struct Found {
     pub hint: String,
 }
 
-fn faults(text: &str, file: &str, found: &[Found]) -> Vec<Fault> {
-    let fault = |f: &Found| {
+fn faults(text: &str, file: &str, found: &[PlacedFault]) -> Vec<Fault> {
+    let fault = |f: &PlacedFault| {
         let (line, column) = position(text, f.at);
         Fault::new(&f.what, located(file, line, column, &f.path), &f.hint)
     };
@@ -115,7 +115,7 @@ pub(super) struct Attempt<'a, T> {
     scan: Scan,
     /// The config that could be read, with the default in each field at fault. None if the syntax is broken.
     pub value: Option<T>,
-    pub found: Vec<Found>,
+    pub found: Vec<PlacedFault>,
     /// Paths of the fields that were replaced by blanks.
     lost: Vec<String>,
 }
@@ -137,7 +137,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
         let mut work = self.text.as_bytes().to_vec();
         for (at, slip) in &self.scan.commas {
             work[*at] = b',';
-            self.found.push(Found {
+            self.found.push(PlacedFault {
                 at: slip.at,
                 path: String::new(),
                 what: slip.what.clone(),
@@ -210,7 +210,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
             Some((e, what, hint))
         });
         let first = entries.iter().find(|e| e.path == entry.path && e.key < entry.key);
-        let context = Context {
+        let context = Site {
             value: &slice(self.text, entry),
             default: known.get(&entry.path).map(|e| slice(defaults, e)),
             known,
@@ -221,13 +221,13 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
             (entry, what, hint) = (own, said, how);
         }
         let start = if explain::concerns_key(code) { entry.key } else { entry.value.start };
-        self.found.push(Found { at: start, path: entry.path.clone(), what, hint });
+        self.found.push(PlacedFault { at: start, path: entry.path.clone(), what, hint });
     }
 
     /// Records a fault that belongs to no field: broken syntax, or a whole value of the wrong shape.
     fn give_up(&mut self, code: &RonError, at: usize) {
         let found = match &self.scan.fatal {
-            Some(slip) => Found {
+            Some(slip) => PlacedFault {
                 at: slip.at,
                 path: String::new(),
                 what: slip.what.clone(),
@@ -235,7 +235,7 @@ impl<'a, T: DeserializeOwned + Serialize + Default> Attempt<'a, T> {
             },
             None => {
                 let what = explain::plain(code);
-                Found {
+                PlacedFault {
                     at,
                     path: String::new(),
                     what,

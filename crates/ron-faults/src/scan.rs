@@ -82,10 +82,10 @@ pub(super) struct Scanner<'a> {
     pub(super) out: Scan,
 }
 
-pub(super) type Step<T> = Result<T, Slip>;
+pub(super) type Scanned<T> = Result<T, Slip>;
 
 impl Scanner<'_> {
-    fn document(&mut self) -> Step<()> {
+    fn document(&mut self) -> Scanned<()> {
         self.skip();
         while self.rest().starts_with("#!") {
             self.at += self.rest().find(']').map_or(self.rest().len(), |n| n + 1);
@@ -104,7 +104,7 @@ impl Scanner<'_> {
     }
 
     /// Reads one value. Returns true if it is a branch.
-    fn value(&mut self) -> Step<bool> {
+    fn value(&mut self) -> Scanned<bool> {
         self.skip();
         let start = self.at;
         match self.peek() {
@@ -133,7 +133,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn inside_some(&mut self) -> Step<bool> {
+    fn inside_some(&mut self) -> Scanned<bool> {
         let open = self.enter()?;
         let branch = self.value()?;
         self.skip();
@@ -148,7 +148,7 @@ impl Scanner<'_> {
     }
 
     /// Reads `( .. )`, `[ .. ]` or `{ .. }`. `opaque` is true if its fields are not those of a plain struct.
-    fn group(&mut self, opaque: bool) -> Step<bool> {
+    fn group(&mut self, opaque: bool) -> Scanned<bool> {
         let (kind, plain) = (self.peek(), self.plain);
         let close = match kind {
             Some(b'(') => b')',
@@ -176,7 +176,7 @@ impl Scanner<'_> {
         Ok(branch)
     }
 
-    fn field(&mut self, key: usize, name: Option<String>, index: usize, close: u8) -> Step<()> {
+    fn field(&mut self, key: usize, name: Option<String>, index: usize, close: u8) -> Scanned<()> {
         let length = self.path.len();
         if length > 0 {
             self.path.push('.');
@@ -194,7 +194,7 @@ impl Scanner<'_> {
     }
 
     /// Reads the comma after a value. A missing comma is recorded and reading continues.
-    fn comma(&mut self, close: u8) -> Step<()> {
+    fn comma(&mut self, close: u8) -> Scanned<()> {
         let end = self.at;
         self.skip();
         match self.peek() {
@@ -213,7 +213,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn key(&mut self) -> Step<Option<String>> {
+    fn key(&mut self) -> Scanned<Option<String>> {
         let start = self.at;
         if self.string_starts() {
             self.string()?;
@@ -249,7 +249,7 @@ impl Scanner<'_> {
         Ok(None)
     }
 
-    fn map_key(&mut self) -> Step<String> {
+    fn map_key(&mut self) -> Scanned<String> {
         let start = self.at;
         self.value()?;
         let name = self.text.get(start..self.at).unwrap_or_default().trim_matches('"').into();
@@ -265,7 +265,7 @@ impl Scanner<'_> {
         Ok(name)
     }
 
-    fn enter(&mut self) -> Step<usize> {
+    fn enter(&mut self) -> Scanned<usize> {
         let open = self.at;
         self.at += 1;
         self.depth += 1;
@@ -276,7 +276,7 @@ impl Scanner<'_> {
     }
 
     /// Reads the closing bracket if it comes next. Refuses a wrong bracket and the end of the text.
-    fn closes(&mut self, open: usize, close: u8) -> Step<bool> {
+    fn closes(&mut self, open: usize, close: u8) -> Scanned<bool> {
         match self.peek() {
             Some(c) if c == close => {
                 self.at += 1;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// What a caption says of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct SpokenObject {
     pub size: Option<Size>,
     pub colour: Option<Colour>,
     pub shape: Shape,
@@ -19,7 +19,7 @@ pub struct Said {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub ground: Option<Ground>,
-    pub objects: Vec<Said>,
+    pub objects: Vec<SpokenObject>,
     /// Of each object but the first, how it stands to the first.
     pub relations: Vec<Option<Relation>>,
 }
@@ -30,7 +30,11 @@ pub const WORDINGS: usize = 3;
 impl Claim {
     /// Everything that can be said of a scene.
     pub fn whole(scene: &Scene) -> Self {
-        let said = |o: &Object| Said { size: Some(o.size), colour: Some(o.colour), shape: o.shape };
+        let said = |o: &Object| SpokenObject {
+            size: Some(o.size),
+            colour: Some(o.colour),
+            shape: o.shape,
+        };
         Self {
             ground: Some(scene.ground),
             objects: scene.objects.iter().map(said).collect(),
@@ -66,7 +70,7 @@ impl Claim {
 
     /// `a A above a B and left of a C`, or `a A, a B and a C`.
     fn sentence(&self) -> String {
-        let mut text = self.objects.first().map(Said::with_article).unwrap_or_default();
+        let mut text = self.objects.first().map(SpokenObject::with_article).unwrap_or_default();
         let related = self.relations.iter().all(Option::is_some);
         for (i, (said, relation)) in self.objects.iter().skip(1).zip(&self.relations).enumerate() {
             let last = i + 2 == self.objects.len();
@@ -85,7 +89,7 @@ impl Claim {
 
     /// `A, B below it, C right of it`.
     fn list(&self) -> String {
-        let mut parts: Vec<String> = self.objects.iter().map(Said::phrase).collect();
+        let mut parts: Vec<String> = self.objects.iter().map(SpokenObject::phrase).collect();
         for (part, relation) in parts.iter_mut().skip(1).zip(&self.relations) {
             if let Some(relation) = relation {
                 *part += &format!(" {} it", relation.word());
@@ -108,7 +112,7 @@ impl Claim {
     }
 }
 
-impl Said {
+impl SpokenObject {
     /// `small red star`.
     fn phrase(&self) -> String {
         let words =
@@ -135,7 +139,7 @@ fn tokens(caption: &str) -> Vec<String> {
 struct Reader<'a> {
     caption: &'a str,
     ground: Option<Ground>,
-    objects: Vec<Said>,
+    objects: Vec<SpokenObject>,
     relations: Vec<Option<Relation>>,
     size: Option<Size>,
     colour: Option<Colour>,
@@ -168,7 +172,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, shape: Shape) {
-        let said = Said { size: self.size.take(), colour: self.colour.take(), shape };
+        let said = SpokenObject { size: self.size.take(), colour: self.colour.take(), shape };
         if !self.objects.is_empty() {
             self.relations.push(self.relation.take().map(Relation::inverse));
         }

@@ -88,7 +88,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
         }
         _ => noise.shallow_clone(),
     };
-    let plan = config.plan();
+    let schedule = config.schedule();
     let (mut logits, mut sampled, mut after) = (Vec::new(), Vec::new(), Vec::new());
     let mut tokens = match region {
         Some((mask, original)) => start.where_self(mask, original),
@@ -98,7 +98,7 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
         assert_eq!(tokens, x_start, "{}: the start differs", fixture.path.display());
     }
     // the passes themselves, and the prediction that each drew from
-    for (pass, &step) in sampler.passes(&start, &plan).zip(&plan) {
+    for (pass, &step) in sampler.passes(&start, &schedule).zip(&schedule) {
         logits.push(sampler.guess(&tokens, step));
         tokens = pass.after;
         sampled.push(pass.drawn);
@@ -109,6 +109,6 @@ pub fn sampler(fixture: &Fixture) -> Outcome {
     fixture.check(&mut outcome, "tokens_after_step", &Tensor::stack(&after, 0));
     chance.drawn.set(0);
     chance.renoised.set(0);
-    fixture.check(&mut outcome, "final", &sampler.run(&start, &plan));
+    fixture.check(&mut outcome, "final", &sampler.run(&start, &schedule));
     outcome
 }
