@@ -168,7 +168,7 @@ def interrupted_train(kit, path):
 
 
 def interrupted_sample(kit):
-    command = kit.program("sample", "red apple, 3d emoji", "--model", "emoji-32", "--device", kit.device, "--steps", "1000", "--count", "16", "--out", os.path.join(kit.work, "sigint.png"))
+    command = kit.program("sample", "red apple, 3d emoji", "--model", "emoji-64", "--device", kit.device, "--steps", "1000", "--count", "16", "--out", os.path.join(kit.work, "sigint.png"))
     child = kit.start(command, name="sigint-sample")
     time.sleep(min(2.5, kit.left() / 2))
     early = child.poll() is not None

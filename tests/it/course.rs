@@ -87,7 +87,7 @@ fn every_exercise_fails_as_given_and_passes_as_solved() {
 #[test]
 fn a_line_runs_in_its_long_or_its_short_form() {
     let _turn = exclusive();
-    let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    let mut lab = Lab::new(Origin::find("fashion").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
     for (quick, steps) in [("off", 8), ("on", 3)] {
         lab.turn(&format!("quick {quick}"), &mut Quiet).unwrap();
@@ -102,7 +102,7 @@ fn looking_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut drawn = Vec::new();
     for looks in [0, 2] {
-        let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+        let mut lab = Lab::new(Origin::find("fashion").unwrap(), Device::Cpu).unwrap();
         course::join(&mut lab);
         lab.runs_in(folder.path());
         for line in ["show 0", "seed 4", "noise 0.5"] {
@@ -119,7 +119,7 @@ fn looking_changes_nothing() {
 
 #[test]
 fn check_is_completed_and_explained_as_commands_are() {
-    let mut lab = Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap();
+    let mut lab = Lab::new(Origin::find("fashion").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
     let mut words = |line: &str| {
         let found = lab.complete(line);
@@ -257,11 +257,11 @@ fn a_training_inside_a_lesson_is_kept() {
         assert!(again.contains(part), "{part} is not in\n{again}");
     }
     assert!(!again.contains("> load") && !again.contains("> data"), "{again}");
-    let anew = walk(&["lesson", "4", "--again"], "quit\n");
-    assert!(anew.contains("your model of before: `load "), "{anew}");
+    let again = walk(&["lesson", "4", "--again"], "quit\n");
+    assert!(again.contains("your model of before: `load "), "{again}");
     assert!(folder.path().join("paella/lessons/04-train.before/denoiser.safetensors").is_file());
     assert!(!walk(&["lesson", "4"], "quit\n").contains("is back"));
-    let other = walk(&["lesson", "4"], "\n\nstep 1\nload emoji-32\nquit\n");
+    let other = walk(&["lesson", "4"], "\n\nstep 1\nload fashion\nquit\n");
     assert!(
         other.contains("your model of before: `load ") && !other.contains("is kept"),
         "{other}"

@@ -28,7 +28,7 @@ pub fn config(folder: &Path, change: impl Fn(&mut RunConfig)) -> PathBuf {
 
 /// Trains the tokenizer once for all tests, so that runs on any number of ranks have the same tokens.
 pub fn shared_tokenizer(config: &mut RunConfig) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/emoji-32");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/fashion");
     let shipped = RunConfig::read(&root.join("config.ron")).unwrap();
     config.tokenizer.model = shipped.tokenizer.model;
     config.model.num_labels = config.tokenizer.model.codebook_size;

@@ -21,7 +21,7 @@ fn notes(view: &View) -> Vec<&str> {
 
 /// A session on a shipped model.
 fn shipped() -> Lab {
-    Lab::new(Origin::find("emoji-32").unwrap(), Device::Cpu).unwrap()
+    Lab::new(Origin::find("emoji-64").unwrap(), Device::Cpu).unwrap()
 }
 
 #[test]

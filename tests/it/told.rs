@@ -66,7 +66,7 @@ fn a_flag_that_would_do_nothing_is_refused() {
 #[test]
 fn a_model_that_is_named_twice_is_refused() {
     let workspace = Workspace::new();
-    let output = workspace.run(&["eval", "emoji-64", "--model", "emoji-32"]);
+    let output = workspace.run(&["eval", "emoji-64", "--model", "fashion"]);
     assert_refused("eval", &output);
     assert!(text(&output.stderr).contains("two models are named"), "{}", text(&output.stderr));
 }

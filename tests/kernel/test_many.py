@@ -21,9 +21,9 @@ def pair():
 
 def test_two_kernels_have_a_session_each(pair):
     one, two = pair
-    one.ok("%load emoji-32\n%seed 7\nlet name = \"one\";")
+    one.ok("%load fashion\n%seed 7\nlet name = \"one\";")
     two.ok("%seed 8\nlet name = \"two\";")
-    assert "emoji-32" in one.value("lab.status().0") and "emoji-64" in two.value("lab.status().0")
+    assert "fashion" in one.value("lab.status().0") and "emoji-64" in two.value("lab.status().0")
     assert (one.value("lab.settings().seed"), two.value("lab.settings().seed")) == ("7", "8")
     assert (one.value("name"), two.value("name")) == ('"one"', '"two"')
     reply, _ = two.run("only_in_one")

@@ -51,8 +51,8 @@ def test_values_and_pictures_show_themselves(tmp_path):
 
 
 def test_the_session_begins_as_it_is_asked_to(tmp_path):
-    done = piped("lab.status().0\n", tmp_path, PAELLA_MODEL="emoji-32")
-    assert '"emoji-32"' in done.stdout, done.stdout + done.stderr
+    done = piped("lab.status().0\n", tmp_path, PAELLA_MODEL="fashion")
+    assert '"fashion"' in done.stdout, done.stdout + done.stderr
     done = piped("", tmp_path, PAELLA_MODEL="nowhere")
     assert "nowhere" in done.stderr, done.stderr
 

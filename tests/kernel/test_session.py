@@ -28,8 +28,8 @@ def test_values_show_themselves(k):
     assert "<td" in grid["text/html"]
     assert "<table" in shown(k.ok("Tensor::from_slice(&[1.0f32, 2.5])"))["text/html"]
     assert "image/png" in shown(k.ok("Tensor::rand([3, 16, 16], (Kind::Float, Device::Cpu))"))
-    plan = shown(k.ok("lab.settings().sample.plan()"))
-    assert "<th>temperature</th>" in plan["text/html"]
+    schedule = shown(k.ok("lab.settings().sample.schedule()"))
+    assert "<th>temperature</th>" in schedule["text/html"]
     config = shown(k.ok("lab.settings().sample.clone()"))
     assert "<td>steps</td>" in config["text/html"] and "steps" in config["text/plain"]
     assert "image/png" in shown(k.ok("%plot schedule"))
@@ -38,7 +38,7 @@ def test_values_show_themselves(k):
 
 def test_a_plot_is_an_svg_with_text(k):
     data = shown(k.ok("%plot schedule"))
-    assert data["image/svg+xml"].startswith("<svg") and ">\nThe plan of a sampling run\n<" in data["image/svg+xml"]
+    assert data["image/svg+xml"].startswith("<svg") and ">\nThe schedule of a sampling run\n<" in data["image/svg+xml"]
     assert "text/html" not in data and "step 1 T" in data["text/plain"]
     assert sum(len(part) for part in data.values()) < 60_000
 
@@ -80,7 +80,7 @@ def test_values_are_escaped(k):
         ("lab.settings().train.clone()", ["<td>steps</td>"]),
         ("lab.settings().tokenizer.clone()", ["<td>model.codebook_size</td>"]),
         ("lab.settings().data.clone()", ["<td>source</td>"]),
-        ("Some(lab.settings().sample.plan())", ["<th>temperature</th>"]),
+        ("Some(lab.settings().sample.schedule())", ["<th>temperature</th>"]),
         ("lab.data(paella::data::Part::Train)", ["pictures of 32 x 32 pixels", "data:image/png"]),
         ("lab.workspace().picture.as_ref().unwrap().clone()", ["data:image/png"]),
         ("lab.levels(None)?", ["<th>accuracy</th>"]),
@@ -88,14 +88,14 @@ def test_values_are_escaped(k):
     ],
 )
 def test_values_of_the_session(k, code, parts):
-    k.ok("%load emoji-32\n%show 0\n%encode")
+    k.ok("%load fashion\n%show 0\n%encode")
     data = shown(k.ok(code))
     for part in parts:
         assert part in data.get("text/html", "") + data["text/plain"], data
 
 
 def test_tokens_of_the_session_have_the_colours_of_the_codebook(k):
-    k.ok("%load emoji-32\n%show 0\n%encode")
+    k.ok("%load fashion\n%show 0\n%encode")
     own = shown(k.ok("lab.workspace().tokens.as_ref().unwrap().shallow_clone()"))["text/html"]
     assert own.count("background:#") == 64
     other = shown(k.ok("Tensor::full([8, 8], 5000, (Kind::Int64, Device::Cpu))"))["text/html"]
@@ -134,13 +134,13 @@ def test_a_config_cell(k, tmp_path):
     assert "model" in shown(k.ok("%%%%ron %s\n%s" % (file, text)))["text/plain"]
     reply, _ = k.run("%%ron\n(bogus: 1)")
     assert reply["ename"] == "CommandError" and "bogus" in reply["evalue"]
-    k.ok("%load emoji-32")
+    k.ok("%load fashion")
 
 
 def test_save_load_export(k, tmp_path):
     k.ok("%%save %s\n%%load %s\n%%export %s" % (tmp_path / "m", tmp_path / "m", tmp_path / "c.ron"))
     assert (tmp_path / "c.ron").is_file()
-    k.ok("%load emoji-32")
+    k.ok("%load fashion")
 
 
 def test_a_slow_dependency_shows_that_it_compiles(k, tmp_path):
@@ -184,7 +184,7 @@ def completed(k, code):
 
 @pytest.mark.parametrize(
     "code, match",
-    [("lab.enc", "encode"), ("%che", "check "), ("%check ha", "half"), ("%set sample.st", "sample.steps"), ("%load emo", "emoji-32")],
+    [("lab.enc", "encode"), ("%che", "check "), ("%check ha", "half"), ("%set sample.st", "sample.steps"), ("%load fas", "fashion")],
 )
 def test_completion_knows_the_session(k, code, match):
     matches = completed(k, code)
