@@ -90,7 +90,7 @@ impl Lab {
             return Ok(None);
         }
         if self.state.model.borrow().config.clip.is_none() {
-            let hint = "a model with a CLIP: `paella train configs/emoji-full.ron`, then `load runs/emoji-full/model`";
+            let hint = "a model with a CLIP: `load emoji-64`, or `paella train configs/emoji-full.ron`, then `load runs/emoji-full/model`";
             return Err(Self::fault(
                 "this model has no CLIP, which makes vectors of pictures",
                 hint,
