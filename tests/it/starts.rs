@@ -30,11 +30,8 @@ fn a_start_of_any_command_that_fails_leaves_no_folder() {
         "gone.ron",
         "(data: (size: 256, stream: Some((shards: [\"gone.tar\"]))), weights: (tokenizer: Some(\"t.pt\")))",
     );
-    write("large.ron", "(name: \"large\", data: (size: 256), train: (save: (keep: 1048576)))");
     write("no.tar", "no tar");
     write("fails.txt", "bogus\n");
-    let shards =
-        "(name: \"shards\", data: (size: 32, source: Shards(train: [\"no.tar\"], val: [])))";
     let mut config = small(1, 1);
     config.name = "shards".into();
     config.data.groups = vec![];
