@@ -106,9 +106,8 @@ impl Bench {
         let bytes = cost::text_bytes(&config, None);
         (config.clip, config.prior, config.data.stream) = (None, None, None);
         (config.weights, config.stages) = (Default::default(), vec![Phase::Denoiser]);
-        let text = &mut config.text;
-        (text.num_layers, text.num_heads, text.d_kv, text.d_ff) = (1, 1, 8, 8);
-        (text.length, text.local_heads) = (Some(bytes), false);
+        config.text.make_smallest();
+        config.text.length = Some(bytes);
         let train = &mut config.train;
         (train.clip_text, train.clip_image, train.train_text) = (0.0, 0.0, false);
         (train.log.samples_every, train.micro_batch) = (0, None);

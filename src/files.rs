@@ -68,6 +68,28 @@ fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     fs::create_dir_all(a)
 }
 
+/// The folders of a path, itself included, that are not there: the deepest first.
+pub fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    above.take_while(|path| !path.exists()).map(Path::to_path_buf).collect()
+}
+
+/// Removes those of the folders that are empty, in order.
+pub fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Whether something packed stands for so much that it is a trap and no data: for more than 256 MiB, and more than 200
+/// times its own size.
+pub fn is_trap(unpacked: u64, packed: u64) -> bool {
+    unpacked > 256 << 20 && unpacked / 200 > packed
+}
+
+/// Why a trap is refused.
+pub const TRAP: &str = "it unpacks to more than 200 times its size";
+
 /// Paths of `name` for a program away from its source: in `$PAELLA_HOME`, then beside the program.
 pub fn at_home(name: &str) -> Vec<PathBuf> {
     let home = std::env::var_os("PAELLA_HOME").filter(|value| !value.is_empty());

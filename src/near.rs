@@ -66,6 +66,9 @@ pub fn no_folder(path: &Path) -> Error {
 /// The hint for a path or a pattern with `*` that is not there: the first folder of it that is missing, else the nearest
 /// name in its folder.
 pub fn missing(path: &Path) -> String {
+    if let Some(hint) = of_elsewhere(&path.to_string_lossy()) {
+        return hint;
+    }
     let is_pattern = |path: &Path| path.to_string_lossy().contains('*');
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
     let gone = above
@@ -88,6 +91,18 @@ pub fn missing(path: &Path) -> String {
             format!("its folder is there, but has no {what} of this name")
         }
     }
+}
+
+/// What is read only as a shard of data: the beginnings of addresses and commands.
+const ELSEWHERE: [&str; 3] = ["https:", "http:", "pipe:"];
+
+/// The hint for an address or a command where only a file or a folder of this machine can stand. None for a path.
+pub fn of_elsewhere(place: &str) -> Option<String> {
+    let kind = ELSEWHERE.iter().find(|kind| place.starts_with(**kind))?;
+    Some(format!(
+        "`{kind}` names shards (tar), in `data.stream.shards` and in `data.source: Shards(train: [..], val: [..])`; \
+         here stands a path of this machine"
+    ))
 }
 
 /// The path with the nearest name in the same folder.
@@ -141,6 +156,13 @@ mod tests {
         let folder_said = |name: &str| no_folder(&at(name)).to_string();
         assert!(folder_said("picturs").contains("pictures`?"));
         assert!(folder_said("apple.png").contains("is a file, not a folder"));
+        for place in ["https://host/pictures", "http://host/x.png", "pipe:cat x"] {
+            let path = Path::new(place);
+            for error in [no_file(path, "show FILE"), no_folder(path)] {
+                let kind = format!("`{}:` names shards", place.split(':').next().unwrap_or(""));
+                assert!(error.to_string().contains(&kind), "{error}");
+            }
+        }
         assert_eq!(there(&at("apple.png"), "show FILE"), Ok(()));
         assert!(there(folder.path(), "show FILE").is_err() && there(&at("x"), "").is_err());
     }

@@ -8,6 +8,7 @@
 mod machine;
 
 use crate::error::{Error, Result};
+use crate::files::{TRAP, is_trap};
 use machine::{Layout, Machine, Value};
 use std::collections::HashMap;
 use std::fs::File;
@@ -97,6 +98,9 @@ fn entry(
     let size = entry.size();
     if size > most {
         return Err(format!("`{name}` has {size} bytes, at most {most} are read"));
+    }
+    if is_trap(size, entry.compressed_size()) {
+        return Err(format!("`{name}`: {TRAP}"));
     }
     let mut bytes = Vec::new();
     entry.take(size).read_to_end(&mut bytes).map_err(|e| format!("`{name}`: {e}"))?;

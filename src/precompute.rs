@@ -6,9 +6,15 @@
 //!
 //! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
 
+use crate::checkpoint::Phase;
+use crate::config::RunConfig;
 use crate::data::laion::is_filters;
-use crate::data::stream::{Counts, Decoded, KNOWN_ENDING, Once, ShardSample, pack};
-use crate::error::{Error, Result};
+use crate::data::stream::{
+    Counts, Decoded, KNOWN_ENDING, Once, ShardSample, StopAsked, pack, stopped,
+};
+use crate::error::{Error, Fault, Result};
+use crate::files;
+use crate::model::{Block, LevelConfig};
 use crate::networks::Networks;
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -23,6 +29,8 @@ pub struct PrecomputeOptions {
     pub text: bool,
     /// (i, n): this process makes shards i, i + n, i + 2 n, .. of the work split over n processes. i counts from 0.
     pub part: (usize, usize),
+    /// Whether the work is asked to stop: looked at while it waits for a shard.
+    pub asked: StopAsked,
 }
 
 impl Made {
@@ -54,7 +62,43 @@ pub struct Made {
     pub skipped: Counts,
 }
 
-/// Makes the missing shards. `watch` receives the counts so far and returns whether to continue.
+/// A fault for each file that the work needs and that is not there: weights, and shards if none of them is there.
+pub fn look(config: &RunConfig, text: bool) -> Vec<Fault> {
+    let needed = |fault: &Fault| {
+        fault.place == "weights.tokenizer" || (text && fault.place == "weights.text")
+    };
+    let shards = config.data.stream.as_ref().and_then(|stream| stream.look(true));
+    let shards = shards.map(|fault| Fault { place: "data.stream.shards".into(), ..fault });
+    config.look_at_weights().into_iter().filter(needed).chain(shards).collect()
+}
+
+/// The networks of the work: the tokenizer, and the text encoder if its vectors are wanted. The others have the smallest
+/// size, since nothing asks them.
+///
+/// Errors: a config that does not fit the work; weights that cannot be read.
+pub fn networks(
+    config: &RunConfig,
+    options: &PrecomputeOptions,
+    device: Device,
+) -> Result<Networks> {
+    check(config, options)?;
+    let mut config = config.clone();
+    (config.clip, config.prior, config.stages) = (None, None, vec![Phase::Denoiser]);
+    let (weights, train) = (&mut config.weights, &mut config.train);
+    (weights.clip, weights.prior, weights.denoiser) = (None, None, None);
+    (train.clip_text, train.clip_image, train.precision.recompute) = (0.0, 0.0, Vec::new());
+    let smallest =
+        LevelConfig { c_hidden: 1, blocks: 1, layout: vec![Block::C], ..LevelConfig::default() };
+    config.model.levels = vec![smallest];
+    if !options.text {
+        weights.text = None;
+        config.text.make_smallest();
+    }
+    Networks::new(&config, device)
+}
+
+/// Makes the missing shards. `watch` receives the counts so far and returns whether to continue. A folder in which
+/// nothing was made is not left behind.
 ///
 /// Errors: networks whose weights are not given; a folder that cannot be written.
 pub fn run(
@@ -62,18 +106,34 @@ pub fn run(
     options: &PrecomputeOptions,
     watch: &mut dyn FnMut(&Made) -> bool,
 ) -> Result<Made> {
-    check(nets, options)?;
+    let new = files::missing_folders(&options.out);
+    let made = check(&nets.config, options).and_then(|()| all(nets, options, watch));
+    files::remove_empty(&new);
+    made
+}
+
+fn all(
+    nets: &Networks,
+    options: &PrecomputeOptions,
+    watch: &mut dyn FnMut(&Made) -> bool,
+) -> Result<Made> {
     let config = &nets.config;
     let stream = config.data.stream.clone().unwrap_or_default();
     let mut once = Once::open(&stream, config.seed, config.data.size)?;
+    once.until(options.asked);
     let mut made = Made::default();
     let (part, parts) = options.part;
     for number in (0..once.shards()).filter(|number| number % parts == part) {
         let path = options.out.join(format!("shard-{number:05}.tar"));
         if path.is_file() {
             made.before += 1;
-        } else if !shard(nets, options, &mut once, number, &path, &mut made)? {
-            made.broken.push(number);
+        } else {
+            match shard(nets, options, &mut once, number, &path, &mut made) {
+                Ok(true) => {}
+                Ok(false) => made.broken.push(number),
+                Err(e) if e == stopped() => break, // what it has read of this shard is not kept
+                Err(e) => return Err(e),
+            }
         }
         made.skipped = once.skipped.clone();
         if !watch(&made) {
@@ -83,9 +143,11 @@ pub fn run(
     Ok(made)
 }
 
-fn check(nets: &Networks, options: &PrecomputeOptions) -> Result<()> {
+/// Checks that the work can begin with this config.
+///
+/// Errors: no shards; an untrained tokenizer; vectors of a text encoder that is trained or has no length.
+pub fn check(config: &RunConfig, options: &PrecomputeOptions) -> Result<()> {
     let refuse = |what: &str, place: &str, hint: &str| Err(Error::command(what, place, hint));
-    let config = &nets.config;
     if config.data.stream.is_none() {
         return refuse("the config names no shards", "`data.stream`", "(shards: [..])");
     }

@@ -1,6 +1,7 @@
 //! Places: the sources of paella, the Rust tools, the folder of the prepared kernel.
 
 use crate::trouble::{Result, Trouble};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,12 +17,13 @@ pub fn source() -> PathBuf {
     std::env::var_os("PAELLA_SOURCE").map(PathBuf::from).or_else(built).unwrap_or_default()
 }
 
-/// The folder of all prepared kernels: `$PAELLA_KERNEL_CACHE`, else `paella` in the user's cache.
-fn cache() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let user = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let user = user.or_else(home).unwrap_or_else(std::env::temp_dir).join("paella");
-    std::env::var_os("PAELLA_KERNEL_CACHE").map_or(user, PathBuf::from)
+/// The folder of all prepared kernels, by these variables: `$PAELLA_KERNEL_CACHE`, else `paella` in the user's cache, or
+/// in the folder for temporary files of a user without one. A variable that is empty is not set.
+fn cache(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || given("HOME").map(|home| home.join(".cache"));
+    let user = || given("XDG_CACHE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir);
+    given("PAELLA_KERNEL_CACHE").unwrap_or_else(|| user().join("paella"))
 }
 
 /// The Rust tools, by their own paths. A shim of rustup would take another compiler where a notebook lies in a folder with a
@@ -65,7 +67,7 @@ impl Tools {
     pub fn prepared(&self) -> Prepared {
         let rust = self.version.split_whitespace().nth(1).unwrap_or("unknown");
         let name = format!("kernel-{}-rust-{rust}-evcxr-{EVCXR}", env!("CARGO_PKG_VERSION"));
-        Prepared { folder: cache().join(name) }
+        Prepared { folder: cache(|name| std::env::var_os(name)).join(name) }
     }
 }
 
@@ -126,4 +128,27 @@ fn output(program: &Path, args: &[&str]) -> Option<String> {
 
 fn source_or_here() -> PathBuf {
     Some(source()).filter(|path| path.is_dir()).unwrap_or_else(|| ".".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_found_without_a_home() {
+        let of = |set: &[(&str, &str)]| {
+            cache(|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            })
+        };
+        let temporary = std::env::temp_dir().join("paella");
+        assert_eq!(of(&[]), temporary);
+        assert_eq!(
+            of(&[("HOME", ""), ("XDG_CACHE_HOME", ""), ("PAELLA_KERNEL_CACHE", "")]),
+            temporary
+        );
+        assert_eq!(of(&[("HOME", "/h")]), Path::new("/h/.cache/paella"));
+        assert_eq!(of(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), Path::new("/x/paella"));
+        assert_eq!(of(&[("HOME", "/h"), ("PAELLA_KERNEL_CACHE", "/p")]), Path::new("/p"));
+    }
 }

@@ -11,6 +11,12 @@ impl RunConfig {
     pub fn look(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.part("data", self.data.look());
+        [found.faults(), self.look_at_weights()].concat()
+    }
+
+    /// A fault for each file of weights that does not exist.
+    pub fn look_at_weights(&self) -> Vec<Fault> {
+        let mut found = Checks::default();
         let weights = &self.weights;
         let files = [
             ("weights.tokenizer", &weights.tokenizer),

@@ -7,5 +7,5 @@ mod run;
 
 pub use check::is_name;
 pub use places::{full_place, move_of, moved};
-pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, set, to_ron};
+pub use ron_faults::{Spans, diff, get, minimal_ron, parse, paths, set, text_with, to_ron};
 pub use run::{ClipStageConfig, PriorStageConfig, RunConfig, TokenizerConfig, WeightsConfig};

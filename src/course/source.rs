@@ -16,6 +16,7 @@ use super::command::commands;
 use crate::error::{Error, Fault, Result};
 use crate::lab::args::parse as parse_line;
 use crate::lab::command::Command;
+use ron_faults::utf8;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -93,10 +94,12 @@ impl Lesson {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| {
+    let place = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|e| {
         let hint = "lessons lie in the folder `tutorials` of the source";
-        Error::data(format!("could not read: {e}"), path.display().to_string(), hint)
-    })
+        Error::data(format!("could not read: {e}"), &place, hint)
+    })?;
+    Ok(utf8(bytes, &place).map_err(|fault| vec![fault])?)
 }
 
 /// Reads the solutions of one lesson: exercise -> commands.

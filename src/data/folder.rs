@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::groups::is_picture;
-use super::text::{decode, tidy};
+use super::text::{self, read_caption};
 use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
 use crate::near;
 use crate::{Error, Result};
@@ -82,12 +82,12 @@ fn item(
     part: Part,
 ) -> std::result::Result<Item, Broken> {
     let place = path.display().to_string();
-    let text = std::fs::read(caption).map_err(|e| {
+    let text = read_caption(caption).map_err(|e| {
         let (place, reason) = (place.clone(), "the caption cannot be read".into());
         Broken { place, reason, detail: e.to_string() }
     })?;
     let refuse = |reason: &str| Refusal::from(reason).at(place.clone());
-    let text = tidy(&decode(&text).ok_or_else(|| refuse("the caption is not UTF-8"))?);
+    let text = text::caption(&text).map_err(refuse)?;
     if text.is_empty() {
         let detail = "the .txt is empty".into();
         return Err(Broken { detail, ..refuse("no caption") });

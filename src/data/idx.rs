@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Broken, Item, Items, Part, Picture, Record, paths};
 use crate::error::{Error, Result, counted};
+use crate::near::of_elsewhere;
 
 /// Names of the classes 0 to 9, as captions spell them.
 pub const CLASSES: [&str; 10] = [
@@ -83,9 +84,11 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
             true => format!("neither `{name}` nor `{gz}` is here"),
             false => "there is no such folder".into(),
         };
-        let hint =
+        let debian =
             "unpack Debian's package `dataset-fashion-mnist` with `dpkg -x` and name that folder";
-        Error::data(what, folder.display().to_string(), hint)
+        let place = folder.display().to_string();
+        let hint = of_elsewhere(&place).unwrap_or_else(|| debian.into());
+        Error::data(what, place, hint)
     })
 }
 

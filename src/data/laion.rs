@@ -1,6 +1,8 @@
 //! Filter for LAION records: size, watermark, aesthetic score, safety, caption.
 
 use super::json::{Json, parse};
+use super::text::decode;
+use ron_faults::clean;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -135,7 +137,8 @@ impl LaionFilter {
 
 impl CaptionRules {
     fn check(&self, caption: Option<&[u8]>) -> Result<(), Reject> {
-        let caption = caption.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        // not tidied: the reference counts blanks
+        let caption = caption.and_then(decode).map(|text| clean(&text));
         let caption = caption.ok_or(Reject::NoCaption)?;
         let lower = caption.to_lowercase();
         let forbidden = self.forbidden_words.iter().any(|word| lower.contains(word.as_str()));

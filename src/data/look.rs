@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ron_faults::{Checks, Fault};
 
 use super::scenes::{STYLES, SceneKind};
-use super::stream::ShardSource;
+use super::stream::{ShardSource, StreamConfig};
 use super::{DataConfig, Part, Record, Source, is_remote};
 use crate::error::counted;
 use crate::near;
@@ -40,20 +40,8 @@ impl DataConfig {
     }
 
     fn look_at_stream(&self, found: &mut Checks) {
-        let Some(Ok(shards)) = self.stream.as_ref().map(|stream| stream.sources()) else { return };
-        let gone = |shard: &'_ ShardSource| match shard {
-            ShardSource::File(path) if !path.is_file() => Some(path.clone()),
-            _ => None,
-        };
-        let count = shards.iter().filter_map(gone).count();
-        if let Some(first) = shards.iter().find_map(gone) {
-            let what = format!(
-                "{count} of {} {} not there, first {}",
-                counted(shards.len(), "shard"),
-                if count == 1 { "is" } else { "are" },
-                first.display()
-            );
-            found.unless(false, "stream.shards", what, &near::missing(&first));
+        if let Some(fault) = self.stream.as_ref().and_then(|stream| stream.look(false)) {
+            found.unless(false, "stream.shards", fault.what, &fault.hint);
         }
     }
 
@@ -73,6 +61,27 @@ impl DataConfig {
                 found.unless(false, field, format!("no picture is of `{name}`"), &hint);
             }
         }
+    }
+}
+
+impl StreamConfig {
+    /// The fault of shards that are files and do not exist. With `all`, only if no other shard is left.
+    pub fn look(&self, all: bool) -> Option<Fault> {
+        let shards = self.sources().ok()?;
+        let gone = |shard: &ShardSource| match shard {
+            ShardSource::File(path) if !path.is_file() => Some(path.clone()),
+            _ => None,
+        };
+        let gone: Vec<_> = shards.iter().filter_map(gone).collect();
+        let first = gone.first().filter(|_| !all || gone.len() == shards.len())?;
+        let what = format!(
+            "{} of {} {} not there, first {}",
+            gone.len(),
+            counted(shards.len(), "shard"),
+            if gone.len() == 1 { "is" } else { "are" },
+            first.display()
+        );
+        Some(Fault::new(what, "shards", near::missing(first)))
     }
 }
 

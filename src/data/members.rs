@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header, PaxExtensions};
 
+use crate::files::TRAP;
+
 /// Bytes of a shard, from some offset on.
 pub(super) type Bytes = Box<dyn Read + Send>;
 
@@ -24,7 +26,11 @@ const BEHIND: &str = "the bytes after the end mark are no tar";
 impl Cut {
     /// A short reason, the same for all shards of one kind.
     pub(super) fn reason(&self) -> &'static str {
-        if self.0 == BEHIND { BEHIND } else { "the shard ends early" }
+        match self.0.as_str() {
+            BEHIND => BEHIND,
+            TRAP => TRAP,
+            _ => "the shard ends early",
+        }
     }
 }
 

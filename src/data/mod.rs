@@ -7,6 +7,7 @@ mod braces;
 mod collect;
 pub mod folder;
 mod groups;
+mod gzip;
 pub mod idx;
 mod json;
 pub mod laion;
@@ -35,7 +36,7 @@ use scenes::ScenesConfig;
 use stream::StreamConfig;
 
 pub use paths::{home, is_remote, is_there, shard_list};
-pub use text::{decode as decode_text, tidy};
+pub use text::{caption, read_caption, tidy};
 
 /// File extensions of pictures, in lower case.
 const PICTURES: [&str; 17] = [

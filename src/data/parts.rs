@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::groups::{KNOWN, MemberGroup, is_picture};
 use super::json::{Json, parse};
-use super::text::{decode, tidy};
+use super::text::{caption, checked, tidy};
 use super::{PICTURES, Refusal};
 
 /// The files of a sample by kind.
@@ -48,10 +48,7 @@ pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> 
         Some(known) => Content::Known(known),
         None => Content::Picture(one(pictures, others, dotted)?),
     };
-    let txt = match txt.map(|bytes| decode(&bytes).ok_or("the caption is not UTF-8")) {
-        Some(text) => Some(tidy(&text?)),
-        None => None,
-    };
+    let txt = txt.map(|bytes| caption(&bytes)).transpose()?;
     let json = match json.map(|bytes| parse(&bytes)) {
         None => None,
         Some(Some(Json::Object(about))) => Some(about),
@@ -74,11 +71,11 @@ fn one(pictures: Vec<Vec<u8>>, others: Vec<Vec<u8>>, dotted: bool) -> Result<Vec
 impl Parts {
     /// The `.txt`, else the json's `caption`.
     ///
-    /// Errors: no caption, or an empty one.
+    /// Errors: no caption, an empty one, or one that is too long.
     pub(super) fn caption(&self) -> Result<String, Refusal> {
         let txt = self.txt.clone().filter(|text| !text.is_empty());
         let caption = txt.unwrap_or_else(|| self.field("caption"));
-        if caption.is_empty() { Err("no caption".into()) } else { Ok(caption) }
+        if caption.is_empty() { Err("no caption".into()) } else { Ok(checked(caption)?) }
     }
 
     /// A text of the json, tidied. Empty if there is none.

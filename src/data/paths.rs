@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
-use super::braces;
+use super::{braces, gzip};
 use crate::near;
 use crate::{Error, Result};
 
@@ -14,7 +12,7 @@ use crate::{Error, Result};
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+    Ok(if gzip { gzip::unpacked(file) } else { Box::new(file) })
 }
 
 /// Replaces a leading `~` by the home folder. Other paths stay as they are.

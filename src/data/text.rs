@@ -1,7 +1,42 @@
 //! Decodes and tidies the texts that come with pictures.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use ron_faults::is_noise;
+
+/// The longest caption, in bytes. A longer file is no caption.
+const LONGEST: usize = 1 << 20;
+/// Why a longer one is refused.
+const TOO_LONG: &str = "the caption is longer than 1 MiB";
+
+/// The words of a caption in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+///
+/// Errors: no text, or one that is too long.
+pub fn caption(bytes: &[u8]) -> Result<String, &'static str> {
+    if bytes.len() > LONGEST {
+        return Err(TOO_LONG);
+    }
+    decode(bytes).map(|text| tidy(&text)).ok_or("the caption is not UTF-8")
+}
+
+/// A caption that was tidied, such as that of a json.
+///
+/// Errors: it is too long.
+pub(super) fn checked(caption: String) -> Result<String, &'static str> {
+    if caption.len() > LONGEST { Err(TOO_LONG) } else { Ok(caption) }
+}
+
+/// The bytes of a caption's file; of one that is too long only so many that [`caption`] refuses them.
+pub fn read_caption(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Decodes UTF-8, or UTF-16 and UTF-32 with a byte order mark. The mark is removed. None if it is neither.
-pub fn decode(bytes: &[u8]) -> Option<String> {
+pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     match *bytes {
         [0xff, 0xfe, 0, 0, ..] => utf32(&bytes[4..], u32::from_le_bytes),
         [0, 0, 0xfe, 0xff, ..] => utf32(&bytes[4..], u32::from_be_bytes),
@@ -15,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
 /// The words of a text, joined by single blanks. White space, control characters (NUL, escape) and byte order marks
 /// separate words.
 pub fn tidy(text: &str) -> String {
-    let between = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    let between = |c: char| c.is_whitespace() || is_noise(c);
     let words = text.split(between).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
@@ -37,6 +72,23 @@ pub(super) fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caption_has_a_bound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.txt");
+        for (length, words) in [(LONGEST, Ok(LONGEST)), (LONGEST + 1, Err(())), (9 << 20, Err(()))]
+        {
+            std::fs::write(&path, vec![b'a'; length]).expect("written");
+            let bytes = read_caption(&path).expect("read");
+            assert!(bytes.len() <= LONGEST + 1);
+            let read = caption(&bytes);
+            assert_eq!(read.as_ref().map(String::len).map_err(|_| ()), words);
+            assert!(read.map_or_else(|why| why.contains("longer than 1 MiB"), |_| true));
+        }
+        let endless = read_caption(Path::new("/dev/zero")).expect("read");
+        assert!(caption(&endless).is_err());
+    }
 
     #[test]
     fn words_are_the_same_however_an_editor_wrote_them() {

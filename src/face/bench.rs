@@ -1,7 +1,7 @@
 //! `paella bench`: speed and memory of a denoiser, measured at once or by request.
 #![allow(clippy::print_stdout)]
 
-use super::common::{Common, count, device};
+use super::common::{Common, count, device, tell_sizes};
 use super::terminal::Terminal;
 use crate::bench::{Bench, SamplingSpeed, SamplingWay, Training};
 use crate::config::RunConfig;
@@ -31,7 +31,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     profile: Option<PathBuf>,
     /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES` (`plain` behind it launches kernel by kernel), `profile N DIR`, `release`
-    #[arg(long, conflicts_with_all = ["train", "sample", "profile"])]
+    #[arg(long, conflicts_with_all = ["train", "sample", "profile", "times"])]
     serve: bool,
 }
 
@@ -43,7 +43,9 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
     if sizes.into_iter().any(|n| !(1..=1 << 16).contains(&n)) {
         return Err(Error::command("sizes are 1 to 65536", "bench", "--train 16,32 --sample 1,16"));
     }
-    let mut bench = Bench::new(&RunConfig::read(&args.config)?, device(common)?)?;
+    let config = RunConfig::read(&args.config)?;
+    tell_sizes(&config);
+    let mut bench = Bench::new(&config, device(common)?)?;
     let (parameters, flops) = bench.size();
     if args.serve {
         say(&json!({ "ready": true, "parameters": parameters, "flops": flops }));

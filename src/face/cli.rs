@@ -4,6 +4,7 @@
 use super::bench::{self, BenchArgs};
 use super::common::{Common, answer, lab, outside_cause, report, unwritable};
 use super::precompute::{self, Precompute};
+use super::signals::end_on_interrupt;
 use super::terminal::Terminal;
 use super::{doctor, flags, kernel, lesson, plan, repl, sample, script, train, work};
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ use crate::lab::turn;
 use crate::lab::watch::STOP;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -85,6 +87,13 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+impl Command {
+    /// Whether Ctrl-C has nothing to wait for: nobody looks for it between two steps, and nothing is to be kept.
+    fn ends_at_once(&self) -> bool {
+        !matches!(self, Self::Train(_) | Self::Precompute(_) | Self::Sample(_) | Self::Lesson(_))
+    }
+}
+
 /// The command line as it is read and as `--help` shows it.
 pub(super) fn command() -> clap::Command {
     flags::fitted(Cli::command())
@@ -95,11 +104,7 @@ pub(super) fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     turn::quiet_panics();
     leave_with_the_reader();
-    let matches = command().try_get_matches().and_then(|matches| {
-        flags::check(&mut command(), &matches)?;
-        Cli::from_arg_matches(&matches)
-    });
-    let cli = match matches {
+    let cli = match read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             return match error.print() {
@@ -124,6 +129,25 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The options and the command of a call.
+fn read<A: Into<OsString> + Clone>(
+    args: impl IntoIterator<Item = A>,
+) -> std::result::Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    flags::check(&mut command, &matches, !std::io::stdin().is_terminal())?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Runs a command in this process, as `main` does for the arguments of the program: the first one is its name. Returns the
+/// exit code.
+///
+/// Errors: those of the arguments and of the command. A panic is passed on.
+pub fn call<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<u8> {
+    let wrong = |error: clap::Error| Error::command(error.to_string(), "", "paella --help");
+    run(read(args).map_err(wrong)?)
+}
+
 /// The error for a panic: its cause outside of this program, else a fault of this program.
 fn broken(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -139,6 +163,9 @@ fn leave_with_the_reader() {
 
 /// Runs the command. Returns the exit code.
 fn run(cli: Cli) -> Result<u8> {
+    if cli.command.as_ref().is_some_and(Command::ends_at_once) {
+        end_on_interrupt();
+    }
     let common = cli.common;
     let pipe = !std::io::stdin().is_terminal();
     let done = match cli.command {

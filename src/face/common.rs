@@ -1,6 +1,7 @@
 //! Options that every subcommand accepts, and the session they describe.
 
 use super::terminal::Terminal;
+use crate::config::RunConfig;
 use crate::course;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result, shell_quoted};
@@ -65,12 +66,22 @@ pub fn device(common: &Common) -> Result<tch::Device> {
     common.device.as_deref().map_or(Ok(DeviceChoice::Auto), str::parse)?.open()
 }
 
+/// Says that the networks of a config have the default sizes, before they are built. Nothing is printed for others.
+pub(super) fn tell_sizes(config: &RunConfig) {
+    if let Some(text) = config.sizes_left_out() {
+        super::progress::print(std::io::stderr(), text);
+    }
+}
+
 /// A session on the requested model, else on the first shipped one.
 pub fn lab(common: &Common) -> Result<Lab> {
     let origin = match &common.model {
         Some(name) => Origin::find(name)?,
         None => Origin::first()?,
     };
+    if let Origin::Config(file) = &origin {
+        tell_sizes(&RunConfig::read(file)?);
+    }
     let mut lab = Lab::new(origin, device(common)?)?;
     course::join(&mut lab);
     if let Some(seed) = common.seed {

@@ -6,22 +6,57 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-/// The options of [`Common`] that act on each subcommand. Without a subcommand all of them do.
-const ACTING: [(&str, &[&str]); 13] = [
+/// The options of [`Common`] that act on each way to call the program: a subcommand, and arguments that change what it
+/// reads. The first row is the prompt at a terminal.
+const ACTING: [(&str, &[&str]); 19] = [
+    ("", &["model", "device", "seed", "runs"]),
+    ("--script", &["model", "device", "seed", "runs", "json"]),
+    ("--rust", &["model", "device", "seed", "runs"]),
     ("train", &["device", "seed", "json"]),
     ("plan", &["device", "json"]),
     ("bench", &["device", "json"]),
+    ("bench --serve", &["device"]), // it always answers in JSON
     ("precompute", &["device", "json"]),
     ("sample", &["model", "device", "seed", "runs", "json"]),
+    ("sample --out", &["model", "device", "seed", "json"]), // nothing goes into the run folder
     ("eval", &["model", "device", "json"]),
     ("show", &["model", "device", "runs", "json"]),
     ("config", &["json"]),
-    ("lesson", &["model", "device", "seed", "runs", "json"]),
+    ("lesson", &["json"]), // the list
+    ("lesson N", &["model", "device", "seed", "runs"]),
     ("lessons", &[]),
     ("doctor", &["json"]),
     ("kernel", &[]),
     ("completions", &[]),
 ];
+
+/// The row of [`ACTING`] for a command line. `pipe`: the commands of a call without a subcommand come in through a pipe.
+fn way(matches: &ArgMatches, pipe: bool) -> &'static str {
+    let given = |of: &ArgMatches, option: &str| {
+        let known = of.try_contains_id(option).is_ok();
+        known && of.value_source(option) == Some(ValueSource::CommandLine)
+    };
+    match matches.subcommand() {
+        None if given(matches, "rust") => "--rust",
+        None if pipe || given(matches, "script") => "--script",
+        None => "",
+        Some(("bench", own)) if given(own, "serve") => "bench --serve",
+        Some(("sample", own)) if given(own, "out") || given(own, "sheet") => "sample --out",
+        Some(("lesson", own)) if given(own, "which") => "lesson N",
+        Some((name, _)) => ACTING.iter().find(|(way, _)| *way == name).map_or("", |(way, _)| way),
+    }
+}
+
+/// The options that act on a way to call the program.
+fn acting(way: &str) -> &'static [&'static str] {
+    ACTING.iter().find(|(known, _)| *known == way).map_or(&[], |(_, acting)| acting)
+}
+
+/// Whether an option acts on some way to call this subcommand.
+fn acts_somehow(subcommand: &str, option: &str) -> bool {
+    let own = |way: &str| way.split(' ').next() == Some(subcommand);
+    ACTING.iter().any(|(way, acting)| own(way) && acting.contains(&option))
+}
 
 /// What `paella --help` says about environment variables.
 pub const VARIABLES: &str = "\
@@ -43,20 +78,21 @@ Environment:
 pub fn fitted(command: Command) -> Command {
     let common: Vec<Arg> =
         command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
-    ACTING.iter().fold(command, |command, (name, acting)| {
-        let idle = common.iter().filter(|arg| !acting.contains(&arg.get_id().as_str()));
+    let names: Vec<String> =
+        command.get_subcommands().map(|sub| sub.get_name().to_string()).collect();
+    names.iter().fold(command, |command, name| {
+        let idle = common.iter().filter(|arg| !acts_somehow(name, arg.get_id().as_str()));
         let hidden: Vec<Arg> = idle.map(|arg| arg.clone().hide(true)).collect();
         command.mut_subcommand(name, |subcommand| subcommand.args(hidden))
     })
 }
 
-/// Checks that every option of [`Common`] that was given acts on the subcommand.
+/// Checks that every option of [`Common`] that was given acts on this way to call the program.
 ///
 /// Errors: one that does nothing.
-pub fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some((name, _)) = matches.subcommand() else { return Ok(()) };
-    let acting =
-        ACTING.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, acting)| acting);
+pub fn check(command: &mut Command, matches: &ArgMatches, pipe: bool) -> Result<(), clap::Error> {
+    let way = way(matches, pipe);
+    let acting = acting(way);
     let given = |option: &&str| matches.value_source(option) == Some(ValueSource::CommandLine);
     let Some(idle) = Common::OPTIONS
         .iter()
@@ -69,7 +105,8 @@ pub fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Er
         [] => "it takes none of these options".to_string(),
         some => format!("of these options it takes --{}", some.join(", --")),
     };
-    let what = format!("`--{idle}` does nothing for `paella {name}`: {takes}");
+    let called = if way.is_empty() { "the prompt".into() } else { format!("`paella {way}`") };
+    let what = format!("`--{idle}` does nothing for {called}: {takes}");
     Err(command.error(ErrorKind::ArgumentConflict, what))
 }
 
@@ -80,33 +117,107 @@ mod tests {
 
     fn parse(line: &str) -> Result<(), String> {
         let matches = command().try_get_matches_from(line.split_whitespace());
-        let checked = matches.and_then(|matches| check(&mut command(), &matches));
+        let checked = matches.and_then(|matches| check(&mut command(), &matches, false));
         checked.map_err(|e| e.to_string())
     }
 
+    /// One call for each command, and for each argument that changes what a command reads, with the options that act on it.
+    const CALLS: [(&str, &[&str]); 24] = [
+        ("", &["model", "device", "seed", "runs"]),
+        ("--script x", &["model", "device", "seed", "runs", "json"]),
+        ("--rust", &["model", "device", "seed", "runs"]),
+        ("train x", &["device", "seed", "json"]),
+        ("plan x", &["device", "json"]),
+        ("bench x", &["device", "json"]),
+        ("bench x --serve", &["device"]),
+        ("precompute x --out y", &["device", "json"]),
+        ("sample x", &["model", "device", "seed", "runs", "json"]),
+        ("sample x --gif y.gif", &["model", "device", "seed", "runs", "json"]),
+        ("sample x --out y.png", &["model", "device", "seed", "json"]),
+        ("sample x --sheet y.png", &["model", "device", "seed", "json"]),
+        ("eval x", &["model", "device", "json"]),
+        ("show x", &["model", "device", "runs", "json"]),
+        ("config check x", &["json"]),
+        ("config show x", &["json"]),
+        ("config diff x", &["json"]),
+        ("lesson", &["json"]),
+        ("lesson 1", &["model", "device", "seed", "runs"]),
+        ("lessons build", &[]),
+        ("doctor", &["json"]),
+        ("kernel install", &[]),
+        ("kernel uninstall", &[]),
+        ("completions bash", &[]),
+    ];
+
     #[test]
-    fn an_option_that_does_nothing_is_refused() {
-        for line in [
-            "paella train x.ron --model y",
-            "paella --model y train x.ron",
-            "paella train x.ron --runs y",
-            "paella plan x.ron --seed 3",
-            "paella config check x.ron --device cpu",
-            "paella doctor --seed 1",
-            "paella completions bash --json",
-        ] {
-            let error = parse(line).expect_err(line);
-            assert!(error.contains("does nothing for `paella"), "{line}: {error}");
+    fn every_option_is_taken_by_the_commands_that_read_it_and_refused_by_all_others() {
+        let value = |option| match option {
+            "json" => "",
+            "seed" => " 3",
+            _ => " y",
+        };
+        for (call, acting) in CALLS {
+            assert_eq!(parse(&format!("paella {call}")), Ok(()), "{call}");
+            for option in Common::OPTIONS {
+                let flag = format!("--{option}{}", value(option));
+                for line in [format!("paella {call} {flag}"), format!("paella {flag} {call}")] {
+                    match parse(&line) {
+                        Ok(()) => assert!(acting.contains(&option), "{line} is taken"),
+                        // clap's own rule, see `Cli::rust`
+                        Err(e) if line.contains("--rust") => {
+                            assert!(option == "json" && e.contains("cannot be used"), "{e}");
+                        }
+                        Err(e) => {
+                            assert!(!acting.contains(&option), "{line} is refused: {e}");
+                            assert!(e.contains("does nothing for"), "{line}: {e}");
+                        }
+                    }
+                }
+            }
         }
+        // a new command has to say what it reads
+        let mut all = command();
+        all.build();
+        let mut called = 0;
+        for sub in all.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let below = sub.get_subcommands().filter(|sub| sub.get_name() != "help");
+            let below: Vec<&str> = below.map(Command::get_name).collect();
+            let paths = match below[..] {
+                [] => vec![sub.get_name().to_string()],
+                _ => below.iter().map(|name| format!("{} {name}", sub.get_name())).collect(),
+            };
+            for path in paths {
+                let is = |call: &str| call == path || call.starts_with(&format!("{path} "));
+                assert!(CALLS.iter().any(|(call, _)| is(call)), "{path} is not among the calls");
+                called += 1;
+            }
+        }
+        assert!(called > 15, "{called}");
+    }
+
+    #[test]
+    fn a_pipe_reads_json_and_the_prompt_does_not() {
+        let matches = |line: &str| command().try_get_matches_from(line.split_whitespace());
+        let matches = matches("paella --json").expect("parsed");
+        assert!(check(&mut command(), &matches, true).is_ok());
+        let error = check(&mut command(), &matches, false).expect_err("refused").to_string();
+        assert!(error.contains("`--json` does nothing for the prompt"), "{error}");
+    }
+
+    #[test]
+    fn an_own_option_that_would_do_nothing_is_refused() {
         for line in [
-            "paella train x.ron --device cpu --seed 3 --json",
-            "paella --device cpu train x.ron",
-            "paella --model y show 0",
-            "paella show 0 --model y",
-            "paella config check x.ron --json",
-            "paella --model y --seed 3 --runs z",
+            "paella lesson --again",
+            "paella bench x --serve --times 3",
+            "paella bench x --serve --train 3",
+            "paella eval x --chart y.png",
+            "paella sample x --by 8",
+            "paella sample x --text-weight 2",
+            "paella sample x --keep-pixels",
+            "paella sample x --area left",
+            "paella kernel install --user --prefix x",
         ] {
-            assert_eq!(parse(line), Ok(()), "{line}");
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 
@@ -119,17 +230,14 @@ mod tests {
             if name == "help" {
                 continue;
             }
-            let (_, acting) =
-                ACTING.iter().find(|(known, _)| *known == name).expect("in the table");
             let help =
                 all.find_subcommand_mut(&name).expect("there").render_long_help().to_string();
             for option in Common::OPTIONS {
                 let listed = help.contains(&format!("--{option} "))
                     || help.contains(&format!("--{option}\n"));
-                assert_eq!(listed, acting.contains(&option), "{name} --{option}:\n{help}");
+                assert_eq!(listed, acts_somehow(&name, option), "{name} --{option}:\n{help}");
             }
         }
-        assert_eq!(ACTING.len(), command().get_subcommands().count());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::error::{Error, Result, counted};
 use crate::lab::view::View;
 use crate::lab::{Lab, quick};
 use clap::{Args, Subcommand};
+use ron_faults::clean;
 use rustyline::error::ReadlineError;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ pub struct Choice {
     #[arg(value_name = "N|NAME")]
     which: Option<String>,
     /// From the first line, whatever was read before
-    #[arg(long)]
+    #[arg(long, requires = "which")]
     again: bool,
 }
 
@@ -54,6 +55,10 @@ pub fn build(what: &Lessons) -> Result<()> {
     let from = from.clone().map_or_else(course::folder, Ok)?;
     let to = to.clone().unwrap_or_else(|| from.with_file_name("notebooks"));
     let lessons = course::lessons(&from)?;
+    if lessons.is_empty() {
+        let hint = "a lesson is a file such as 01-tokens.md";
+        return Err(Error::data("no lesson is here", from.display().to_string(), hint));
+    }
     if !check {
         notebook::build(&lessons, &to)?;
         println!("{}: {}", to.display(), counted(lessons.len(), "notebook"));
@@ -150,6 +155,7 @@ impl Lines {
             },
             Self::Pipe(lines) => {
                 let line = lines.next().transpose().map_err(|e| unreadable(e.to_string()))?;
+                let line = line.map(|line| clean(&line));
                 if let Some(line) = &line {
                     println!("{prompt}{}", printable(line));
                 }

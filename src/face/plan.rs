@@ -49,6 +49,10 @@ fn days(text: &str) -> std::result::Result<f64, String> {
 /// Errors: an unknown kind of card; a config that is invalid, does not divide or does not fit.
 pub fn run(args: &Plan, common: &Common) -> Result<()> {
     let config = RunConfig::read(&args.config)?;
+    if let (Some(n), Some(own)) = (args.text_bytes, config.text.length) {
+        let what = format!("`--text-bytes {n}` would do nothing: `text.length` is {own}");
+        return Err(Error::command(what, "paella plan", "leave one of them out"));
+    }
     let gpu = kind(common.device.as_deref())?;
     let known = share_of(gpu);
     let request = EstimateRequest {

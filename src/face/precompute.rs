@@ -1,13 +1,12 @@
 //! `paella precompute`: computes tokens and text vectors of a stream before training.
 
-use super::common::{self, Common};
+use super::common::{self, Common, tell_sizes};
 use super::progress;
-use super::signals::{stop_on_signals, stopped_code};
+use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
 use crate::config::RunConfig;
 use crate::error::{Result, counted};
 use crate::lab::watch::stop_asked;
-use crate::networks::Networks;
-use crate::precompute::{Made, PrecomputeOptions, run};
+use crate::precompute::{self, Made, PrecomputeOptions};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -33,14 +32,21 @@ fn part(text: &str) -> std::result::Result<(usize, usize), String> {
 
 /// `paella precompute`. Returns the exit code, as `train` does.
 pub fn precompute(args: &Precompute, common: &Common) -> Result<u8> {
-    let mut config = RunConfig::read(&args.config)?;
+    end_on_interrupt();
+    let faults = |config: &RunConfig| {
+        [config.check(), precompute::look(config, args.text)].concat() // before anything is built
+    };
+    let mut config = RunConfig::read_with(&args.config, faults)?;
     if let Some(name) = &common.device {
         config.device = name.parse()?;
     }
+    let (out, asked) = (args.out.clone(), Some(stop_asked as fn() -> bool));
+    let options = PrecomputeOptions { out, text: args.text, part: args.part, asked };
+    precompute::check(&config, &options)?;
+    tell_sizes(&config);
+    let nets = precompute::networks(&config, &options, config.device.open()?)?;
     stop_on_signals();
-    let nets = Networks::new(&config, config.device.open()?)?;
-    let options = PrecomputeOptions { out: args.out.clone(), text: args.text, part: args.part };
-    let made = run(&nets, &options, &mut |made| {
+    let made = precompute::run(&nets, &options, &mut |made| {
         if !common.json && made.broken.is_empty() && (made.shards + made.before).is_multiple_of(10)
         {
             let text = format!(

@@ -123,6 +123,10 @@ fn mix(args: &SampleArgs) -> Result<Vec<MixPart>> {
         };
         return Err(Error::command(what, "--picture", hint));
     }
+    if args.text.is_empty() && args.text_weight != 1.0 {
+        let hint = "a TEXT that is not empty, or no `--text-weight`";
+        return Err(Error::command("the weight of no text does nothing", "--text-weight", hint));
+    }
     if !args.text.is_empty() {
         let source = MixSource::Text(args.text.clone());
         parts.push(MixPart { source, weight: args.text_weight });

@@ -30,7 +30,7 @@ pub fn stop_on_signals() {
     }
 }
 
-/// Makes Ctrl-C end the process at once, as SIGTERM does: there is nothing to save yet.
+/// Makes Ctrl-C end the process at once, as SIGTERM does: there is nothing to save, or not yet.
 pub fn end_on_interrupt() {
     // SAFETY: restores the default action of a signal.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };

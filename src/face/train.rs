@@ -1,14 +1,16 @@
 //! `paella train`: a single process, or one of the processes of a launcher.
 
-use super::common::{self, Common};
+use super::common::{self, Common, tell_sizes};
 use super::progress::{self, ProgressLine};
 use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
 use crate::checkpoint;
 use crate::config::{self, RunConfig};
+use crate::data::stream;
 use crate::dist::{LastWord, Launch, World};
 use crate::error::{Error, Fault, Result};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
+use crate::metrics::StepRecord;
 use crate::train::{self, Ending, Outcome, Resume, RunOptions};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -73,6 +75,7 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 
 /// `paella train`: runs as one rank if a launcher started this process with others, else alone. Returns the exit code.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
+    end_on_interrupt(); // there is nothing to save before the first step
     let config = match args.moved.is_empty() {
         true => RunConfig::read(&args.config).map_err(|error| or_moved(error, args, common))?,
         false => RunConfig::read_with(&args.config, |_| Vec::new())?, // the old places may be gone
@@ -91,7 +94,9 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
     let launch = Launch::from_env(|name| std::env::var(name).ok())?;
     let world =
         launch.as_ref().map_or_else(|| Ok(World::solo()), |launch| join(launch, &config))?;
-    stop_on_signals();
+    if world.is_first() {
+        tell_sizes(&config);
+    }
     let options = RunOptions {
         out: args.out.clone(),
         resume: match args.resume {
@@ -103,6 +108,8 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
         max_steps: args.steps,
         moved: moves,
         note: Some(note),
+        ready: Some(stop_on_signals),
+        asked: Some(stop_asked),
         world: world.clone(),
     };
     let json = common.json;
@@ -115,9 +122,8 @@ pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
     Ok(if outcome.ending == Ending::Asked { stopped_code() } else { 0 })
 }
 
-/// Joins the other ranks. Says so at once, since it may take long. A signal ends the process while it waits.
+/// Joins the other ranks. Says so at once, since it may take long.
 fn join(launch: &Launch, config: &RunConfig) -> Result<World> {
-    end_on_interrupt();
     let Launch { rank, size, host, port, .. } = launch;
     note(&format!(
         "rank {rank} of {size} waits for the others at {host}:{port}, for {} s at most",
@@ -152,14 +158,15 @@ fn or_moved(error: Error, args: &TrainArgs, common: &Common) -> Error {
     })
 }
 
-/// Runs the training. Rank 0 shows the progress.
+/// Runs the training. Rank 0 shows the progress, and at the end of each stage what was left out.
 fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> {
     let mut progress = options.world.is_first().then(|| ProgressLine::new(json));
-    let (mut phase, mut noted) = (String::new(), BTreeSet::new());
-    train::run(config, options, &mut |record| {
+    let (mut last, mut noted) = (StepRecord::default(), BTreeSet::new());
+    let outcome = train::run(config, options, &mut |record| {
         if let Some(progress) = &mut progress {
-            if record.phase != phase {
-                (phase, *progress) = (record.phase.clone(), ProgressLine::new(json));
+            if record.phase != last.phase {
+                tell_lost(progress, &last);
+                *progress = ProgressLine::new(json);
             }
             for (why, n) in &record.skipped_samples {
                 if noted.insert(why.clone()) {
@@ -167,15 +174,30 @@ fn run(config: &RunConfig, options: &RunOptions, json: bool) -> Result<Outcome> 
                 }
             }
             progress.record(record, None);
+            last.clone_from(record);
         }
         !stop_asked()
-    })
+    });
+    if let Some(progress) = &mut progress {
+        tell_lost(progress, &last);
+    }
+    outcome
+}
+
+/// Says how many samples a stage left out, up to this record of it.
+fn tell_lost(progress: &mut ProgressLine, last: &StepRecord) {
+    let all: Vec<String> =
+        last.skipped_samples.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    if !all.is_empty() {
+        progress.note(&format!("{}: left out in all: {}", last.phase, all.join(", ")));
+    }
 }
 
 /// The error to print. A rank of several ends the process here.
 fn end(world: &World, error: Error, json: bool) -> Error {
     if world.size() > 1 {
-        leave(&world.last_word(&error), json);
+        let word = world.last_word(&error);
+        leave(&LastWord { asked: word.asked || error == stream::stopped(), ..word }, json);
     }
     error
 }

@@ -1,7 +1,7 @@
 //! The subcommands for work other than training and sampling: eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::common::{Common, device, lab, pasted};
+use super::common::{Common, device, lab, pasted, tell_sizes};
 use super::progress::ProgressLine;
 use super::scenes::{self, Over};
 use super::terminal::Terminal;
@@ -192,6 +192,7 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
                 true => println!("{}", serde_json::json!({ "ok": true, "name": config.name })),
                 false => println!("{}: no faults", file.display()),
             }
+            tell_sizes(&config);
         }
         ConfigCommand::Show { file } => {
             let config = RunConfig::read(file)?;

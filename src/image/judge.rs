@@ -87,14 +87,98 @@ mod tests {
     #[test]
     fn the_turn_that_a_camera_noted_is_applied() {
         // EXIF: little endian, one entry: orientation (0x112), a short, 6 = turned by 90 degrees
-        let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let note = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
         let plain = RgbImage::from_fn(40, 20, |x, _| Rgb([if x < 20 { 250 } else { 5 }; 3]));
-        let bytes = encoded(&plain.into(), ImageFormat::Jpeg);
-        let mut turned = vec![0xff, 0xd8, 0xff, 0xe1, 0, (exif.len() + 2) as u8];
-        turned.extend(exif.iter().chain(&bytes[2..]));
-        let img = decode(&turned).expect("whole");
-        assert_eq!(img.dimensions(), (20, 40));
-        assert!(img.get_pixel(10, 5).0[0] > 200 && img.get_pixel(10, 35).0[0] < 50);
+        for (format, turned) in [
+            (ImageFormat::Jpeg, jpeg_with_exif as fn(&[u8], &[u8]) -> Vec<u8>),
+            (ImageFormat::Png, png_with_exif),
+            (ImageFormat::WebP, webp_with_exif),
+        ] {
+            let bytes = encoded(&plain.clone().into(), format);
+            assert_eq!(decode(&bytes).expect("whole").dimensions(), (40, 20), "{format:?}");
+            let img = decode(&turned(&bytes, note)).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+            assert_eq!(img.dimensions(), (20, 40), "{format:?}");
+            assert!(
+                img.get_pixel(10, 5).0[0] > 200 && img.get_pixel(10, 35).0[0] < 50,
+                "{format:?}"
+            );
+        }
+    }
+
+    fn jpeg_with_exif(bytes: &[u8], note: &[u8]) -> Vec<u8> {
+        let exif = [&b"Exif\0\0"[..], note].concat();
+        let head = [0xff, 0xd8, 0xff, 0xe1, 0, (exif.len() + 2) as u8];
+        [&head, &exif[..], &bytes[2..]].concat()
+    }
+
+    /// A chunk `eXIf` behind the first one, which is as long in every PNG.
+    fn png_with_exif(bytes: &[u8], note: &[u8]) -> Vec<u8> {
+        let (head, rest) = bytes.split_at(8 + 12 + 13);
+        let chunk = [&b"eXIf"[..], note].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&chunk);
+        let length = (note.len() as u32).to_be_bytes();
+        [head, &length, &chunk, &crc.sum().to_be_bytes(), rest].concat()
+    }
+
+    /// The chunk of the picture between `VP8X`, which says that there is EXIF and how large the picture is, and `EXIF`.
+    fn webp_with_exif(bytes: &[u8], note: &[u8]) -> Vec<u8> {
+        let chunk = |name: &[u8], data: &[u8]| {
+            let padding = vec![0; data.len() % 2];
+            [name, &(data.len() as u32).to_le_bytes(), data, &padding].concat()
+        };
+        let about = [8, 0, 0, 0, 39, 0, 0, 19, 0, 0];
+        let all = [b"WEBP".to_vec(), chunk(b"VP8X", &about), bytes[12..].to_vec()];
+        chunk(b"RIFF", &[all.concat(), chunk(b"EXIF", note)].concat())
+    }
+
+    /// A grey picture of 64 x 64 pixels in two scans: the means of its blocks, then one bit more of each.
+    ///
+    /// Source:  ITU-T T.81, annexes B, F.1.2.1 and G.1.2.1.
+    fn progressive_jpeg() -> Vec<u8> {
+        let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+        file.extend([8; 64]); // quantisation
+        file.extend([0xff, 0xc2, 0, 11, 8, 0, 64, 0, 64, 1, 1, 0x11, 0]); // progressive, one component
+        // twelve codes of four bits: code k says that k bits follow
+        file.extend([0xff, 0xc4, 0, 31, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        file.extend(0..12);
+        let values: Vec<i32> = (0..64).map(|i| (i * 37) % 101 - 50).collect();
+        let mut bits = String::new();
+        let mut before = 0;
+        for value in values.iter().map(|value| value >> 1) {
+            let step = value - std::mem::replace(&mut before, value);
+            let count = 32 - step.unsigned_abs().leading_zeros() as usize;
+            let coded = if step < 0 { step + (1 << count) - 1 } else { step };
+            bits += &format!("{count:04b}");
+            bits += &if count > 0 { format!("{coded:0count$b}") } else { String::new() };
+        }
+        let more: String =
+            values.iter().map(|value| if value & 1 == 1 { '1' } else { '0' }).collect();
+        for (scan, bits) in [(1, bits), (0x10, more)] {
+            file.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, scan]);
+            for byte in bits.as_bytes().chunks(8) {
+                let text = String::from_utf8_lossy(byte);
+                let byte = u8::from_str_radix(&format!("{text:1<8}"), 2).expect("bits");
+                file.push(byte);
+                file.extend((byte == 0xff).then_some(0));
+            }
+        }
+        file.extend([0xff, 0xd9]);
+        file
+    }
+
+    #[test]
+    fn a_progressive_jpeg_cut_anywhere_is_broken() {
+        let whole = progressive_jpeg();
+        let img = decode(&whole).expect("whole");
+        assert_eq!(img.dimensions(), (64, 64));
+        let greys: std::collections::BTreeSet<u8> = img.pixels().map(|p| p.0[0]).collect();
+        assert!(greys.len() > 20, "the blocks differ: {greys:?}");
+        // in the first scan, between both, in the second
+        for end in 2..whole.len() - 1 {
+            let error = decode(&whole[..end]).expect_err("cut").to_string();
+            assert!(error.contains("the JPEG ends early"), "{end}: {error}");
+        }
     }
 
     #[test]

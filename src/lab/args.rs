@@ -2,6 +2,7 @@
 
 use crate::data::home;
 use crate::error::{Error, Result};
+use ron_faults::clean;
 use std::fmt::Display;
 use std::iter::Peekable;
 use std::ops::RangeInclusive;
@@ -24,6 +25,7 @@ pub struct Args {
 /// A `#` begins a comment at the beginning of the line. Behind two blanks or a tab it begins one too if a blank or
 /// nothing follows it. So a text such as `mug for the #1 dad` is never cut.
 pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
+    let line = &clean(line);
     let (parts, end) = split(line)?;
     let line = line[..end].trim();
     let mut args = Args { line: line.into(), ..Args::default() };

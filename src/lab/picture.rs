@@ -5,7 +5,7 @@ use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
-use crate::data::{Dataset, Part, Source, decode_text, home, shard_list, tidy};
+use crate::data::{Dataset, Part, Source, caption, home, read_caption, shard_list, tidy};
 use crate::error::{Fault, Result, counted};
 use crate::image;
 use crate::near::{did_you_mean, missing, there};
@@ -307,13 +307,13 @@ pub fn source_of(word: &str) -> Result<Source> {
 /// The text of the `.txt` beside a picture's file, else the file's name. The remark says why a `.txt` is not used.
 fn caption_of_file(path: &Path) -> (String, Option<String>) {
     let file = path.with_extension("txt");
-    let why = match std::fs::read(&file) {
+    let why = match read_caption(&file) {
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => Some(format!("cannot be read: {e}")),
-        Ok(bytes) => match decode_text(&bytes).map(|text| tidy(&text)) {
-            Some(text) if !text.is_empty() => return (text, None),
-            Some(_) => Some("is empty".into()),
-            None => Some("is not UTF-8".into()),
+        Ok(bytes) => match caption(&bytes) {
+            Ok(text) if !text.is_empty() => return (text, None),
+            Ok(_) => Some("is empty".into()),
+            Err(why) => Some(why.trim_start_matches("the caption ").into()),
         },
     };
     let name = path.file_stem().unwrap_or_default().to_string_lossy().replace(['_', '-'], " ");

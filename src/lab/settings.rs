@@ -155,7 +155,7 @@ impl Lab {
 
 /// Whether the next command reads this setting. Other settings may pass through inconsistent states.
 fn runs_now(field: &str) -> bool {
-    ["data", "sample", "train"].iter().any(|part| field.starts_with(part))
+    ["name", "data", "sample", "train"].iter().any(|part| field.starts_with(part))
 }
 
 /// The settings that determine which weights fit.

@@ -7,7 +7,7 @@
 use super::fresh::SceneFeed;
 use super::streamed::Streamed;
 use crate::data::scenes::ScenesConfig;
-use crate::data::stream::{Counts, Want};
+use crate::data::stream::{Counts, StopAsked, Want};
 use crate::data::{Dataset, order::Order};
 use crate::dist::World;
 use crate::error::{Error, Result};
@@ -48,6 +48,14 @@ impl Feed {
         let stream = Streamed::open(config, seed, data.size, want, nets.device)?;
         // boxed: its buffers would make every feed as large
         Ok(Self::Stream(Box::new(stream)))
+    }
+
+    /// Makes a wait for the samples of a stream end with an error once `asked` says so. Other feeds never wait.
+    pub fn until(mut self, asked: StopAsked) -> Self {
+        if let Self::Stream(stream) = &mut self {
+            stream.until(asked);
+        }
+        self
     }
 
     /// Scenes made up as they are asked for, `size` pixels a side, without end.

@@ -1,5 +1,6 @@
 //! What a run leaves on disk before its first step, so that a start that fails leaves nothing.
 
+use crate::files;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +15,10 @@ impl Footprint {
     /// Looks at the run's folder before anything is written to it.
     pub fn before(folder: &Path) -> Self {
         let new = |path: &PathBuf| !path.exists();
-        let files = ["config.ron", "log.jsonl"].map(|name| folder.join(name));
-        // `take_while`: above the first folder that was there, all were there
-        let below = folder.join("checkpoints");
-        let above = below.ancestors().filter(|path| !path.as_os_str().is_empty());
+        let written = ["config.ron", "log.jsonl"].map(|name| folder.join(name));
         Self {
-            files: files.into_iter().filter(new).collect(),
-            folders: above.map(Path::to_path_buf).take_while(new).collect(),
+            files: written.into_iter().filter(new).collect(),
+            folders: files::missing_folders(&folder.join("checkpoints")),
         }
     }
 
@@ -29,9 +27,7 @@ impl Footprint {
         for file in &self.files {
             let _ = fs::remove_file(file); // the start may have failed before it was written
         }
-        for folder in &self.folders {
-            let _ = fs::remove_dir(folder); // refused where somebody else has put something in
-        }
+        files::remove_empty(&self.folders);
     }
 }
 

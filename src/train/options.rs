@@ -1,5 +1,6 @@
 //! Options of a run, and its outcome.
 
+use crate::data::stream::StopAsked;
 use crate::dist::World;
 use crate::metrics::StepRecord;
 use std::path::PathBuf;
@@ -18,6 +19,11 @@ pub struct RunOptions {
     pub moved: Vec<(String, String)>,
     /// Receives what the user should know before the first step, a line at a time. Rank 0 alone calls it.
     pub note: Option<fn(&str)>,
+    /// Called once networks and data are ready, before the first file is written. From here on a request to stop is met
+    /// with a checkpoint.
+    pub ready: Option<fn()>,
+    /// Whether the run is asked to stop: looked at while it waits for the data of a stream.
+    pub asked: StopAsked,
     /// The processes that train together. All have the same config and options, on one file system.
     pub world: World,
 }

@@ -9,7 +9,7 @@ use super::shell::State;
 use super::{ClipTrainer, DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTrainer};
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
-use crate::data::stream::Want;
+use crate::data::stream::{self, Want};
 use crate::data::{Dataset, Part, Source};
 use crate::error::{Error, Result, counted};
 use crate::files;
@@ -81,6 +81,7 @@ fn from(
         (Some(_), _) | (None, Source::Scenes(_)) => None, // read or drawn as it is asked for
         _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
     };
+    options.ready.iter().for_each(|ready| ready());
     // only now: a start that fails before leaves what is there as it is
     let journal = match world.is_first() {
         true => Some(open_folder(config, options, folder, progress)?),
@@ -256,7 +257,7 @@ impl Run<'_> {
         match (&self.data, &config.source, &config.stream) {
             (Some(data), _, _) => Feed::memory(data.clone(), seed),
             (None, Source::Scenes(scenes), None) => Ok(Feed::fresh(scenes, config.size)),
-            _ => Feed::stream(&self.nets, seed, want),
+            _ => Ok(Feed::stream(&self.nets, seed, want)?.until(self.options.asked)),
         }
     }
 
@@ -265,7 +266,14 @@ impl Run<'_> {
         let mut saved_at = Instant::now();
         while !self.stopped() && stage.progress().step < stage.steps() {
             world.at_step(stage.progress().step);
-            let record = stage.step(&self.nets)?;
+            let record = match stage.step(&self.nets) {
+                // alone: other ranks may be ahead, so that there is no common step to go on from
+                Err(e) if e == stream::stopped() && stage.shell().waits() && world.size() == 1 => {
+                    self.asked = true;
+                    return self.save(stage);
+                }
+                step => step?,
+            };
             world.local_work("writing its log and pictures");
             self.after(&record)?;
             self.look(stage, record.step)?;

@@ -48,6 +48,8 @@ pub struct Shell {
     /// When the step under way began, and how many seconds it waited for data.
     begun: Instant,
     wait: f64,
+    /// The step under way has no data yet: nothing has changed since the last one.
+    waits: bool,
 }
 
 /// Rows of one pass of an update.
@@ -86,6 +88,7 @@ impl Shell {
             steps: job.steps,
             begun: Instant::now(),
             wait: 0.0,
+            waits: false,
             optimizer,
             feed,
         })
@@ -96,7 +99,9 @@ impl Shell {
         self.begun = Instant::now();
         // a rank whose data is late is named as such by the others that wait for it
         self.world.local_work("waiting for data");
+        self.waits = true;
         let batch = ask(&mut self.feed, self.rows)?;
+        self.waits = false;
         self.wait = self.begun.elapsed().as_secs_f64(); // a large share of the step: the loader is too slow
         Ok(batch)
     }
@@ -158,6 +163,11 @@ impl Shell {
             mfu: self.meter.mfu(images_per_s),
             ..measured
         })
+    }
+
+    /// Whether the last step ended before it had its data, so that it changed nothing.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Updates in all.

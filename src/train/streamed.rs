@@ -3,7 +3,7 @@
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
 use super::batch::{Batch, Rows};
-use crate::data::stream::{Counts, Decoded, ShardSample, Stream, StreamConfig, Want};
+use crate::data::stream::{Counts, Decoded, ShardSample, StopAsked, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
 use crate::tokens::text::batch_tokens;
@@ -18,6 +18,7 @@ pub struct Streamed {
     size: i64,
     /// Device of the pictures.
     device: Device,
+    asked: StopAsked,
 }
 
 /// Seed offset of the pictures that `some` returns, so that they have their own order.
@@ -32,7 +33,13 @@ impl Streamed {
         device: Device,
     ) -> Result<Self> {
         let stream = Stream::open(config, seed, size, want)?;
-        Ok(Self { stream, config: config.clone(), seed, size, device })
+        Ok(Self { stream, config: config.clone(), seed, size, device, asked: None })
+    }
+
+    /// Makes a wait for samples end with an error once `asked` says so.
+    pub fn until(&mut self, asked: StopAsked) {
+        self.stream.until(asked);
+        self.asked = asked;
     }
 
     /// Pictures (b, 3, S, S) f32 in 0..=1, and captions.
@@ -48,6 +55,7 @@ impl Streamed {
         let seed = self.seed ^ ASIDE;
         // a stream of its own: the run's position must not move
         let mut aside = Self::open(&self.config, seed, self.size, Want::Pictures, self.device)?;
+        aside.until(self.asked);
         Ok(aside.images(Rows { first: 0, count, of: count })?.0)
     }
 

@@ -67,11 +67,15 @@ impl TokenizerTrainer {
     pub fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         let step = self.shell.progress.step;
         seed_step(self.seed ^ STREAM, step);
-        let images = self.shell.next(|feed, rows| feed.images(rows))?.0;
+        let fits = step == self.recipe.quantize_after;
+        let (some, images) = self.shell.next(|feed, rows| {
+            let some = fits.then(|| feed.some(FIT_PICTURES)).transpose()?;
+            Ok((some, feed.images(rows)?.0))
+        })?;
         let images = images.to_device(nets.device); // (b, 3, S, S)
-        if step == self.recipe.quantize_after {
+        if let Some(some) = some {
             // codes begin where the latents are by now
-            self.fit_codebook(nets)?;
+            self.fit_codebook(nets, &some)?;
         }
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
         self.shell.before_forward(all)?;
@@ -117,12 +121,10 @@ impl TokenizerTrainer {
         Ok(())
     }
 
-    /// Initialises the codes to cluster means of the encoder's current latents.
-    fn fit_codebook(&mut self, nets: &Networks) -> Result<()> {
+    /// Initialises the codes to cluster means of the encoder's current latents of these pictures (n, 3, S, S).
+    fn fit_codebook(&mut self, nets: &Networks, images: &Tensor) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        // more than a batch: the codes are to be spread over all that pictures may show
-        let images = self.shell.feed.some(FIT_PICTURES)?.to_device(nets.device);
-        let latents = nets.tokenizer.latents(&images, false); // (B, c, h, w)
+        let latents = nets.tokenizer.latents(&images.to_device(nets.device), false); // (B, c, h, w)
         let c = latents.size()[1];
         nets.tokenizer.vquantizer.fit(
             &latents.permute([0, 2, 3, 1]).reshape([-1, c]), // (B h w, c)

@@ -1,34 +1,92 @@
 //! Seeded random inputs of every kind that people bring: 10,000 of them, no panic, no hang, nothing lost without a word.
 //!
-//! The kinds: lines at the prompt, configs, tar archives, safetensors and pickles. Each starts from a sound input, so that
-//! the damage gets past the first check. Messages of a notebook are in `paella-wire`'s own tests.
+//! The kinds: lines at the prompt, configs, tar archives, safetensors, pickles, and messages between the processes of a
+//! notebook. Each starts from a sound input, so that the damage gets past the first check. What comes out of an input that
+//! is taken is compared with what is in it.
+
+mod messages;
+mod weights;
 
 use paella::config::{self, RunConfig};
 use paella::lab::watch::Watch;
 use paella::lab::{Lab, Origin, args};
 use paella::metrics::StepRecord;
-use paella::weights;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 use tch::Device;
 
 use crate::configs::shipped;
 use crate::data::odd::read as both_readers;
 use crate::data::{gzip, png, tar};
 use crate::train::exclusive;
-use crate::weights::{Pt, named};
 
-const LINES_READ: u64 = 2_700;
-const LINES_RUN: u64 = 300;
-const CONFIGS: u64 = 2_500;
+const LINES: u64 = 2_000;
+const CONFIGS: u64 = 1_500;
 const ARCHIVES: u64 = 1_500;
 const SAFETENSORS: u64 = 1_500;
 const PICKLES: u64 = 1_500;
+const MESSAGES: u64 = 2_000;
 const _: () = assert!(
-    LINES_READ + LINES_RUN + CONFIGS + ARCHIVES + SAFETENSORS + PICKLES == 10_000,
+    LINES + CONFIGS + ARCHIVES + SAFETENSORS + PICKLES + MESSAGES == 10_000,
     "as the head of this file says"
 );
+
+/// Longest time for one input. Most take milliseconds; the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Hands out seeds one by one, and tells that the input before is done.
+struct Seeds {
+    rest: Range<u64>,
+    beat: Sender<u64>,
+}
+
+impl Iterator for Seeds {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let seed = self.rest.next()?;
+        let _ = self.beat.send(seed);
+        Some(seed)
+    }
+}
+
+/// Does `work` on `count` seeds in a thread of its own. It fails with the panic of `work`, or with the seed whose input takes
+/// longer than `limit`.
+fn fuzz_within(limit: Duration, count: u64, work: impl FnOnce(Seeds) + Send + 'static) {
+    let (beat, beats) = channel();
+    let thread = std::thread::spawn(move || work(Seeds { rest: 0..count, beat }));
+    let mut last = None;
+    loop {
+        match beats.recv_timeout(limit) {
+            Ok(seed) => last = Some(seed),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!("seed {last:?} takes longer than {limit:?}"),
+        }
+    }
+    if let Err(panic) = thread.join() {
+        eprintln!("at seed {last:?}");
+        std::panic::resume_unwind(panic);
+    }
+    assert_eq!(last, Some(count - 1), "all of them were tried");
+}
+
+fn fuzz(count: u64, work: impl FnOnce(Seeds) + Send + 'static) {
+    fuzz_within(LIMIT, count, work);
+}
+
+#[test]
+#[should_panic(expected = "seed Some(3) takes longer than")]
+fn fuzz_finds_an_input_that_hangs() {
+    fuzz_within(Duration::from_millis(300), 9, |seeds| {
+        for seed in seeds {
+            std::thread::sleep(Duration::from_secs(if seed == 3 { 3 } else { 0 }));
+        }
+    });
+}
 
 /// Stops whatever it watches after its first step.
 struct Hurried;
@@ -97,46 +155,63 @@ fn line(rng: &mut ChaCha8Rng, commands: &[&str], keys: &[&str]) -> String {
 #[test]
 fn fuzz_lines_at_the_prompt_give_a_view_or_an_error() {
     let _turn = exclusive();
-    let folder = tempfile::tempdir().unwrap();
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
-    let mut lab = Lab::new(Origin::Config(config), Device::Cpu).unwrap();
-    lab.runs_in(folder.path());
-    let names: Vec<&str> = lab.commands().iter().map(|command| command.name).collect();
-    let keys: Vec<&str> = lab.commands().iter().flat_map(|command| command.keys).copied().collect();
-    for seed in 0..LINES_READ {
-        let line = line(&mut ChaCha8Rng::seed_from_u64(seed), &names, &keys);
-        let _ = args::parse(&line);
-        let cut = line.char_indices().nth(line.chars().count() / 2).map_or(0, |(byte, _)| byte);
-        let found = lab.complete(&line[..cut]);
-        assert!(line.is_char_boundary(found.start), "{line:?}");
-    }
-    // these write files, read other models or end the session; their arguments are read above
-    let runs: Vec<&str> = names
-        .into_iter()
-        .filter(|name| !["save", "load", "export", "quit", "data"].contains(name))
-        .collect();
-    for seed in 0..LINES_RUN {
-        let line = line(&mut ChaCha8Rng::seed_from_u64(seed), &runs, &keys);
-        let (steps, pictures) = (lab.status().1, lab.workspace().picture().is_ok());
-        if let Err(error) = lab.turn(&line, &mut Hurried) {
-            let error = error.to_string();
-            assert!(!error.contains("internal error"), "{line:?}: {error}");
-            // a failed command loses nothing
-            assert_eq!(
-                (lab.status().1, lab.workspace().picture().is_ok()),
-                (steps, pictures),
-                "{line:?}"
-            );
+    fuzz(LINES, |seeds| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
+        let mut lab = Lab::new(Origin::Config(config), Device::Cpu).unwrap();
+        lab.runs_in(folder.path());
+        let names: Vec<&str> = lab.commands().iter().map(|command| command.name).collect();
+        let keys: Vec<&str> =
+            lab.commands().iter().flat_map(|command| command.keys).copied().collect();
+        // these write files, read other models or end the session: their lines are only taken apart
+        let apart = ["save", "load", "export", "quit", "data"];
+        let runs: Vec<&str> = names.iter().copied().filter(|name| !apart.contains(name)).collect();
+        let (mut done, mut refused) = (0, 0);
+        for seed in seeds {
+            let rng = || ChaCha8Rng::seed_from_u64(seed);
+            take_apart(&mut lab, &line(&mut rng(), &names, &keys));
+            let line = line(&mut rng(), &runs, &keys);
+            take_apart(&mut lab, &line);
+            let before = (lab.status().1, lab.workspace().picture().is_ok());
+            match lab.turn(&line, &mut Hurried) {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    refused += 1;
+                    let error = error.to_string();
+                    assert!(!error.contains("internal error"), "{line:?}: {error}");
+                    // a failed command loses nothing
+                    let after = (lab.status().1, lab.workspace().picture().is_ok());
+                    assert_eq!(before, after, "{line:?}");
+                }
+            }
         }
+        assert!(done > LINES / 20 && refused > LINES / 20, "{done} done, {refused} refused");
+    });
+}
+
+/// Parses and completes a line. A line that is taken has lost no letter of its words.
+fn take_apart(lab: &mut Lab, line: &str) {
+    if let Ok(Some((name, args))) = args::parse(line) {
+        let pairs = args.pairs.iter().flat_map(|(key, value)| [key, value]);
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+        let parts: usize = args.words.iter().chain(pairs).chain([&name]).map(|s| letters(s)).sum();
+        assert_eq!(parts, letters(&args.line), "{line:?}: {args:?}");
     }
+    let cut = line.char_indices().nth(line.chars().count() / 2).map_or(0, |(byte, _)| byte);
+    let found = lab.complete(&line[..cut]);
+    assert!(line.is_char_boundary(found.start), "{line:?}");
 }
 
 #[test]
 fn fuzz_configs_are_faults_with_a_place_or_can_be_printed_again() {
+    fuzz(CONFIGS, configs);
+}
+
+fn configs(seeds: Seeds) {
     let all: Vec<String> =
         shipped().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let (mut sound, mut refused) = (0, 0);
-    for seed in 0..CONFIGS {
+    for seed in seeds {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut text = all[rng.random_range(0..all.len())].clone();
         for _ in 0..rng.random_range(1..4) {
@@ -185,8 +260,12 @@ fn fuzz_configs_are_faults_with_a_place_or_can_be_printed_again() {
 
 #[test]
 fn fuzz_archives_give_as_many_samples_and_reasons_as_were_put_in() {
+    fuzz(ARCHIVES, archives);
+}
+
+fn archives(seeds: Seeds) {
     let pictures: Vec<Vec<u8>> = (0..4).map(png).collect();
-    for seed in 0..ARCHIVES {
+    for seed in seeds {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let count = rng.random_range(1..4);
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
@@ -242,49 +321,4 @@ fn spoil(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>) {
             _ => bytes[at] = rng.random_range(0..=255u8),
         }
     }
-}
-
-/// Reads a spoiled file of weights. Returns whether it could still be read.
-fn readable(path: &Path, seed: u64) -> bool {
-    match weights::read(path) {
-        Ok(_) => true,
-        Err(error) => {
-            let error = error.to_string();
-            assert!(error.contains(&path.display().to_string()), "seed {seed}: {error}");
-            false
-        }
-    }
-}
-
-#[test]
-fn fuzz_safetensors_are_read_or_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.safetensors");
-    weights::write(&path, &named(|name| name.into())).unwrap();
-    let whole = std::fs::read(&path).unwrap();
-    let mut read = 0;
-    for seed in 0..SAFETENSORS {
-        let mut bytes = whole.clone();
-        spoil(&mut ChaCha8Rng::seed_from_u64(seed), &mut bytes);
-        std::fs::write(&path, bytes).unwrap();
-        read += u64::from(readable(&path, seed));
-    }
-    assert!((1..SAFETENSORS).contains(&read), "{read}");
-}
-
-#[test]
-fn fuzz_pickles_are_read_or_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("w.pt");
-    let mut pt = Pt::default();
-    let program = pt.tensors("");
-    let mut read = 0;
-    for seed in 0..PICKLES {
-        // the program inside, since the archive's own checksums would refuse nearly everything else
-        let mut program = program.clone();
-        spoil(&mut ChaCha8Rng::seed_from_u64(seed), &mut program);
-        pt.write(&path, &program, &[]);
-        read += u64::from(readable(&path, seed));
-    }
-    assert!((1..PICKLES).contains(&read), "{read}");
 }

@@ -275,6 +275,45 @@ fn only_the_sampler_samples() {
     }
 }
 
+/// The names of all tests: of ours, and of those in Python.
+fn tests(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            tests(&path, found);
+        } else if ["rs", "py"].contains(&ending) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut marked = ending == "py";
+            for line in text.lines().map(str::trim_start) {
+                let name = line.strip_prefix("fn ").or_else(|| line.strip_prefix("def test"));
+                match name {
+                    Some(name) if marked => {
+                        let name: String =
+                            name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                        found.insert(if ending == "py" { format!("test{name}") } else { name });
+                        marked = ending == "py";
+                    }
+                    _ => marked |= line.starts_with("#[test]"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_manners_names_tests_that_are_there() {
+    let mut there = BTreeSet::new();
+    for folder in ["src", "tests", "crates", "kernel"] {
+        tests(&root().join(folder), &mut there);
+    }
+    let text = std::fs::read_to_string(root().join("docs/manners.md")).unwrap();
+    let words = text.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = words.filter(|word| word.matches('_').count() >= 2).collect();
+    let gone: Vec<_> = names.iter().filter(|name| !there.contains(**name)).collect();
+    assert!(names.len() > 100 && gone.is_empty(), "{} names, no tests: {gone:?}", names.len());
+}
+
 #[test]
 fn tracked_files_stay_small() {
     let output = std::process::Command::new("git")

@@ -1,10 +1,12 @@
 //! All integration tests in one binary: libtorch is linked once, and helpers and fixtures are shared.
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
+mod brought;
 mod claims;
 mod cli;
 mod configs;
 mod cost;
+mod counts;
 mod course;
 mod data;
 mod dist;
@@ -29,10 +31,12 @@ mod resume;
 mod sampling;
 mod scenes;
 mod setup;
+mod starts;
 mod stream;
 mod summary;
 mod survive;
 mod texts;
+mod tidy;
 mod told;
 mod train;
 mod vary;

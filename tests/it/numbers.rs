@@ -1,13 +1,30 @@
 //! Extreme numbers in configs: each is refused by name, or the config can be planned. None overflows.
 
+use crate::cli::Workspace;
 use crate::configs::shipped;
+use paella::Error;
 use paella::config::{self, RunConfig};
 use paella::cost::{self, DEVICES, EstimateRequest};
+use paella::data::Source;
+use paella::face::cli;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
-const WHOLE: [&str; 5] = ["0", "-1", "2147483648", "9223372036854775807", "18446744073709551615"];
-const DECIMAL: [&str; 5] = ["0", "-1", "1e308", "1e-320", "NaN"];
+/// Written into every field that holds a number, whole or not.
+const NUMBERS: [&str; 8] = [
+    "0",
+    "-1",
+    "2147483648",
+    "9223372036854775807",
+    "18446744073709551615",
+    "1e308",
+    "1e-320",
+    "NaN",
+];
+
+/// How many of the configs also go through the program as processes of their own.
+const PROCESSES: usize = 40;
 
 /// Checks and plans a config, as `paella config check` and `paella plan` do. Returns whether it has no faults.
 fn planned(config: &RunConfig) -> bool {
@@ -62,29 +79,104 @@ fn numeric(config: &RunConfig, seen: &mut BTreeSet<String>) -> Vec<String> {
     found
 }
 
-#[test]
-fn every_number_of_the_shipped_configs_is_refused_or_can_be_planned() {
-    let (mut seen, mut fields, mut broken) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+/// A shipped config that needs no files beside the program, so that only its numbers can be at fault.
+fn alone(path: &Path) -> RunConfig {
+    let mut config = RunConfig::read(path).unwrap_or_else(|e| panic!("{e}"));
+    config.weights = Default::default();
+    if let Some(stream) = &mut config.data.stream {
+        stream.shards = vec!["pipe:true".into()];
+    }
+    if matches!(config.data.source, Source::Shards { .. } | Source::Folder(_) | Source::Idx(_)) {
+        config.data.source = Source::Emoji;
+    }
+    // the names of groups are read from the shards: that takes longer than all the rest
+    (config.data.groups, config.data.styles) = (vec![], vec![]);
+    config
+}
+
+/// All shipped configs with one number replaced, each field once: (field, number, text).
+fn changed() -> Vec<(String, &'static str, String)> {
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for path in shipped() {
-        let base = RunConfig::read(&path).unwrap_or_else(|e| panic!("{e}"));
+        let base = alone(&path);
         for field in numeric(&base, &mut seen) {
-            let decimal = config::set(&base, &field, "0.5").is_ok();
-            for value in if decimal { DECIMAL } else { WHOLE } {
-                let Ok(changed) = config::set(&base, &field, value) else { continue };
-                if catch_unwind(AssertUnwindSafe(|| planned(&changed))).is_err() {
-                    broken.push(format!("{}: {field} = {value}", path.display()));
-                }
-            }
-            fields.insert(field);
+            let text = |value| config::text_with(&base, &field, value).unwrap();
+            all.extend(NUMBERS.map(|value| (field.clone(), value, text(value))));
         }
+    }
+    all
+}
+
+#[test]
+fn fuzz_every_number_of_the_shipped_configs_is_refused_or_can_be_planned() {
+    let (mut fields, mut broken, mut sound) = (BTreeSet::new(), Vec::new(), 0);
+    for (field, value, text) in changed() {
+        let read = config::parse::<RunConfig>(&text, "x.ron");
+        let fine = |config: &RunConfig| catch_unwind(AssertUnwindSafe(|| planned(config)));
+        match read.map(|(config, _)| fine(&config)) {
+            // a number that does not go into the field is refused at the field
+            Err(faults) => assert!(
+                faults.iter().all(|fault| fault.place.starts_with("x.ron:")),
+                "{field} = {value}: {faults:?}"
+            ),
+            Ok(Ok(is_sound)) => sound += usize::from(is_sound),
+            Ok(Err(_)) => broken.push(format!("{field} = {value}")),
+        }
+        fields.insert(field);
     }
     for known in
         ["train.optim.betas.1", "sample.cfg_scale.0", "model.levels.0.c_hidden", "data.limit"]
     {
         assert!(fields.contains(known), "{known} is not in {fields:?}");
     }
-    assert!(fields.len() > 100, "{} fields", fields.len());
+    assert!(fields.len() > 100 && sound > 100, "{} fields, {sound} sound", fields.len());
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The arguments of `config check` and of `plan` for a config.
+fn commands(file: &str) -> [Vec<&str>; 2] {
+    let check = vec!["config", "check", file, "--json"];
+    let plan = vec!["plan", file, "--gpus", "8", "--device", DEVICES[0].name, "--json"];
+    [check, plan]
+}
+
+#[test]
+fn fuzz_config_check_and_plan_answer_every_number_of_the_shipped_configs() {
+    let workspace = Workspace::new();
+    let file = workspace.file("x.ron").display().to_string();
+    let (all, mut broken, mut refused) = (changed(), Vec::new(), [0, 0]);
+    for (field, value, text) in &all {
+        std::fs::write(&file, text).unwrap();
+        for (i, args) in commands(&file).into_iter().enumerate() {
+            let call = || cli::call(["paella"].into_iter().chain(args));
+            match catch_unwind(AssertUnwindSafe(call)) {
+                Ok(Ok(code)) => assert_eq!(code, 0),
+                Ok(Err(error)) => {
+                    refused[i] += 1;
+                    let named = |fault: &paella::Fault| !fault.what.is_empty();
+                    assert!(error.faults().iter().all(named), "{field} = {value}: {error:?}");
+                    if let (0, Error::Config(faults)) = (i, &error) {
+                        let placed = faults.iter().all(|fault| fault.place.contains("x.ron:"));
+                        assert!(placed, "{field} = {value}: {faults:?}");
+                    }
+                }
+                Err(_) => broken.push(format!("{:?}: {field} = {value}", ["check", "plan"][i])),
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    let some = |n: usize| (all.len() / 20..all.len() - 20).contains(&n);
+    assert!(refused.iter().all(|&n| some(n)), "{refused:?} of {} refused", all.len());
+    // the same by the program: its exit code, and no trace of a panic
+    let step = all.len() / PROCESSES;
+    for (i, (field, value, text)) in all.iter().step_by(step).enumerate() {
+        std::fs::write(&file, text).unwrap();
+        let output = workspace.run(&commands(&file)[i % 2]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{field} = {value}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("internal error"), "{said}");
+    }
 }
 
 /// Values that cannot train, each in a config that is otherwise fine, and one at the bound that can.

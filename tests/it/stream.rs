@@ -7,6 +7,7 @@ mod pipe;
 mod precompute;
 mod tls;
 pub mod training;
+mod waits;
 
 pub use pipe::gone;
 

@@ -30,7 +30,7 @@ fn filled(path: &Path) -> Vec<f32> {
     Vec::try_from(Tensor::cat(&flat, 0)).unwrap()
 }
 
-const NUMBERS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0];
+pub const NUMBERS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0];
 
 fn folder() -> (TempDir, impl Fn(&str) -> PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +41,8 @@ fn folder() -> (TempDir, impl Fn(&str) -> PathBuf) {
 /// A `torch.save` file, protocol 2, without torch.
 #[derive(Default)]
 pub struct Pt {
-    stored: Vec<Vec<u8>>,
+    /// The bytes of each storage.
+    pub stored: Vec<Vec<u8>>,
 }
 
 fn text(text: &str) -> Vec<u8> {

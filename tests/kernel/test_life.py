@@ -145,6 +145,18 @@ def test_a_home_is_not_needed():
         assert client.value("a + 1") == "42" and "emoji" in client.value("lab.status().0")
 
 
+def test_neither_a_home_nor_a_cache_is_needed(tmp_path):
+    """Without them the folder for temporary files holds what is prepared; here it is the one that is there."""
+    there = os.environ.get("PAELLA_KERNEL_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "paella")
+    (tmp_path / "paella").symlink_to(there)
+    unset = ("HOME", "XDG_CACHE_HOME", "PAELLA_KERNEL_CACHE")
+    env = {name: value for name, value in os.environ.items() if name not in unset}
+    with kernel(env={**env, "TMPDIR": str(tmp_path)}) as client:
+        client.ok("let a = 41;")
+        assert client.value("a + 1") == "42"
+
+
 def test_a_panic_keeps_the_kernel(k):
     reply, _ = k.run('let lost = 1;\npanic!("on purpose");')
     assert reply["ename"] == "Panic" and reply["evalue"] == "on purpose"

@@ -18,7 +18,8 @@ def run(path, text):
 
 
 def test_the_first_starts_prepare_the_kernel_and_take_longer(tmp_path):
-    """Two kernels on an empty cache, at once; then one on an outdated kernel, and one whose library was cut."""
+    """Two kernels on an empty cache, at once; then one on an outdated kernel, one whose library was cut, and
+    one whose sources of the standard library were deleted."""
     env = prepared.environment(tmp_path)
     with contextlib.ExitStack() as stack:
         kernels = [stack.enter_context(kernel(env=env)) for _ in range(2)]
@@ -44,6 +45,14 @@ def test_the_first_starts_prepare_the_kernel_and_take_longer(tmp_path):
         reply, outputs = k.finish_cell(k.start_cell("6 * 7"), patience=600)
         assert reply["status"] == "ok" and "being prepared" in text_of(outputs, "stderr"), outputs
     assert library.stat().st_size == length
+    sources = stamp.parent / "rust-src/std"
+    shutil.rmtree(sources)
+    with kernel(env=env) as k:
+        reply, outputs = k.finish_cell(k.start_cell("6 * 7"), patience=600)
+        assert reply["status"] == "ok" and "being prepared" in text_of(outputs, "stderr"), outputs
+        k.ok("let names = std::collections::HashMap::from([(1, \"a\")]);")
+        assert k.value("names[&1]") == '"a"'
+    assert (sources / "core/src/lib.rs").is_file()
 
 
 def test_a_kernel_that_cannot_be_prepared_says_why(tmp_path):

@@ -30,6 +30,15 @@ impl Printed {
         self.scan.get(path).map(|entry| self.value(entry))
     }
 
+    /// The text with another value of a field.
+    fn with(&self, entry: &Entry, value: &str) -> String {
+        let (before, after) =
+            (self.text.get(..entry.value.start), self.text.get(entry.value.end..));
+        // ends a trailing `//` comment in the value
+        let end = if value.contains("//") { "\n" } else { "" };
+        format!("{}{value}{end}{}", before.unwrap_or_default(), after.unwrap_or_default())
+    }
+
     fn is_branch(&self, path: &str) -> bool {
         self.scan.get(path).is_some_and(|e| e.branch)
     }
@@ -102,11 +111,7 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
     if let Some(slip) = Scan::new(value).fatal {
         return Err(vec![Fault::new(slip.what, here, slip.hint)]);
     }
-    let (before, after) =
-        (printed.text.get(..entry.value.start), printed.text.get(entry.value.end..));
-    // ends a trailing `//` comment in the value
-    let end = if value.contains("//") { "\n" } else { "" };
-    let text = format!("{}{value}{end}{}", before.unwrap_or_default(), after.unwrap_or_default());
+    let text = printed.with(entry, value);
     let attempt = Attempt::<T>::new(&text);
     match attempt.value {
         Some(value) if attempt.found.is_empty() => Ok(value),
@@ -117,6 +122,15 @@ fn spliced<T: DeserializeOwned + Serialize + Default>(
             Err(attempt.found.into_iter().map(fault).collect())
         }
     }
+}
+
+/// The config as RON in which `value` stands in the field at `path`, whether or not it can be read there.
+///
+/// Errors: no such field.
+pub fn text_with<T: Serialize>(config: &T, path: &str, value: &str) -> Result<String> {
+    let printed = Printed::new(config);
+    let entry = printed.scan.get(path).ok_or_else(|| unknown(path, &printed))?;
+    Ok(printed.with(entry, value))
 }
 
 fn unknown(path: &str, printed: &Printed) -> Vec<Fault> {

@@ -32,13 +32,13 @@ mod tests;
 mod text;
 
 pub use checks::Checks;
-pub use edit::{Change, diff, get, minimal_ron, paths, set};
+pub use edit::{Change, diff, get, minimal_ron, paths, set, text_with};
 pub use explain::nearest;
 pub use fault::Fault;
 pub use print::to_ron;
 pub use read::{parse, read};
 pub use spans::Spans;
-pub use text::utf8;
+pub use text::{clean, is_noise, utf8};
 
 /// A value, or all faults of a text or a file.
 pub type Result<T> = std::result::Result<T, Vec<Fault>>;

@@ -18,7 +18,7 @@ use super::position::{offset, position};
 use super::print::{options, to_ron};
 use super::scan::{Entry, Scan};
 use super::spans::{Spans, located};
-use super::text::utf8;
+use super::text::{clean, utf8};
 use crate::{Fault, Result};
 
 /// Reads a config from RON text. `file` is the name used in messages.
@@ -28,7 +28,8 @@ pub fn parse<T: DeserializeOwned + Serialize + Default>(
     text: &str,
     file: &str,
 ) -> Result<(T, Spans)> {
-    let attempt = Attempt::<T>::new(text.trim_start_matches('\u{feff}'));
+    let text = clean(text);
+    let attempt = Attempt::<T>::new(&text);
     let spans = Spans::new(attempt.text, file, &attempt.scan);
     match attempt.value {
         Some(value) if attempt.found.is_empty() => Ok((value, spans)),

@@ -5,7 +5,7 @@ use crate::position::position;
 use crate::spans::located;
 use std::path::Path;
 
-/// The text of some bytes in UTF-8, without a byte order mark. `file` is where they come from.
+/// The [`clean`] text of some bytes in UTF-8. `file` is where they come from.
 ///
 /// Errors: they are text in another encoding (the hint is the line that converts it), or no text.
 pub fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Fault> {
@@ -24,7 +24,22 @@ pub fn utf8(bytes: Vec<u8>, file: &str) -> Result<String, Fault> {
         let place = located(file, line, column, "");
         Fault::new("this is no text in UTF-8", place, "save it as UTF-8 in the editor")
     })?;
-    Ok(text.trim_start_matches('\u{feff}').into())
+    Ok(clean(&text))
+}
+
+/// Whether a character is no part of any text: NUL, escape and other control characters, a byte order mark.
+pub fn is_noise(c: char) -> bool {
+    c == '\u{feff}' || (c.is_control() && !c.is_whitespace())
+}
+
+/// A text as an editor of today writes it: without byte order marks at its beginning, a blank in place of each other
+/// character that is noise, one letter at the end of a line.
+pub fn clean(text: &str) -> String {
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
+    if !text.contains(is_noise) {
+        return text;
+    }
+    text.chars().map(|c| if is_noise(c) { ' ' } else { c }).collect()
 }
 
 /// The name that `iconv` has for an encoding of 16 or 32 bits a letter, told by its mark or by the zeros in it.
@@ -76,5 +91,19 @@ mod tests {
         assert_eq!(fault.place, "x:2:3");
         assert_eq!(utf8(b"\xef\xbb\xbfa".to_vec(), "x").as_deref(), Ok("a"));
         assert_eq!(utf8(Vec::new(), "x").as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn noise_becomes_blanks_and_line_ends_one_letter() {
+        for (read, text) in [
+            ("a\r\nb\r\n", "a\nb\n"),
+            ("\u{feff}\u{feff}a", "a"),
+            ("\u{feff}", ""),
+            ("a\0\0", "a  "),
+            ("a\u{feff}b\x1b[1m", "a b [1m"),
+            ("\ta é 🍎\n", "\ta é 🍎\n"),
+        ] {
+            assert_eq!(clean(read), text, "{read:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! | `lane` | shards in order -> shuffle buffer -> samples; exact resume |
 //! | `rows` | lanes -> rows of a global batch, for any number of ranks |
 //! | `once` | all shards in sequence, without lanes |
-//! | `workers` | threads that keep a batch ready |
+//! | `workers`, `wait` | threads that keep a batch ready; waiting for them, unless asked to stop |
 //!
 //! The samples of a run depend on the seed, the shards, `lanes` and `shuffle`, but not on threads, ranks or
 //! interruptions. Exception: a shard that cannot be read in spite of all retries is left out, so two runs may then
@@ -23,6 +23,7 @@ mod pipe;
 mod rows;
 mod sample;
 mod source;
+mod wait;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub use once::Once;
 pub use rows::Rows;
 pub use sample::{Crop, Decoded, ShardSample, Want};
 pub(super) use source::{Patience, ShardSource, present};
+pub use wait::{StopAsked, stopped};
 
 /// Reason -> number of samples or shards left out.
 pub type Counts = BTreeMap<String, u64>;
@@ -203,6 +205,7 @@ pub struct Stream {
     states: BTreeMap<usize, LaneState>,
     /// The worker threads, and the rows they work for.
     running: Option<(Rows, Workers)>,
+    asked: StopAsked,
 }
 
 impl Stream {
@@ -211,25 +214,33 @@ impl Stream {
     /// Errors: a config that does not pass its check; a size out of range.
     pub fn open(config: &StreamConfig, seed: u64, size: i64, want: Want) -> Result<Self> {
         let setup = Arc::new(Setup::new(config, seed, size, want)?);
-        Ok(Self { setup, position: 0, states: BTreeMap::new(), running: None })
+        Ok(Self { setup, position: 0, states: BTreeMap::new(), running: None, asked: None })
     }
 
-    /// The rank's rows of the next batch.
+    /// Makes a wait for samples end with the error [`stopped`] once `asked` says so.
+    pub fn until(&mut self, asked: StopAsked) {
+        self.asked = asked;
+    }
+
+    /// The rank's rows of the next batch. After an error the stream stands where it stood before.
     ///
-    /// Errors: `lanes` does not fit the rows; no sample comes; the position does not belong to the states.
+    /// Errors: `lanes` does not fit the rows; no sample comes; a request to stop; the position does not belong to the
+    ///         states.
     pub fn next(&mut self, rows: Rows) -> Result<Vec<ShardSample>> {
         if self.running.as_ref().is_none_or(|(before, _)| *before != rows) {
             let schedule = RowSchedule::new(rows, self.setup.config.lanes, self.position)?;
             let workers = Workers::start(&self.setup, schedule, &self.states, rows.count);
             self.running = Some((rows, workers));
         }
-        let mut samples = Vec::with_capacity(rows.count);
+        let (mut samples, mut states) = (Vec::with_capacity(rows.count), Vec::new());
         while let Some((_, workers)) = self.running.as_mut().filter(|_| samples.len() < rows.count)
         {
-            let (sample, state) = workers.next()?;
-            self.states.insert(state.lane, state);
+            let given = workers.next(self.asked);
+            let (sample, state) = given.inspect_err(|_| self.running = None)?; // they are ahead of the states
+            states.push((state.lane, state));
             samples.push(sample);
         }
+        self.states.extend(states);
         self.position += rows.of as u64;
         Ok(samples)
     }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use super::sample::{Packed, Reason, judge};
 use super::source::Patience;
+use super::wait::{StopAsked, Waited, broken, stopped, wait};
 use super::{Counts, Setup, ShardSample, StreamConfig, Want};
-use crate::data::groups::Groups;
-use crate::{Error, Result};
+use crate::Result;
+use crate::data::groups::{Groups, MemberGroup};
+use crate::data::members::Cut;
 
 /// Number of samples decoded at once.
 const BATCH: usize = 64;
@@ -16,6 +20,7 @@ const BATCH: usize = 64;
 pub struct Once {
     setup: Arc<Setup>,
     patience: Patience,
+    asked: StopAsked,
     /// Samples and shards left out so far.
     pub skipped: Counts,
 }
@@ -26,7 +31,12 @@ impl Once {
     /// Errors: as `Stream::open`.
     pub fn open(config: &StreamConfig, seed: u64, size: i64) -> Result<Self> {
         let setup = Arc::new(Setup::new(config, seed, size, Want::Pictures)?);
-        Ok(Self { patience: setup.patience(), setup, skipped: Counts::new() })
+        Ok(Self { patience: setup.patience(), setup, asked: None, skipped: Counts::new() })
+    }
+
+    /// Makes a wait for samples end with the error [`stopped`] once `asked` says so.
+    pub fn until(&mut self, asked: StopAsked) {
+        self.asked = asked;
     }
 
     /// Number of shards.
@@ -37,34 +47,37 @@ impl Once {
     /// Reads one shard and passes its samples to `each` in order, in small batches. Returns false if the shard could
     /// not be opened or ended early.
     ///
-    /// Errors: those of `each`.
+    /// Errors: those of `each`; a request to stop.
     pub fn shard(
         &mut self,
         number: usize,
         mut each: impl FnMut(Vec<ShardSample>) -> Result<()>,
     ) -> Result<bool> {
-        let setup = self.setup.clone();
-        let mut groups = match setup.shards[number].open(&self.patience) {
-            Ok(bytes) => Groups::new(bytes),
-            Err(_) => {
-                self.skip("the shard cannot be opened".into());
-                return Ok(false);
-            }
-        };
+        let (setup, parts) = (self.setup.clone(), self.read(number));
         let (mut place, mut whole, mut pending) = (0, true, Vec::new());
         loop {
-            let group = groups.next();
-            let over = group.is_none();
-            match group {
-                Some(Ok(group)) => match judge(group, setup.config.filter.as_ref(), setup.want) {
-                    Ok(packed) => pending.push((place, packed)),
-                    Err(reason) => self.skip(reason),
-                },
-                Some(Err(cut)) => {
+            let part = match wait(&parts, Duration::MAX, self.asked) {
+                Waited::Got(part) => part,
+                Waited::Stopped => return Err(stopped()),
+                Waited::Late | Waited::Broken => return Err(broken()),
+            };
+            let over = matches!(part, Part::End);
+            match part {
+                Part::Group(Ok(group)) => {
+                    match judge(group, setup.config.filter.as_ref(), setup.want) {
+                        Ok(packed) => pending.push((place, packed)),
+                        Err(reason) => self.skip(reason),
+                    }
+                }
+                Part::Group(Err(cut)) => {
                     self.skip(cut.reason().into());
                     whole = false;
                 }
-                None => {}
+                Part::Unopened => {
+                    self.skip("the shard cannot be opened".into());
+                    return Ok(false);
+                }
+                Part::End => {}
             }
             place += 1;
             if pending.len() == BATCH || (over && !pending.is_empty()) {
@@ -74,6 +87,14 @@ impl Once {
                 return Ok(whole);
             }
         }
+    }
+
+    /// Starts a thread that reads a shard. So the wait for a slow source can be ended.
+    fn read(&self, number: usize) -> Receiver<Part> {
+        let (sender, parts) = sync_channel(BATCH);
+        let (setup, patience) = (self.setup.clone(), self.patience.clone());
+        std::thread::spawn(move || walk(&setup, number, &patience, &sender));
+        parts
     }
 
     /// Decodes in threads. The order is kept.
@@ -93,7 +114,7 @@ impl Once {
                     parts.into_iter().map(|part| scope.spawn(move || decode(part))).collect();
                 work.into_iter().map(|part| part.join().ok()).collect()
             });
-        let decoded = decoded.ok_or_else(|| Error::data("a thread of the stream broke", "", ""))?;
+        let decoded = decoded.ok_or_else(broken)?;
         let mut samples = Vec::new();
         for one in decoded.into_iter().flatten() {
             match one {
@@ -107,6 +128,29 @@ impl Once {
     fn skip(&mut self, reason: Reason) {
         *self.skipped.entry(reason).or_default() += 1;
     }
+}
+
+/// What the reading thread sends.
+enum Part {
+    /// The shard cannot be opened. Nothing follows.
+    Unopened,
+    Group(std::result::Result<MemberGroup, Cut>),
+    /// All of it was sent.
+    End,
+}
+
+/// The reading thread: one shard, until nobody wants more.
+fn walk(
+    setup: &Setup,
+    number: usize,
+    patience: &Patience,
+    sender: &SyncSender<Part>,
+) -> std::result::Result<(), SendError<Part>> {
+    let Ok(bytes) = setup.shards[number].open(patience) else { return sender.send(Part::Unopened) };
+    for group in Groups::new(bytes) {
+        sender.send(Part::Group(group))?;
+    }
+    sender.send(Part::End)
 }
 
 impl Drop for Once {

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
-
 use super::pipe::Pipe;
 use super::{Bytes, http};
 use crate::Result;
-use crate::data::{braces, paths};
+use crate::data::{braces, gzip, paths};
 
 /// Where a shard comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +93,7 @@ impl ShardSource {
         bytes.connect()?;
         let mut bytes = BufReader::with_capacity(1 << 17, bytes);
         let gzip = bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        Ok(if gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) })
+        Ok(if gzip { gzip::unpacked(bytes) } else { Box::new(bytes) })
     }
 
     /// One attempt to open the shard at byte `from`.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::lane::{Lane, LaneState, Stuck};
 use super::rows::RowSchedule;
 use super::sample::ShardSample;
 use super::source::Patience;
+use super::wait::{StopAsked, Waited, broken, stopped, wait};
 use super::{Counts, Setup};
 use crate::{Error, Result};
 
@@ -59,25 +60,24 @@ impl Workers {
 
     /// The next row.
     ///
-    /// Errors: no sample came within the time limit; no shard holds a wanted sample.
-    pub fn next(&mut self) -> Result<(ShardSample, LaneState)> {
+    /// Errors: no sample came within the time limit, or before a request to stop; no shard holds a wanted sample.
+    pub fn next(&mut self, asked: StopAsked) -> Result<(ShardSample, LaneState)> {
         let lane = self.schedule.lane(self.taken);
         let patience = Duration::from_secs_f64(self.setup.config.max_idle_s);
-        match self.channels[self.threads[&lane]].recv_timeout(patience) {
-            Ok(Ok(given)) => {
+        match wait(&self.channels[self.threads[&lane]], patience, asked) {
+            Waited::Got(Ok(given)) => {
                 self.taken += 1;
                 Ok(given)
             }
-            Ok(Err(Stuck::Barren(counts))) => {
+            Waited::Got(Err(Stuck::Barren(counts))) => {
                 Err(self.nothing("no shard holds a sample that is wanted", &counts))
             }
-            Ok(Err(Stuck::Idle(counts))) => Err(self.nothing(&self.idle(), &counts)),
-            Ok(Err(Stuck::Unwanted)) | Err(RecvTimeoutError::Timeout) => {
+            Waited::Got(Err(Stuck::Idle(counts))) => Err(self.nothing(&self.idle(), &counts)),
+            Waited::Got(Err(Stuck::Unwanted)) | Waited::Late => {
                 Err(self.nothing(&self.idle(), &Counts::new()))
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::data("a thread of the stream broke", "", ""))
-            }
+            Waited::Stopped => Err(stopped()),
+            Waited::Broken => Err(broken()),
         }
     }
 

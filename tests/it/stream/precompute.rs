@@ -32,7 +32,12 @@ fn batches_and_losses_are_those_of_the_pictures() {
     let folder = tempdir().unwrap();
     let pictures = frozen(folder.path());
     let nets = Networks::new(&pictures, Device::Cpu).unwrap();
-    let options = PrecomputeOptions { out: folder.path().join("made"), text: true, part: (1, 2) };
+    let options = PrecomputeOptions {
+        out: folder.path().join("made"),
+        text: true,
+        part: (1, 2),
+        asked: None,
+    };
     let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
     assert_eq!((made.shards, made.broken.as_slice()), (3, &[5][..]), "{made:?}");
     let options = PrecomputeOptions { part: (0, 1), ..options };
@@ -84,7 +89,12 @@ fn a_shard_of_which_most_is_lost_is_not_kept() {
     tar.finish().unwrap();
     config.data.stream.as_mut().unwrap().shards = vec![shard.display().to_string()];
     let nets = Networks::new(&config, Device::Cpu).unwrap();
-    let options = PrecomputeOptions { out: folder.path().join("made"), text: false, part: (0, 1) };
+    let options = PrecomputeOptions {
+        out: folder.path().join("made"),
+        text: false,
+        part: (0, 1),
+        asked: None,
+    };
     for _ in 0..2 {
         let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
         assert_eq!((made.shards, made.before, &made.broken[..]), (0, 0, &[0][..]), "{made:?}");
@@ -101,7 +111,8 @@ fn what_is_missing_is_said() {
     let config = frozen(folder.path());
     let error = |config: &RunConfig, text: bool| {
         let nets = Networks::new(config, Device::Cpu).unwrap();
-        let options = PrecomputeOptions { out: folder.path().join("made"), text, part: (0, 1) };
+        let options =
+            PrecomputeOptions { out: folder.path().join("made"), text, part: (0, 1), asked: None };
         precompute::run(&nets, &options, &mut |_| true).unwrap_err().to_string()
     };
     let mut other = config.clone();
