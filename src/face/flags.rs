@@ -7,12 +7,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Common`] that act on each subcommand. Without a subcommand all of them do.
-const ACTING: [(&str, &[&str]); 13] = [
+const ACTING: [(&str, &[&str]); 14] = [
     ("train", &["device", "seed", "json"]),
     ("plan", &["device", "json"]),
     ("bench", &["device", "json"]),
     ("precompute", &["device", "json"]),
     ("sample", &["model", "device", "seed", "runs", "json"]),
+    ("grid", &["model", "device", "seed", "runs", "json"]),
     ("eval", &["model", "device", "json"]),
     ("show", &["model", "device", "runs", "json"]),
     ("config", &["json"]),
