@@ -222,8 +222,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         image::format_of(file)?;
     }
     args.gif.iter().try_for_each(|file| is_gif(file))?;
-    let map =
-        args.attention.as_ref().and_then(|_| args.out.as_ref()).map(|out| beside(out, "attention"));
+    let map = args.attention.as_ref().and(args.out.as_ref()).map(|out| beside(out, "attention"));
     let all = || outs.iter().chain(&args.sheet).chain(&args.gif).chain(&map);
     each_once(all())?;
     let older = all().filter_map(|file| match replaceable(file) {

@@ -26,7 +26,7 @@ pub enum Looked {
 }
 
 /// One pass with its attention.
-struct Pass {
+struct LastPass {
     text: String,
     blocks: Vec<BlockAttention>,
     /// Condition vectors of each of [`PARTS`].
@@ -60,11 +60,9 @@ impl Lab {
             .collect();
         let all: Vec<&Tensor> = maps.iter().map(|(_, map)| map).collect();
         let map = mean(&all, &picture);
-        let share = |xs: f64| format!("{} %", plain((xs * 1e4).round() / 1e2));
         let caption = format!(
-            "{what}: bright where the picture looks at it; {} of the attention on average, at most {}; T = {}, {}",
-            share(map.mean(Kind::Float).double_value(&[])),
-            share(map.max().double_value(&[])),
+            "{what}, dark to bright: {} of the attention of each place; T = {}, {}",
+            in_words(&map),
             plain(pass.t),
             counted(maps.len(), "block"),
         );
@@ -76,20 +74,15 @@ impl Lab {
                 maps.iter().filter(|map| map.0 == level).map(|map| &map.1).collect();
             let Some(first) = own.first() else { continue };
             let (size, map) = (first.size(), mean(&own, &picture));
-            let caption = format!(
-                "level {level}, {} x {} positions: {} on average, at most {}",
-                size[1],
-                size[0],
-                share(map.mean(Kind::Float).double_value(&[])),
-                share(map.max().double_value(&[])),
-            );
+            let caption =
+                format!("level {level}, {} x {} positions: {}", size[1], size[0], in_words(&map));
             view = view.picture(lit(&picture, &map), caption);
         }
         Ok(view)
     }
 
     /// The last pass of the run that made the current picture, else a pass on its tokens with its caption.
-    fn last_pass(&mut self) -> Result<Pass> {
+    fn last_pass(&mut self) -> Result<LastPass> {
         let workspace = &self.state.workspace;
         let run = workspace.made.clone().or_else(|| workspace.sampling.clone());
         let run = match run.filter(|run| run.path.len() > 1) {
@@ -108,7 +101,13 @@ impl Lab {
     }
 
     /// A pass on the first of these tokens (B, h, w).
-    fn pass_on(&self, tokens: &Tensor, t: f64, text: &str, run: Option<&Sampling>) -> Result<Pass> {
+    fn pass_on(
+        &self,
+        tokens: &Tensor,
+        t: f64,
+        text: &str,
+        run: Option<&Sampling>,
+    ) -> Result<LastPass> {
         let model = self.model()?;
         let model = model.borrow();
         let nets = model.nets();
@@ -118,7 +117,7 @@ impl Lab {
         };
         let ratio = Tensor::full([1], t, (Kind::Float, nets.device));
         let tokens = tokens.narrow(0, 0, 1).to_device(nets.device);
-        Ok(Pass {
+        Ok(LastPass {
             text: text.into(),
             blocks: nets.denoiser.attention(&tokens, &ratio, &cond),
             lengths: cond.lengths(nets.config.model.clip_seq_len),
@@ -129,7 +128,7 @@ impl Lab {
     }
 }
 
-impl Pass {
+impl LastPass {
     /// Name and columns of what is looked at.
     fn columns(&self, looked: &Looked) -> Result<(String, Vec<i64>)> {
         match looked {
@@ -262,14 +261,22 @@ fn mean(maps: &[&Tensor], picture: &RgbImage) -> Tensor {
     Tensor::cat(&all, 0).mean_dim([0i64, 1].as_slice(), false, Kind::Float)
 }
 
+/// The smallest and the largest value of a map of shares: `1.2 % to 3.4 %`.
+fn in_words(map: &Tensor) -> String {
+    let [least, most] = [map.min(), map.max()].map(|xs| xs.double_value(&[]) * 100.0);
+    format!("{least:.2} % to {most:.2} %")
+}
+
 /// The picture, dark where a map (H, W) is small. The largest value leaves it as it is.
 fn lit(picture: &RgbImage, map: &Tensor) -> RgbImage {
     const DARK: f64 = 0.15;
     let values = floats(map);
-    let most = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let least = values.iter().copied().fold(f64::MAX, f64::min);
+    let span = values.iter().copied().fold(f64::MIN, f64::max) - least;
     let mut picture = picture.clone();
     for (Rgb(pixel), value) in picture.pixels_mut().zip(values) {
-        let light = DARK + (1.0 - DARK) * value / most;
+        let share = if span > 0.0 { (value - least) / span } else { 1.0 };
+        let light = DARK + (1.0 - DARK) * share;
         *pixel = pixel.map(|channel| (f64::from(channel) * light).round() as u8);
     }
     picture
@@ -281,10 +288,13 @@ mod tests {
 
     #[test]
     fn words_are_found_whole_where_they_stand() {
-        assert_eq!(places("red Apple, pineapple", "apple"), [4..9]);
-        assert_eq!(places("pineapple", "apple"), [4..9]);
-        assert_eq!(places("fox and fox", "fox"), [0..3, 8..11]);
-        assert_eq!(places("caf\u{e9} au lait", "au"), [6..8]);
+        let at = |text: &str, word: &str| -> Vec<(i64, i64)> {
+            places(text, word).into_iter().map(|bytes| (bytes.start, bytes.end)).collect()
+        };
+        assert_eq!(at("red Apple, pineapple", "apple"), [(4, 9)]);
+        assert_eq!(at("pineapple", "apple"), [(4, 9)]);
+        assert_eq!(at("fox and fox", "fox"), [(0, 3), (8, 11)]);
+        assert_eq!(at("caf\u{e9} au lait", "au"), [(6, 8)]);
         assert!(places("fox", "cat").is_empty() && places("fox", " ").is_empty());
         assert_eq!(["apple,", "(3d)", "--"].map(bare), ["apple", "3d", ""]);
     }
@@ -292,10 +302,12 @@ mod tests {
     #[test]
     fn maps_of_levels_are_averaged_and_light_the_picture() {
         let coarse = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
-        let fine = Tensor::from_slice(&[0.0f32, 0.0, 0.0, 1.0]).view([1, 4]);
+        let fine = Tensor::from_slice(&[0.2f32, 0.2, 0.2, 1.2]).view([1, 4]);
         let picture = RgbImage::from_pixel(4, 1, Rgb([200; 3]));
         let map = mean(&[&coarse, &fine], &picture);
-        assert_eq!(floats(&map), [0.0, 0.0, 0.5, 1.0]);
+        let mut near = floats(&map).into_iter().zip([0.1, 0.1, 0.6, 1.1]);
+        assert!(near.all(|(a, b)| (a - b).abs() < 1e-6), "{map:?}");
+        assert_eq!(in_words(&map), "10.00 % to 110.00 %");
         let lit: Vec<u8> = lit(&picture, &map).pixels().map(|p| p.0[0]).collect();
         assert_eq!(lit, [30, 30, 115, 200]);
     }

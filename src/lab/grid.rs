@@ -3,7 +3,7 @@
 use super::view::{View, plain};
 use super::watch::Watch;
 use super::{Lab, SampleRequest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::image;
 use crate::metrics::StepRecord;
 use crate::sheet::{SheetAxis, labelled};
@@ -135,7 +135,7 @@ pub fn axes(all: Vec<GridAxis>, request: &mut SampleRequest) -> Result<Vec<GridA
         }
         1 | 2 if pictures <= MOST => Ok(axes),
         1 | 2 => {
-            let what = format!("{pictures} pictures are too many for a grid");
+            let what = format!("a grid of {} is too large", counted(pictures, "picture"));
             Err(Error::command(what, "", format!("at most {MOST}: fewer values")))
         }
         _ => {

@@ -86,18 +86,22 @@ impl Lab {
         watch: &mut dyn Watch,
         told: &mut dyn FnMut(&ListedPicture),
     ) -> Result<View> {
-        let settings = self.settings_of(request)?;
+        let (settings, mut most) = (self.settings_of(request)?, self.most_at_once(request)?);
         let (mut rows, log) = (earlier(folder)?, folder.join(LIST_FILE));
         let first = first_seed(&rows, list, &settings, request.seed, folder)?;
         let first = first.unwrap_or_else(|| self.draw_seed());
-        fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
         rows.retain(|row| folder.join(&row.file).is_file());
+        let mut todo = self.missing(list, &rows, first, &settings);
+        if let Some(row) = todo.first() {
+            self.begin(&batch(std::slice::from_ref(row), request))?; // what is refused leaves no folder
+        }
+        fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
+        let replaced = todo.iter().filter(|row| folder.join(&row.file).exists()).count();
         let whole: String = rows.iter().map(line).collect(); // without a torn line
         files::write(&log, whole.as_bytes()).map_err(|e| unwritable(&log, &e))?;
         let opened = OpenOptions::new().append(true).open(&log);
         let mut lines = opened.map_err(|e| unwritable(&log, &e))?;
-        let mut todo = self.missing(list, &rows, first, &settings)?;
-        let (mut most, mut made, mut remarks) = (self.most_at_once(request)?, 0, Vec::new());
+        let (mut made, mut remarks) = (0, Vec::new());
         while made < todo.len() && !watch.stop() {
             let rest = &mut todo[made..];
             let n = self.alike(rest)?.min(most);
@@ -107,7 +111,8 @@ impl Lab {
             };
             let Some(outcome) = outcome else {
                 most = n / 2;
-                watch.note(&format!("no memory for {n} pictures at once: {most} from here on"));
+                watch
+                    .note(&format!("no memory for a batch of {n}: batches of {most} from here on"));
                 continue;
             };
             let Some((images, said)) = outcome? else { break };
@@ -121,7 +126,10 @@ impl Lab {
             }
             made += n;
         }
-        Ok(summary(list, folder, &todo, made, rows.len()).notes(remarks))
+        let replaced = (replaced > 0).then(|| {
+            format!("{} without a line in {LIST_FILE} replaced", counted(replaced, "file"))
+        });
+        Ok(summary(list, folder, &todo, made, rows.len()).notes(replaced).notes(remarks))
     }
 
     /// What a picture of a list depends on besides its caption and its seed.
@@ -149,7 +157,7 @@ impl Lab {
         rows: &[ListedPicture],
         first: u64,
         settings: &Map<String, Value>,
-    ) -> Result<Vec<ListedPicture>> {
+    ) -> Vec<ListedPicture> {
         let done: BTreeSet<usize> = rows.iter().map(|row| row.number).collect();
         let row = |(k, caption): (usize, &String)| ListedPicture {
             number: k + 1,
@@ -164,7 +172,7 @@ impl Lab {
         if self.state.model.borrow().config.text.length.is_none() {
             todo.sort_by_key(|row| tidy(&row.caption).len());
         }
-        Ok(todo)
+        todo
     }
 
     /// How many pictures from the first on can be made at once: a text is read as long as the longest beside it, which
@@ -206,8 +214,7 @@ impl Lab {
         request: &SampleRequest,
         watch: &mut dyn Watch,
     ) -> Result<Option<(Vec<RgbImage>, Vec<String>)>> {
-        let each = rows.iter().map(|row| (row.caption.clone(), row.seed)).collect();
-        let run = self.walk(&SampleRequest { each, ..request.clone() }, watch)?;
+        let run = self.walk(&batch(rows, request), watch)?;
         if run.path.len() <= run.plan.len() {
             return Ok(None);
         }
@@ -226,6 +233,12 @@ impl Lab {
         let blocks = self.note_texts(View::new(), &[&text])?.blocks.into_iter();
         Ok(blocks.filter_map(|block| block.into_note()).collect())
     }
+}
+
+/// The request for these pictures in one batch.
+fn batch(rows: &[ListedPicture], request: &SampleRequest) -> SampleRequest {
+    let each = rows.iter().map(|row| (row.caption.clone(), row.seed)).collect();
+    SampleRequest { each, ..request.clone() }
 }
 
 /// What was done, and what is left.
@@ -308,7 +321,7 @@ fn first_seed(
         Err(Error::command(what, folder.display().to_string(), hint))
     };
     let Some(row) = rows.first() else { return Ok(asked) };
-    let first = row.seed.wrapping_sub(row.number as u64 - 1);
+    let first = row.seed.wrapping_sub((row.number as u64).wrapping_sub(1));
     if let Some(asked) = asked.filter(|asked| *asked != first) {
         return refused(format!("its pictures begin with seed {first}, not {asked}"));
     }
@@ -328,18 +341,22 @@ fn first_seed(
                 ));
             }
         }
-        let names: BTreeSet<&String> = row.settings.keys().chain(settings.keys()).collect();
-        let of = |all: &Map<String, Value>, name: &str| all.get(name).cloned().unwrap_or_default();
-        if let Some(name) =
-            names.into_iter().find(|name| of(&row.settings, name) != of(settings, name))
-        {
-            let [was, is] = [&row.settings, settings].map(|all| of(all, name));
-            return refused(format!(
-                "its pictures were made with `{name}` {was}, and now it is {is}"
-            ));
+        let changed = changed(&row.settings, settings);
+        if !changed.is_empty() {
+            return refused(format!("its pictures were made with {}", changed.join(", ")));
         }
     }
     Ok(Some(first))
+}
+
+/// The settings that differ: "`steps` 4, now 8".
+fn changed(before: &Map<String, Value>, now: &Map<String, Value>) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differs = |name: &&String| before.get(*name) != now.get(*name);
+    let value = |all: &Map<String, Value>, name: &str| all.get(name).cloned().unwrap_or_default();
+    let said =
+        |name: &String| format!("`{name}` {}, now {}", value(before, name), value(now, name));
+    names.into_iter().filter(differs).map(said).collect()
 }
 
 fn line(row: &ListedPicture) -> String {

@@ -61,7 +61,9 @@ fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
         (None, _, None) if run.each.is_empty() => {
             read(std::slice::from_ref(&run.text)).mixed(&[1.0], b)
         }
-        _ => Cond::joined(&run.each.iter().map(|text| read(&[text.clone()])).collect::<Vec<_>>()),
+        _ => Cond::joined(
+            &run.each.iter().map(|text| read(std::slice::from_ref(text))).collect::<Vec<_>>(),
+        ),
     };
     match &run.weights {
         Some(weights) => (weights.weigh(cond, seq), null),

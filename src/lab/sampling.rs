@@ -243,7 +243,7 @@ impl Lab {
     }
 
     /// A run before its first step.
-    fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
+    pub(super) fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
         let mut config = request.config(&self.state.settings.sample);
         if config.steps < 1 {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
@@ -311,7 +311,7 @@ impl Lab {
         let with_prior = request.prior.unwrap_or(true);
         let has_prior = nets.prior.is_some() && nets.clip.is_some();
         if request.prior.is_some() && (mix.is_some() || !has_prior) {
-            let why = if has_prior { "pictures are named" } else { "this model has no prior" };
+            let why = if has_prior { "a picture is named" } else { "this model has no prior" };
             remarks.push(format!("`prior` has no effect: {why}"));
         }
         if let Some(weights) = &request.weights {

@@ -74,6 +74,7 @@ fn a_list_goes_on_where_it_was_stopped_and_refuses_what_changed() {
     std::fs::remove_file(out.join("00003.png")).unwrap();
     let second = said(&["--steps", "2"]);
     assert!(second.contains("2 made, 1 there before"), "{second}");
+    assert!(second.contains("1 file without a line in samples.jsonl replaced"), "{second}");
     assert_eq!(rows(&out), whole);
     assert_eq!(rows(&out).iter().map(bytes).collect::<Vec<_>>(), before);
     // a new caption goes at the end
@@ -83,9 +84,9 @@ fn a_list_goes_on_where_it_was_stopped_and_refuses_what_changed() {
         third.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["seed"], &lines[0]["number"], lines.len()), (&10.into(), &4.into(), 2));
     for (more, what) in [
-        (&["--steps", "3"][..], "made with `steps` 2, and now it is 3"),
+        (&["--steps", "3"][..], "`steps` 2, now 3"),
         (&["--steps", "2", "--seed", "8"], "begin with seed 7, not 8"),
-        (&["--steps", "2", "--negative", "x"], "made with `negative`"),
+        (&["--steps", "2", "--negative", "x"], "made with `negative` \"\", now \"x\""),
         (&["--steps", "2", "--weights", "text=2"], "made with `weights`"),
     ] {
         let output = go(more);
@@ -123,6 +124,10 @@ fn a_list_that_cannot_be_made_is_refused() {
         assert_refused(what, &output);
         let error = text(&output.stderr);
         assert!(error.contains(what) && error.contains("hint: "), "{what}: {error}");
+    }
+    let odd = ["sample", "--from", "c.txt", "--out", "out", "--model", &smoke];
+    for more in [["--weights", &vec!["2"; 99].join(",")], ["--size", "7x7"]] {
+        assert_refused(more[0], &workspace.run(&[&odd[..], &more].concat()));
     }
     for more in [&["a fox"][..], &["--count", "2"], &["--gif", "a.gif"], &["--image", "a.png"]] {
         let args = ["sample", "--from", "c.txt", "--out", "out"];

@@ -187,7 +187,7 @@ fn recorded_attention_is_what_the_blocks_attend_with() {
     );
     // all shares are one attention, and equal vectors get equal ones
     let cond = text(5);
-    let _ = cond.byt5.narrow(1, 4, 1).copy_(&cond.byt5.narrow(1, 0, 1));
+    cond.byt5.narrow(1, 4, 1).copy_(&cond.byt5.narrow(1, 0, 1));
     for block in model.attention(&tokens, &t, &cond) {
         let sum = block.shares.sum_dim_intlist([2i64].as_slice(), false, Kind::Float);
         assert!((sum - 1.0).abs().max().double_value(&[]) < 1e-5);
@@ -215,7 +215,7 @@ fn attention_to_a_word_is_drawn_over_the_picture_of_the_last_run() {
     let made = shown(&run(&mut lab, "sample a red fox steps=4 seed=1"))[0].0.clone();
     let drawn = shown(&run(&mut lab, "attention Fox levels=true"));
     assert_eq!(drawn.len(), 3, "all blocks, and two levels");
-    assert!(drawn[0].1.starts_with("`Fox` of \"a red fox\": bright"), "{}", drawn[0].1);
+    assert!(drawn[0].1.starts_with("`Fox` of \"a red fox\", dark to bright: "), "{}", drawn[0].1);
     assert!(drawn[0].1.contains("T = 0.25, 4 blocks"), "the last pass of the run: {}", drawn[0].1);
     assert!(drawn[1].1.starts_with("level 0, 4 x 4") && drawn[2].1.starts_with("level 1, 2 x 2"));
     let (w, h) = made.dimensions();
