@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal bench clean
+.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal bench gallery clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -62,6 +62,9 @@ gpu-rehearsal: setup ## Run the kit for machines with a GPU on this CPU; fetches
 
 bench: build ## Measure beside PyTorch on this CPU; fetches 0.2 GB once, or PAELLA_PEER_PYTHON; ARGS="--configs small"
 	@benches/peers/run.sh $(ARGS)
+
+gallery: build ## Make the pictures of docs/gallery.md, in docs/gallery/
+	@scripts/gallery.sh
 
 clean: ## Remove what was built; libtorch stays in the cache
 	@cargo clean

@@ -34,6 +34,8 @@ pub struct Networks {
     pub tokenizer_vars: nn::VarStore,
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
+    /// Layers of the denoiser that begin fresh, since the weights it was given do not have them.
+    pub begun_fresh: Vec<&'static str>,
     /// Passes that were recorded for sampling, where the config has `replay`.
     replay: Replay,
 }
@@ -61,6 +63,8 @@ pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
 impl Networks {
     /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
     ///
+    /// Weights of a denoiser may lack the mappers of CLIP's vectors, which then begin fresh: see `begun_fresh`.
+    ///
     /// Errors: a config with faults; weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
@@ -68,13 +72,18 @@ impl Networks {
         if config.text.local_heads {
             nets.text.init_local_head_bias();
         }
-        let given = [&config.weights.tokenizer, &config.weights.text, &config.weights.denoiser];
+        let given = [&config.weights.tokenizer, &config.weights.text];
+        // the published text encoder comes with a decoder that is not used here
+        let unused = ["decoder.", "lm_head."];
         for (path, vars) in given.into_iter().zip(nets.vars()) {
             if let Some(path) = path {
-                // the published text encoder comes with a decoder that is not used here
-                let unused = ["decoder.", "lm_head."];
                 weights::load(vars, path, &unused)?;
             }
+        }
+        if let Some(path) = &config.weights.denoiser {
+            // a denoiser that was trained without CLIP may go on with one
+            let mappers = ["clip_mapper", "clip_image_mapper"];
+            nets.begun_fresh = weights::load_all_but(&nets.denoiser_vars, path, &unused, &mappers)?;
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
             load_clip(clip, path)?;
@@ -163,8 +172,17 @@ impl Networks {
             tokenizer_vars,
             text_vars,
             denoiser_vars,
+            begun_fresh: Vec::new(),
             replay: Replay::default(),
         })
+    }
+
+    /// What to say about layers that begin fresh. None if there are none.
+    pub fn said_fresh(&self) -> Option<String> {
+        let path =
+            self.config.weights.denoiser.as_ref().filter(|_| !self.begun_fresh.is_empty())?;
+        let layers: Vec<String> = self.begun_fresh.iter().map(|name| format!("`{name}`")).collect();
+        Some(format!("{} has no {}: fresh weights there", path.display(), layers.join(" and no ")))
     }
 
     /// The denoiser as it samples: on a GPU with `precision: (replay: true)` in bf16 from recorded passes.

@@ -52,6 +52,39 @@ pub fn sheet(rows: &[(&str, Vec<RgbImage>)], captions: &[String]) -> RgbImage {
     sheet
 }
 
+/// An axis of a sheet: its name, and what stands at each row or column.
+pub struct SheetAxis {
+    pub name: String,
+    pub labels: Vec<String>,
+}
+
+/// Draws pictures of one size row by row: the labels of `across` above the columns, those of `down` beside the rows.
+pub fn labelled(across: &SheetAxis, down: Option<&SheetAxis>, pictures: &[RgbImage]) -> RgbImage {
+    let (w, h) = pictures.first().map_or((1, 1), RgbImage::dimensions);
+    let wide = |text: &String| text.chars().count() as u32 * LETTER + 2 * GAP;
+    let cell = across.labels.iter().map(wide).max().unwrap_or(0).max(w);
+    let names = down.iter().flat_map(|axis| axis.labels.iter().chain([&axis.name]));
+    let (left, top) = (names.map(wide).max().unwrap_or(GAP), 2 * LINE + GAP);
+    let (columns, rows) =
+        (across.labels.len() as u32, down.map_or(1, |axis| axis.labels.len()) as u32);
+    let width = (left + columns * (cell + GAP)).max(left + wide(&across.name));
+    let mut sheet = RgbImage::from_pixel(width, top + rows * (h + GAP), image::Rgb([255; 3]));
+    let x = |i: u32| left + i * (cell + GAP);
+    for (i, picture) in (0u32..).zip(pictures) {
+        let y = top + i / columns * (h + GAP);
+        image::imageops::replace(&mut sheet, picture, x(i % columns).into(), y.into());
+    }
+    let mut lines = vec![(left, GAP, across.name.clone())];
+    lines.extend((0u32..).zip(&across.labels).map(|(i, label)| (x(i), LINE + GAP, label.clone())));
+    if let Some(down) = down {
+        lines.push((GAP, LINE + GAP, down.name.clone()));
+        let y = |j: u32| top + j * (h + GAP) + h.saturating_sub(LINE) / 2;
+        lines.extend((0u32..).zip(&down.labels).map(|(j, label)| (GAP, y(j), label.clone())));
+    }
+    write_lines(&mut sheet, &lines);
+    sheet
+}
+
 /// Writes text, each with its upper left corner at (x, y). If plotters fails, the sheet stays without the text.
 fn write_lines(sheet: &mut RgbImage, lines: &[(u32, u32, String)]) {
     register_font();
@@ -78,5 +111,30 @@ mod tests {
         let dark = sheet.pixels().filter(|p| p.0.iter().all(|&c| c < 120)).count();
         assert!(dark > 200, "{dark} pixels of text");
         assert!(super::sheet(&[], &[]).width() == WIDTH);
+    }
+
+    #[test]
+    fn labels_stand_above_the_columns_and_beside_the_rows() {
+        let axis = |name: &str, labels: &[&str]| {
+            let labels = labels.iter().map(|label| label.to_string()).collect();
+            SheetAxis { name: name.into(), labels }
+        };
+        let red = RgbImage::from_pixel(64, 64, image::Rgb([255, 0, 0]));
+        let (steps, cfg) = (axis("steps", &["4", "8"]), axis("cfg", &["1", "3", "8..2"]));
+        let sheet = labelled(&steps, Some(&cfg), &vec![red.clone(); 6]);
+        let inked = |x: u32, y: u32, w: u32, h: u32| {
+            let at = image::imageops::crop_imm(&sheet, x, y, w, h).to_image();
+            at.pixels().any(|p| p.0.iter().all(|&c| c < 120))
+        };
+        assert_eq!(sheet.pixels().filter(|p| p.0 == [255, 0, 0]).count(), 6 * 64 * 64);
+        let (left, top) = (sheet.width() - 2 * 68, sheet.height() - 3 * 68);
+        assert!(inked(left, 0, 64, LINE), "the name of the columns");
+        assert!((0..2).all(|i| inked(left + i * 68, LINE, 20, LINE)), "a label above each column");
+        assert!(inked(0, LINE, left, LINE), "the name of the rows");
+        assert!((0..3).all(|j| inked(0, top + j * 68, left, 64)), "a label beside each row");
+        // pictures smaller than their labels, and fewer than there is room for
+        let small =
+            labelled(&axis("temperature", &["0.7..0.3", "1"]), None, &[RgbImage::new(8, 8)]);
+        assert!(small.width() > 2 * 8 * LETTER && small.height() > 2 * LINE);
     }
 }

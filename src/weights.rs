@@ -198,11 +198,47 @@ pub fn finite(vars: &nn::VarStore, place: &str) -> Result<()> {
 ///
 /// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
 pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
-    let variables = vars.variables();
-    let faults = misfits(&variables, tensors, ignore);
+    fill_all_but(vars, tensors, (ignore, &[]), place).map(|_| ())
+}
+
+/// As [`load`], from weights that may lack all of a layer in `may_lack`. Returns the layers that are left as they are.
+pub fn load_all_but<'a>(
+    vars: &nn::VarStore,
+    path: &Path,
+    ignore: &[&str],
+    may_lack: &[&'a str],
+) -> Result<Vec<&'a str>> {
+    let place = path.display().to_string();
+    let lacking = fill_all_but(vars, &read(path)?, (ignore, may_lack), &place)?;
+    finite(vars, &place).map(|()| lacking)
+}
+
+fn fill_all_but<'a>(
+    vars: &nn::VarStore,
+    tensors: &Named,
+    (ignore, may_lack): (&[&str], &[&'a str]),
+    place: &str,
+) -> Result<Vec<&'a str>> {
+    let all = vars.variables();
+    let of = |name: &str, layer: &str| {
+        name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let lacks = |tensors: &Named, layer: &str| {
+        all.keys().any(|name| of(name, layer)) && !tensors.keys().any(|name| of(name, layer))
+    };
+    // what the weights have to hold
+    let wanted = |tensors: &Named| -> HashMap<String, Tensor> {
+        let absent: Vec<&str> =
+            may_lack.iter().copied().filter(|layer| lacks(tensors, layer)).collect();
+        let there = |name: &String| !absent.iter().any(|layer| of(name, layer));
+        let some = all.iter().filter(|(name, _)| there(name));
+        some.map(|(name, xs)| (name.clone(), xs.shallow_clone())).collect()
+    };
+    let faults_of = |tensors: &Named| misfits(&wanted(tensors), tensors, ignore);
+    let faults = faults_of(tensors);
     let unwrapped = match faults.is_empty() {
         true => None,
-        false => unwrapped(tensors).find(|named| misfits(&variables, named, ignore).is_empty()),
+        false => unwrapped(tensors).find(|named| faults_of(named).is_empty()),
     };
     if !faults.is_empty() && unwrapped.is_none() {
         return Err(Error::checkpoint(
@@ -212,14 +248,15 @@ pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) 
         ));
     }
     let tensors = unwrapped.as_ref().unwrap_or(tensors);
-    tch::no_grad(|| {
-        for (name, mut variable) in variables {
+    tch::no_grad(|| -> Result<()> {
+        for (name, mut variable) in vars.variables() {
             if let Some(xs) = tensors.get(&name) {
                 variable.f_copy_(xs)?;
             }
         }
         Ok(())
-    })
+    })?;
+    Ok(may_lack.iter().copied().filter(|layer| lacks(tensors, layer)).collect())
 }
 
 /// Names that are missing, of another shape or unused.

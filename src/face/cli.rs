@@ -6,7 +6,7 @@ use super::common::{Common, answer, lab, outside_cause, report, unwritable};
 use super::precompute::{self, Precompute};
 use super::signals::end_on_interrupt;
 use super::terminal::Terminal;
-use super::{doctor, flags, kernel, lesson, plan, repl, sample, script, train, work};
+use super::{doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, work};
 use crate::error::{Error, Result};
 use crate::lab::turn;
 use crate::lab::watch::STOP;
@@ -56,6 +56,8 @@ enum Command {
     Precompute(Precompute),
     /// Make pictures from a text
     Sample(Box<sample::SampleArgs>),
+    /// One text under several settings, on a sheet: steps, guidance, temperature, seeds
+    Grid(Box<grid::GridArgs>),
     /// Score a model on the pictures held back
     Eval(work::Eval),
     /// Show a picture of the data set by number or caption
@@ -202,7 +204,9 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Command::Plan(plan)) => plan::run(&plan, &common),
         Some(Command::Bench(args)) => bench::run(&args, &common),
         Some(Command::Precompute(args)) => return precompute::precompute(&args, &common),
+        Some(Command::Sample(args)) if args.from.is_some() => list::sample_list(&args, &common),
         Some(Command::Sample(sample)) => sample::sample(&sample, &common),
+        Some(Command::Grid(args)) => grid::grid(&args, &common),
         Some(Command::Eval(eval)) => work::eval(&eval, &common),
         Some(Command::Show { what }) => work::show(&what.join(" "), &common),
         Some(Command::Config { what }) => work::config(&what, common.json),

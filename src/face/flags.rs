@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Common`] that act on each way to call the program: a subcommand, and arguments that change what it
 /// reads. The first row is the prompt at a terminal.
-const ACTING: [(&str, &[&str]); 19] = [
+const ACTING: [(&str, &[&str]); 21] = [
     ("", &["model", "device", "seed", "runs"]),
     ("--script", &["model", "device", "seed", "runs", "json"]),
     ("--rust", &["model", "device", "seed", "runs"]),
@@ -19,6 +19,8 @@ const ACTING: [(&str, &[&str]); 19] = [
     ("precompute", &["device", "json"]),
     ("sample", &["model", "device", "seed", "runs", "json"]),
     ("sample --out", &["model", "device", "seed", "json"]), // nothing goes into the run folder
+    ("grid", &["model", "device", "seed", "runs", "json"]),
+    ("grid --out", &["model", "device", "seed", "json"]),
     ("eval", &["model", "device", "json"]),
     ("show", &["model", "device", "runs", "json"]),
     ("config", &["json"]),
@@ -42,6 +44,7 @@ fn way(matches: &ArgMatches, pipe: bool) -> &'static str {
         None => "",
         Some(("bench", own)) if given(own, "serve") => "bench --serve",
         Some(("sample", own)) if given(own, "out") || given(own, "sheet") => "sample --out",
+        Some(("grid", own)) if given(own, "out") => "grid --out",
         Some(("lesson", own)) if given(own, "which") => "lesson N",
         Some((name, _)) => ACTING.iter().find(|(way, _)| *way == name).map_or("", |(way, _)| way),
     }
@@ -122,7 +125,7 @@ mod tests {
     }
 
     /// One call for each command, and for each argument that changes what a command reads, with the options that act on it.
-    const CALLS: [(&str, &[&str]); 24] = [
+    const CALLS: [(&str, &[&str]); 26] = [
         ("", &["model", "device", "seed", "runs"]),
         ("--script x", &["model", "device", "seed", "runs", "json"]),
         ("--rust", &["model", "device", "seed", "runs"]),
@@ -135,6 +138,8 @@ mod tests {
         ("sample x --gif y.gif", &["model", "device", "seed", "runs", "json"]),
         ("sample x --out y.png", &["model", "device", "seed", "json"]),
         ("sample x --sheet y.png", &["model", "device", "seed", "json"]),
+        ("grid x --steps 4,8", &["model", "device", "seed", "runs", "json"]),
+        ("grid x --steps 4,8 --out y.png", &["model", "device", "seed", "json"]),
         ("eval x", &["model", "device", "json"]),
         ("show x", &["model", "device", "runs", "json"]),
         ("config check x", &["json"]),

@@ -1,4 +1,4 @@
-//! `paella sample`: writes pictures from a text, or edits one.
+//! `paella sample`: writes pictures from a text, or one for each caption of a list, or edits one.
 #![allow(clippy::print_stdout)]
 
 use super::common::{Common, lab};
@@ -12,7 +12,8 @@ use crate::lab::folder::replaceable;
 use crate::lab::mix::{MixPart, MixSource};
 use crate::lab::parts;
 use crate::lab::view::{View, ViewBlock};
-use crate::lab::{Pick, SampleRequest};
+use crate::lab::weigh::PartWeights;
+use crate::lab::{Looked, Pick, SampleRequest};
 use crate::near::there;
 use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::{Delay, Frame, RgbImage};
@@ -24,7 +25,11 @@ use std::time::Duration;
 #[derive(Args)]
 pub struct SampleArgs {
     /// What the picture shows
-    text: String,
+    #[arg(required_unless_present = "from")]
+    text: Option<String>,
+    /// A picture for each caption of this file, one a line, into the folder `--out`; goes on where it was stopped
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["text", "count", "sheet", "gif", "to", "picture", "image", "attention"])]
+    pub(super) from: Option<PathBuf>,
     /// Passes of the model
     #[arg(long, value_parser = clap::value_parser!(i64).range(1..=1000))]
     steps: Option<i64>,
@@ -40,9 +45,9 @@ pub struct SampleArgs {
     /// What the picture should not show
     #[arg(long, value_name = "TEXT", default_value = "")]
     negative: String,
-    /// Write the picture here, several as FILE-1, FILE-2, ..; else a sheet of them into the run folder
+    /// Write the picture here, several as FILE-1, FILE-2, ..; else a sheet of them into the run folder. A folder with `--from`
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Also write all pictures on one sheet
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
@@ -52,15 +57,24 @@ pub struct SampleArgs {
     /// Width and height in pixels
     #[arg(long, value_name = "WxH", value_parser = size, conflicts_with = "image")]
     size: Option<(i64, i64)>,
-    /// Go from TEXT to this one, over `--count` pictures with one seed
-    #[arg(long, value_name = "TEXT")]
+    /// Go from TEXT to this one, over `--count` pictures with one seed; or from the `--picture` to this one
+    #[arg(long, value_name = "TEXT|FILE")]
     to: Option<String>,
     /// A picture whose CLIP vector stands beside TEXT, "" for none; again for a mixture, weights as FILE:0.7
-    #[arg(long, value_name = "FILE[:WEIGHT]", conflicts_with = "to")]
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
     picture: Vec<String>,
     /// Weight of TEXT beside the pictures
     #[arg(long, value_name = "WEIGHT", requires = "picture", default_value_t = 1.0, value_parser = weight)]
     text_weight: f64,
+    /// How much the attention to each part counts: "text=1.2 clip_text=1 clip_image=0.4", or factors of the last vectors
+    #[arg(long, value_name = "WEIGHTS")]
+    weights: Option<PartWeights>,
+    /// Whether the picture that a prior guesses stands beside TEXT
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    prior: Option<bool>,
+    /// Also draw which places of the first picture look at this word of TEXT
+    #[arg(long, value_name = "WORD")]
+    attention: Option<String>,
     #[command(flatten)]
     edit: EditArgs,
 }
@@ -103,6 +117,14 @@ fn share(text: &str) -> std::result::Result<f64, String> {
     number.ok_or_else(|| "a number from 0.01 to 1".into())
 }
 
+fn on_or_off(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".into()),
+    }
+}
+
 fn weight(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse().ok().filter(|&weight| parts::is_weight(weight));
     number.ok_or_else(|| "a number above 0".into())
@@ -123,18 +145,36 @@ fn mix(args: &SampleArgs) -> Result<Vec<MixPart>> {
         };
         return Err(Error::command(what, "--picture", hint));
     }
-    if args.text.is_empty() && args.text_weight != 1.0 {
+    if args.text().is_empty() && args.text_weight != 1.0 {
         let hint = "a TEXT that is not empty, or no `--text-weight`";
         return Err(Error::command("the weight of no text does nothing", "--text-weight", hint));
     }
-    if !args.text.is_empty() {
-        let source = MixSource::Text(args.text.clone());
+    if !args.text().is_empty() {
+        let source = MixSource::Text(args.text().into());
         parts.push(MixPart { source, weight: args.text_weight });
     }
     Ok(parts)
 }
 
-fn size(text: &str) -> std::result::Result<(i64, i64), String> {
+/// The pictures at the ends of a way from one to another. None: no such way is asked for.
+fn way(args: &SampleArgs) -> Result<Option<[MixSource; 2]>> {
+    let (Some(to), [from, more @ ..]) = (&args.to, args.picture.as_slice()) else {
+        return Ok(None);
+    };
+    if !more.is_empty() || !args.text().is_empty() {
+        let hint = "`paella sample \"\" --picture a.png --to b.png --count 8`";
+        return Err(Error::command(
+            "a way to a picture begins with one picture alone",
+            "--to",
+            hint,
+        ));
+    }
+    there(Path::new(from), "--picture FILE")?;
+    there(Path::new(to), "--to FILE")?;
+    Ok(Some([from, to].map(|file| MixSource::File(file.into()))))
+}
+
+pub(super) fn size(text: &str) -> std::result::Result<(i64, i64), String> {
     edit::size(text).ok_or_else(|| "width x height, such as 96x64".into())
 }
 
@@ -146,6 +186,39 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
         .ok_or_else(|| format!("numbers from {least} to 100, one or two: 8 or 8..4"))
 }
 
+impl SampleArgs {
+    fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
+    /// What the session is asked for. A seed that is not given is left out.
+    pub(super) fn request(&self, common: &Common) -> Result<SampleRequest> {
+        let (mix, to_picture, to) = match way(self)? {
+            None => (mix(self)?, None, self.to.clone()),
+            Some([from, to]) => (vec![MixPart { source: from, weight: 1.0 }], Some(to), None),
+        };
+        Ok(SampleRequest {
+            text: self.text().into(),
+            negative: self.negative.clone(),
+            steps: self.steps,
+            cfg_scale: self.cfg,
+            temperature: self.temperature,
+            greedy: None,
+            seed: common.seed,
+            count: self.count,
+            edit: self.edit.edit(),
+            keep_pixels: self.edit.keep_pixels,
+            size: self.size,
+            to,
+            mix,
+            to_picture,
+            each: Vec::new(),
+            weights: self.weights.clone(),
+            prior: self.prior,
+        })
+    }
+}
+
 /// `paella sample`: writes pictures from a text.
 pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let outs = args.out.as_ref().map(|out| numbered(out, args.count)).unwrap_or_default();
@@ -153,7 +226,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         image::format_of(file)?;
     }
     args.gif.iter().try_for_each(|file| is_gif(file))?;
-    let all = || outs.iter().chain(&args.sheet).chain(&args.gif);
+    let map = args.attention.as_ref().and(args.out.as_ref()).map(|out| beside(out, "attention"));
+    let all = || outs.iter().chain(&args.sheet).chain(&args.gif).chain(&map);
     each_once(all())?;
     let older = all().filter_map(|file| match replaceable(file) {
         Ok(there) => there.then(|| Ok(file.display().to_string())),
@@ -171,23 +245,17 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         let hint = "with `--area` or `--outpaint`: from a picture under noise all of it is sampled";
         return Err(Error::command("`--keep-pixels` would do nothing", "paella sample", hint));
     }
+    let text = args.text().to_lowercase();
+    if let Some(word) = args.attention.as_ref().filter(|word| !text.contains(&word.to_lowercase()))
+        && args.edit.image.is_none()
+    {
+        let hint = "--attention with a word of the text";
+        return Err(Error::command(format!("the text has no `{word}`"), "--attention", hint));
+    }
     let mut lab = lab(common)?;
-    let request = SampleRequest {
-        text: args.text.clone(),
-        negative: args.negative.clone(),
-        steps: args.steps,
-        cfg_scale: args.cfg,
-        temperature: args.temperature,
-        greedy: None,
-        // short enough to type again, another one at each call
-        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
-        count: args.count,
-        edit: args.edit.edit(),
-        keep_pixels: args.edit.keep_pixels,
-        size: args.size,
-        to: args.to.clone(),
-        mix: mix(args)?,
-    };
+    // short enough to type again, another one at each call
+    let seed = common.seed.or_else(|| Some(rand::random_range(0..1_000_000)));
+    let request = SampleRequest { seed, ..args.request(common)? };
     if let Some(picture) = &args.edit.image {
         lab.show(&Pick::File(picture.clone()))?;
     }
@@ -219,13 +287,21 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     if !older.is_empty() {
         view = view.note(format!("in place of older files: {}", older.join(", ")));
     }
-    if !common.json {
-        return show_view(&view, common);
-    }
     let shown = view.blocks.iter().rev().find_map(|block| match block {
         ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
         _ => None,
     });
+    if let Some(word) = &args.attention {
+        let mut looked = lab.attention(Some(&Looked::Word(word.clone())), false)?;
+        match &map {
+            Some(file) => save_as(&mut looked, file)?,
+            None => lab.keep(&mut looked, "attention")?,
+        }
+        view = view.then(looked);
+    }
+    if !common.json {
+        return show_view(&view, common);
+    }
     let row = |(k, seed): (usize, &u64)| {
         let file = outs.get(k).or(shown.as_ref());
         serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.caption(), "file": file })
@@ -236,13 +312,18 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// `x-NAME.png` for `x.png`.
+fn beside(file: &Path, name: &str) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = file.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    file.with_file_name(format!("{stem}-{name}{ending}"))
+}
+
 /// `x.png` for one picture, `x-1.png`, `x-2.png`, .. for several.
 fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
-    let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let ending = out.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
     match count {
         1 => vec![out.to_path_buf()],
-        _ => (1..=count).map(|k| out.with_file_name(format!("{stem}-{k}{ending}"))).collect(),
+        _ => (1..=count).map(|k| beside(out, &k.to_string())).collect(),
     }
 }
 
@@ -267,7 +348,7 @@ fn is_gif(file: &Path) -> Result<()> {
     Err(Error::command(what, file.display().to_string(), "end the name with .gif"))
 }
 
-fn save_as(view: &mut View, out: &Path) -> Result<()> {
+pub(super) fn save_as(view: &mut View, out: &Path) -> Result<()> {
     // the last one: before it an edit shows what it samples
     for block in view.blocks.iter_mut().rev() {
         if let ViewBlock::Picture { image, file, .. } = block {

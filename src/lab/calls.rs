@@ -2,7 +2,9 @@
 //! number of words and the keys are checked before, from the row.
 
 use super::args::{Args, quoted};
+use super::attention::Looked;
 use super::edit::{self, Area, Edit, Side};
+use super::grid::{GRID_AXES, GridAxis};
 use super::mix::{MixPart, MixSource};
 use super::parts;
 use super::picture::{names_a_file, source_of};
@@ -91,21 +93,13 @@ pub fn loss(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 
 /// Reads the words as text, and the keys of a sampling. `otherwise` is the edit without a key for one.
 fn request(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
-    let greedy = match args.get("greedy") {
-        None => None,
-        Some("true" | "yes" | "1") => Some(true),
-        Some("false" | "no" | "0") => Some(false),
-        Some(other) => {
-            return Err(args.fault(format!("`{other}` is neither true nor false"), "greedy=true"));
-        }
-    };
     Ok(SampleRequest {
         text: args.joined(),
         negative: args.get("negative").unwrap_or_default().into(),
         steps: args.key("steps", 1i64..=1000)?,
         cfg_scale: args.key_pair("cfg", 0.0..=100.0)?,
         temperature: args.key_pair("temperature", 0.01..=100.0)?,
-        greedy,
+        greedy: yes_or_no(args, "greedy")?,
         seed: args.key("seed", 0..=u64::MAX)?,
         count: args.key("count", 1i64..=64)?.unwrap_or(1),
         size: args.get("size").map(|size| size_of(args, size)).transpose()?,
@@ -116,7 +110,22 @@ fn request(args: &Args, otherwise: Option<Edit>) -> Result<SampleRequest> {
             Some(pictures) => mixed(args, pictures)?,
             None => Vec::new(),
         },
+        to_picture: None,
+        each: Vec::new(),
+        weights: args.get("weights").map(str::parse).transpose()?,
+        prior: yes_or_no(args, "prior")?,
     })
+}
+
+fn yes_or_no(args: &Args, key: &str) -> Result<Option<bool>> {
+    match args.get(key) {
+        None => Ok(None),
+        Some("true" | "yes" | "on" | "1") => Ok(Some(true)),
+        Some("false" | "no" | "off" | "0") => Ok(Some(false)),
+        Some(other) => {
+            Err(args.fault(format!("`{other}` is neither true nor false"), format!("{key}=true")))
+        }
+    }
 }
 
 /// The pictures that the key `picture` names, and the words as a text.
@@ -223,7 +232,38 @@ pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
         return Err(args.misused("the second text is missing: to=TEXT"));
     };
     let count = args.key("frames", 2i64..=64)?.unwrap_or(8);
-    lab.sample(&SampleRequest { to: Some(to.into()), count, ..request(args, None)? }, watch)
+    let request = SampleRequest { count, ..request(args, None)? };
+    let request = match parts::ends(&args.joined(), to)? {
+        None => SampleRequest { to: Some(to.into()), ..request },
+        Some([from, to]) => {
+            let mix = vec![MixPart { source: from, weight: 1.0 }];
+            SampleRequest { text: String::new(), mix, to_picture: Some(to), ..request }
+        }
+    };
+    lab.sample(&request, watch)
+}
+
+pub fn grid(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    // in the order of the line: the first goes across
+    let axes = args.pairs.iter().filter(|(key, _)| GRID_AXES.contains(&key.as_str()));
+    let axes = axes.map(|(key, values)| GridAxis::parse(key, values));
+    let axes = axes.collect::<Result<Vec<_>>>()?;
+    let mut rest = args.clone();
+    rest.pairs.retain(|(key, _)| !GRID_AXES.contains(&key.as_str()));
+    lab.grid(axes, &request(&rest, None)?, watch)
+}
+
+pub fn attention(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    let looked = match (args.words.as_slice(), args.get("part")) {
+        ([], part) => part.map(|part| Looked::Part(part.into())),
+        (_, None) => Some(Looked::Word(args.joined())),
+        (_, Some(_)) => return Err(args.fault("a word and a part", "one of them at a time")),
+    };
+    let levels = yes_or_no(args, "levels")?.unwrap_or(false);
+    if levels && looked.is_none() {
+        return Err(args.misused("`levels` without a word or a part"));
+    }
+    lab.attention(looked.as_ref(), levels)
 }
 
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {

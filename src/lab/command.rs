@@ -96,6 +96,8 @@ impl Command {
 pub enum Takes {
     Nothing,
     Caption,
+    /// Words of the current picture's caption.
+    Word,
     Setting,
     Command,
     Model,

@@ -4,6 +4,7 @@ use super::Lab;
 use super::args::{last_word, quoted, unquoted};
 use super::command::{Command, Takes};
 use super::model::shipped_models;
+use super::weigh::PARTS;
 use crate::data::{Part, Record, home};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,6 +46,7 @@ impl Lab {
                 }
                 return found;
             }
+            Takes::Word => pick(self.words_of_picture()),
             Takes::Setting if first => {
                 let diff = (command.name == "config").then(|| "diff".to_string());
                 pick(crate::config::paths(&self.state.settings).into_iter().chain(diff).collect())
@@ -93,13 +95,23 @@ impl Lab {
     /// Names that a key accepts. Empty if it takes numbers or text.
     fn values_of(&mut self, key: &str) -> BTreeSet<String> {
         let field = match key {
-            "greedy" => return ["true", "false"].map(String::from).into(),
+            "greedy" | "levels" => return ["true", "false"].map(String::from).into(),
+            "prior" => return ["on", "off"].map(String::from).into(),
+            "part" => return PARTS.map(String::from).into(),
             "group" => |r: &Record| r.group.clone(),
             "style" => |r: &Record| r.style.clone(),
             _ => return BTreeSet::new(),
         };
         let Ok(data) = self.data(Part::Train) else { return BTreeSet::new() };
         data.records.iter().map(field).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// The words of the current picture's caption.
+    fn words_of_picture(&self) -> Vec<String> {
+        let caption = self.state.workspace.picture.as_ref().map(|picture| picture.caption.clone());
+        let caption = caption.unwrap_or_default();
+        let bare = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_string();
+        caption.split_whitespace().map(bare).filter(|word| !word.is_empty()).collect()
     }
 
     /// Captions that begin with the text after the command, quoted or not.

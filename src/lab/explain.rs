@@ -39,6 +39,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/lab/quick.rs",
     "src/lab/plot.rs",
     "src/lab/explain.rs",
+    "src/model/attention.rs",
 ];
 
 /// A function found in the sources.

@@ -1,6 +1,7 @@
 //! The session behind every face: `Lab` has one method per command, which takes plain values and returns a `View`.
 
 pub mod args;
+mod attention;
 mod calls;
 pub mod canvas;
 pub mod command;
@@ -9,8 +10,10 @@ pub mod edit;
 pub mod explain;
 mod find;
 pub mod folder;
+pub mod grid;
 mod help;
 mod keep;
+pub mod list;
 mod measure;
 pub mod mix;
 pub mod model;
@@ -32,8 +35,10 @@ pub mod turn;
 pub mod undo;
 pub mod view;
 pub mod watch;
+pub mod weigh;
 pub mod workspace;
 
+pub use attention::Looked;
 pub use measure::{LossAtRatio, entropy, hidden_accuracy};
 pub use model::Origin;
 pub use picture::{Pick, psnr};

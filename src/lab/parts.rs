@@ -46,6 +46,21 @@ pub fn parts(words: &[String]) -> Result<Vec<MixPart>> {
     Ok(all)
 }
 
+/// The two pictures at the ends of a way, if both words name one. None: both are texts.
+///
+/// Errors: a picture and a text; a file that is not there.
+pub fn ends(from: &str, to: &str) -> Result<Option<[MixSource; 2]>> {
+    match (picture(from)?, picture(to)?) {
+        (Some(from), Some(to)) => Ok(Some([from, to])),
+        (None, None) => Ok(None),
+        (one, _) => {
+            let (picture, text) = if one.is_some() { (from, to) } else { (to, from) };
+            let what = format!("`{picture}` is a picture, `{text}` is a text");
+            Err(Error::command(what, "", "two texts, or two pictures: `morph this to=fox.png`"))
+        }
+    }
+}
+
 /// Whether a part may have this weight.
 pub fn is_weight(weight: f64) -> bool {
     weight > 0.0 && weight <= 1e6

@@ -21,6 +21,11 @@ impl<'a> Runner<'a> {
         Self { model: nets.sampling_denoiser(), run, cond, null, chance }
     }
 
+    /// The conditions of every picture.
+    pub(super) fn cond(&self) -> &Cond {
+        &self.cond
+    }
+
     pub(super) fn sampler(&self) -> Sampler<'_> {
         Sampler {
             model: &*self.model,
@@ -37,20 +42,31 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// The conditions of every picture of the run, and the conditions for guidance to lead away from.
+/// The conditions of every picture of the run, and the conditions for guidance to lead away from. A text is read alone: a
+/// picture has the same conditions among others as by itself.
 fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let b = run.noise.size()[0];
-    let texts = |text: &str| vec![text.to_string(); b as usize];
-    let null = if run.negative.is_empty() {
-        nets.null(b as usize)
-    } else {
-        nets.encode_text(&texts(&run.negative))
+    let null = nets.encode_text(std::slice::from_ref(&run.negative)).mixed(&[1.0], b);
+    let seq = nets.config.model.clip_seq_len;
+    let read = |texts: &[String]| match run.with_prior {
+        true => nets.condition(texts),
+        false => nets.encode_text(texts),
     };
-    if let Some(mix) = &run.mix {
-        return (mix.condition(nets, b), null);
-    }
-    match &run.to {
-        None => (nets.condition(&texts(&run.text)), null),
-        Some(to) => (nets.condition(&[run.text.clone(), to.clone()]).between(b), null),
+    let cond = match (&run.mix, &run.mix_to, &run.to) {
+        (Some(mix), Some(to), _) => {
+            Cond::joined(&[mix, to].map(|mix| mix.condition(nets, 1))).between(b)
+        }
+        (Some(mix), None, _) => mix.condition(nets, b),
+        (None, _, Some(to)) => read(&[run.text.clone(), to.clone()]).between(b),
+        (None, _, None) if run.each.is_empty() => {
+            read(std::slice::from_ref(&run.text)).mixed(&[1.0], b)
+        }
+        _ => Cond::joined(
+            &run.each.iter().map(|text| read(std::slice::from_ref(text))).collect::<Vec<_>>(),
+        ),
+    };
+    match &run.weights {
+        Some(weights) => (weights.weigh(cond, seq), null),
+        None => (cond, null),
     }
 }

@@ -2,17 +2,19 @@
 
 use super::Lab;
 use super::edit::{self, Edit};
-use super::mix::MixPart;
+use super::mix::{MixPart, MixSource};
 use super::picture::first_image;
 use super::runner::Runner;
 use super::view::{View, plain};
 use super::watch::{Preview, Watch};
+use super::weigh::PartWeights;
 use super::workspace::{Picture, Sampling, seeds_of};
 use crate::error::{Result, counted};
 use crate::image;
 use crate::networks::Networks;
 use crate::noise::{add_noise, draw_mask};
 use crate::sample::{Pass, PictureSeeds, SampleConfig, Step};
+use crate::tokens::text::batch_tokens;
 use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
@@ -40,6 +42,14 @@ pub struct SampleRequest {
     pub to: Option<String>,
     /// Pictures and texts whose mixture takes the place of `text`. Empty: none.
     pub mix: Vec<MixPart>,
+    /// A second picture: the pictures go from the one in `mix` to this one in equal parts, all with one seed.
+    pub to_picture: Option<MixSource>,
+    /// Texts with their seeds, a picture each, in place of `text`, `seed` and `count`. Empty: none.
+    pub each: Vec<(String, u64)>,
+    /// How much the attention to each part counts.
+    pub weights: Option<PartWeights>,
+    /// Whether the prior's guess of a picture stands beside a text. None: if the model has a prior.
+    pub prior: Option<bool>,
 }
 
 impl SampleRequest {
@@ -73,6 +83,7 @@ impl Lab {
         let picture = images.narrow(0, 0, 1);
         self.state.workspace.put(Picture { images: picture, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
+        self.state.workspace.made = Some(Rc::new(run.with_path(run.path.clone())));
         let view = self.shown_edit(run)?;
         let view = view.picture(image::square_grid(&image::all_from_tensor(images), 2), caption);
         let view = self.note_run(view, run)?;
@@ -168,7 +179,8 @@ impl Lab {
         let view = run.remarks.iter().fold(view, |view, remark| view.note(remark));
         match &run.mix {
             Some(mix) => {
-                let view = view.notes(mix.remarks.clone());
+                let to = run.mix_to.iter().flat_map(|to| to.remarks.clone());
+                let view = view.notes(mix.remarks.clone().into_iter().chain(to));
                 self.note_texts(view, &mix.texts().chain([&*run.negative]).collect::<Vec<_>>())
             }
             None => self.note_texts(view, &[&run.text, &run.negative]),
@@ -231,7 +243,7 @@ impl Lab {
     }
 
     /// A run before its first step.
-    fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
+    pub(super) fn begin(&mut self, request: &SampleRequest) -> Result<Sampling> {
         let mut config = request.config(&self.state.settings.sample);
         if config.steps < 1 {
             return Err(Self::fault("a run needs a step", "`set sample.steps 12`"));
@@ -241,7 +253,22 @@ impl Lab {
             None => None,
         };
         let mix = self.mixture(&request.mix)?;
-        let seed = request.seed.unwrap_or_else(|| self.draw_seed());
+        let to = request.to_picture.iter().cloned().map(|source| MixPart { source, weight: 1.0 });
+        let mix_to = self.mixture(&to.collect::<Vec<_>>())?;
+        if mix_to.is_some() && mix.as_ref().is_none_or(|mix| mix.texts().next().is_some()) {
+            let hint = "a picture alone, as in `morph this to=fox.png`";
+            return Err(Self::fault("a picture is on the way from a picture only", hint));
+        }
+        let seeds = match request.each.as_slice() {
+            [] => {
+                let first = request.seed.unwrap_or_else(|| self.draw_seed());
+                let same = request.to.is_some() || mix_to.is_some();
+                seeds_of(first, request.count.max(1), same)
+            }
+            each => each.iter().map(|(_, seed)| *seed).collect(),
+        };
+        let each = request.each.iter().map(|(text, _)| self.as_caption(text));
+        let each = each.collect::<Result<Vec<String>>>()?;
         let text = match (&request.edit, request.text.as_str()) {
             _ if mix.is_some() => mix.as_ref().map(|mix| mix.text()).unwrap_or_default(),
             (Some(_), "") => self.state.workspace.picture()?.caption.clone(),
@@ -264,7 +291,6 @@ impl Lab {
             (None, size) => edit::grid(nets, size.unwrap_or((side, side)))?,
         };
         let codes = nets.config.model.num_labels;
-        let seeds = seeds_of(seed, request.count.max(1), to.is_some());
         let (noise, uniforms) = PictureSeeds::start(&seeds, grid, codes, nets.device); // each (B, h, w)
         let start = match (&request.edit, &canvas) {
             (Some(Edit::Renoise(share)), Some(canvas)) => {
@@ -282,17 +308,37 @@ impl Lab {
                 "this model was trained without vectors of pictures: they mean nothing to it";
             remarks.push(format!("{what} (`train.clip_image` is 0)"));
         }
-        let (schedule, greedy) = (config.schedule(), config.greedy);
+        let with_prior = request.prior.unwrap_or(true);
+        let has_prior = nets.prior.is_some() && nets.clip.is_some();
+        if request.prior.is_some() && (mix.is_some() || !has_prior) {
+            let why = if has_prior { "a picture is named" } else { "this model has no prior" };
+            remarks.push(format!("`prior` has no effect: {why}"));
+        }
+        if let Some(weights) = &request.weights {
+            let all = [&[text.clone()][..], &each, to.as_slice()].concat();
+            let texts = match &mix {
+                Some(mix) => mix.texts().map(String::from).collect(),
+                None => all,
+            };
+            let l = batch_tokens(&texts, nets.config.text.length, Device::Cpu).0.size()[1];
+            let vector = |there: bool| if there { nets.config.model.clip_seq_len } else { 0 };
+            let image = mix.is_some() || (has_prior && with_prior);
+            remarks.extend(weights.remarks([l, vector(nets.clip.is_some()), vector(image)])?);
+        }
         Ok(Sampling {
             text,
+            each,
             to,
             mix,
+            mix_to,
+            with_prior,
+            weights: request.weights.clone(),
             negative,
-            schedule,
+            schedule: config.schedule(),
             noise,
             path,
-            seed,
-            greedy,
+            seeds,
+            greedy: config.greedy,
             remarks,
             canvas,
         })

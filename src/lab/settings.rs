@@ -113,6 +113,7 @@ impl Lab {
         let mut model = LoadedModel::new(origin)?;
         model.ready(self.device)?;
         let text = format!("model {}: {}", model.name, parameters(&model));
+        let fresh = model.nets().said_fresh();
         let apart = [Phase::Clip, Phase::Prior].iter().any(|p| model.config.to_train().contains(p));
         if model.config.data != self.state.settings.data {
             (self.state.train, self.state.val) = (None, None);
@@ -121,7 +122,7 @@ impl Lab {
         self.state.workspace = super::Workspace::default();
         self.state.model = Rc::new(RefCell::new(model));
         self.state.log = Rc::default();
-        let view = View::new().text(text);
+        let view = View::new().text(text).notes(fresh);
         let view = match untrained {
             true => view.note("its weights are random: `train 100` teaches it"),
             false => view,

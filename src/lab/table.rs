@@ -5,8 +5,18 @@ use super::command::{Command, Takes};
 use super::plots::PLOTS;
 
 /// The keys of `sample` and `start`.
-const SAMPLE: &[&str] =
-    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size"];
+const SAMPLE: &[&str] = &[
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "negative",
+    "greedy",
+    "count",
+    "size",
+    "weights",
+    "prior",
+];
 const START: &[&str] = &[
     "steps",
     "cfg",
@@ -21,18 +31,53 @@ const START: &[&str] = &[
     "strength",
     "keep",
     "picture",
+    "weights",
+    "prior",
 ];
 /// The keys of each command that edits the picture.
-const INPAINT: &[&str] =
-    &["area", "keep", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
-const OUTPAINT: &[&str] =
-    &["side", "by", "keep", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+const INPAINT: &[&str] = &[
+    "area",
+    "keep",
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "negative",
+    "greedy",
+    "count",
+    "weights",
+];
+const OUTPAINT: &[&str] = &[
+    "side",
+    "by",
+    "keep",
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "negative",
+    "greedy",
+    "count",
+    "weights",
+];
 const EDIT: &[&str] =
-    &["strength", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count"];
+    &["strength", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "weights"];
 const VARY: &[&str] =
-    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size"];
-const MORPH: &[&str] =
-    &["to", "frames", "steps", "cfg", "temperature", "seed", "negative", "greedy", "size"];
+    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size", "weights"];
+const MORPH: &[&str] = &[
+    "to",
+    "frames",
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "negative",
+    "greedy",
+    "size",
+    "weights",
+];
+const GRID: &[&str] =
+    &["steps", "cfg", "temperature", "seed", "prior", "negative", "greedy", "size", "weights"];
 
 /// All commands in the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
 pub const COMMANDS: &[Command] = &[
@@ -183,12 +228,14 @@ pub const COMMANDS: &[Command] = &[
         name: "sample",
         aliases: &["draw"],
         synopsis: "sample TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [size=64x64] [negative=TEXT] \
-                   [greedy=true]",
+                   [greedy=true] [weights=..] [prior=off]",
         summary: "make pictures from a text",
         help: "Starts from random tokens; each step guesses all of them, draws, and puts a little less noise back. \
                `cfg` and `temperature` take one number or two, first and last: temperature=0.7..0.3. Without `seed` one is \
                drawn; of several pictures each has its own, one more than the last. The text is read as the training \
-               captions are written; what the model cannot know of it is said.",
+               captions are written; what the model cannot know of it is said. `weights` tell how much the attention to each part \
+               counts: weights=\"text=1.2 clip_text=1 clip_image=0.4\", or a factor for each of the last condition vectors: \
+               weights=1,0.4. `prior=off` leaves out the picture that a prior guesses.",
         example: "sample \"red apple\" steps=8 count=4 seed=1",
         needs: &["the text"],
         words: None,
@@ -202,7 +249,7 @@ pub const COMMANDS: &[Command] = &[
         name: "start",
         aliases: &[],
         synopsis: "start TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
-                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels] [picture=FILE:WEIGHT,..]",
+                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels] [picture=FILE:WEIGHT,..] [weights=..] [prior=off]",
         summary: "begin a sampling run that goes one step at a time",
         help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again. With `area`, `side` or \
                `strength` it begins what `inpaint`, `outpaint` or `edit` do, with `picture` what `vary` does; picture=this is the \
@@ -251,7 +298,7 @@ pub const COMMANDS: &[Command] = &[
         name: "inpaint",
         aliases: &["fill"],
         synopsis: "inpaint [TEXT] [area=middle] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
-                   [negative=TEXT] [greedy=true]",
+                   [negative=TEXT] [greedy=true] [weights=..]",
         summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
                X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled. `keep=pixels` keeps \
@@ -269,7 +316,7 @@ pub const COMMANDS: &[Command] = &[
         name: "outpaint",
         aliases: &["extend"],
         synopsis: "outpaint [TEXT] [side=right] [by=16] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] \
-                   [count=1] [negative=TEXT] [greedy=true]",
+                   [count=1] [negative=TEXT] [greedy=true] [weights=..]",
         summary: "continue the picture beyond a side",
         help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
                a panorama. Sides: left, right, top, bottom; `outpaint left` means the side.",
@@ -286,7 +333,7 @@ pub const COMMANDS: &[Command] = &[
         name: "edit",
         aliases: &[],
         synopsis: "edit [TEXT] [strength=0.6] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] \
-                   [greedy=true]",
+                   [greedy=true] [weights=..]",
         summary: "change the picture towards a text, and keep its structure",
         help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
                alone. Little keeps the picture, 1 keeps nothing of it. The first picture shows this start; `edit 0.5` means \
@@ -304,7 +351,7 @@ pub const COMMANDS: &[Command] = &[
         name: "vary",
         aliases: &["variations"],
         synopsis: "vary [FILE[:WEIGHT] ..] [TEXT[:WEIGHT] ..] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
-                   [size=64x64] [negative=TEXT] [greedy=true]",
+                   [size=64x64] [negative=TEXT] [greedy=true] [weights=..]",
         summary: "other pictures like this one, or like a mixture of pictures and texts",
         help: "CLIP's vector of a picture takes the place of a text, or stands beside one. Without FILE it is the current \
                picture, which has the name `this` among others. Several pictures are mixed by their weights, and so are several \
@@ -321,10 +368,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "morph",
         aliases: &[],
-        synopsis: "morph TEXT to=TEXT [frames=8] [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] \
-                   [negative=TEXT] [greedy=true]",
-        summary: "pictures on the way from one text to another",
-        help: "All frames start from the same noise and draw the same numbers; what the texts say is mixed in equal parts.",
+        synopsis: "morph TEXT|FILE to=TEXT|FILE [frames=8] [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] \
+                   [negative=TEXT] [greedy=true] [weights=..]",
+        summary: "pictures on the way from one text to another, or from one picture to another",
+        help: "All frames start from the same noise and draw the same numbers; what the texts say is mixed in equal parts. \
+               Between two pictures their CLIP vectors are mixed, which needs a model with a CLIP; `this` is the current one: \
+               morph this to=fox.png.",
         example: "morph \"red apple\" to=\"tiger face\" frames=4",
         needs: &["the text"],
         words: None,
@@ -333,6 +382,40 @@ pub const COMMANDS: &[Command] = &[
         functions: &["between", "passes", "denoise"],
         changes: true,
         run: run::morph,
+    },
+    Command {
+        name: "grid",
+        aliases: &[],
+        synopsis: "grid TEXT [steps=4,8,12] [cfg=1,3,8] [temperature=..] [seed=..] [prior=on,off] [negative=TEXT] [greedy=true] \
+                   [size=64x64] [weights=..]",
+        summary: "one text under several settings, on a sheet",
+        help: "One or two of steps, cfg, temperature, seed and prior get several values, with commas between them: the first goes \
+               across, the second down. All pictures have the same seed, unless that is what differs. The picture in hand stays.",
+        example: "grid \"red apple\" steps=4,8,12 cfg=1,3,8",
+        needs: &["the text"],
+        words: None,
+        keys: GRID,
+        takes: Takes::Caption,
+        functions: &["with_steps", "plan"],
+        changes: false,
+        run: run::grid,
+    },
+    Command {
+        name: "attention",
+        aliases: &[],
+        synopsis: "attention [WORD] [part=text|clip_text|clip_image] [levels=true]",
+        summary: "which places of the picture look at a word",
+        help: "Draws over the current picture how much of the attention goes to the bytes of a word, or to a part of what conditions \
+               it: mean over heads and blocks of the last pass, with `levels` each level alone too. Without a word it lists the \
+               shares of all words and parts. The vector of a byte knows its neighbours: a word may act through others.",
+        example: "attention",
+        needs: &[],
+        words: None,
+        keys: &["part", "levels"],
+        takes: Takes::Word,
+        functions: &["attention"],
+        changes: false,
+        run: run::attention,
     },
     Command {
         name: "step",

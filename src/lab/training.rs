@@ -101,7 +101,8 @@ impl Lab {
         model.end_training();
         if records.iter().any(|r| r.phase == "tokenizer") {
             let workspace = &mut self.state.workspace; // the codes have changed their meaning
-            (workspace.tokens, workspace.noised, workspace.sampling) = (None, None, None);
+            (workspace.tokens, workspace.noised) = (None, None);
+            (workspace.sampling, workspace.made) = (None, None);
         }
         Rc::make_mut(&mut self.state.log).extend(records.iter().cloned());
         Ok(records)

@@ -121,6 +121,14 @@ impl View {
 }
 
 impl ViewBlock {
+    /// The text of a note. None for other blocks.
+    pub fn into_note(self) -> Option<String> {
+        match self {
+            Self::Note(text) => Some(text),
+            _ => None,
+        }
+    }
+
     pub fn to_json(&self) -> Value {
         match self {
             Self::Text(text) => json!({ "type": "text", "text": text }),

@@ -3,6 +3,7 @@
 use super::canvas::EditCanvas;
 use super::mix::Mixture;
 use super::view::TokenGrid;
+use super::weigh::PartWeights;
 use crate::error::{Error, Result};
 use crate::noise::Noised;
 use crate::sample::Step;
@@ -18,6 +19,8 @@ pub struct Workspace {
     /// The noised tokens of the picture, a batch of one.
     pub noised: Option<Rc<Noised>>,
     pub sampling: Option<Rc<Sampling>>,
+    /// The run that made the picture, all steps at once.
+    pub made: Option<Rc<Sampling>>,
 }
 
 /// A picture with its caption, from the data set, a file or the sampler.
@@ -34,17 +37,24 @@ pub struct Picture {
 #[derive(Debug)]
 pub struct Sampling {
     pub text: String,
+    /// A text for each picture in place of `text`. Empty: all have that one.
+    pub each: Vec<String>,
     /// The text that the last of the pictures has.
     pub to: Option<String>,
     /// Pictures and texts that condition the run in place of `text`.
     pub mix: Option<Rc<Mixture>>,
+    /// The picture that conditions the last of the pictures, as `mix` does the first.
+    pub mix_to: Option<Rc<Mixture>>,
+    /// Whether the prior's guess of a picture stands beside a text, where the model has a prior.
+    pub with_prior: bool,
+    pub weights: Option<PartWeights>,
     pub negative: String,
     pub schedule: Vec<Step>,
     /// The initial noise, (B, h, w) i64 for B pictures.
     pub noise: Tensor,
     /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
     pub path: Vec<Rc<Tensor>>,
-    pub seed: u64,
+    pub(super) seeds: Vec<u64>,
     pub greedy: bool,
     /// What of the request has no effect.
     pub remarks: Vec<String>,
@@ -60,13 +70,13 @@ pub(super) fn seeds_of(first: u64, count: i64, same: bool) -> Vec<u64> {
 impl Sampling {
     /// The seed of each picture: any of them can be made again alone.
     pub fn seeds(&self) -> Vec<u64> {
-        seeds_of(self.seed, self.noise.size()[0], self.to.is_some())
+        self.seeds.clone()
     }
 
     pub(super) fn seeds_in_words(&self) -> String {
-        match self.seeds().as_slice() {
+        match self.seeds.as_slice() {
             [first, .., last] if first != last => format!("seeds {first} to {last}"),
-            _ => format!("seed {}", self.seed),
+            all => format!("seed {}", all[0]),
         }
     }
 
@@ -90,20 +100,32 @@ impl Sampling {
     pub(super) fn texts(&self) -> String {
         if let Some(mix) = &self.mix {
             let text = if self.text.is_empty() { "" } else { " and " };
-            return format!("picture of {}{text}{}", mix.captions, self.text);
+            let to =
+                self.mix_to.as_ref().map_or(String::new(), |to| format!(" to {}", to.captions));
+            return format!("picture of {}{to}{text}{}", mix.captions, self.text);
         }
         self.to.iter().fold(self.text.clone(), |text, to| format!("{text}\" to \"{to}"))
     }
 
     /// The same run with another path.
     pub(super) fn with_path(&self, path: Vec<Rc<Tensor>>) -> Self {
-        let (text, negative, schedule) =
-            (self.text.clone(), self.negative.clone(), self.schedule.clone());
-        let (noise, remarks) = (self.noise.shallow_clone(), self.remarks.clone());
-        let (to, canvas, seed, greedy) =
-            (self.to.clone(), self.canvas.clone(), self.seed, self.greedy);
-        let mix = self.mix.clone();
-        Self { text, to, mix, negative, schedule, noise, path, seed, greedy, remarks, canvas }
+        Self {
+            text: self.text.clone(),
+            each: self.each.clone(),
+            to: self.to.clone(),
+            mix: self.mix.clone(),
+            mix_to: self.mix_to.clone(),
+            with_prior: self.with_prior,
+            weights: self.weights.clone(),
+            negative: self.negative.clone(),
+            schedule: self.schedule.clone(),
+            noise: self.noise.shallow_clone(),
+            path,
+            seeds: self.seeds.clone(),
+            greedy: self.greedy,
+            remarks: self.remarks.clone(),
+            canvas: self.canvas.clone(),
+        }
     }
 }
 

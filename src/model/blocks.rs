@@ -6,6 +6,7 @@ use super::LevelConfig;
 use super::init::{Init, VarBuilder};
 use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
 use super::layers::{channels_first, channels_last, layer_norm2d, scale_shift};
+use super::record::AttentionRecord;
 use super::texts::Texts;
 use tch::{Kind, Tensor};
 
@@ -160,6 +161,9 @@ impl AttnBlock {
         };
         let heads = |xs: &Tensor| xs.reshape([b, -1, self.heads, c / self.heads]).transpose(1, 2);
         let [q, k, v] = [q, kv.narrow(2, 0, c), kv.narrow(2, c, c)].map(|xs| heads(&xs)); // (B, heads, Q or N, c / heads)
+        if let Some(record) = context.record {
+            record.keep(&shares(&q, &k, context.attn_weights), text.size()[1]);
+        }
         let dropout = if context.train { self.dropout } else { 0.0 };
         let ys = match context.attn_weights {
             None => Tensor::scaled_dot_product_attention(
@@ -172,22 +176,24 @@ impl AttnBlock {
                 None,
                 false,
             ),
-            Some(weights) => reweighted_attention(&q, &k, &v, weights),
+            Some(_) => shares(&q, &k, context.attn_weights).matmul(&v), // (B, heads, Q, c / heads)
         };
         ys.transpose(1, 2).reshape([b, -1, c]) // (B, Q, c)
     }
 }
 
-/// Attention whose softmax is multiplied, not renormalised: `weights` (n) count for the last n keys.
-fn reweighted_attention(q: &Tensor, k: &Tensor, v: &Tensor, weights: &Tensor) -> Tensor {
+/// How much each query looks at each key: (B, heads, Q, N). The softmax is multiplied, not renormalised: `weights` (n) count
+/// for the last n keys.
+fn shares(q: &Tensor, k: &Tensor, weights: Option<&Tensor>) -> Tensor {
     let scale = (q.size()[3] as f64).sqrt();
     let attention = (q.matmul(&k.transpose(2, 3)) / scale).softmax(-1, Kind::Float); // (B, heads, Q, N)
+    let Some(weights) = weights else { return attention };
     let before = k.size()[2] - weights.size()[0]; // positions, and the conditions that have no factor
     let all = Tensor::cat(
         &[Tensor::ones([before], (Kind::Float, q.device())), weights.shallow_clone()],
         0,
     );
-    (attention * all).matmul(v) // (B, heads, Q, c / heads)
+    attention * all
 }
 
 /// What a block may look at besides its input.
@@ -197,6 +203,8 @@ pub struct Context<'a> {
     /// What the A blocks have made of `cond` already.
     pub texts: Option<&'a Texts>,
     pub attn_weights: Option<&'a Tensor>,
+    /// Keeps what the A blocks look at; None in all passes but those that ask for it.
+    pub record: Option<&'a AttentionRecord>,
     pub train: bool,
 }
 

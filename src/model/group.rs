@@ -87,7 +87,7 @@ impl BlockGroup {
             blocks.forward(
                 xs,
                 skip,
-                &Context { t_embed, cond, texts: None, attn_weights, train: true },
+                &Context { t_embed, cond, texts: None, attn_weights, record: None, train: true },
             )
         };
         torch::recompute(&inputs, params, part)

@@ -4,6 +4,7 @@
 //!
 //! Letters: B pictures, h x w tokens, K codes, S condition vectors, p patch size.
 
+pub mod attention;
 pub mod blocks;
 pub mod clip;
 mod group;
@@ -13,6 +14,7 @@ mod level;
 pub mod preprocess;
 pub mod prior;
 mod reader;
+mod record;
 pub mod replay;
 mod texts;
 
@@ -199,6 +201,27 @@ impl Cond {
 }
 
 impl Cond {
+    /// Conditions of several pictures, one behind the other. They have the same parts, of the same lengths.
+    pub fn joined(all: &[Self]) -> Self {
+        let cat = |part: &dyn Fn(&Self) -> Option<Tensor>| {
+            let parts: Option<Vec<Tensor>> = all.iter().map(part).collect();
+            parts.map(|parts| Tensor::cat(&parts, 0))
+        };
+        let image = |i: usize| cat(&|one| one.clip_image.get(i).map(Tensor::shallow_clone));
+        Self {
+            byt5: cat(&|one| Some(one.byt5.shallow_clone())).expect("every condition has a text"),
+            clip: cat(&|one| one.clip.as_ref().map(Tensor::shallow_clone)),
+            clip_image: (0..all[0].clip_image.len()).filter_map(image).collect(),
+            attn_weights: all[0].attn_weights.as_ref().map(Tensor::shallow_clone),
+        }
+    }
+
+    /// Vectors that the denoiser makes of each part: text, CLIP's text, pictures. `seq`: of one CLIP vector.
+    pub fn lengths(&self, seq: i64) -> [i64; 3] {
+        let count = |n: usize| n as i64 * seq;
+        [self.byt5.size()[1], count(self.clip.iter().len()), count(self.clip_image.len())]
+    }
+
     /// One condition for `count` pictures: the mean of those of several, with these weights above 0.
     pub fn mixed(&self, weights: &[f64], count: i64) -> Self {
         let sum: f64 = weights.iter().sum();
@@ -344,7 +367,8 @@ impl Paella {
     ) -> Tensor {
         let attn_weights = cond.attn_weights.as_ref();
         let cond = &self.embed_cond(cond); // (B, S, c_cond)
-        self.unet(tokens, &Context { t_embed, cond, texts: None, attn_weights, train })
+        let (texts, record) = (None, None);
+        self.unet(tokens, &Context { t_embed, cond, texts, attn_weights, record, train })
     }
 
     /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).

@@ -44,7 +44,8 @@ impl<'a> Reader<'a> {
         let t_embed = &self.model.embed_t(t); // (B, c_r)
         let attn_weights = given.attn_weights.as_ref();
         let texts = Some(&read.texts);
-        let context = Context { t_embed, cond: &read.cond, texts, attn_weights, train: false };
+        let (cond, record) = (&read.cond, None);
+        let context = Context { t_embed, cond, texts, attn_weights, record, train: false };
         self.model.unet(tokens, &context)
     }
 }

@@ -74,6 +74,7 @@ fn from(
     }
     let device = world.device().map_or_else(|| config.device.open(), Ok)?;
     let nets = Networks::new(config, device)?;
+    nets.said_fresh().filter(|_| progress.is_none()).iter().for_each(|text| options.say(text));
     if world.is_first() {
         room_for_checkpoints(&nets, &checkpoints)?;
     }

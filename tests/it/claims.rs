@@ -271,7 +271,11 @@ fn claims_of_lesson_6_condition() {
         );
     }
     let mean = without_words.iter().sum::<f64>() / 5.0;
-    claims.add("does so for about two in five of them", (36.0..48.0).contains(&mean), without_words);
+    claims.add(
+        "does so for about two in five of them",
+        (36.0..48.0).contains(&mean),
+        without_words,
+    );
     let dropped = lab.settings().train.cond_drop;
     claims.add("about three captions in ten were thrown away", dropped == 0.3, dropped);
     let data = lab.data(Part::Train).unwrap();

@@ -192,6 +192,58 @@ fn clip_vectors_are_trained_on_saved_resumed_and_shown() {
 }
 
 #[test]
+fn a_denoiser_without_clip_begins_the_training_of_one_with_it() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("denoiser.safetensors");
+    let config = smoke(1, 1);
+    let old = Networks::new(&RunConfig { seed: 9, ..config.clone() }, Device::Cpu).unwrap();
+    let given = weights::named(&old.denoiser_vars, false);
+    let wrapped: weights::Named =
+        given.iter().map(|(name, xs)| (format!("module.{name}"), xs.shallow_clone())).collect();
+    let mut config = config;
+    small_clip(&mut config);
+    let fresh = weights::named(&Networks::new(&config, Device::Cpu).unwrap().denoiser_vars, false);
+    config.weights.denoiser = Some(file.clone());
+    for tensors in [&given, &wrapped] {
+        weights::write(&file, tensors).unwrap();
+        let nets = Networks::new(&config, Device::Cpu).unwrap();
+        assert_eq!(nets.begun_fresh, ["clip_mapper", "clip_image_mapper"]);
+        for (name, xs) in weights::named(&nets.denoiser_vars, false) {
+            let from = given.get(&name).unwrap_or(&fresh[&name]);
+            assert_eq!(xs, *from, "{name}");
+            assert_eq!(given.contains_key(&name), !name.contains("clip"), "{name}");
+        }
+    }
+    // a run says it, once
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let options = RunOptions {
+        out: Some(folder.path().join("run")),
+        note: Some(|text| SAID.lock().unwrap().push(text.into())),
+        ..RunOptions::default()
+    };
+    train::run(&config, &options, &mut |_| true).unwrap();
+    let said = SAID.lock().unwrap().join("\n");
+    assert!(
+        said.contains("denoiser.safetensors has no `clip_mapper` and no `clip_image_mapper`"),
+        "{said}"
+    );
+    // half of a mapper, or none of something else, is refused
+    let copy = || -> weights::Named {
+        given.iter().map(|(name, xs)| (name.clone(), xs.shallow_clone())).collect()
+    };
+    let mut half = copy();
+    half.insert("clip_mapper.bias".into(), fresh["clip_mapper.bias"].shallow_clone());
+    let mut less = copy();
+    less.remove("byt5_mapper.weight");
+    for (tensors, name) in [(half, "clip_mapper.weight"), (less, "byt5_mapper.weight")] {
+        weights::write(&file, &tensors).unwrap();
+        let error = Networks::new(&config, Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}` is missing")), "{error}");
+    }
+}
+
+#[test]
 fn a_gallery_shows_what_a_pictures_vector_adds() {
     let _turn = exclusive();
     let mut config = smoke(1, 1);

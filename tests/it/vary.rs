@@ -3,7 +3,7 @@
 use super::lab::{lab, run};
 use super::train::{exclusive, small_clip, smoke};
 use paella::checkpoint::Phase;
-use paella::config;
+use paella::config::{self, RunConfig};
 use paella::lab::mix::{MixPart, MixSource};
 use paella::lab::view::{View, ViewBlock};
 use paella::lab::watch::Quiet;
@@ -21,12 +21,20 @@ pub fn config_with_clip(folder: &Path) -> PathBuf {
     file
 }
 
-/// A session on a model with a CLIP whose denoiser has random weights: a fresh one has no opinion on anything.
-fn lab_with_clip() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
+/// A session on a model with a CLIP.
+pub fn lab_with_clip() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
+    let mut config = smoke(1, 1);
+    small_clip(&mut config);
+    lab_of(&config)
+}
+
+/// A session on a model whose denoiser has random weights: a fresh one has no opinion on anything.
+pub fn lab_of(config: &RunConfig) -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
     let turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
-    let origin = Origin::Config(config_with_clip(folder.path()));
-    let mut lab = Lab::new(origin, Device::Cpu).unwrap();
+    let file = folder.path().join("model.ron");
+    std::fs::write(&file, config::to_ron(config)).unwrap();
+    let mut lab = Lab::new(Origin::Config(file), Device::Cpu).unwrap();
     lab.runs_in(folder.path());
     lab.networks(|nets| {
         tch::manual_seed(3);
@@ -41,7 +49,7 @@ fn lab_with_clip() -> (Lab, (tempfile::TempDir, MutexGuard<'static, ()>)) {
 }
 
 /// Two files with pictures of one colour each.
-fn pictures(folder: &Path) -> [PathBuf; 2] {
+pub fn pictures(folder: &Path) -> [PathBuf; 2] {
     [("red.png", [220u8, 20, 20]), ("blue.png", [20, 20, 220])].map(|(name, colour)| {
         let file = folder.join(name);
         image::RgbImage::from_pixel(32, 32, image::Rgb(colour)).save(&file).unwrap();
@@ -151,6 +159,42 @@ fn the_current_picture_is_varied_walked_and_undone() {
     assert!(tokens(&lab).equal(&varied), "all at once and step by step");
     let view = run(&mut lab, "vary this:0.7 red apple:0.3 steps=2 seed=2 count=2");
     assert!(caption(&view).contains("and red apple"), "{}", caption(&view));
+}
+
+#[test]
+fn a_morph_between_two_pictures_begins_with_one_and_ends_with_the_other() {
+    let (mut lab, (folder, _turn)) = lab_with_clip();
+    let [red, blue] = pictures(folder.path());
+    let request = SampleRequest { steps: Some(2), seed: Some(9), ..SampleRequest::default() };
+    let from = vec![MixPart { source: MixSource::File(red.clone()), weight: 1.0 }];
+    let to_picture = Some(MixSource::File(blue.clone()));
+    let morph = SampleRequest { mix: from.clone(), to_picture, count: 5, ..request.clone() };
+    let drawn = lab.walk(&morph, &mut Quiet).unwrap();
+    assert_eq!(drawn.seeds(), [9; 5]);
+    let last = |run: &paella::lab::workspace::Sampling| run.path.last().unwrap().copy();
+    let frames = last(&drawn);
+    let to = vec![MixPart { source: MixSource::File(blue.clone()), weight: 1.0 }];
+    for (end, mix) in [(0, from), (4, to)] {
+        let alone = lab.walk(&SampleRequest { mix, ..request.clone() }, &mut Quiet).unwrap();
+        assert!(frames.narrow(0, end, 1).equal(&last(&alone)), "frame {end}");
+    }
+    assert!((1..5).any(|k| !frames.get(k).equal(&frames.get(0))), "the frames differ");
+    let line = format!("morph {} to={} frames=3 steps=1", red.display(), blue.display());
+    let view = run(&mut lab, &line);
+    assert!(caption(&view).contains("picture of red to blue"), "{}", caption(&view));
+    run(&mut lab, "show 0");
+    run(&mut lab, &format!("morph this to={} frames=2 steps=1", blue.display()));
+    for (line, what) in [
+        (format!("morph {} to=\"a fox\"", red.display()), "is a picture, `a fox` is a text"),
+        ("morph fox to=this".into(), "`this` is a picture, `fox` is a text"),
+        ("morph this to=gone.png".into(), "there is no file"),
+    ] {
+        let error = lab.turn(&line, &mut Quiet).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("hint: "), "{line}: {error}");
+    }
+    run(&mut lab, &format!("load {}/configs/smoke.ron", env!("CARGO_MANIFEST_DIR")));
+    let error = lab.turn(&line, &mut Quiet).unwrap_err().to_string();
+    assert!(error.contains("has no CLIP"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! `paella grid`: one text under several settings, on a sheet.
+
+use super::common::{Common, lab};
+use super::progress::ProgressLine;
+use super::sample::{save_as, size};
+use super::work::show_view;
+use crate::error::Result;
+use crate::image;
+use crate::lab::SampleRequest;
+use crate::lab::folder::replaceable;
+use crate::lab::grid::GridAxis;
+use crate::lab::weigh::PartWeights;
+use clap::Args;
+use std::path::PathBuf;
+
+/// One or two of the settings have several values; the first of them in this list goes across, the other down.
+#[derive(Args)]
+pub struct GridArgs {
+    /// What the pictures show
+    text: String,
+    /// Passes of the model
+    #[arg(long, value_name = "N,N,..")]
+    steps: Option<String>,
+    /// Guidance
+    #[arg(long, value_name = "S,S,..")]
+    cfg: Option<String>,
+    /// Softmax divisor
+    #[arg(long, value_name = "T,T,..")]
+    temperature: Option<String>,
+    /// Seeds; without them all pictures have one
+    #[arg(long, value_name = "N,N,..", conflicts_with = "seed")]
+    seeds: Option<String>,
+    /// With and without the picture that a prior guesses
+    #[arg(long, value_name = "on,off")]
+    prior: Option<String>,
+    /// What the pictures should not show
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    negative: String,
+    /// Width and height of a picture in pixels
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    size: Option<(i64, i64)>,
+    /// How much the attention to each part counts: "text=1.2 clip_text=1 clip_image=0.4"
+    #[arg(long, value_name = "WEIGHTS")]
+    weights: Option<PartWeights>,
+    /// Write the sheet here; else into the run folder
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// `paella grid`: a sheet with labelled axes.
+pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
+    args.out.iter().try_for_each(|file| image::format_of(file).map(|_| ()))?;
+    let older = args.out.as_deref().map(replaceable).transpose()?.unwrap_or(false);
+    let named = [
+        ("steps", &args.steps),
+        ("cfg", &args.cfg),
+        ("temperature", &args.temperature),
+        ("seed", &args.seeds),
+        ("prior", &args.prior),
+    ];
+    let axes =
+        named.iter().filter_map(|(name, values)| Some(GridAxis::parse(name, values.as_ref()?)));
+    let axes = axes.collect::<Result<Vec<_>>>()?;
+    let request = SampleRequest {
+        text: args.text.clone(),
+        negative: args.negative.clone(),
+        size: args.size,
+        weights: args.weights.clone(),
+        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
+        ..SampleRequest::default()
+    };
+    let mut lab = lab(common)?;
+    let mut progress = ProgressLine::new(common.json);
+    let mut view = lab.grid(axes, &request, &mut progress)?;
+    drop(progress);
+    match &args.out {
+        Some(file) => save_as(&mut view, file)?,
+        None => lab.keep(&mut view, "grid")?,
+    }
+    if older {
+        view = view.note("in place of an older file");
+    }
+    show_view(&view, common)
+}
