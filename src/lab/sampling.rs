@@ -337,6 +337,7 @@ impl Lab {
             schedule: config.schedule(),
             noise,
             path,
+            seed: seeds[0],
             seeds,
             greedy: config.greedy,
             remarks,

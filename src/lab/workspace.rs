@@ -54,6 +54,9 @@ pub struct Sampling {
     pub noise: Tensor,
     /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
     pub path: Vec<Rc<Tensor>>,
+    /// Of the first picture.
+    pub seed: u64,
+    /// Of all pictures.
     pub(super) seeds: Vec<u64>,
     pub greedy: bool,
     /// What of the request has no effect.
@@ -76,7 +79,7 @@ impl Sampling {
     pub(super) fn seeds_in_words(&self) -> String {
         match self.seeds.as_slice() {
             [first, .., last] if first != last => format!("seeds {first} to {last}"),
-            all => format!("seed {}", all[0]),
+            _ => format!("seed {}", self.seed),
         }
     }
 
@@ -121,6 +124,7 @@ impl Sampling {
             schedule: self.schedule.clone(),
             noise: self.noise.shallow_clone(),
             path,
+            seed: self.seed,
             seeds: self.seeds.clone(),
             greedy: self.greedy,
             remarks: self.remarks.clone(),
