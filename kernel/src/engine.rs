@@ -200,12 +200,12 @@ impl Engine {
     }
 }
 
-/// The start of a kernel, up to a cell that is compiled with all types known.
+/// The start of a kernel, up to a cell whose variable has a type that only the standard library's sources tell.
 ///
 /// Errors: the prelude or the cell does not compile.
 pub fn rehearse(place: &Workplace) -> Result<(), String> {
     let (mut engine, _) = Engine::begin(place, || None)?;
     engine.types.while_idle(&mut engine.context);
-    engine.context.execute("let rehearsed = 1;").map_err(|e| e.to_string())?;
+    engine.context.execute("let rehearsed = vec![String::new()];").map_err(|e| e.to_string())?;
     Ok(())
 }

@@ -42,15 +42,15 @@ impl Workplace {
         Ok(Self { folder, prepared })
     }
 
-    /// The prepared workspace, or an empty one if there is none.
+    /// The prepared workspace, or an empty one if there is none or it cannot be copied.
     ///
-    /// Errors: it cannot be copied.
+    /// Errors: the folder cannot be made.
     pub fn fill(&self) -> Result<()> {
-        let made = match self.prepared.template().is_dir() {
-            true => copy(&self.prepared.template(), &self.workspace()),
-            false => std::fs::create_dir_all(self.workspace()),
-        };
-        made.map_err(|e| Trouble::file(&e, &self.folder))
+        let workspace = self.workspace();
+        if copy(&self.prepared.template(), &workspace).is_err() {
+            let _ = std::fs::remove_dir_all(&workspace); // half of a workspace is worse than none
+        }
+        std::fs::create_dir_all(&workspace).map_err(|e| Trouble::file(&e, &workspace))
     }
 
     /// Tell evcxr and its rust-analyzer where things are. They read it from the environment.

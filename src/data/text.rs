@@ -28,7 +28,7 @@ pub(super) fn checked(caption: String) -> Result<String, &'static str> {
     if caption.len() > LONGEST { Err(TOO_LONG) } else { Ok(caption) }
 }
 
-/// The bytes of a caption's file; of one that is too long only so many that [`caption`] refuses them.
+/// The bytes of a caption's file; of one that is too long as many as it takes for [`caption`] to refuse it.
 pub fn read_caption(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;

@@ -24,11 +24,12 @@ pub(super) fn sample_list(args: &SampleArgs, common: &Common) -> Result<()> {
     if common.seed.is_none() {
         lab.seed_at_random();
     }
-    let mut told = |row: &ListedPicture| match common.json {
+    let mut on_picture = |row: &ListedPicture| match common.json {
         true => println!("{}", serde_json::json!(row)),
         false => println!("{}: seed {}, {}", row.file, row.seed, printable(&row.caption)),
     };
     // the lines are the progress: no bar moves between them
-    let view = lab.sample_list(&list, folder, &request, &mut ProgressLine::new(true), &mut told)?;
+    let view =
+        lab.sample_list(&list, folder, &request, &mut ProgressLine::new(true), &mut on_picture)?;
     show_view(&view, common)
 }

@@ -75,7 +75,7 @@ impl CaptionList {
 
 impl Lab {
     /// Makes a picture for each caption of a list, and a line of `samples.jsonl` in the folder. Captions whose pictures are
-    /// there are left out. The caption with number k has the seed of the first plus k - 1. `told` is given each new picture.
+    /// there are left out. The caption with number k has the seed of the first plus k - 1. `on_picture` is given each new picture.
     ///
     /// Errors: the folder holds pictures of other settings or captions, or cannot be written.
     pub fn sample_list(
@@ -84,7 +84,7 @@ impl Lab {
         folder: &Path,
         request: &SampleRequest,
         watch: &mut dyn Watch,
-        told: &mut dyn FnMut(&ListedPicture),
+        on_picture: &mut dyn FnMut(&ListedPicture),
     ) -> Result<View> {
         let (settings, mut most) = (self.settings_of(request)?, self.most_at_once(request)?);
         let (mut rows, log) = (earlier(folder)?, folder.join(LIST_FILE));
@@ -122,7 +122,7 @@ impl Lab {
                 row.notes = self.notes_of(&row.caption)?;
                 // in one write, so that a kill cannot come between a line and its end
                 lines.write_all(line(row).as_bytes()).map_err(|e| unwritable(&log, &e))?;
-                told(row);
+                on_picture(row);
             }
             made += n;
         }
@@ -284,7 +284,7 @@ fn earlier(folder: &Path) -> Result<Vec<ListedPicture>> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return refused(format!("the earlier pictures cannot be told: {e}"), ""),
+        Err(e) => return refused(format!("the list of earlier pictures cannot be read: {e}"), ""),
     };
     let mut rows = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {

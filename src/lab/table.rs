@@ -396,7 +396,7 @@ pub const COMMANDS: &[Command] = &[
         words: None,
         keys: GRID,
         takes: Takes::Caption,
-        functions: &["with_steps", "plan"],
+        functions: &["with_steps", "schedule"],
         changes: false,
         run: run::grid,
     },

@@ -263,7 +263,7 @@ impl ClipVision {
     }
 }
 
-/// A normal filling that keeps the size of what it multiplies.
+/// A normal init that keeps the size of what it multiplies.
 fn scaled(fan_in: i64) -> Init {
     Init::Normal((fan_in as f64).powf(-0.5))
 }

@@ -42,7 +42,7 @@ impl<'a> VarBuilder<'a> {
 
     /// A variable that is saved but not trained, such as a running mean.
     pub fn buffer(&self, name: &str, dims: &[i64], init: Init) -> Tensor {
-        self.path.add(name, self.filled(dims, init), false) // saved, not trained
+        self.path.add(name, self.filled(dims, init), false)
     }
 
     /// An integer counter that is saved with the weights.
@@ -58,7 +58,7 @@ impl<'a> VarBuilder<'a> {
 
     fn filled(&self, dims: &[i64], init: Init) -> Tensor {
         let empty = Tensor::empty(dims, (Kind::Float, self.path.device()));
-        // filling a billion weights that are read from a file next would take a minute
+        // initialising a billion weights that are read from a file next would take a minute
         if self.skeleton { empty } else { refill(empty, init) }
     }
 }
@@ -78,7 +78,7 @@ impl<'a, T: ToString> Div<T> for VarBuilder<'a> {
 }
 
 fn refill(mut xs: Tensor, init: Init) -> Tensor {
-    let _no_grad = tch::no_grad_guard(); // filling is no part of what is learned
+    let _no_grad = tch::no_grad_guard(); // the start is no part of what is learned
     match init {
         Init::Zeros => xs.fill_(0.0),
         Init::Ones => xs.fill_(1.0),

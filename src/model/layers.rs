@@ -99,7 +99,7 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// PyTorch's default filling, which the reference leaves as it is: uniform within 1 / sqrt(o kernel^2).
+    /// PyTorch's default init, which the reference leaves as it is: uniform within 1 / sqrt(o kernel^2).
     pub fn new(p: &VarBuilder, i: i64, o: i64, window: Window) -> Self {
         // PyTorch takes the second dimension for the fan, which is o for a transposed convolution
         let bound = 1.0 / ((o * window.kernel * window.kernel) as f64).sqrt();

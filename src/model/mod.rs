@@ -217,7 +217,7 @@ impl Paella {
             let width = c_cond * config.clip_seq_len;
             (clip_embd > 0).then(|| Linear::new(&(p / name), clip_embd, width, Init::Normal(0.02)))
         };
-        // Embeddings this small make the fresh logits almost even: the first loss is close to ln K.
+        // The reference's size. The first loss is ln K whatever it is, since `clf` starts at zeros.
         let in_mapper = (p / "in_mapper" / 0).var(
             "weight",
             &[num_labels, c_in],

@@ -46,7 +46,7 @@ impl ClipPixels {
     /// Errors:  not three channels, a side of no pixels, a size below 1.
     pub fn resize(&self, images: &Tensor) -> Result<Tensor> {
         let to = self.resized(&images.size())?;
-        // resampling to the same size would still blur
+        // pictures of CLIP's own size, as small models have them
         if images.size()[2..] == to {
             return Ok(images.shallow_clone());
         }

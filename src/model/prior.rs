@@ -87,7 +87,7 @@ impl PriorModel {
     }
 }
 
-/// PyTorch's filling of a linear layer, times a gain.
+/// PyTorch's init of a linear layer, times a gain.
 fn uniform(fan_in: i64, gain: f64) -> Init {
     Init::Uniform(gain * (fan_in as f64).powf(-0.5))
 }
@@ -104,7 +104,7 @@ struct PriorBlock {
 impl PriorBlock {
     fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
         let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks } = *config;
-        // every block adds to its input: a smaller start keeps the sum of all of them at one size
+        // the reference's gain for a sum over blocks; the norm behind `widen` takes it out again
         let (i, gain) = (c + clip_r + c_r, (1.0 / num_blocks as f64).sqrt());
         Self {
             widen: Linear::without_bias(&(p / 0), i, 4 * c, uniform(i, gain)),
@@ -288,7 +288,6 @@ impl Fresh for Seeded {
     fn normal(&self, xs: &Tensor) -> Tensor {
         let mut rng = self.0.borrow_mut();
         let mut uniform = || rng.next_u32() as f64 / (1u64 << 32) as f64;
-        // Box and Muller: a length and an angle, of which one coordinate is used; 1 - u is never 0
         let mut draw = || ((-2.0 * (1.0 - uniform()).ln()).sqrt() * (TAU * uniform()).cos()) as f32;
         let numbers: Vec<f32> = (0..xs.numel()).map(|_| draw()).collect();
         Tensor::from_slice(&numbers).view_as(xs).to_device(xs.device())

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 pub struct AttentionRecord(RefCell<Vec<Tensor>>);
 
 impl AttentionRecord {
-    /// Attention (B, heads, Q, N), of which the last `s` keys are conditions. The first picture is kept, its heads averaged.
+    /// Attention (B, heads, Q, N). The last `s` keys are conditions. The first picture is kept, its heads averaged.
     pub(super) fn keep(&self, attention: &Tensor, s: i64) {
         let first = attention.get(0); // (heads, Q, N)
         let text = first.narrow(2, first.size()[2] - s, s);

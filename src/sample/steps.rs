@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plan_of_the_model_card() {
+    fn the_schedule_of_the_model_card() {
         let schedule = SampleConfig::default().schedule();
         assert_eq!(schedule.len(), 12);
         assert_eq!((schedule[0].t, schedule[11].t_next), (1.0, 0.0));

@@ -51,7 +51,8 @@ pub fn room_for_checkpoints(nets: &Networks, checkpoints: &Path) -> Result<()> {
     let denoiser: usize = nets.trained_vars().iter().map(|(_, vars)| numel(vars)).sum();
     let clip = nets.clip.as_ref().filter(|_| nets.config.to_train().contains(&Phase::Clip));
     let clip = clip.map_or(0, |clip| numel(clip.vars()));
-    // stages follow one another, and their checkpoints replace each other: the largest counts
+    // Stages follow one another, and their checkpoints replace each other. Networks of earlier stages are saved along, without
+    // moments; they are not counted.
     let weights = denoiser.max(clip).max(nets.prior.as_ref().map_or(0, |prior| numel(&prior.vars)));
     room(&nets.config, weights as u64, checkpoints)
 }

@@ -118,7 +118,7 @@ impl DenoiserTrainer {
         noised: &Noised,
         draws: &Draws,
     ) -> Result<Tensor> {
-        // Dropout differs by step and row. The step is shifted past all rows, so that no two of them share a seed.
+        // Dropout differs by step and by the first row of a micro batch. The step is shifted past all rows, so that no two of them share a seed.
         seed_step(self.seed ^ DROPOUT, (self.shell.progress.step << 32) + draws.first as u64);
         let _autocast = Autocast::bf16(self.recipe.precision.bf16, nets.device)?;
         let cond = with_clip(nets, batch, draws.conditioning, self.text(nets, batch, draws))?;

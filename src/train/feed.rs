@@ -46,7 +46,7 @@ impl Feed {
             )
         })?;
         let stream = Streamed::open(config, seed, data.size, want, nets.device)?;
-        // boxed: its buffers would make every feed as large
+        // boxed: its own state is far larger than that of the other feeds
         Ok(Self::Stream(Box::new(stream)))
     }
 
@@ -190,7 +190,7 @@ impl MemoryFeed {
         Batch {
             tokens: tokens.index_select(0, &index), // (b, h, w)
             ids: ids.index_select(0, &index),       // (b, L)
-            text: None, // the encoder is trained along, or small enough to run each time
+            text: None, // from `ids` in each step, also by an encoder that is not trained
             captions: self.data.captions(&picks),
             images: images.then(|| self.data.images(&picks)),
         }

@@ -50,7 +50,7 @@ pub fn gallery(nets: &Networks, batch: &Batch, seed: u64) -> ProgressSheet {
     if let Some(clip) = &nets.clip {
         let decoded = || nets.decode(&batch.tokens);
         let images = batch.images.as_ref().map_or_else(decoded, Tensor::shallow_clone);
-        // without a text's CLIP vector, so that what the picture adds is seen; a picture that CLIP cannot read has no row
+        // the picture's own vector in place of the prior's guess; a picture that CLIP cannot read has no row
         if let Ok(vectors) = clip.images(&images) {
             rows.push(("with its picture", sample(&Cond { clip_image: vec![vectors], ..text })));
         }

@@ -106,7 +106,7 @@ impl PriorTrainer {
             model.forward(&noised, &draws.t, &cond).to_kind(Kind::Float) // (n, r)
         };
         let error = (guess - &draws.noise).square().mean_dim(&[1i64][..], false, Kind::Float); // (n,)
-        // p2 takes weight from times that are almost clean, where the noise is trivial to name
+        // p2 takes weight from times that are almost clean, where only details are left that nobody sees
         Ok((error * schedule.p2_weight(&draws.t, 1.0, 1.0)).mean(Kind::Float))
     }
 }

@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_goes_down_to_its_end(steps in 1i64..40, start in 0.0f64..=1.0, end in 0.0f64..=1.0) {
+    fn a_schedule_goes_down_to_its_end(steps in 1i64..40, start in 0.0f64..=1.0, end in 0.0f64..=1.0) {
         let config = SampleConfig { t_start: start, t_end: start.min(end), ..SampleConfig::default() }.with_steps(steps);
         let schedule = config.schedule();
         prop_assert_eq!(schedule.len() as i64, steps);

@@ -12,6 +12,8 @@ def k(tmp_path_factory):
     cache = tmp_path_factory.mktemp("plain")
     code, said = prepared.prepare(cache, "all")
     assert code == 0, said
+    left_out = (prepared.folder(cache) / "without").read_text().split(",")
+    assert len(left_out) == len(set(left_out)) == 10, left_out
     found = {entry.name for entry in prepared.folder(cache).iterdir()}
     assert not found & {"template", "stubs", "answers"}, found
     assert all((prepared.folder(cache) / "tools/bin" / tool).is_symlink() for tool in ("cargo", "rustc"))

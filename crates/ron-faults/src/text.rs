@@ -42,7 +42,7 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if is_noise(c) { ' ' } else { c }).collect()
 }
 
-/// The name that `iconv` has for an encoding of 16 or 32 bits a letter, told by its mark or by the zeros in it.
+/// The name that `iconv` has for an encoding of 16 or 32 bits a letter, known by its mark or by the zeros in it.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     match *bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),

@@ -23,10 +23,10 @@ const EDITION: Edition = Edition::Edition2024;
 /// Macros expand to macros. Most rounds of expanding.
 const ROUNDS: usize = 8;
 
-/// Expand the macros of one crate, whose files lie below `folder`.
+/// Expand the macros of one crate, whose files lie below `folder`. What comes out is trimmed as the rest is, if that is wanted.
 ///
 /// Errors: a file cannot be read or written.
-pub fn folder(folder: &Path) -> Result<()> {
+pub fn folder(folder: &Path, trim: bool) -> Result<()> {
     let mut files = Vec::new();
     read(folder, &mut files)?;
     let mut changed = BTreeSet::new();
@@ -42,7 +42,7 @@ pub fn folder(folder: &Path) -> Result<()> {
     }
     changed.into_iter().try_for_each(|number| {
         let (path, text) = &files[number];
-        write(path, &trimmed(text))
+        if trim { write(path, &trimmed(text)) } else { write(path, text) }
     })
 }
 

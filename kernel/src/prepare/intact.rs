@@ -4,8 +4,9 @@ use crate::files::write;
 use crate::place::Prepared;
 use crate::trouble::Result;
 
-/// Files that no kernel works without, below the folder of the prepared kernel. Those of the standard library stand for all.
-const NEEDED: [&str; 13] = [
+/// Files that a kernel is made of, below the folder of the prepared kernel. Those of the standard library stand for all, and
+/// so does the template's manifest. A trick that is left out has none, which is a length too.
+const NEEDED: [&str; 14] = [
     "libpaella_notebook.so",
     "library-path",
     "prelude",
@@ -17,6 +18,7 @@ const NEEDED: [&str; 13] = [
     "rust-src/std/core/src/lib.rs",
     "rust-src/std/alloc/src/lib.rs",
     "rust-src/std/std/src/lib.rs",
+    "template/Cargo.toml",
     "tools/bin/cargo",
     "tools/bin/rustc",
 ];
@@ -39,8 +41,11 @@ pub fn is(prepared: &Prepared) -> bool {
 fn lengths(prepared: &Prepared) -> String {
     let length = |file: &str| std::fs::metadata(prepared.folder.join(file)).map(|data| data.len());
     let line = |file: &str| format!("{file} {:?}\n", length(file).ok());
-    let metadata = std::fs::read_dir(prepared.metadata()).map_or(0, Iterator::count);
-    NEEDED.map(line).concat() + &format!("metadata {metadata}\n")
+    let count = |folder: &str| {
+        let files = std::fs::read_dir(prepared.folder.join(folder)).map_or(0, Iterator::count);
+        format!("{folder} {files}\n")
+    };
+    NEEDED.map(line).concat() + &["metadata", "stubs"].map(count).concat()
 }
 
 #[cfg(test)]

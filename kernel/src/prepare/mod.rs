@@ -113,7 +113,13 @@ impl Work<'_> {
         cells::prelude(self.prepared, &native, &self.without)?;
         self.without.keep(self.prepared)?;
         (self.progress)(STEPS[2]);
-        template::write(self.tools, self.prepared, !self.without.has(Trick::Template))
+        let (tools, prepared) = (self.tools, self.prepared);
+        template::rehearse(tools, prepared, |workspace| {
+            if !self.soft(Trick::Template, || template::keep(workspace, prepared)) {
+                recall::link(prepared, tools)?; // it goes with the template
+            }
+            self.without.keep(prepared)
+        })
     }
 
     /// Once more, without any trick: what failed may be one of them.
@@ -145,7 +151,7 @@ impl Work<'_> {
         if let Err(trouble) = sources::hashbrown(prepared) {
             (self.progress)(&format!("remark: no types of `HashMap`s: {trouble}"));
         }
-        self.soft(Trick::Expand, || sources::expand(prepared));
+        self.soft(Trick::Expand, || sources::expand(prepared, trimmed));
         Ok(())
     }
 

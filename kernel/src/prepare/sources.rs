@@ -37,8 +37,9 @@ pub fn copy(tools: &Tools, prepared: &Prepared, trimmed: bool) -> Result<()> {
 /// Expand the macros of what was copied.
 ///
 /// Errors: a file cannot be read or written.
-pub fn expand(prepared: &Prepared) -> Result<()> {
-    PARTS.iter().try_for_each(|part| expand::folder(&folder(prepared).join(part).join("src")))
+pub fn expand(prepared: &Prepared, trim: bool) -> Result<()> {
+    let source = |part: &str| folder(prepared).join(part).join("src");
+    PARTS.iter().try_for_each(|part| expand::folder(&source(part), trim))
 }
 
 /// `HashMap` rests on a crate that does not come with Rust's sources. Empty types of its names are all that inference

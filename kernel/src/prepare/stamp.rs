@@ -6,7 +6,7 @@ use crate::trouble::Result;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Sources whose change invalidates a prepared kernel.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 19] = [
     include_str!("../engine.rs"),
     include_str!("../place.rs"),
     include_str!("../workplace.rs"),
@@ -21,8 +21,10 @@ const SOURCES: [&str; 17] = [
     include_str!("paella-recall.rs"),
     include_str!("recall.rs"),
     include_str!("sources.rs"),
+    include_str!("stamp.rs"),
     include_str!("stubs.rs"),
     include_str!("template.rs"),
+    include_str!("trick.rs"),
     include_str!("trim.rs"),
 ];
 

@@ -13,11 +13,14 @@ use std::process::Command;
 /// Does what every kernel does at its start, up to a first variable.
 pub type Rehearse = fn(&Workplace) -> std::result::Result<(), String>;
 
-/// Rehearse a start, to see that the first cells compile; what cargo and rustc answer is kept. With `kept` the workspace
-/// too.
+/// Rehearse a start, to see that the first cells compile; what cargo and rustc answer is kept. `after` gets the workspace.
 ///
-/// Errors: the first cells do not compile.
-pub fn write(tools: &Tools, prepared: &Prepared, kept: bool) -> Result<()> {
+/// Errors: the first cells do not compile; those of `after`.
+pub fn rehearse(
+    tools: &Tools,
+    prepared: &Prepared,
+    after: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let _ = std::fs::remove_dir_all(prepared.template()); // there is none at first
     let place = Workplace::beside(prepared.clone(), "prepare")?;
     let program =
@@ -28,20 +31,22 @@ pub fn write(tools: &Tools, prepared: &Prepared, kept: bool) -> Result<()> {
         .args([&place.folder, &tools.sysroot])
         .env("PAELLA_LEARN", "yes")
         .status();
-    let done = status.is_ok_and(|status| status.success());
-    let copied = match done && kept {
-        true => copy(&place.workspace(), &prepared.template()),
-        false => Ok(()),
+    let ended = match status.is_ok_and(|status| status.success()) {
+        true => after(&place.workspace()),
+        false => Err(Trouble::new("the first cell does not compile", "", "see above")),
     };
     place.remove();
-    copied.map_err(|e| Trouble::file(&e, &prepared.template()))?;
-    match done {
-        true => Ok(()),
-        false => Err(Trouble::new("the first cell does not compile", "", "see above")),
-    }
+    ended
 }
 
-/// In the process that `write` starts: rehearse in the workspace of that folder.
+/// Keep a workspace for kernels to copy.
+///
+/// Errors: a file cannot be copied.
+pub fn keep(workspace: &Path, prepared: &Prepared) -> Result<()> {
+    copy(workspace, &prepared.template()).map_err(|e| Trouble::file(&e, &prepared.template()))
+}
+
+/// In the process that [`rehearse`] starts: rehearse in the workspace of that folder.
 ///
 /// Errors: the first cells do not compile, or the library cannot be loaded.
 pub fn run(folder: &str, sysroot: &str, rehearse: Rehearse) -> Result<()> {
