@@ -76,7 +76,7 @@ def other(tmp_path_factory):
                 (folder / "lib" / name / entry.name).symlink_to(entry)
     (folder / "bin/cargo").symlink_to(real / "bin/cargo")
     version = '[ "$*" = -V ] && { echo "rustc 9.9.9 (another one)"; exit 0; }\n'
-    spoil = 'case "$SPOIL $*" in *unshared*) ;; "yes "*paella_notebook*) echo "error: spoiled" >&2; exit 1;; esac\n'
+    spoil = 'case "$SPOIL $*" in *--cfg=unshared*) ;; "yes "*"--crate-name paella_notebook "*) echo "error: spoiled" >&2; exit 1;; esac\n'
     run(folder / "bin/rustc", version + spoil + 'exec "%s" "$@"\n' % (real / "bin/rustc"))
     (folder / "path").mkdir()
     sources = pathlib.Path(os.environ.get("PAELLA_RUST_SRC") or real / "lib/rustlib/src/rust/library")
