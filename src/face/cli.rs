@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::bench::{self, BenchArgs};
-use super::common::{Common, answer, lab, outside_cause, report, unwritable};
+use super::common::{Common, answer, lab, lab_by_chance, outside_cause, report, unwritable};
 use super::precompute::{self, Precompute};
 use super::signals::end_on_interrupt;
 use super::terminal::Terminal;
@@ -187,10 +187,7 @@ fn run(cli: Cli) -> Result<u8> {
                 )
             }
             None => {
-                let mut lab = lab(&common)?;
-                if common.seed.is_none() {
-                    lab.seed_at_random();
-                }
+                let lab = lab_by_chance(&common)?;
                 repl::run(Rc::new(RefCell::new(lab)), &Terminal::detect(), None)
             }
         },

@@ -93,6 +93,15 @@ pub fn lab(common: &Common) -> Result<Lab> {
     Ok(lab)
 }
 
+/// The same, with other draws at each call unless `--seed` names some.
+pub fn lab_by_chance(common: &Common) -> Result<Lab> {
+    let mut lab = lab(common)?;
+    if common.seed.is_none() {
+        lab.seed_at_random();
+    }
+    Ok(lab)
+}
+
 /// Reads a number of things, at least one.
 pub fn count(text: &str) -> std::result::Result<usize, String> {
     let fits = |n: &usize| (1..=1 << 20).contains(n);

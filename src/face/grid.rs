@@ -1,6 +1,6 @@
 //! `paella grid`: one text under several settings, on a sheet.
 
-use super::common::{Common, lab};
+use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
 use super::sample::{save_as, size};
 use super::work::show_view;
@@ -66,10 +66,10 @@ pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
         negative: args.negative.clone(),
         size: args.size,
         weights: args.weights.clone(),
-        seed: common.seed.or_else(|| Some(rand::random_range(0..1_000_000))),
+        seed: common.seed,
         ..SampleRequest::default()
     };
-    let mut lab = lab(common)?;
+    let mut lab = lab_by_chance(common)?;
     let mut progress = ProgressLine::new(common.json);
     let mut view = lab.grid(axes, &request, &mut progress)?;
     drop(progress);

@@ -1,7 +1,7 @@
 //! `paella sample --from`: a picture for each caption of a list.
 #![allow(clippy::print_stdout)]
 
-use super::common::{Common, lab};
+use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
 use super::sample::SampleArgs;
 use super::terminal::printable;
@@ -20,10 +20,7 @@ pub(super) fn sample_list(args: &SampleArgs, common: &Common) -> Result<()> {
         return Err(Error::command(what, folder.display().to_string(), "--out pictures"));
     }
     let (list, request) = (CaptionList::read(file)?, args.request(common)?);
-    let mut lab = lab(common)?;
-    if common.seed.is_none() {
-        lab.seed_at_random();
-    }
+    let mut lab = lab_by_chance(common)?;
     let mut on_picture = |row: &ListedPicture| match common.json {
         true => println!("{}", serde_json::json!(row)),
         false => println!("{}: seed {}, {}", row.file, row.seed, printable(&row.caption)),

@@ -1,7 +1,7 @@
 //! `paella sample`: writes pictures from a text, or one for each caption of a list, or edits one.
 #![allow(clippy::print_stdout)]
 
-use super::common::{Common, lab};
+use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
 use super::work::show_view;
 use crate::config::full_place;
@@ -252,10 +252,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         let hint = "--attention with a word of the text";
         return Err(Error::command(format!("the text has no `{word}`"), "--attention", hint));
     }
-    let mut lab = lab(common)?;
-    // short enough to type again, another one at each call
-    let seed = common.seed.or_else(|| Some(rand::random_range(0..1_000_000)));
-    let request = SampleRequest { seed, ..args.request(common)? };
+    let mut lab = lab_by_chance(common)?;
+    let request = args.request(common)?;
     if let Some(picture) = &args.edit.image {
         lab.show(&Pick::File(picture.clone()))?;
     }

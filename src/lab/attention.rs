@@ -198,7 +198,7 @@ impl LastPass {
             parts.map(|at| row(PARTS[at].into(), &self.part(at).collect::<Vec<_>>())).collect();
         let mut rest: Vec<i64> = self.part(0).collect();
         let (mut words, mut seen) = (Vec::new(), Vec::new());
-        for word in self.text.split_whitespace().map(bare).filter(|word| !word.is_empty()) {
+        for word in words_of(&self.text) {
             if seen.contains(&word) {
                 continue;
             }
@@ -225,9 +225,11 @@ impl LastPass {
     }
 }
 
-/// A word without the signs around it.
-fn bare(word: &str) -> &str {
-    word.trim_matches(|c: char| !c.is_alphanumeric())
+/// The words of a text, without the signs around them.
+pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    let bare =
+        text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    bare.filter(|word| !word.is_empty())
 }
 
 /// Bytes of a text at which a word stands. Case does not count. A whole word is meant where there is one.
@@ -296,7 +298,7 @@ mod tests {
         assert_eq!(at("fox and fox", "fox"), [(0, 3), (8, 11)]);
         assert_eq!(at("caf\u{e9} au lait", "au"), [(6, 8)]);
         assert!(places("fox", "cat").is_empty() && places("fox", " ").is_empty());
-        assert_eq!(["apple,", "(3d)", "--"].map(bare), ["apple", "3d", ""]);
+        assert_eq!(words_of("apple, (3d) --").collect::<Vec<_>>(), ["apple", "3d"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Lab;
 use super::args::{last_word, quoted, unquoted};
+use super::attention::words_of;
 use super::command::{Command, Takes};
 use super::model::shipped_models;
 use super::weigh::PARTS;
@@ -108,10 +109,8 @@ impl Lab {
 
     /// The words of the current picture's caption.
     fn words_of_picture(&self) -> Vec<String> {
-        let caption = self.state.workspace.picture.as_ref().map(|picture| picture.caption.clone());
-        let caption = caption.unwrap_or_default();
-        let bare = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_string();
-        caption.split_whitespace().map(bare).filter(|word| !word.is_empty()).collect()
+        let picture = self.state.workspace.picture.iter();
+        picture.flat_map(|picture| words_of(&picture.caption)).map(String::from).collect()
     }
 
     /// Captions that begin with the text after the command, quoted or not.

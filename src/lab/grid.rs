@@ -1,5 +1,6 @@
 //! One picture for each of several settings, on a sheet with labelled axes: what do steps, guidance, chance do?
 
+use super::mix::FULL_MODEL;
 use super::view::{View, plain};
 use super::watch::Watch;
 use super::{Lab, SampleRequest};
@@ -162,7 +163,7 @@ impl Lab {
         if axes.iter().any(|axis| axis.name == "prior")
             && self.model()?.borrow().nets().prior.is_none()
         {
-            let hint = "a model with a prior: `paella train configs/emoji-full.ron`, then `load runs/emoji-full/model`";
+            let hint = format!("a model with a prior: {FULL_MODEL}");
             return Err(Self::fault("this model has no prior", hint));
         }
         let seed = request.seed.unwrap_or_else(|| self.draw_seed());

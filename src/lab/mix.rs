@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use tch::{Kind, Tensor};
 
+/// How one comes by a model with all five networks.
+pub(super) const FULL_MODEL: &str =
+    "`load emoji-64`, or `paella train configs/emoji-full.ron`, then `load runs/emoji-full/model`";
+
 /// A picture or a text, and its weight in the mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixPart {
@@ -90,7 +94,7 @@ impl Lab {
             return Ok(None);
         }
         if self.state.model.borrow().config.clip.is_none() {
-            let hint = "a model with a CLIP: `load emoji-64`, or `paella train configs/emoji-full.ron`, then `load runs/emoji-full/model`";
+            let hint = format!("a model with a CLIP: {FULL_MODEL}");
             return Err(Self::fault(
                 "this model has no CLIP, which makes vectors of pictures",
                 hint,

@@ -17,7 +17,7 @@ pub(super) struct Runner<'a> {
 impl<'a> Runner<'a> {
     pub(super) fn new(nets: &'a Networks, run: &'a Sampling) -> Self {
         let (cond, null) = conditions(nets, run);
-        let chance = PictureSeeds::new(&run.seeds(), run.path.len() - 1, run.greedy);
+        let chance = PictureSeeds::new(run.seeds(), run.path.len() - 1, run.greedy);
         Self { model: nets.sampling_denoiser(), run, cond, null, chance }
     }
 

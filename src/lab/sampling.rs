@@ -337,7 +337,6 @@ impl Lab {
             schedule: config.schedule(),
             noise,
             path,
-            seed: seeds[0],
             seeds,
             greedy: config.greedy,
             remarks,

@@ -4,78 +4,21 @@ use super::calls as run;
 use super::command::{Command, Takes};
 use super::plots::PLOTS;
 
-/// The keys of `sample` and `start`.
-const SAMPLE: &[&str] = &[
-    "steps",
-    "cfg",
-    "temperature",
-    "seed",
-    "negative",
-    "greedy",
-    "count",
-    "size",
-    "weights",
-    "prior",
-];
-const START: &[&str] = &[
-    "steps",
-    "cfg",
-    "temperature",
-    "seed",
-    "negative",
-    "greedy",
-    "size",
-    "area",
-    "side",
-    "by",
-    "strength",
-    "keep",
-    "picture",
-    "weights",
-    "prior",
-];
-/// The keys of each command that edits the picture.
-const INPAINT: &[&str] = &[
-    "area",
-    "keep",
-    "steps",
-    "cfg",
-    "temperature",
-    "seed",
-    "negative",
-    "greedy",
-    "count",
-    "weights",
-];
-const OUTPAINT: &[&str] = &[
-    "side",
-    "by",
-    "keep",
-    "steps",
-    "cfg",
-    "temperature",
-    "seed",
-    "negative",
-    "greedy",
-    "count",
-    "weights",
-];
-const EDIT: &[&str] =
-    &["strength", "steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "weights"];
-const VARY: &[&str] =
-    &["steps", "cfg", "temperature", "seed", "negative", "greedy", "count", "size", "weights"];
-const MORPH: &[&str] = &[
-    "to",
-    "frames",
-    "steps",
-    "cfg",
-    "temperature",
-    "seed",
-    "negative",
-    "greedy",
-    "size",
-    "weights",
-];
+/// The keys of a command that samples: its own, those that every such command has, and more.
+macro_rules! keys {
+    ([$($own:literal),*] [$($more:literal),*]) => {
+        &[$($own,)* "steps", "cfg", "temperature", "seed", "negative", "greedy", $($more),*]
+    };
+}
+
+const SAMPLE: &[&str] = keys!([] ["count", "size", "weights", "prior"]);
+const START: &[&str] =
+    keys!([] ["size", "area", "side", "by", "strength", "keep", "picture", "weights", "prior"]);
+const INPAINT: &[&str] = keys!(["area", "keep"] ["count", "weights"]);
+const OUTPAINT: &[&str] = keys!(["side", "by", "keep"] ["count", "weights"]);
+const EDIT: &[&str] = keys!(["strength"] ["count", "weights"]);
+const VARY: &[&str] = keys!([] ["count", "size", "weights"]);
+const MORPH: &[&str] = keys!(["to", "frames"] ["size", "weights"]);
 const GRID: &[&str] =
     &["steps", "cfg", "temperature", "seed", "prior", "negative", "greedy", "size", "weights"];
 

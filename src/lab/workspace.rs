@@ -54,9 +54,7 @@ pub struct Sampling {
     pub noise: Tensor,
     /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
     pub path: Vec<Rc<Tensor>>,
-    /// Of the first picture.
-    pub seed: u64,
-    /// Of all pictures.
+    /// Of each picture.
     pub(super) seeds: Vec<u64>,
     pub greedy: bool,
     /// What of the request has no effect.
@@ -72,14 +70,14 @@ pub(super) fn seeds_of(first: u64, count: i64, same: bool) -> Vec<u64> {
 
 impl Sampling {
     /// The seed of each picture: any of them can be made again alone.
-    pub fn seeds(&self) -> Vec<u64> {
-        self.seeds.clone()
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
     }
 
     pub(super) fn seeds_in_words(&self) -> String {
         match self.seeds.as_slice() {
             [first, .., last] if first != last => format!("seeds {first} to {last}"),
-            _ => format!("seed {}", self.seed),
+            all => format!("seed {}", all[0]),
         }
     }
 
@@ -124,7 +122,6 @@ impl Sampling {
             schedule: self.schedule.clone(),
             noise: self.noise.shallow_clone(),
             path,
-            seed: self.seed,
             seeds: self.seeds.clone(),
             greedy: self.greedy,
             remarks: self.remarks.clone(),

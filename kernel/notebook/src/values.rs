@@ -121,6 +121,7 @@ pub fn noised(noised: &Noised) -> Bundle {
 /// A sampling run: what it draws, how far it is, its schedule.
 pub fn sampling(run: &workspace::Sampling) -> Bundle {
     let (done, steps) = (run.path.len() - 1, run.schedule.len());
-    let text = format!("\"{}\", seed {}, {done} of {}", run.text, run.seed, counted(steps, "step"));
+    let text =
+        format!("\"{}\", seed {}, {done} of {}", run.text, run.seeds()[0], counted(steps, "step"));
     Bundle::stacked(&[Bundle::new().text(text), run.schedule.look()])
 }
