@@ -50,3 +50,10 @@ pub fn weighted_mean(loss: &Tensor, weight: &Tensor) -> Tensor {
 pub fn accuracy(logits: &Tensor, tokens: &Tensor) -> Tensor {
     logits.argmax(1, false).eq_tensor(tokens).to_kind(Kind::Float).mean(Kind::Float)
 }
+
+/// Share of the noised tokens that are guessed right: guess, tokens, mask (B, h, w) -> 0..=1. None if no token is noised.
+pub fn noised_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
+    let sum = |xs: &Tensor| xs.to_kind(Kind::Float).sum(Kind::Float).double_value(&[]);
+    let all = sum(mask);
+    (all > 0.0).then(|| sum(&guess.eq_tensor(tokens).logical_and(mask)) / all)
+}

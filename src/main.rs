@@ -35,7 +35,11 @@ mod early {
                 let mut program = [0; 4096];
                 // SAFETY: the last byte stays 0 and ends the path; both lists end with a null pointer.
                 unsafe {
-                    libc::readlink(c"/proc/self/exe".as_ptr(), program.as_mut_ptr(), program.len() - 1);
+                    libc::readlink(
+                        c"/proc/self/exe".as_ptr(),
+                        program.as_mut_ptr(),
+                        program.len() - 1,
+                    );
                     libc::execve(program.as_ptr(), args, longer.as_ptr()); // returns only on failure
                 }
                 return;

@@ -46,7 +46,7 @@ impl Condition {
     }
 
     /// Evaluates the condition without changing the session. A missing value counts as not solved.
-    pub fn look(&self, lab: &mut Lab) -> Finding {
+    pub fn judge(&self, lab: &mut Lab) -> Finding {
         let wanted = if lab.is_quick() { &self.short } else { &self.long };
         match (wanted.measure.take)(lab, &wanted.argument) {
             Ok(value) => wanted.judge(value),
@@ -134,7 +134,7 @@ fn ends(range: &str) -> std::result::Result<(f64, f64), Fault> {
 
 /// Evaluates all conditions of an exercise. Returns whether it is solved, and a view of the results.
 pub fn look(conditions: &[Condition], lab: &mut Lab) -> (bool, View) {
-    let findings: Vec<Finding> = conditions.iter().map(|c| c.look(lab)).collect();
+    let findings: Vec<Finding> = conditions.iter().map(|c| c.judge(lab)).collect();
     let solved = findings.iter().all(|f| f.holds);
     let line = |f: &Finding| format!("{} {}", if f.holds { "✓" } else { "✗" }, f.text);
     let lines = findings.iter().map(line).collect::<Vec<_>>().join("\n");

@@ -4,7 +4,8 @@ use crate::data::{Part, Record};
 use crate::device::seed_step;
 use crate::error::Result;
 use crate::eval::{Gallery, probe};
-use crate::lab::{Lab, entropy, hidden_accuracy};
+use crate::lab::{Lab, entropy};
+use crate::loss::noised_accuracy;
 use crate::model::Denoiser;
 use tch::{Kind, Tensor};
 
@@ -27,7 +28,7 @@ fn logits(lab: &Lab, caption: Option<&str>) -> Result<Tensor> {
 pub fn guessed(lab: &Lab, caption: Option<&str>) -> Result<f64> {
     let guess = logits(lab, caption)?.argmax(1, false);
     let (noised, tokens) = (lab.workspace().noised()?, lab.workspace().tokens()?);
-    Ok(hidden_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
+    Ok(noised_accuracy(&guess, &tokens, &noised.mask).unwrap_or(0.0))
 }
 
 /// Mean entropy of the predictions over all positions, in bits.

@@ -38,7 +38,9 @@ pub fn lessons(folder: &Path) -> Result<Vec<Lesson>> {
     })?;
     let files = entries.flatten().map(|entry| entry.path());
     let sources = files.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
-    let mut lessons = sources.map(|path| Lesson::read(&path)).collect::<Result<Vec<_>>>()?;
+    let known = commands();
+    let mut lessons =
+        sources.map(|path| Lesson::read(&path, &known)).collect::<Result<Vec<_>>>()?;
     lessons.sort_by_key(|lesson| (lesson.number.is_none(), lesson.stem()));
     for i in 1..lessons.len() {
         let Lesson { name, title, .. } = lessons[i].clone();

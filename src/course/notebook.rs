@@ -244,7 +244,7 @@ mod tests {
         let text = format!(
             "# One\n```lesson\nabout: a\ntime: none\n```\nHello.\n```paella\n# look\nshow 0\n```\n{more}```paella\n# look\nshow 0\n```\n"
         );
-        parse(&text, "01-one", "one.md").expect("a lesson")
+        parse(&text, "01-one", "one.md", &commands()).expect("a lesson")
     }
 
     #[test]

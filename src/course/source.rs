@@ -12,7 +12,6 @@
 //! Any other fence is text. A file of solutions has `solution ID` blocks of commands, with text around them.
 
 use super::check::Condition;
-use super::command::commands;
 use crate::error::{Error, Fault, Result};
 use crate::lab::args::parse as parse_line;
 use crate::lab::command::Command;
@@ -82,14 +81,14 @@ impl Lesson {
         })
     }
 
-    /// Reads the file of a lesson.
+    /// Reads the file of a lesson, whose commands are among `known`.
     ///
     /// Errors: the file cannot be read; all its faults, each with its line.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, known: &[&'static Command]) -> Result<Self> {
         let place = path.display().to_string();
         let text = read(path)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        parse(&text, &stem, &place)
+        parse(&text, &stem, &place, known)
     }
 }
 
@@ -105,10 +104,13 @@ fn read(path: &Path) -> Result<String> {
 /// Reads the solutions of one lesson: exercise -> commands.
 ///
 /// Errors: as `Lesson::read`.
-pub fn read_solutions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+pub fn read_solutions(
+    path: &Path,
+    known: &[&'static Command],
+) -> Result<BTreeMap<String, Vec<String>>> {
     let place = path.display().to_string();
     let text = read(path)?;
-    let mut reader = Reader::new(&place);
+    let mut reader = Reader::new(&place, known);
     let mut solutions = BTreeMap::new();
     for piece in reader.pieces(&text) {
         let Piece::Fence { kind, id, body, line } = piece else { continue };
@@ -128,8 +130,8 @@ pub fn read_solutions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
 /// Parses the text of a lesson. `stem` is its file name without extension; `place` is the name used in messages.
 ///
 /// Errors: all faults at once, each with its line.
-pub fn parse(text: &str, stem: &str, place: &str) -> Result<Lesson> {
-    let mut reader = Reader::new(place);
+pub fn parse(text: &str, stem: &str, place: &str, known: &[&'static Command]) -> Result<Lesson> {
+    let mut reader = Reader::new(place, known);
     let (number, name) = match stem.split_once('-') {
         Some((digits, name)) if digits.parse::<u32>().is_ok() => (digits.parse().ok(), name),
         _ => (None, stem),
@@ -183,14 +185,15 @@ const KINDS: [(&str, bool); 7] = [
 /// Parses pieces and collects faults.
 struct Reader<'a> {
     place: &'a str,
+    known: &'a [&'static Command],
     faults: Vec<Fault>,
     /// IDs of the exercises read so far, to detect duplicates.
     ids: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(place: &'a str) -> Self {
-        Self { place, faults: Vec::new(), ids: Vec::new() }
+    fn new(place: &'a str, known: &'a [&'static Command]) -> Self {
+        Self { place, known, faults: Vec::new(), ids: Vec::new() }
     }
 
     fn fault(&mut self, line: usize, what: impl Into<String>, hint: impl Into<String>) {
@@ -328,7 +331,7 @@ impl<'a> Reader<'a> {
         for (i, row) in body.lines().enumerate() {
             for text in [row, crate::lab::quick::short(row)] {
                 let known = parse_line(text).and_then(|parsed| match parsed {
-                    Some((name, _)) => Command::find(&commands(), &name).map(|_| ()),
+                    Some((name, _)) => Command::find(self.known, &name).map(|_| ()),
                     None => Ok(()),
                 });
                 if let Err(error) = known {

@@ -128,7 +128,8 @@ mod tests {
     fn walk() -> Walk {
         let text = "# One\n```lesson\nabout: a\ntime: none\n```\nHello.\n```paella\nload emoji-32\nshow 0\n```\nMore.\n\
                     ```exercise it\nIt\n\nDo it.\n```\n```hint\nfirst\n```\n```hint\nsecond\n```\n```check\nmodel x\n```\nEnd.\n";
-        Walk::new(source::parse(text, "01-one", "one.md").expect("a lesson"), Mark::default())
+        let lesson = source::parse(text, "01-one", "one.md", &commands()).expect("a lesson");
+        Walk::new(lesson, Mark::default())
     }
 
     #[test]

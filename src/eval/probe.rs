@@ -2,7 +2,7 @@
 //!
 //! Letters: B pictures, K codes, h x w tokens.
 
-use crate::loss::cross_entropy;
+use crate::loss::{cross_entropy, noised_accuracy};
 use crate::model::{Cond, Denoiser};
 use crate::noise::corrupt;
 use tch::{Kind, Tensor};
@@ -23,8 +23,8 @@ pub fn probe(
     let noised = corrupt(tokens, ratio, num_labels);
     let logits = model.logits(&noised.tokens, &noised.t, cond); // (B, K, h, w)
     let hidden = noised.mask.to_kind(Kind::Float); // (B, h, w)
-    let right = logits.argmax(1, false).eq_tensor(tokens).to_kind(Kind::Float); // (B, h, w)
+    let loss = cross_entropy(&logits, tokens, 0.0) * &hidden; // (B, h, w)
     let count = hidden.sum(Kind::Float).double_value(&[]).max(1.0);
-    let over = |xs: Tensor| (xs * &hidden).sum(Kind::Float).double_value(&[]) / count;
-    (over(cross_entropy(&logits, tokens, 0.0)), over(right))
+    let right = noised_accuracy(&logits.argmax(1, false), tokens, &noised.mask);
+    (loss.sum(Kind::Float).double_value(&[]) / count, right.unwrap_or(0.0))
 }

@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/tokens/codebook.rs",
     "src/tokens/vqgan.rs",
     "src/tokens/text.rs",
+    "src/tokens/clip.rs",
     "src/optim.rs",
     "src/data/mod.rs",
     "crates/ron-faults/src/edit.rs",
@@ -83,7 +84,7 @@ impl Lab {
     }
 }
 
-/// The first `pub fn` with this name, from its doc comment to its closing brace.
+/// The first function with this name, from its doc comment to its closing brace.
 pub fn find_function(name: &str) -> Option<FoundFunction> {
     SOURCES.iter().find_map(|(file, source)| find_in(file, source, name))
 }
@@ -91,9 +92,11 @@ pub fn find_function(name: &str) -> Option<FoundFunction> {
 fn find_in(file: &'static str, source: &'static str, name: &str) -> Option<FoundFunction> {
     let lines: Vec<&str> = source.split_inclusive('\n').collect();
     let is_it = |line: &&str| {
-        let rest =
-            line.trim_start().strip_prefix("pub fn ").and_then(|rest| rest.strip_prefix(name));
-        rest.is_some_and(|rest| rest.starts_with(['(', '<']))
+        let line = line.trim();
+        let rest = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("fn ");
+        let rest = rest.and_then(|rest| rest.strip_prefix(name));
+        // a trait's line without a body ends in `;`
+        rest.is_some_and(|rest| rest.starts_with(['(', '<']) && !rest.ends_with(';'))
     };
     let signature = lines.iter().position(is_it)?;
     let indent = lines[signature].len() - lines[signature].trim_start().len();

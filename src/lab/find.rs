@@ -50,9 +50,18 @@ mod tests {
                 assert!(super::super::explain::find_function(name).is_some(), "{}: {name}", c.name);
             }
         }
-        // several files have a function of this name: `show` means the one for pictures
-        let fit = super::super::explain::find_function("fit").expect("a function");
-        assert_eq!(fit.file, "src/image.rs");
+        // several files have a function of each of these names
+        for (name, file) in [
+            ("fit", "src/image.rs"),
+            ("keep", "src/sample/mod.rs"),
+            ("images", "src/tokens/clip.rs"),
+            ("draw", "src/sample/chance.rs"),
+            ("guess", "src/sample/mod.rs"),
+            ("look", "src/course/check.rs"),
+        ] {
+            let found = super::super::explain::find_function(name).expect("a function");
+            assert_eq!(found.file, file, "{name}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct CaptionList {
 /// A picture of a list, as `samples.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListedPicture {
-    /// Of the caption, from 1.
+    /// Number of the caption, from 1.
     pub number: usize,
     pub caption: String,
     /// Makes the picture again alone.

@@ -7,7 +7,7 @@ use super::{Lab, seed_torch};
 use crate::data::Part;
 use crate::error::{Result, counted};
 use crate::image;
-use crate::loss::{accuracy, objective};
+use crate::loss::{accuracy, noised_accuracy, objective};
 use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
 use crate::noise::Noised;
@@ -41,7 +41,7 @@ impl Lab {
         let pictures = [&noised.tokens, &guess, &*tokens].map(|xs| first_image(&nets.decode(xs)));
         let (all, share) = (
             accuracy(&logits, &tokens).double_value(&[]),
-            hidden_accuracy(&guess, &tokens, &noised.mask),
+            noised_accuracy(&guess, &tokens, &noised.mask),
         );
         let entropy = entropy(&logits);
         let side = pictures[0].width();
@@ -133,18 +133,6 @@ impl Lab {
         let loss = objective(&logits, tokens, noised, self.state.settings.train.loss());
         (logits, loss.double_value(&[]))
     }
-}
-
-/// Fraction of the noised tokens that are predicted right. None if no token is noised.
-pub fn hidden_accuracy(guess: &Tensor, tokens: &Tensor, mask: &Tensor) -> Option<f64> {
-    let right = guess
-        .eq_tensor(tokens)
-        .logical_and(mask)
-        .to_kind(Kind::Float)
-        .sum(Kind::Float)
-        .double_value(&[]);
-    let all = mask.to_kind(Kind::Float).sum(Kind::Float).double_value(&[]);
-    (all > 0.0).then(|| right / all)
 }
 
 fn percent(share: Option<f64>) -> String {

@@ -39,7 +39,7 @@ pub mod weigh;
 pub mod workspace;
 
 pub use attention::Looked;
-pub use measure::{LossAtRatio, entropy, hidden_accuracy};
+pub use measure::{LossAtRatio, entropy};
 pub use model::Origin;
 pub use picture::{Pick, psnr};
 pub use plots::loss_plot;

@@ -54,7 +54,7 @@ pub struct Sampling {
     pub noise: Tensor,
     /// The tokens before step 0, 1, 2, ..: one more entry than steps taken.
     pub path: Vec<Rc<Tensor>>,
-    /// Of each picture.
+    /// Seed of each picture.
     pub(super) seeds: Vec<u64>,
     pub greedy: bool,
     /// What of the request has no effect.

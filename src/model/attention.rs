@@ -24,7 +24,7 @@ impl Paella {
         let context = Context {
             t_embed: &self.embed_t(t),
             cond: &self.embed_cond(cond), // (1, S, c_cond)
-            texts: None,
+            key_values: None,
             attn_weights: cond.attn_weights.as_ref(),
             record: Some(&record),
             train: false,

@@ -4,10 +4,10 @@
 
 use super::LevelConfig;
 use super::init::{Init, VarBuilder};
+use super::key_values::KeyValues;
 use super::layers::{Conv2d, GlobalResponseNorm, Linear, Window};
 use super::layers::{channels_first, channels_last, layer_norm2d, scale_shift};
 use super::record::AttentionRecord;
-use super::texts::Texts;
 use tch::{Kind, Tensor};
 
 const XAVIER: Init = Init::Xavier(1.0);
@@ -110,7 +110,7 @@ pub struct AttnBlock {
     out_proj: Linear,
     heads: i64,
     self_attn: bool,
-    /// Of the attention weights, in training.
+    /// Dropout of the attention weights, in training.
     dropout: f64,
 }
 
@@ -131,7 +131,7 @@ impl AttnBlock {
     fn forward(&self, xs: &Tensor, context: &Context) -> Tensor {
         let (b, c, h, w) = xs.size4().expect("xs is (B, c, H, W)");
         let queries = channels_last(&layer_norm2d(xs)).reshape([b, h * w, c]); // (B, H W, c)
-        let text = context.texts.map_or_else(|| self.read(context.cond), Texts::next); // (B, S, 2c)
+        let text = context.key_values.map_or_else(|| self.read(context.cond), KeyValues::next); // (B, S, 2c)
         let ys = self.attend(&queries, &text, context); // (B, H W, c)
         xs + channels_first(&self.out_proj.forward(&ys).view([b, h, w, c])) // (B, c, H, W)
     }
@@ -162,7 +162,7 @@ impl AttnBlock {
         let heads = |xs: &Tensor| xs.reshape([b, -1, self.heads, c / self.heads]).transpose(1, 2);
         let [q, k, v] = [q, kv.narrow(2, 0, c), kv.narrow(2, c, c)].map(|xs| heads(&xs)); // (B, heads, Q or N, c / heads)
         if let Some(record) = context.record {
-            record.keep(&shares(&q, &k, context.attn_weights), text.size()[1]);
+            record.keep(&attention_weights(&q, &k, context.attn_weights), text.size()[1]);
         }
         let dropout = if context.train { self.dropout } else { 0.0 };
         let ys = match context.attn_weights {
@@ -176,7 +176,7 @@ impl AttnBlock {
                 None,
                 false,
             ),
-            Some(_) => shares(&q, &k, context.attn_weights).matmul(&v), // (B, heads, Q, c / heads)
+            Some(_) => attention_weights(&q, &k, context.attn_weights).matmul(&v), // (B, heads, Q, c / heads)
         };
         ys.transpose(1, 2).reshape([b, -1, c]) // (B, Q, c)
     }
@@ -184,7 +184,7 @@ impl AttnBlock {
 
 /// How much each query looks at each key: (B, heads, Q, N). The softmax is multiplied, not renormalised: `weights` (n) count
 /// for the last n keys.
-fn shares(q: &Tensor, k: &Tensor, weights: Option<&Tensor>) -> Tensor {
+fn attention_weights(q: &Tensor, k: &Tensor, weights: Option<&Tensor>) -> Tensor {
     let scale = (q.size()[3] as f64).sqrt();
     let attention = (q.matmul(&k.transpose(2, 3)) / scale).softmax(-1, Kind::Float); // (B, heads, Q, N)
     let Some(weights) = weights else { return attention };
@@ -201,7 +201,7 @@ pub struct Context<'a> {
     pub t_embed: &'a Tensor, // (B, c_r)
     pub cond: &'a Tensor,    // (B, S, d)
     /// What the A blocks have made of `cond` already.
-    pub texts: Option<&'a Texts>,
+    pub key_values: Option<&'a KeyValues>,
     pub attn_weights: Option<&'a Tensor>,
     /// Keeps what the A blocks look at; None in all passes but those that ask for it.
     pub record: Option<&'a AttentionRecord>,

@@ -22,7 +22,7 @@ impl Cond {
         Self { byt5, clip: None, clip_image: Vec::new(), attn_weights: None }
     }
 
-    /// Of conditions of two pictures: those of `count` pictures, in equal parts from the first to the second.
+    /// Conditions of `count` pictures on the way from the first of two pictures to the second, in equal parts.
     pub fn between(&self, count: i64) -> Self {
         let mix = |xs: &Tensor| {
             let part = Tensor::linspace(0.0, 1.0, count, (Kind::Float, xs.device())); // (count,)
@@ -52,7 +52,7 @@ impl Cond {
         }
     }
 
-    /// Vectors that the denoiser makes of each part: text, CLIP's text, pictures. `seq`: of one CLIP vector.
+    /// Number of vectors that the denoiser makes of each part: text, CLIP's text, pictures. It makes `seq` of one CLIP vector.
     pub fn lengths(&self, seq: i64) -> [i64; 3] {
         let count = |n: usize| n as i64 * seq;
         [self.byt5.size()[1], count(self.clip.iter().len()), count(self.clip_image.len())]

@@ -9,7 +9,7 @@ use tch::{Tensor, nn};
 #[derive(Debug)]
 pub struct BlockGroup {
     blocks: Arc<Blocks>,
-    /// Of the first block's name.
+    /// The number in the first block's name.
     number: usize,
     /// The variables, when activations are not kept.
     recompute: Option<Vec<Tensor>>,
@@ -87,7 +87,14 @@ impl BlockGroup {
             blocks.forward(
                 xs,
                 skip,
-                &Context { t_embed, cond, texts: None, attn_weights, record: None, train: true },
+                &Context {
+                    t_embed,
+                    cond,
+                    key_values: None,
+                    attn_weights,
+                    record: None,
+                    train: true,
+                },
             )
         };
         torch::recompute(&inputs, params, part)

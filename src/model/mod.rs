@@ -10,6 +10,7 @@ pub mod clip;
 mod cond;
 mod group;
 pub mod init;
+mod key_values;
 pub mod layers;
 mod level;
 pub mod preprocess;
@@ -17,7 +18,6 @@ pub mod prior;
 mod reader;
 mod record;
 pub mod replay;
-mod texts;
 
 use blocks::Context;
 pub use cond::Cond;
@@ -184,7 +184,7 @@ pub trait Denoiser {
         (self.logits(tokens, t, cond), self.logits(tokens, t, null))
     }
 
-    /// This denoiser for passes that all have these conditions, which it reads once. None: it gains nothing by that.
+    /// This denoiser for passes that all have these conditions, which it reads once. None if reading ahead saves nothing.
     fn reader<'a>(&'a self, _cond: &'a Cond, _null: &'a Cond) -> Option<Box<dyn Denoiser + 'a>> {
         None
     }
@@ -293,8 +293,8 @@ impl Paella {
     ) -> Tensor {
         let attn_weights = cond.attn_weights.as_ref();
         let cond = &self.embed_cond(cond); // (B, S, c_cond)
-        let (texts, record) = (None, None);
-        self.unet(tokens, &Context { t_embed, cond, texts, attn_weights, record, train })
+        let (key_values, record) = (None, None);
+        self.unet(tokens, &Context { t_embed, cond, key_values, attn_weights, record, train })
     }
 
     /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).

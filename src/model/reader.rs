@@ -4,16 +4,16 @@
 //! Letters: B pictures, h x w tokens, K codes, S condition vectors, c channels.
 
 use super::blocks::{AttnBlock, Context};
+use super::key_values::KeyValues;
 use super::level::Level;
-use super::texts::Texts;
 use super::{Cond, Denoiser, Paella};
 use tch::Tensor;
 
-/// A condition that has been read: (B, S, c_cond), and its texts.
+/// A condition that has been read: (B, S, c_cond), and its keys and values.
 #[derive(Debug)]
 struct Read {
     cond: Tensor,
-    texts: Texts,
+    key_values: KeyValues,
 }
 
 /// A denoiser for passes with two given conditions. Others it reads as they come.
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
         let all = if together { vec![Tensor::cat(&[a, b], 0)] } else { vec![a, b] };
         let read = |cond: Tensor| {
             let each = model.readers().map(|block| block.read(&cond)).collect();
-            Read { texts: Texts::new(each), cond }
+            Read { key_values: KeyValues::new(each), cond }
         };
         Self { model, known: [cond, null], read: all.into_iter().map(read).collect() }
     }
@@ -43,9 +43,9 @@ impl<'a> Reader<'a> {
     fn pass(&self, tokens: &Tensor, t: &Tensor, read: &Read, given: &Cond) -> Tensor {
         let t_embed = &self.model.embed_t(t); // (B, c_r)
         let attn_weights = given.attn_weights.as_ref();
-        let texts = Some(&read.texts);
+        let key_values = Some(&read.key_values);
         let (cond, record) = (&read.cond, None);
-        let context = Context { t_embed, cond, texts, attn_weights, record, train: false };
+        let context = Context { t_embed, cond, key_values, attn_weights, record, train: false };
         self.model.unet(tokens, &context)
     }
 }
@@ -61,8 +61,8 @@ impl Denoiser for Reader<'_> {
         let b = tokens.size()[0];
         let half = |xs: &Tensor| xs.narrow(0, at as i64 * b, b);
         let both = &self.read[0]; // (2 B, ..): with text, then without
-        let each = both.texts.each().iter().map(half).collect();
-        let read = Read { cond: half(&both.cond), texts: Texts::new(each) };
+        let each = both.key_values.each().iter().map(half).collect();
+        let read = Read { cond: half(&both.cond), key_values: KeyValues::new(each) };
         self.pass(tokens, t, &read, cond)
     }
 

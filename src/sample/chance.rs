@@ -23,7 +23,7 @@ impl Chance for Random {
         // softmax is fast over neighbours in memory: the codes of a position go side by side
         let rows = logits.movedim_int(1, -1).reshape([-1, k]) / temperature; // (B h w, K)
         // Every place draws on its own: neighbours agree only through the guesses of the next pass.
-        // A single picture has its random numbers code by code, several have them place by place.
+        // A single picture draws code by code, several draw place by place: each draws what earlier versions drew.
         multinomial(&rows.softmax(-1, Kind::Float), b == 1).view([b, h, w]) // (B, h, w)
     }
 

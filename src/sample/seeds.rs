@@ -23,12 +23,8 @@ impl PictureSeeds {
         Self { seeds: seeds.to_vec(), chance: chance(greedy), pass, uniforms }
     }
 
-    /// The noise that pictures of these seeds start from: (B, h, w) i64.
-    pub fn noise(seeds: &[u64], grid: (i64, i64), num_labels: i64, device: Device) -> Tensor {
-        Self::start(seeds, grid, num_labels, device).0
-    }
-
-    /// The same noise, and uniform numbers in (0, 1] that decide where a picture begins under it: each (B, h, w).
+    /// The noise (B, h, w) i64 that pictures of these seeds start from, and uniform numbers (B, h, w) in (0, 1] that decide
+    /// where a picture begins under it.
     pub fn start(
         seeds: &[u64],
         (h, w): (i64, i64),
@@ -78,13 +74,13 @@ mod tests {
         let seeds = [7, 8, 1 << 63];
         let many = PictureSeeds::new(&seeds, 2, false);
         let (tokens, u) = (many.draw(&logits, 1.0), many.uniform(&[3, 4, 5], Device::Cpu));
-        let noise = PictureSeeds::noise(&seeds, (4, 5), 9, Device::Cpu);
+        let noise = PictureSeeds::start(&seeds, (4, 5), 9, Device::Cpu).0;
         for (i, seed) in seeds.iter().enumerate() {
             let (i, single) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
             let row = |xs: &Tensor| xs.narrow(0, i, 1);
             assert_eq!(single.draw(&row(&logits), 1.0), row(&tokens));
             assert_eq!(single.uniform(&[1, 4, 5], Device::Cpu), row(&u));
-            assert_eq!(PictureSeeds::noise(&[*seed], (4, 5), 9, Device::Cpu), row(&noise));
+            assert_eq!(PictureSeeds::start(&[*seed], (4, 5), 9, Device::Cpu).0, row(&noise));
         }
         // another pass, other draws
         assert_ne!(many.draw(&logits, 1.0), tokens);

@@ -73,9 +73,7 @@ impl SampleConfig {
         };
         (0..self.steps as usize).map(row).collect()
     }
-}
 
-impl SampleConfig {
     /// Everything that is wrong though well formed.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();

@@ -72,8 +72,9 @@ pub fn scale_shift(xs: &Tensor, ab: &Tensor) -> Result<Tensor> {
     owned("scale and shift", |out| unsafe { paella_scale_shift(xs, ab, out) })
 }
 
-/// One draw from each row of probabilities: probs (N, K) -> (N) i64, on a CPU what `multinomial` draws from the same random
-/// numbers. They go along the rows, or on a CPU if `by_column` down the columns, as where probs lie so in memory.
+/// One draw from each row of probabilities: probs (N, K) -> (N) i64. The same random numbers give what libtorch's
+/// `multinomial` gives. Numbers go along the rows; on a CPU `by_column` takes them down the columns, as libtorch does where
+/// probs lie column by column in memory.
 ///
 /// Panics: as tch's, where probabilities are no numbers.
 pub fn multinomial(probs: &Tensor, by_column: bool) -> Tensor {

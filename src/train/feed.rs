@@ -23,7 +23,7 @@ pub enum Feed {
     Memory(MemoryFeed),
     Stream(Box<Streamed>),
     Fresh(SceneFeed),
-    /// The same rows every time, as those who measure speed want it.
+    /// The same rows every time, for measuring speed.
     Fixed(Box<Batch>),
 }
 

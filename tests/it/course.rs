@@ -30,7 +30,8 @@ fn all_sources_parse_and_every_exercise_has_one_solution() {
     let mut ids = BTreeSet::new();
     for lesson in lessons.iter().filter(|lesson| lesson.number.is_some()) {
         let file = root().join(format!("tutorials/solutions/{}.md", lesson.stem()));
-        let solutions = read_solutions(&file).unwrap_or_else(|e| panic!("{e}"));
+        let solutions =
+            read_solutions(&file, &course::commands()).unwrap_or_else(|e| panic!("{e}"));
         let own: BTreeSet<&String> = lesson.exercises().map(|e| &e.id).collect();
         assert_eq!(own, solutions.keys().collect(), "{}", lesson.stem());
         assert!(own.iter().all(|id| ids.insert(id.to_string())), "{own:?}");
@@ -46,7 +47,7 @@ fn take(lesson: &Lesson, folder: &Path, faults: &mut Vec<String>) {
     lab.runs_in(folder);
     lab.quick(Some(true));
     let file = root().join(format!("tutorials/solutions/{}.md", lesson.stem()));
-    let solutions = read_solutions(&file).unwrap();
+    let solutions = read_solutions(&file, &course::commands()).unwrap();
     let run = |lab: &mut Lab, lines: &[String], faults: &mut Vec<String>| {
         for line in lines {
             let line = line.replace("runs/", &format!("{}/", folder.display()));
@@ -160,13 +161,13 @@ fn faults_of_a_source_are_listed_with_their_lines() {
     ];
     for (text, parts) in cases {
         let text = text.replace("HEAD", head).replace("EXERCISE", exercise);
-        let error = parse(&text, "09-x", "x.md").expect_err(&text).to_string();
+        let error = parse(&text, "09-x", "x.md", &course::commands()).expect_err(&text).to_string();
         for part in parts {
             assert!(error.contains(part), "{part} is not in\n{error}\nfor\n{text}");
         }
     }
     let odd = format!("{head}````\n```paella\n````\n```sh\nls\n```\n");
-    let lesson = parse(&odd, "x", "x.md").unwrap();
+    let lesson = parse(&odd, "x", "x.md", &course::commands()).unwrap();
     assert!(
         matches!(lesson.blocks.as_slice(), [LessonBlock::Text(text)] if text.contains("```paella"))
     );

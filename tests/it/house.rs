@@ -63,11 +63,10 @@ fn imports_go_one_way() {
             assert!(["lib", "main"].contains(&module), "{} is not on the map", inside.display());
             continue;
         };
-        for line in &code(&path) {
-            for name in named_behind(line, "crate::") {
-                let Some(other) = rank(&name) else { continue };
-                assert!(other <= own, "{}: `{module}` uses `{name}`: {line}", inside.display());
-            }
+        // a list of imports may go over several lines
+        for name in named_behind(&code(&path).join("\n"), "crate::") {
+            let Some(other) = rank(&name) else { continue };
+            assert!(other <= own, "{}: `{module}` uses `{name}`", inside.display());
         }
     }
 }
@@ -113,6 +112,14 @@ fn siblings(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
         .filter(|path| name(path) != "mod")
         .collect();
     let names: BTreeSet<String> = parts.iter().map(|path| name(path)).collect();
+    let above = folder.join("mod.rs");
+    let above = if above.is_file() { code(&above).join("\n") } else { String::new() };
+    let mut handed_on = BTreeMap::new();
+    for file in &names {
+        for name in named_behind(&above, &format!("use {file}::")) {
+            handed_on.insert(name, file.clone());
+        }
+    }
     let inside = folder.strip_prefix(root().join("src")).unwrap();
     let whole = inside
         .iter()
@@ -125,7 +132,9 @@ fn siblings(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
         let text = files.iter().flat_map(|file| code(file)).collect::<Vec<_>>().join("\n");
         let own = name(path);
         let named = [above, whole.as_str()].map(|prefix| named_behind(&text, prefix)).concat();
-        let used = named.into_iter().filter(|used| *used != own && names.contains(used)).collect();
+        // a name that the folder's mod.rs hands on stands for the file it comes from
+        let used = named.into_iter().map(|name| handed_on.get(&name).cloned().unwrap_or(name));
+        let used = used.filter(|used| *used != own && names.contains(used)).collect();
         (own, used)
     };
     parts.iter().map(uses).collect()
@@ -202,46 +211,57 @@ fn a_public_name_means_one_type() {
     assert!(places.is_empty(), "{places:#?}");
 }
 
-/// Lines of code of a function of `src/`, from its signature to its closing brace.
-fn function(file: &str, signature: &str) -> usize {
-    let text = std::fs::read_to_string(root().join("src").join(file)).unwrap();
-    let start = text.find(signature).unwrap_or_else(|| panic!("{file} has no `{signature}`"));
-    let end = text[start..].find("\n    }\n").unwrap();
-    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
-    text[start..start + end].lines().filter(is_code).count() + 1
+/// Lines of code of all functions of these names in a file of `src/`, from signature to closing brace.
+fn functions(file: &str, names: &[&str]) -> usize {
+    let (mut count, mut open) = (0, None);
+    for line in code(&root().join(file)) {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let rest = text.strip_prefix("pub ").unwrap_or(text).strip_prefix("fn ");
+        let name = rest.and_then(|rest| rest.split(['(', '<']).next());
+        if open.is_none() && name.is_some_and(|name| names.contains(&name)) {
+            open = Some(indent);
+        }
+        count += usize::from(open.is_some());
+        if open == Some(indent) && text == "}" {
+            open = None;
+        }
+    }
+    assert!(count >= 3 * names.len(), "{file} lacks one of {names:?}");
+    count
 }
 
+/// The reading guide's table is the method: its counts are true, and it stays short.
 #[test]
 fn the_method_is_short() {
-    let lines = |file: &str| code(&root().join("src").join(file)).len();
-    let files = ["noise.rs", "loss.rs", "sample/mod.rs", "sample/chance.rs", "model/blocks.rs"];
-    let functions = [
-        ("train/denoiser.rs", "pub fn step("),
-        ("model/mod.rs", "pub fn forward("),
-        ("model/mod.rs", "pub fn forward_embedded("),
-        ("model/mod.rs", "fn unet("),
-        ("model/mod.rs", "fn embed_tokens("),
-        ("model/mod.rs", "fn read_out("),
-        ("model/mod.rs", "pub fn embed_cond("),
-    ];
-    let total = files.map(lines).iter().sum::<usize>()
-        + functions.map(|(file, signature)| function(file, signature)).iter().sum::<usize>();
-    assert!(total < 500, "{total} lines of noise, loss, sampler, step, forward and blocks");
-    let step = function("train/denoiser.rs", "pub fn step(");
-    let core = files[..4].iter().copied().map(lines).sum::<usize>() + step;
-    assert!(core < 200, "{core} lines of noise, loss, sampler and step");
-    assert!(step <= 25, "{step} lines of one training step");
-
-    // the reading guide names these counts
     let guide = std::fs::read_to_string(root().join("docs/reading.md")).unwrap();
-    let forward: usize = functions[1..].iter().map(|(file, name)| function(file, name)).sum();
-    let counts = files.iter().map(|file| (format!("src/{file}"), lines(file)));
-    let parts = [("src/train/denoiser.rs".into(), step), ("src/model/mod.rs".into(), forward)];
-    for (file, count) in counts.chain(parts) {
-        let row = guide.lines().find(|line| line.starts_with(&format!("| [`{file}`]"))).unwrap();
-        let named: usize = row.split('|').nth(2).unwrap().trim().parse().unwrap();
-        assert_eq!(named, count, "{file} in docs/reading.md");
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for row in guide.lines().filter(|line| line.starts_with("| [`src/")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let file = cells[1].split('`').nth(1).unwrap();
+        let names: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        let lines = match cells[2] {
+            "all" => code(&root().join(file)).len(),
+            _ => functions(file, &names),
+        };
+        assert_eq!(cells[3].parse(), Ok(lines), "{file} in docs/reading.md");
+        counts.push((file.to_string(), lines));
     }
+    let needed = ["noise", "loss", "train/denoiser", "sample/mod", "model/mod", "model/blocks"];
+    for file in needed.map(|name| format!("src/{name}.rs")) {
+        assert!(counts.iter().any(|(named, _)| *named == file), "{file} is not in the guide");
+    }
+    let sum = |network: bool| -> usize {
+        let part = counts.iter().filter(|(file, _)| file.starts_with("src/model/") == network);
+        part.map(|(_, lines)| lines).sum()
+    };
+    let (core, network) = (sum(false), sum(true));
+    assert!(core + network < 500, "{} lines of the method", core + network);
+    for named in [core, network, core + network] {
+        assert!(guide.contains(&format!(" {named} lines")), "{named} lines in docs/reading.md");
+    }
+    let step = functions("src/train/denoiser.rs", &["step"]);
+    assert!(step <= 28, "{step} lines of one training step");
 }
 
 /// `explain sample` prints the code that runs: only the sampler draws tokens and puts noise back.
@@ -273,6 +293,46 @@ fn only_the_sampler_samples() {
             [".renoise(", "sampler.guess(", ".denoise("].iter().find(|own| text.contains(**own));
         assert_eq!(own, None, "{}", lesson.path().display());
     }
+}
+
+/// The table of docs/kernel.md and the enum name the same tricks, so that each is documented with what it saves.
+#[test]
+fn every_trick_of_the_kernel_is_in_its_table() {
+    let source = code(&root().join("kernel/src/prepare/trick.rs")).join("\n");
+    let between = |from: &str, to: &str| {
+        let rest = &source[source.find(from).unwrap() + from.len()..];
+        rest[..rest.find(to).unwrap()].to_string()
+    };
+    let names = |list: String, prefix: &str| -> Vec<String> {
+        let words =
+            list.split(',').map(|word| word.trim().trim_start_matches(prefix).to_lowercase());
+        words.filter(|word| !word.is_empty()).collect()
+    };
+    let declared = names(between("pub enum Trick {", "}"), "");
+    assert_eq!(names(between("= [", "];"), "Self::"), declared, "Trick::ALL");
+    let docs = std::fs::read_to_string(root().join("docs/kernel.md")).unwrap();
+    let table = docs.split("| trick |").nth(1).unwrap().lines();
+    let rows = table.take_while(|line| !line.is_empty());
+    let rows: Vec<&str> =
+        rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, declared);
+}
+
+/// Everybody turns captions into conditions by `Networks::condition`, so that all measure the same: with a prior, its image too.
+#[test]
+fn conditions_are_made_in_one_place() {
+    let src = root().join("src");
+    let users = |call: &str| -> Vec<String> {
+        let found = |path: &PathBuf| code(path).join("\n").contains(call);
+        let inside = |path: PathBuf| path.strip_prefix(&src).unwrap().display().to_string();
+        let mut users: Vec<String> = sources(&src).into_iter().filter(found).map(inside).collect();
+        users.sort();
+        users
+    };
+    // without the prior's image: an empty or a negative text, `prior=off`, and `vary`, whose pictures are its own
+    assert_eq!(users(".encode_text("), ["lab/mix.rs", "lab/runner.rs", "networks.rs"]);
+    assert_eq!(users(".encode_ids("), ["tokens/text.rs", "train/denoiser.rs"]);
+    assert!(users(".condition(").len() >= 4, "{:?}", users(".condition("));
 }
 
 /// The names of all tests: of ours, and of those in Python.

@@ -428,6 +428,14 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
         .unwrap();
     assert_eq!(run.path.len(), path.len() + 1);
     assert!(run.path[1..].iter().zip(&path).all(|(lab, own)| **lab == *own));
+    // the model was asked at the schedule's ratios, twice where guidance needs the empty text's guess too
+    let guesses = run.schedule.iter().flat_map(|step| {
+        let times = if step.cfg_scale == 1.0 { 1 } else { 2 };
+        std::iter::repeat_n(step.t, times)
+    });
+    let guesses: Vec<f64> = guesses.collect();
+    let ratios: Vec<f64> = asked.iter().map(|(t, _)| *t).collect();
+    assert_eq!(ratios, guesses);
     // two evaluations per pass, with text and without; one if guidance is 1, as in the last pass
     assert_eq!(asked.len(), 2 * run.schedule.len() - 1);
     assert!(asked.iter().all(|(_, pictures)| *pictures == 2));
@@ -437,7 +445,9 @@ fn sample_and_next_run_the_sampler_that_explain_shows() {
     assert!(walked.path.iter().zip(&run.path).all(|(a, b)| **a == **b));
     let shown = run_explain(&lab);
     assert!(
-        ["fn passes", "fn denoise", "fn guess", "fn renoise"].iter().all(|f| shown.contains(f))
+        ["fn passes", "fn denoise", "fn guess", "fn draw", "fn renoise"]
+            .iter()
+            .all(|f| shown.contains(f))
     );
 }
 

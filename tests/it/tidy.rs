@@ -166,7 +166,7 @@ fn lessons_are_the_same_in_every_spelling() {
     let plain = std::fs::read_to_string(source).unwrap();
     let read = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        Lesson::read(&path).unwrap_or_else(|e| panic!("{e}"))
+        Lesson::read(&path, &paella::course::commands()).unwrap_or_else(|e| panic!("{e}"))
     };
     let lesson = read(&plain);
     assert_eq!(read(&format!("\u{feff}{plain}\0")), lesson);

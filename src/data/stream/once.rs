@@ -61,23 +61,23 @@ impl Once {
                 Waited::Stopped => return Err(stopped()),
                 Waited::Late | Waited::Broken => return Err(broken()),
             };
-            let over = matches!(part, Part::End);
+            let over = matches!(part, ShardPart::End);
             match part {
-                Part::Group(Ok(group)) => {
+                ShardPart::Group(Ok(group)) => {
                     match judge(group, setup.config.filter.as_ref(), setup.want) {
                         Ok(packed) => pending.push((place, packed)),
                         Err(reason) => self.skip(reason),
                     }
                 }
-                Part::Group(Err(cut)) => {
+                ShardPart::Group(Err(cut)) => {
                     self.skip(cut.reason().into());
                     whole = false;
                 }
-                Part::Unopened => {
+                ShardPart::Unopened => {
                     self.skip("the shard cannot be opened".into());
                     return Ok(false);
                 }
-                Part::End => {}
+                ShardPart::End => {}
             }
             place += 1;
             if pending.len() == BATCH || (over && !pending.is_empty()) {
@@ -90,7 +90,7 @@ impl Once {
     }
 
     /// Starts a thread that reads a shard. So the wait for a slow source can be ended.
-    fn read(&self, number: usize) -> Receiver<Part> {
+    fn read(&self, number: usize) -> Receiver<ShardPart> {
         let (sender, parts) = sync_channel(BATCH);
         let (setup, patience) = (self.setup.clone(), self.patience.clone());
         std::thread::spawn(move || walk(&setup, number, &patience, &sender));
@@ -131,7 +131,7 @@ impl Once {
 }
 
 /// What the reading thread sends.
-enum Part {
+enum ShardPart {
     /// The shard cannot be opened. Nothing follows.
     Unopened,
     Group(std::result::Result<MemberGroup, Cut>),
@@ -144,13 +144,15 @@ fn walk(
     setup: &Setup,
     number: usize,
     patience: &Patience,
-    sender: &SyncSender<Part>,
-) -> std::result::Result<(), SendError<Part>> {
-    let Ok(bytes) = setup.shards[number].open(patience) else { return sender.send(Part::Unopened) };
+    sender: &SyncSender<ShardPart>,
+) -> std::result::Result<(), SendError<ShardPart>> {
+    let Ok(bytes) = setup.shards[number].open(patience) else {
+        return sender.send(ShardPart::Unopened);
+    };
     for group in Groups::new(bytes) {
-        sender.send(Part::Group(group))?;
+        sender.send(ShardPart::Group(group))?;
     }
-    sender.send(Part::End)
+    sender.send(ShardPart::End)
 }
 
 impl Drop for Once {

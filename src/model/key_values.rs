@@ -7,12 +7,12 @@ use tch::Tensor;
 
 /// Keys and values of a text (B, S, 2c) for each A block, handed out in the order of a pass.
 #[derive(Debug)]
-pub struct Texts {
+pub struct KeyValues {
     each: Vec<Tensor>,
     next: Cell<usize>,
 }
 
-impl Texts {
+impl KeyValues {
     pub fn new(each: Vec<Tensor>) -> Self {
         Self { each, next: Cell::new(0) }
     }
