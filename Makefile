@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal bench gallery clean
+.PHONY: help setup build repl test test-core test-kernel lint kernel notebook gpu-rehearsal bench gallery dist clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -65,6 +65,9 @@ bench: build ## Measure beside PyTorch on this CPU; fetches 0.2 GB once, or PAEL
 
 gallery: build ## Make the pictures of docs/gallery.md, in docs/gallery/
 	@scripts/gallery.sh
+
+dist: build ## Pack program, models and lessons for machines without Rust, in target/dist
+	@scripts/dist.sh $(ARGS)
 
 clean: ## Remove what was built; libtorch stays in the cache
 	@cargo clean

@@ -64,6 +64,8 @@ def check_machine():
 
 
 def check_tools():
+    if not os.path.exists(os.path.join(ROOT, "Cargo.toml")):
+        return  # the program came compiled: `make dist`
     with open(os.path.join(ROOT, "Cargo.toml"), encoding="utf-8") as file:
         needed = re.search(r'rust-version = "([\d.]+)"', file.read()).group(1)
     rustup = "install Rust from https://rustup.rs, then open a new shell"

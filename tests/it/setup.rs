@@ -129,3 +129,47 @@ fn an_unknown_build_is_refused_before_any_download() {
     let (ok, said) = clone.setup(&[]);
     assert!(!ok && said.starts_with("error: cannot write to the cache"), "{said}");
 }
+
+/// What `make dist` packs runs in a place of its own: program, model, lessons and configs from the archive, libtorch by its link.
+#[test]
+fn the_archive_for_machines_without_rust_runs_elsewhere() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let target = Path::new(env!("CARGO_BIN_EXE_paella")).ancestors().nth(2).unwrap();
+    let packed = Command::new(here.join("scripts/dist.sh"))
+        .args([dir.path().to_str().unwrap(), "--folder"])
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .unwrap();
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let folder = dir.path().join(concat!("paella-", env!("CARGO_PKG_VERSION"), "-x86_64-linux"));
+
+    // the set-up of an archive asks for no Rust: here it stops at the closed port
+    let out = Command::new("sh")
+        .arg(folder.join("install.sh"))
+        .env("XDG_CACHE_HOME", dir.path().join("cache"))
+        .envs([("PAELLA_LIBTORCH", "cpu"), ("PIP_INDEX_URL", "http://127.0.0.1:9")])
+        .envs([("PIP_RETRIES", "1"), ("PIP_FIND_LINKS", ""), ("CARGO", "none")])
+        .env_remove("LIBTORCH")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && said.contains("the package index"), "{said}");
+
+    symlink(fs::canonicalize(here.join("libtorch")).unwrap(), folder.join("libtorch")).unwrap();
+    let run = |args: &[&str]| {
+        let mut paella = Command::new(folder.join("paella"));
+        for name in ["LD_LIBRARY_PATH", "PAELLA_HOME", "PAELLA_ASSETS"] {
+            paella.env_remove(name);
+        }
+        let out = paella.args(args).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{args:?}: {said}{}", String::from_utf8_lossy(&out.stderr));
+        said
+    };
+    run(&["sample", "red apple, 3d emoji", "--seed", "1", "--out", "a.png"]);
+    assert!(fs::metadata(dir.path().join("a.png")).unwrap().len() > 1000);
+    let assets = folder.join("lib/paella/assets").display().to_string();
+    assert!(run(&["doctor"]).contains(&assets), "its own data, not the clone's");
+    assert!(run(&["lesson"]).contains("8. "));
+}
