@@ -6,6 +6,7 @@
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::clip::Clip;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
 use crate::model::replay::{Replay, Replayed};
@@ -16,6 +17,8 @@ use crate::tokens::text::TextEncoder;
 use crate::tokens::vqgan::VqModel;
 use crate::torch;
 use crate::weights;
+use crate::weights::fit::Rules;
+use std::fmt;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -35,7 +38,7 @@ pub struct Networks {
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
     /// Layers of the denoiser that begin fresh, since the weights it was given do not have them.
-    pub begun_fresh: Vec<&'static str>,
+    pub begun_fresh: Vec<String>,
     /// Passes that were recorded for sampling, where the config has `replay`.
     replay: Replay,
 }
@@ -60,6 +63,74 @@ impl PriorNet {
 /// the model has them.
 pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
 
+/// A network of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Tokenizer,
+    Text,
+    Denoiser,
+    Clip,
+    Prior,
+}
+
+impl Network {
+    /// All of them; the first are those of [`FILES`].
+    pub const ALL: [Self; 5] =
+        [Self::Tokenizer, Self::Text, Self::Denoiser, Self::Clip, Self::Prior];
+
+    /// The stem of its file in a model folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokenizer => FILES[0],
+            Self::Text => FILES[1],
+            Self::Denoiser => FILES[2],
+            Self::Clip => "clip",
+            Self::Prior => "prior",
+        }
+    }
+
+    /// What its published weights have besides, and what weights of it may lack.
+    pub fn rules(self) -> Rules<'static> {
+        let (ignore, may_lack): (&[&str], &[&str]) = match self {
+            // byt5-xl comes with a decoder that is not used here
+            Self::Text => (&["decoder.", "lm_head."], &[]),
+            // a denoiser that was trained without CLIP may go on with one
+            Self::Denoiser => (&[], &["clip_mapper", "clip_image_mapper"]),
+            Self::Clip => (&["attn_mask"], &[]),
+            Self::Tokenizer | Self::Prior => (&[], &[]),
+        };
+        Rules { ignore, may_lack, inside: self.name(), averaged: false }
+    }
+
+    /// The variables of this network: names and shapes, in memory that is not touched.
+    ///
+    /// Errors: the config has no such network.
+    pub fn variables(self, config: &RunConfig) -> Result<nn::VarStore> {
+        let vars = nn::VarStore::new(Device::Cpu);
+        let p = VarBuilder::skeleton(&vars);
+        let none = || {
+            let hint = format!("`{self}: ()` in the config is the published one");
+            Error::command(format!("the config has no network `{self}`"), &config.name, hint)
+        };
+        match self {
+            Self::Tokenizer => drop(VqModel::new(&p, &config.tokenizer.model)),
+            Self::Text => drop(TextEncoder::new(&p, &config.text)),
+            Self::Denoiser => drop(Paella::new(&p, &config.model)),
+            Self::Clip => drop(Clip::new(&p, &config.clip.as_ref().ok_or_else(none)?.model)),
+            Self::Prior => {
+                drop(PriorModel::new(&p, &config.prior.as_ref().ok_or_else(none)?.model))
+            }
+        }
+        Ok(vars)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Networks {
     /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
     ///
@@ -73,23 +144,20 @@ impl Networks {
             nets.text.init_local_head_bias();
         }
         let given = [&config.weights.tokenizer, &config.weights.text];
-        // the published text encoder comes with a decoder that is not used here
-        let unused = ["decoder.", "lm_head."];
-        for (path, vars) in given.into_iter().zip(nets.vars()) {
+        for (network, path) in [Network::Tokenizer, Network::Text].into_iter().zip(given) {
             if let Some(path) = path {
-                weights::load(vars, path, &unused)?;
+                weights::load(nets.vars()[network as usize], path, &network.rules())?;
             }
         }
         if let Some(path) = &config.weights.denoiser {
-            // a denoiser that was trained without CLIP may go on with one
-            let mappers = ["clip_mapper", "clip_image_mapper"];
-            nets.begun_fresh = weights::load_all_but(&nets.denoiser_vars, path, &unused, &mappers)?;
+            let fit = weights::load(&nets.denoiser_vars, path, &Network::Denoiser.rules())?;
+            nets.begun_fresh = fit.lacking;
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
             load_clip(clip, path)?;
         }
         if let (Some(path), Some(prior)) = (&config.weights.prior, &nets.prior) {
-            weights::load(&prior.vars, path, &[])?;
+            weights::load(&prior.vars, path, &Network::Prior.rules())?;
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -125,13 +193,13 @@ impl Networks {
     /// Replaces all weights by those of a model folder.
     pub fn fill(&mut self, folder: &Path) -> Result<()> {
         for (name, vars) in FILES.into_iter().zip(self.vars()) {
-            weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])?;
+            weights::load(vars, &folder.join(format!("{name}.safetensors")), &Rules::default())?;
         }
         if let Some(clip) = &mut self.clip {
             load_clip(clip, &folder.join("clip.safetensors"))?;
         }
         if let Some(prior) = &self.prior {
-            weights::load(&prior.vars, &folder.join("prior.safetensors"), &[])?;
+            weights::load(&prior.vars, &folder.join("prior.safetensors"), &Rules::default())?;
         }
         Ok(())
     }
@@ -292,6 +360,6 @@ impl Networks {
 /// Fills a CLIP from a file.
 fn load_clip(clip: &mut ClipEncoder, path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    clip.fill(&weights::read(path)?, &place)?;
+    clip.fill(&weights::map(path)?, &Network::Clip.rules(), &place)?;
     weights::finite(clip.vars(), &place)
 }

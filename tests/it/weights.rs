@@ -1,5 +1,6 @@
 //! Files of weights as other programs write them: wrapped, shared out, with more in them than is asked for.
 
+use paella::weights::fit::Rules;
 use paella::weights::{Named, fill, read, write};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub fn named(rename: impl Fn(&str) -> String) -> Named {
 /// The network's numbers after it was filled.
 fn filled(path: &Path) -> Vec<f32> {
     let vars = network();
-    fill(&vars, &read(path).unwrap_or_else(|e| panic!("{e}")), &[], "here")
+    fill(&vars, &read(path).unwrap_or_else(|e| panic!("{e}")), &Rules::default(), "here")
         .unwrap_or_else(|e| panic!("{e}"));
     let all = vars.variables();
     let flat = ["a.weight", "b.bias"].map(|name| all[name].flatten(0, -1));
@@ -126,7 +127,7 @@ fn what_a_wrapper_put_in_front_of_names_is_taken_off() {
     assert_eq!(filled(&at("w.safetensors")), NUMBERS);
     // what does not fit even so is told by its own names
     write(&at("w.safetensors"), &named(|name| format!("module.other.{name}"))).unwrap();
-    let error = fill(&network(), &read(&at("w.safetensors")).unwrap(), &[], "here").unwrap_err();
+    let error = fill(&network(), &read(&at("w.safetensors")).unwrap(), &Rules::default(), "here").unwrap_err();
     assert!(error.to_string().contains("`module.other.a.weight`"), "{error}");
 }
 
