@@ -6,7 +6,9 @@ use super::common::{Common, answer, lab, lab_by_chance, outside_cause, report, u
 use super::precompute::{self, Precompute};
 use super::signals::end_on_interrupt;
 use super::terminal::Terminal;
-use super::{doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, weights, work};
+use super::{
+    doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, weights, work,
+};
 use crate::error::{Error, Result};
 use crate::lab::turn;
 use crate::lab::watch::STOP;

@@ -92,7 +92,8 @@ fn weights(args: &DoctorArgs, json: bool) -> Result<()> {
         all.iter().for_each(|one| println!("{}", line(one)));
     }
     let fits = |one: &&Examined| matches!(one.state, WeightsState::Fits { .. });
-    let wrong: Vec<&str> = all.iter().filter(|one| !fits(one)).map(|one| one.network.name()).collect();
+    let wrong: Vec<&str> =
+        all.iter().filter(|one| !fits(one)).map(|one| one.network.name()).collect();
     let place = match (folder, &args.config) {
         (Some(folder), _) => folder.display().to_string(),
         (None, config) => config.iter().map(|path| path.display().to_string()).collect(),
@@ -105,7 +106,8 @@ fn weights(args: &DoctorArgs, json: bool) -> Result<()> {
         (_, []) => Ok(()),
         (_, names) => {
             let what = format!("weights that cannot be used: {}", names.join(", "));
-            let hint = format!("`paella pull {}` brings the released ones into weights/", MODELS[0]);
+            let hint =
+                format!("`paella pull {}` brings the released ones into weights/", MODELS[0]);
             Err(Error::checkpoint(what, place, hint))
         }
     }
@@ -145,7 +147,9 @@ fn row(one: &Examined) -> serde_json::Value {
             row["bytes"] = (*bytes).into();
             row["wrong"] = faults.clone().into();
         }
-        WeightsState::Broken { what, hint } => row["wrong"] = vec![what.clone(), hint.clone()].into(),
+        WeightsState::Broken { what, hint } => {
+            row["wrong"] = vec![what.clone(), hint.clone()].into()
+        }
         WeightsState::Missing => {}
     }
     row

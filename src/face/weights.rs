@@ -76,12 +76,15 @@ pub fn convert(args: &ConvertArgs, common: &Common) -> Result<()> {
     let place = done.from.display().to_string();
     match done.written {
         Some(_) => Ok(()),
-        None if done.fit.taken.is_empty() && done.network.is_none() => {
-            Err(Error::checkpoint("there are no tensors in it", place, "is this a file of weights?"))
-        }
+        None if done.fit.taken.is_empty() && done.network.is_none() => Err(Error::checkpoint(
+            "there are no tensors in it",
+            place,
+            "is this a file of weights?",
+        )),
         None => {
             let network = done.network.map_or("", Network::name);
-            let what = format!("nothing is written: the weights do not fill the network `{network}`");
+            let what =
+                format!("nothing is written: the weights do not fill the network `{network}`");
             let hint = "another network or size? `--as NETWORK --config CONFIG`; `--json` lists every name";
             Err(Error::checkpoint(what, place, hint))
         }
@@ -95,12 +98,15 @@ fn lines(done: &Converted, to: &Path) -> Vec<String> {
         (Some(network), renamed) => {
             let tensors = counted(fit.taken.len(), "tensor");
             let fits = if fit.taken.len() == 1 { "fits" } else { "fit" };
-            lines.push(format!("{tensors} {fits} the network `{network}`, {renamed} under another name"));
+            lines.push(format!(
+                "{tensors} {fits} the network `{network}`, {renamed} under another name"
+            ));
         }
         (None, _) => lines.push("not compared with a network: `--as NETWORK` does".into()),
     }
     let shapes = fit.misshapen.iter();
-    let shapes = shapes.map(|it| format!("{}: expected {:?}, got {:?}", it.name, it.expected, it.found));
+    let shapes =
+        shapes.map(|it| format!("{}: expected {:?}, got {:?}", it.name, it.expected, it.found));
     for (what, names) in [
         ("missing", fit.missing.clone()),
         ("of another shape", shapes.collect()),
@@ -162,7 +168,8 @@ pub fn pull(args: &PullArgs, common: &Common) -> Result<()> {
         }
         let mut progress = ProgressLine::new(common.json);
         let name = file.file;
-        let fetched = hub.fetch(file.repo, name, &mut |done, all| progress.bytes(name, done, all))?;
+        let fetched =
+            hub.fetch(file.repo, name, &mut |done, all| progress.bytes(name, done, all))?;
         drop(progress);
         let link = args.to.join(file.place);
         let linked = link_to(&fetched.path, &link)?;
@@ -173,7 +180,9 @@ pub fn pull(args: &PullArgs, common: &Common) -> Result<()> {
     }
     if !common.json {
         let (model, to) = (&args.model, args.to.display());
-        println!("in {to}: `paella doctor --weights {to}` looks at them, configs/{model}.ron samples with them");
+        println!(
+            "in {to}: `paella doctor --weights {to}` looks at them, configs/{model}.ron samples with them"
+        );
     }
     Ok(())
 }
@@ -219,7 +228,9 @@ fn link_to(path: &Path, link: &Path) -> Result<bool> {
     match link.symlink_metadata() {
         Ok(about) if !about.is_symlink() => return Ok(false),
         Ok(_) => std::fs::remove_file(link).map_err(failed)?,
-        Err(_) => std::fs::create_dir_all(link.parent().unwrap_or(Path::new("."))).map_err(failed)?,
+        Err(_) => {
+            std::fs::create_dir_all(link.parent().unwrap_or(Path::new("."))).map_err(failed)?
+        }
     }
     std::os::unix::fs::symlink(path, link).map(|()| true).map_err(failed)
 }

@@ -43,7 +43,8 @@ pub fn examine(folder: Option<&Path>, config: &RunConfig) -> Result<Vec<Examined
         let file = match folder {
             Some(folder) => {
                 let folder = home(folder);
-                find::in_weights(&folder, network).unwrap_or_else(|| folder.join(find::place(network)))
+                find::in_weights(&folder, network)
+                    .unwrap_or_else(|| folder.join(find::place(network)))
             }
             None => match named(config, network) {
                 Some(path) => home(path),

@@ -100,12 +100,17 @@ impl Hub {
             .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
             .or_else(|| dirs::home_dir().map(|home| home.join(".cache/huggingface")));
         let own = own.ok_or_else(|| {
-            Error::data("no place for the cache", "HF_HOME", "HF_HOME=/a/folder paella pull paella-v3")
+            Error::data(
+                "no place for the cache",
+                "HF_HOME",
+                "HF_HOME=/a/folder paella pull paella-v3",
+            )
         })?;
         let written = || fs::read_to_string(own.join("token")).ok();
         let token = text("HF_TOKEN").or_else(written).map(|token| token.trim().to_string());
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let yes = |value: String| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+        let yes =
+            |value: String| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_string(),
             token: token.filter(|token| !token.is_empty()),
@@ -177,7 +182,9 @@ impl Hub {
         let (body, _) = http::get(&address, 0, SILENCE, self.token.as_deref())?;
         let mut text = Vec::new();
         body.take(64 << 20).read_to_end(&mut text)?;
-        let odd = |e: serde_json::Error| io::Error::new(ErrorKind::InvalidData, format!("no listing: {e}"));
+        let odd = |e: serde_json::Error| {
+            io::Error::new(ErrorKind::InvalidData, format!("no listing: {e}"))
+        };
         serde_json::from_slice(&text).map_err(odd)
     }
 
@@ -219,8 +226,9 @@ impl Hub {
     ) -> Result<u64> {
         let unwritable = |e: io::Error| self.unwritable(&e);
         let name = format!("models--{}", repo.replace('/', "--"));
-        let _lock = lock(&self.cache.join(".locks").join(name).join(format!("{}.lock", remote.hash)))
-            .map_err(unwritable)?;
+        let _lock =
+            lock(&self.cache.join(".locks").join(name).join(format!("{}.lock", remote.hash)))
+                .map_err(unwritable)?;
         let blob = self.folder(repo).join("blobs").join(&remote.hash);
         if fs::metadata(&blob).is_ok_and(|about| about.len() == remote.bytes) {
             return Ok(0); // another program has brought it while this one waited
@@ -229,7 +237,8 @@ impl Hub {
         let mut part = Download::open(&partial, remote).map_err(unwritable)?;
         let missing = remote.bytes - part.done;
         if let Some(free) = files::free_space(&self.cache).filter(|free| *free < missing) {
-            let what = format!("`{file}` needs {}, free are {}", size(missing as f64), size(free as f64));
+            let what =
+                format!("`{file}` needs {}, free are {}", size(missing as f64), size(free as f64));
             let hint = "HF_HOME=/a/larger/disk paella pull paella-v3 keeps it elsewhere";
             return Err(Error::data(what, self.cache.display().to_string(), hint));
         }
@@ -300,7 +309,11 @@ impl Hub {
 
     fn unwritable(&self, e: &io::Error) -> Error {
         let hint = "HF_HOME=/a/folder paella pull paella-v3 keeps the files elsewhere";
-        Error::data(format!("the cache cannot be written: {e}"), self.cache.display().to_string(), hint)
+        Error::data(
+            format!("the cache cannot be written: {e}"),
+            self.cache.display().to_string(),
+            hint,
+        )
     }
 }
 
@@ -321,7 +334,8 @@ impl Download {
     /// Opens what an earlier download left, and reads it for the hash.
     fn open(path: &Path, remote: &Remote) -> io::Result<Self> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut part = Self { file, done: 0, digest: digest(remote) };
         if part.file.metadata()?.len() > remote.bytes {
             part.file.set_len(0)?;
@@ -358,7 +372,10 @@ impl Download {
                 break;
             }
             if self.done + n as u64 > remote.bytes {
-                return Err(io::Error::new(ErrorKind::InvalidData, "it is longer than the hub tells"));
+                return Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "it is longer than the hub tells",
+                ));
             }
             self.file.write_all(&buffer[..n])?;
             self.digest.update(&buffer[..n]);

@@ -32,7 +32,13 @@ impl FileBytes {
     /// numbers of this type cannot be read in place.
     ///
     /// Errors: the shape has another length; the bytes are not all there.
-    pub fn view(&self, from: u64, length: u64, size: &[i64], kind: Kind) -> Result<Tensor, TchError> {
+    pub fn view(
+        &self,
+        from: u64,
+        length: u64,
+        size: &[i64],
+        kind: Kind,
+    ) -> Result<Tensor, TchError> {
         let (from, length) = (clamped(from), clamped(length));
         let bytes = self.0.f_narrow(0, from, length)?;
         let aligned = from % kind.elt_size_in_bytes() as i64 == 0;

@@ -60,9 +60,10 @@ impl Fit {
 
     /// What does not fit, a text for each tensor.
     pub fn faults(&self) -> Vec<String> {
-        let misshapen = self.misshapen.iter().map(|it| {
-            format!("`{}`: expected {:?}, got {:?}", it.name, it.expected, it.found)
-        });
+        let misshapen = self
+            .misshapen
+            .iter()
+            .map(|it| format!("`{}`: expected {:?}, got {:?}", it.name, it.expected, it.found));
         let missing = self.missing.iter().map(|name| format!("`{name}` is missing"));
         let surplus = self.surplus.iter().map(|name| format!("`{name}` is not of this network"));
         misshapen.chain(missing).chain(surplus).collect()
@@ -109,10 +110,8 @@ fn fit_under(
         variables.keys().any(|name| of(name, layer)) && !naming.keys().any(|name| of(name, layer))
     };
     let lacking: Vec<&str> = rules.may_lack.iter().copied().filter(lacks).collect();
-    let mut fit = Fit {
-        lacking: lacking.iter().map(|layer| layer.to_string()).collect(),
-        ..Fit::default()
-    };
+    let mut fit =
+        Fit { lacking: lacking.iter().map(|layer| layer.to_string()).collect(), ..Fit::default() };
     // one variable may have two names, of which a file need have one
     let given: HashMap<usize, &String> = naming
         .iter()
