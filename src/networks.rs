@@ -3,10 +3,13 @@
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
+mod network;
+
+pub use network::Network;
+
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::clip::Clip;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
 use crate::model::replay::{Replay, Replayed};
@@ -18,7 +21,6 @@ use crate::tokens::vqgan::VqModel;
 use crate::torch;
 use crate::weights;
 use crate::weights::fit::Rules;
-use std::fmt;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -55,81 +57,16 @@ impl PriorNet {
     fn new(config: &PriorConfig, device: Device, skeleton: bool) -> Self {
         let vars = nn::VarStore::new(device);
         let p = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
-        Self { model: PriorModel::new(&p, config), vars }
+        let model = PriorModel::new(&p, config);
+        model.store_in_bf16(&vars);
+        Self { model, vars }
     }
 }
 
 /// File stems of the weights in a model folder. The folder also holds `config.ron`, and `clip` and `prior` weights if
 /// the model has them.
-pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
-
-/// A network of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    Tokenizer,
-    Text,
-    Denoiser,
-    Clip,
-    Prior,
-}
-
-impl Network {
-    /// All of them; the first are those of [`FILES`].
-    pub const ALL: [Self; 5] =
-        [Self::Tokenizer, Self::Text, Self::Denoiser, Self::Clip, Self::Prior];
-
-    /// The stem of its file in a model folder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tokenizer => FILES[0],
-            Self::Text => FILES[1],
-            Self::Denoiser => FILES[2],
-            Self::Clip => "clip",
-            Self::Prior => "prior",
-        }
-    }
-
-    /// What its published weights have besides, and what weights of it may lack.
-    pub fn rules(self) -> Rules<'static> {
-        let (ignore, may_lack): (&[&str], &[&str]) = match self {
-            // byt5-xl comes with a decoder that is not used here
-            Self::Text => (&["decoder.", "lm_head."], &[]),
-            // a denoiser that was trained without CLIP may go on with one
-            Self::Denoiser => (&[], &["clip_mapper", "clip_image_mapper"]),
-            Self::Clip => (&["attn_mask"], &[]),
-            Self::Tokenizer | Self::Prior => (&[], &[]),
-        };
-        Rules { ignore, may_lack, inside: self.name(), averaged: false }
-    }
-
-    /// The variables of this network: names and shapes, in memory that is not touched.
-    ///
-    /// Errors: the config has no such network.
-    pub fn variables(self, config: &RunConfig) -> Result<nn::VarStore> {
-        let vars = nn::VarStore::new(Device::Cpu);
-        let p = VarBuilder::skeleton(&vars);
-        let none = || {
-            let hint = format!("`{self}: ()` in the config is the published one");
-            Error::command(format!("the config has no network `{self}`"), &config.name, hint)
-        };
-        match self {
-            Self::Tokenizer => drop(VqModel::new(&p, &config.tokenizer.model)),
-            Self::Text => drop(TextEncoder::new(&p, &config.text)),
-            Self::Denoiser => drop(Paella::new(&p, &config.model)),
-            Self::Clip => drop(Clip::new(&p, &config.clip.as_ref().ok_or_else(none)?.model)),
-            Self::Prior => {
-                drop(PriorModel::new(&p, &config.prior.as_ref().ok_or_else(none)?.model))
-            }
-        }
-        Ok(vars)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub const FILES: [&str; 3] =
+    [Network::Tokenizer.name(), Network::Text.name(), Network::Denoiser.name()];
 
 impl Networks {
     /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
@@ -138,19 +75,28 @@ impl Networks {
     ///
     /// Errors: a config with faults; weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
+        // where all weights are given nothing is drawn first: a billion draws take a minute, and their memory
+        let given = |network: &Network| network.given(config).is_some();
+        Self::with_weights(config, device, Network::of(config).iter().all(given))
+    }
+
+    /// The networks with the weights that the config names. `all_given`: there are no others.
+    fn with_weights(config: &RunConfig, device: Device, all_given: bool) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
-        let mut nets = Self::build(config, device, false)?;
+        let mut nets = Self::build(config, device, all_given)?;
         if config.text.local_heads {
             nets.text.init_local_head_bias();
         }
-        let given = [&config.weights.tokenizer, &config.weights.text];
-        for (network, path) in [Network::Tokenizer, Network::Text].into_iter().zip(given) {
-            if let Some(path) = path {
+        for network in [Network::Tokenizer, Network::Text] {
+            if let Some(path) = network.given(config) {
                 weights::load(nets.vars()[network as usize], path, &network.rules())?;
             }
         }
         if let Some(path) = &config.weights.denoiser {
             let fit = weights::load(&nets.denoiser_vars, path, &Network::Denoiser.rules())?;
+            if all_given && !fit.lacking.is_empty() {
+                return Self::with_weights(config, device, false); // its lacking layers have to be drawn
+            }
             nets.begun_fresh = fit.lacking;
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
@@ -229,9 +175,13 @@ impl Networks {
             [(); 3].map(|()| nn::VarStore::new(device));
         let [p, q, r] = [&tokenizer_vars, &text_vars, &denoiser_vars]
             .map(|vars| if skeleton { VarBuilder::skeleton(vars) } else { VarBuilder::root(vars) });
+        // in this order: it is that of the draws
+        let tokenizer = VqModel::new(&p, &config.tokenizer.model);
+        let text = TextEncoder::new(&q, &config.text);
+        text.store_in_bf16(&text_vars);
         Ok(Self {
-            tokenizer: VqModel::new(&p, &config.tokenizer.model),
-            text: TextEncoder::new(&q, &config.text),
+            tokenizer,
+            text,
             denoiser: Paella::new(&r, &config.model),
             clip: config.clip.as_ref().map(|clip| ClipEncoder::new(&clip.model, device, skeleton)),
             prior: config.prior.as_ref().map(|prior| PriorNet::new(&prior.model, device, skeleton)),

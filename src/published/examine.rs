@@ -33,20 +33,15 @@ pub enum WeightsState {
 /// Looks at the weights of all networks of a config: in `folder`, or else where the config's `weights` name them. A
 /// network whose weights are not named is left out then.
 pub fn examine(folder: Option<&Path>, config: &RunConfig) -> Result<Vec<Examined>> {
-    let there = |network: &Network| match network {
-        Network::Clip => config.clip.is_some(),
-        Network::Prior => config.prior.is_some(),
-        Network::Tokenizer | Network::Text | Network::Denoiser => true,
-    };
     let mut all = Vec::new();
-    for network in Network::ALL.into_iter().filter(there) {
+    for network in Network::of(config) {
         let file = match folder {
             Some(folder) => {
                 let folder = home(folder);
                 find::in_weights(&folder, network)
                     .unwrap_or_else(|| folder.join(find::place(network)))
             }
-            None => match named(config, network) {
+            None => match network.given(config) {
                 Some(path) => home(path),
                 None => continue,
             },
@@ -55,19 +50,6 @@ pub fn examine(folder: Option<&Path>, config: &RunConfig) -> Result<Vec<Examined
         all.push(Examined { network, file, state });
     }
     Ok(all)
-}
-
-/// The file that the config names for a network.
-fn named(config: &RunConfig, network: Network) -> Option<&Path> {
-    let weights = &config.weights;
-    let path = match network {
-        Network::Tokenizer => &weights.tokenizer,
-        Network::Text => &weights.text,
-        Network::Denoiser => &weights.denoiser,
-        Network::Clip => &weights.clip,
-        Network::Prior => &weights.prior,
-    };
-    path.as_deref()
 }
 
 fn state(network: Network, config: &RunConfig, file: &Path) -> Result<WeightsState> {
