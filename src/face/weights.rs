@@ -49,9 +49,9 @@ pub struct ConvertArgs {
 
 #[derive(Args)]
 pub struct PullArgs {
-    /// Which model
+    /// The released model
     #[arg(value_name = "MODEL", value_parser = MODELS)]
-    model: String,
+    released: String,
     /// Folder for links to the files, under the names that the shipped configs use
     #[arg(long, value_name = "DIR", default_value = "weights")]
     to: PathBuf,
@@ -94,15 +94,16 @@ pub fn convert(args: &ConvertArgs, common: &Common) -> Result<()> {
 fn lines(done: &Converted, to: &Path) -> Vec<String> {
     let fit = &done.fit;
     let mut lines = Vec::new();
-    match (done.network, fit.renamed()) {
-        (Some(network), renamed) => {
+    match done.network {
+        Some(network) => {
+            let renamed = match fit.renamed() {
+                0 => String::new(),
+                renamed => format!(", {renamed} under another name"),
+            };
             let tensors = counted(fit.taken.len(), "tensor");
-            let fits = if fit.taken.len() == 1 { "fits" } else { "fit" };
-            lines.push(format!(
-                "{tensors} {fits} the network `{network}`, {renamed} under another name"
-            ));
+            lines.push(format!("matched with the network `{network}`: {tensors}{renamed}"));
         }
-        (None, _) => lines.push("not compared with a network: `--as NETWORK` does".into()),
+        None => lines.push("not compared with a network: `--as NETWORK` does".into()),
     }
     let shapes = fit.misshapen.iter();
     let shapes =
@@ -179,7 +180,7 @@ pub fn pull(args: &PullArgs, common: &Common) -> Result<()> {
         }
     }
     if !common.json {
-        let (model, to) = (&args.model, args.to.display());
+        let (model, to) = (&args.released, args.to.display());
         println!(
             "in {to}: `paella doctor --weights {to}` looks at them, configs/{model}.ron samples with them"
         );

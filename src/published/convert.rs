@@ -3,7 +3,7 @@
 use super::find;
 use crate::config::RunConfig;
 use crate::data::home;
-use crate::error::{Error, Result, shell_quoted};
+use crate::error::{Error, Result};
 use crate::near;
 use crate::networks::Network;
 use crate::weights::fit::{self, Fit, Rules};
@@ -40,14 +40,16 @@ pub struct Converted {
 ///
 /// Errors: no weights at `from`; `to` is there and is not to be replaced; no such network in the config; the disk.
 pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Converted> {
+    may_write(to, request.replace)?;
     let file = source(&home(from), request)?;
-    may_write(&file, to, request.replace)?;
     let tensors = weights::map_all(&file)?;
     let fit = match request.network {
         None => as_they_are(&tensors),
         Some(network) => {
             let vars = network.variables(&sizes(from, request)?)?;
-            fit::fit(&vars, &tensors, &Rules { averaged: request.averaged, ..network.rules() })
+            // a checkpoint of this program has them in a file of their own
+            let averaged = request.averaged && !file.ends_with(find::AVERAGES);
+            fit::fit(&vars, &tensors, &Rules { averaged, ..network.rules() })
         }
     };
     let mut done = Converted { from: file, network: request.network, fit, written: None };
@@ -80,7 +82,9 @@ fn source(from: &Path, request: &ConvertRequest) -> Result<PathBuf> {
 
 /// The config with the sizes of the network.
 fn sizes(from: &Path, request: &ConvertRequest) -> Result<RunConfig> {
-    let beside = home(from).join("config.ron");
+    let from = home(from);
+    let folder = if from.is_dir() { Some(from.as_path()) } else { from.parent() };
+    let beside = folder.unwrap_or(Path::new("")).join("config.ron");
     match &request.config {
         Some(config) => Ok(config.clone()),
         // the data that it names may be gone
@@ -89,7 +93,7 @@ fn sizes(from: &Path, request: &ConvertRequest) -> Result<RunConfig> {
     }
 }
 
-fn may_write(from: &Path, to: &Path, replace: bool) -> Result<()> {
+fn may_write(to: &Path, replace: bool) -> Result<()> {
     let place = to.display().to_string();
     if to.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("safetensors")) {
         let hint = format!("name it {}", to.with_extension("safetensors").display());
@@ -99,8 +103,7 @@ fn may_write(from: &Path, to: &Path, replace: bool) -> Result<()> {
         return Err(Error::command("this is a folder", place, "name a file in it"));
     }
     if !replace && to.exists() {
-        let (from, to) = (from.display().to_string(), shell_quoted(&place));
-        let hint = format!("`paella convert {} {to} --replace` replaces it", shell_quoted(&from));
+        let hint = "the same line with `--replace` replaces it";
         return Err(Error::command("there is a file already", place, hint));
     }
     Ok(())

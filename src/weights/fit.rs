@@ -11,7 +11,8 @@ pub struct Rules<'a> {
     pub ignore: &'a [&'a str],
     /// Layers that may be lacking, each as a whole.
     pub may_lack: &'a [&'a str],
-    /// Take the moving averages that lie beside the weights of the last step.
+    /// Take the moving averages that lie beside the weights of the last step. Else they are taken only if there is nothing
+    /// else.
     pub averaged: bool,
     /// What names begin with in a file that holds several networks, such as `denoiser`. Empty: nothing.
     pub inside: &'a str,
@@ -79,19 +80,23 @@ pub fn fit(vars: &nn::VarStore, tensors: &Named, rules: &Rules) -> Fit {
     if own.is_exact() && !rules.averaged {
         return own;
     }
-    let mut ways = unwrapped(&plain, rules);
-    if rules.averaged {
-        ways.retain(|way| way.values().next().is_some_and(|name| is_average(name)));
-    }
-    let all = ways.iter().map(|way| fit_under(&variables, tensors, way, rules));
+    let averages = |way: &Naming| way.values().next().is_some_and(|name| is_average(name));
+    let (averages, last): (Vec<Naming>, Vec<Naming>) =
+        unwrapped(&plain, rules).into_iter().partition(averages);
     let value = |fit: &Fit| (fit.is_exact(), fit.is_whole(), fit.taken.len());
-    let start = if rules.averaged { Fit::default() } else { own };
-    let best = all.fold(start, |best, next| if value(&next) > value(&best) { next } else { best });
-    match rules.averaged && best.taken.is_empty() {
-        // no averages: the network lacks all of them
-        true => Fit { missing: variables.into_keys().collect(), ..best },
-        false => best,
+    let best = |start: Fit, ways: &[Naming]| {
+        let all = ways.iter().map(|way| fit_under(&variables, tensors, way, rules));
+        all.fold(start, |best, next| if value(&next) > value(&best) { next } else { best })
+    };
+    let mut missing: Vec<String> = variables.keys().cloned().collect();
+    missing.sort();
+    let none = Fit { missing, ..Fit::default() };
+    if rules.averaged {
+        return best(none, &averages);
     }
+    // a file may hold nothing but averages
+    let found = best(own, &last);
+    if found.taken.is_empty() { best(found, &averages) } else { found }
 }
 
 /// Name of the network -> name in the file.
