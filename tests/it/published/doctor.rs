@@ -75,7 +75,9 @@ fn sparse(path: &Path, tensors: &serde_json::Map<String, Value>) {
             header.insert(name.clone(), entry);
         }
     }
-    let header = Value::Object(header).to_string();
+    let mut header = Value::Object(header).to_string();
+    // as all writers do: numbers begin where numbers may
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat())
         .unwrap();
