@@ -63,7 +63,8 @@ pub fn map_all(path: &Path) -> Result<Named> {
     Ok(pickle::read(path)?.into_iter().collect())
 }
 
-/// The tensors of all files that an index names. It gives for each tensor the file, in the index's own folder, that holds it.
+/// The tensors of all files that an index names. It gives for each tensor the file, in the index's own folder, that
+/// holds it.
 fn map_sharded(path: &Path) -> Result<Named> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -145,8 +146,8 @@ pub fn look(path: &Path) -> Result<()> {
 /// The longest header of a `.safetensors` file, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Whether a file of `size` bytes begins as safetensors do and ends before its header, or before the last tensor that it
-/// names. `bytes` are its first ones, header included.
+/// Whether a file of `size` bytes begins as safetensors do and ends before its header, or before the last tensor that
+/// it names. `bytes` are its first ones, header included.
 fn is_cut(bytes: &[u8], size: u64) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return true };
     let length = u64::from_le_bytes(*length);
@@ -183,8 +184,8 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
     .map_err(|e| failed(e.to_string()))
 }
 
-/// The header of a `.safetensors` file, and the tensors in the order of their bytes: the widest types first, so that each
-/// number lies at a multiple of its width.
+/// The header of a `.safetensors` file, and the tensors in the order of their bytes: the widest types first, so that
+/// each number lies at a multiple of its width.
 ///
 /// Source: huggingface/safetensors, `prepare`.
 fn header(tensors: &Named) -> Result<(String, Vec<&Tensor>)> {

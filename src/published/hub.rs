@@ -124,8 +124,9 @@ impl Hub {
         &self.cache
     }
 
-    /// A file of a repository's newest commit, downloaded if the cache does not have it. If the hub cannot be asked, what
-    /// the cache has is taken. A download that was cut goes on where it stopped. `watch` gets bytes done and in all.
+    /// A file of a repository's newest commit, downloaded if the cache does not have it. If the hub cannot be asked,
+    /// what the cache has is taken. A download that was cut goes on where it stopped. `watch` gets bytes done and in
+    /// all.
     ///
     /// Errors: no such file; not allowed; no answer, and nothing in the cache; a content with another checksum.
     pub fn fetch(

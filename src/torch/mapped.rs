@@ -29,7 +29,8 @@ impl FileBytes {
     }
 
     /// Bytes `from..from + length` as a tensor of this shape and type, which shares them. Copied if they lie so that
-    /// numbers of this type cannot be read in place, as in files whose header is not filled up to a multiple of their width.
+    /// numbers of this type cannot be read in place, as in files whose header is not filled up to a multiple of their
+    /// width.
     ///
     /// Errors: the shape has another length; the bytes are not all there.
     pub fn view(

@@ -1,4 +1,5 @@
-//! Which tensor of a file each variable of a network takes: names without what wrappers added, shapes, and what is left.
+//! Which tensor of a file each variable of a network takes: names without what wrappers added, shapes, and what is
+//! left.
 
 use super::Named;
 use std::collections::{BTreeMap, HashMap};
@@ -11,8 +12,8 @@ pub struct Rules<'a> {
     pub ignore: &'a [&'a str],
     /// Layers that may be lacking, each as a whole.
     pub may_lack: &'a [&'a str],
-    /// Take the moving averages that lie beside the weights of the last step. Else they are taken only if there is nothing
-    /// else.
+    /// Take the moving averages that lie beside the weights of the last step. Else they are taken only if there is
+    /// nothing else.
     pub averaged: bool,
     /// What names begin with in a file that holds several networks, such as `denoiser`. Empty: nothing.
     pub inside: &'a str,
@@ -71,8 +72,8 @@ impl Fit {
     }
 }
 
-/// Finds the tensor of each variable, under the names that fit best: as they are, else without up to three prefixes that
-/// wrappers and training scripts add. Names that fit equally well: those with fewer prefixes off.
+/// Finds the tensor of each variable, under the names that fit best: as they are, else without up to three prefixes
+/// that wrappers and training scripts add. Names that fit equally well: those with fewer prefixes off.
 pub fn fit(vars: &nn::VarStore, tensors: &Named, rules: &Rules) -> Fit {
     let variables = vars.variables();
     let plain = tensors.keys().map(|name| (name.clone(), name.clone())).collect();
@@ -153,8 +154,8 @@ fn fit_under(
     fit
 }
 
-/// What wrappers and training scripts put before a name. Averages are those of timm, lucidrains' packages, diffusers and
-/// of checkpoints of this program.
+/// What wrappers and training scripts put before a name. Averages are those of timm, lucidrains' packages, diffusers
+/// and of checkpoints of this program.
 const WRAPPERS: [&str; 4] = ["module.", "model.", "state_dict.", "model_state_dict."];
 const AVERAGES: [&str; 6] =
     ["ema_state_dict.", "state_dict_ema.", "ema_model.", "model_ema.", "ema.", "shadow_params."];
