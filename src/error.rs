@@ -134,7 +134,7 @@ pub fn counted(n: impl fmt::Display, thing: &str) -> String {
 }
 
 /// A number of bytes in the largest unit that leaves at least one.
-fn size(bytes: f64) -> String {
+pub fn size(bytes: f64) -> String {
     let (unit, each) = match bytes {
         1e9.. => ("GB", 1e9),
         1e6.. => ("MB", 1e6),

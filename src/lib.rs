@@ -27,6 +27,7 @@
 //! | [`metrics`], [`recipe`], [`config`] | the record of a step; the numbers of training and scoring; the config of a run, read from RON | `RunConfig` |
 //! | [`cost`] | parameters, operations, memory, traffic and time of a run before it starts | `Budget` |
 //! | [`networks`] | the three networks, CLIP and prior as one model folder | encode, decode, conditions |
+//! | [`published`] | the released weights: brought from the hub, looked at, converted | files |
 //! | [`precompute`] | tokens and text vectors of a stream, computed before training | shards |
 //! | [`generate`] | whole batches of pictures, for scores and previews | tokens |
 //! | [`train`] | a whole training run, with exact resume | a model folder |
@@ -60,6 +61,7 @@ pub mod noise;
 pub mod optim;
 pub mod pickle;
 pub mod precompute;
+pub mod published;
 pub mod recipe;
 pub mod sample;
 pub mod sheet;

@@ -3,6 +3,10 @@
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
+mod network;
+
+pub use network::Network;
+
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::files;
@@ -16,6 +20,7 @@ use crate::tokens::text::TextEncoder;
 use crate::tokens::vqgan::VqModel;
 use crate::torch;
 use crate::weights;
+use crate::weights::fit::Rules;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -35,7 +40,7 @@ pub struct Networks {
     pub text_vars: nn::VarStore,
     pub denoiser_vars: nn::VarStore,
     /// Layers of the denoiser that begin fresh, since the weights it was given do not have them.
-    pub begun_fresh: Vec<&'static str>,
+    pub begun_fresh: Vec<String>,
     /// Passes that were recorded for sampling, where the config has `replay`.
     replay: Replay,
 }
@@ -52,13 +57,16 @@ impl PriorNet {
     fn new(config: &PriorConfig, device: Device, skeleton: bool) -> Self {
         let vars = nn::VarStore::new(device);
         let p = if skeleton { VarBuilder::skeleton(&vars) } else { VarBuilder::root(&vars) };
-        Self { model: PriorModel::new(&p, config), vars }
+        let model = PriorModel::new(&p, config);
+        model.store_in_bf16(&vars);
+        Self { model, vars }
     }
 }
 
 /// File stems of the weights in a model folder. The folder also holds `config.ron`, and `clip` and `prior` weights if
 /// the model has them.
-pub const FILES: [&str; 3] = ["tokenizer", "text", "denoiser"];
+pub const FILES: [&str; 3] =
+    [Network::Tokenizer.name(), Network::Text.name(), Network::Denoiser.name()];
 
 impl Networks {
     /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
@@ -67,29 +75,35 @@ impl Networks {
     ///
     /// Errors: a config with faults; weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
+        // where all weights are given nothing is drawn first: a billion draws take a minute, and their memory
+        let given = |network: &Network| network.given(config).is_some();
+        Self::with_weights(config, device, Network::of(config).iter().all(given))
+    }
+
+    /// The networks with the weights that the config names. `all_given`: there are no others.
+    fn with_weights(config: &RunConfig, device: Device, all_given: bool) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
-        let mut nets = Self::build(config, device, false)?;
+        let mut nets = Self::build(config, device, all_given)?;
         if config.text.local_heads {
             nets.text.init_local_head_bias();
         }
-        let given = [&config.weights.tokenizer, &config.weights.text];
-        // the published text encoder comes with a decoder that is not used here
-        let unused = ["decoder.", "lm_head."];
-        for (path, vars) in given.into_iter().zip(nets.vars()) {
-            if let Some(path) = path {
-                weights::load(vars, path, &unused)?;
+        for network in [Network::Tokenizer, Network::Text] {
+            if let Some(path) = network.given(config) {
+                weights::load(nets.vars()[network as usize], path, &network.rules())?;
             }
         }
         if let Some(path) = &config.weights.denoiser {
-            // a denoiser that was trained without CLIP may go on with one
-            let mappers = ["clip_mapper", "clip_image_mapper"];
-            nets.begun_fresh = weights::load_all_but(&nets.denoiser_vars, path, &unused, &mappers)?;
+            let fit = weights::load(&nets.denoiser_vars, path, &Network::Denoiser.rules())?;
+            if all_given && !fit.lacking.is_empty() {
+                return Self::with_weights(config, device, false); // its lacking layers have to be drawn
+            }
+            nets.begun_fresh = fit.lacking;
         }
         if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
             load_clip(clip, path)?;
         }
         if let (Some(path), Some(prior)) = (&config.weights.prior, &nets.prior) {
-            weights::load(&prior.vars, path, &[])?;
+            weights::load(&prior.vars, path, &Network::Prior.rules())?;
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -125,13 +139,13 @@ impl Networks {
     /// Replaces all weights by those of a model folder.
     pub fn fill(&mut self, folder: &Path) -> Result<()> {
         for (name, vars) in FILES.into_iter().zip(self.vars()) {
-            weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])?;
+            weights::load(vars, &folder.join(format!("{name}.safetensors")), &Rules::default())?;
         }
         if let Some(clip) = &mut self.clip {
             load_clip(clip, &folder.join("clip.safetensors"))?;
         }
         if let Some(prior) = &self.prior {
-            weights::load(&prior.vars, &folder.join("prior.safetensors"), &[])?;
+            weights::load(&prior.vars, &folder.join("prior.safetensors"), &Rules::default())?;
         }
         Ok(())
     }
@@ -161,9 +175,13 @@ impl Networks {
             [(); 3].map(|()| nn::VarStore::new(device));
         let [p, q, r] = [&tokenizer_vars, &text_vars, &denoiser_vars]
             .map(|vars| if skeleton { VarBuilder::skeleton(vars) } else { VarBuilder::root(vars) });
+        // in this order: it is that of the draws
+        let tokenizer = VqModel::new(&p, &config.tokenizer.model);
+        let text = TextEncoder::new(&q, &config.text);
+        text.store_in_bf16(&text_vars);
         Ok(Self {
-            tokenizer: VqModel::new(&p, &config.tokenizer.model),
-            text: TextEncoder::new(&q, &config.text),
+            tokenizer,
+            text,
             denoiser: Paella::new(&r, &config.model),
             clip: config.clip.as_ref().map(|clip| ClipEncoder::new(&clip.model, device, skeleton)),
             prior: config.prior.as_ref().map(|prior| PriorNet::new(&prior.model, device, skeleton)),
@@ -292,6 +310,6 @@ impl Networks {
 /// Fills a CLIP from a file.
 fn load_clip(clip: &mut ClipEncoder, path: &Path) -> Result<()> {
     let place = path.display().to_string();
-    clip.fill(&weights::read(path)?, &place)?;
+    clip.fill(&weights::map(path)?, &Network::Clip.rules(), &place)?;
     weights::finite(clip.vars(), &place)
 }

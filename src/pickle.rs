@@ -9,14 +9,15 @@ mod machine;
 
 use crate::error::{Error, Result};
 use crate::files::{TRAP, is_trap};
+use crate::torch::mapped::FileBytes;
 use machine::{Layout, Machine, Value};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
-use tch::Tensor;
-use zip::ZipArchive;
+use tch::{Kind, Tensor};
+use zip::{CompressionMethod, ZipArchive};
 
 /// Limits on names and on nested dictionaries: a small file can describe endlessly many.
 const MOST_NAMES: usize = 1 << 20;
@@ -26,7 +27,8 @@ const LONGEST: u64 = 256 << 20;
 /// Most numbers of a tensor that repeats fewer stored ones.
 const MOST_REPEATED: i64 = 1 << 28;
 
-/// Reads all tensors of a file. Keys of nested dictionaries are joined by dots.
+/// All tensors of a file. Keys of nested dictionaries are joined by dots. The numbers are read from the disk as they are
+/// used, see [`FileBytes`].
 ///
 /// Tensors of types that tch does not have are left out.
 ///
@@ -62,12 +64,13 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
         return Err(Error::checkpoint(what, path.display().to_string(), hint));
     }
-    let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
+    let whole_file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
+    let mut storages: HashMap<Rc<str>, Tensor> = HashMap::new();
     let mut tensors = Vec::new();
     for (name, layout) in found.tensors {
         if !storages.contains_key(&layout.key) {
-            let numbers = entry(&mut archive, &format!("{folder}data/{}", layout.key), u64::MAX)
-                .map_err(&broken)?;
+            let name = format!("{folder}data/{}", layout.key);
+            let numbers = storage(&mut archive, &name, &whole_file).map_err(&broken)?;
             storages.insert(layout.key.clone(), numbers);
         }
         let tensor = layout
@@ -86,6 +89,25 @@ fn state_dict_of(path: &Path, load: &str, how: &str) -> String {
         path.to_string(),
         new.display().to_string()
     )
+}
+
+/// The bytes of stored numbers (n,) u8: where they lie in the file, or unpacked.
+fn storage(
+    archive: &mut ZipArchive<BufReader<File>>,
+    name: &str,
+    file: &FileBytes,
+) -> std::result::Result<Tensor, String> {
+    let place = archive.by_name(name).map_err(|e| format!("`{name}`: {e}")).map(|entry| {
+        let plain = entry.compression() == CompressionMethod::Stored && !entry.encrypted();
+        let whole = entry.size() == entry.compressed_size();
+        entry.data_start().filter(|_| plain && whole).map(|start| (start, entry.size()))
+    })?;
+    match place {
+        Some((start, size)) => file
+            .view(start, size, &[-1], Kind::Uint8)
+            .map_err(|_| format!("`{name}`: the file ends before its last number")),
+        None => entry(archive, name, u64::MAX).map(|bytes| Tensor::from_slice(&bytes)),
+    }
 }
 
 fn entry(
@@ -141,9 +163,10 @@ impl Found {
 }
 
 impl Layout {
-    fn build(&self, storage: &[u8]) -> std::result::Result<Tensor, String> {
+    /// The tensor, of a storage's bytes (n,) u8. It shares them where its numbers lie in one row.
+    fn build(&self, storage: &Tensor) -> std::result::Result<Tensor, String> {
         let width = self.kind.elt_size_in_bytes();
-        let (count, sane) = ((storage.len() / width) as i64, |n: &i64| *n >= 0);
+        let (count, sane) = ((storage.numel() / width) as i64, |n: &i64| *n >= 0);
         let product = |all: i64, &n: &i64| all.saturating_mul(n);
         let numel = self.size.iter().fold(1, product);
         let is_sound = self.size.len() == self.stride.len()
@@ -156,14 +179,20 @@ impl Layout {
         let last = steps.fold(self.offset, |at, (n, stride)| {
             at.saturating_add((n - 1).max(0).saturating_mul(*stride))
         });
-        if self.offset < 0 || (last >= count && numel > 0) {
+        if self.offset < 0 || self.offset > count || (last >= count && numel > 0) {
             let needed = last.saturating_add(1);
             return Err(format!("needs {needed} numbers, stored are {count}"));
         }
-        let flat =
-            Tensor::f_from_data_size(&storage[..count as usize * width], &[count], self.kind);
-        let view = flat.and_then(|flat| flat.f_as_strided(&self.size, &self.stride, self.offset));
-        view.and_then(|view| view.f_contiguous()).map(|xs| xs.copy()).map_err(|e| e.to_string())
+        let flat = || -> std::result::Result<Tensor, tch::TchError> {
+            let bytes = storage.f_narrow(0, 0, count * width as i64)?;
+            // numbers of several bytes are read only where their kind may begin
+            let aligned = (bytes.data_ptr() as usize).is_multiple_of(width);
+            let bytes = if aligned { bytes } else { bytes.copy() };
+            let numbers = bytes.f_view_dtype(self.kind)?;
+            let numbers = numbers.f_narrow(0, self.offset, count - self.offset)?;
+            numbers.f_as_strided(&self.size, &self.stride, None)?.f_contiguous()
+        };
+        flat().map_err(|e| e.to_string())
     }
 }
 
@@ -218,7 +247,7 @@ mod tests {
         let build = |size: &[i64], stride: &[i64], offset| {
             let (size, stride) = (size.to_vec(), stride.to_vec());
             let layout = Layout { kind: tch::Kind::Float, key: "0".into(), offset, size, stride };
-            layout.build(&[0; 24]).map(|xs| xs.size())
+            layout.build(&Tensor::from_slice(&[0u8; 24])).map(|xs| xs.size())
         };
         assert_eq!(build(&[2, 3], &[3, 1], 0), Ok(vec![2, 3]));
         assert_eq!(build(&[100, 3], &[0, 1], 3), Ok(vec![100, 3]));

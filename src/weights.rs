@@ -1,15 +1,20 @@
 //! Named tensors on disk: reads `.safetensors` and `torch.save` files, writes `.safetensors`.
 
+pub mod fit;
+
 use crate::error::{Error, Result};
 use crate::files;
 use crate::near;
 use crate::pickle;
+use crate::torch::mapped::FileBytes;
+use fit::{Fit, Rules};
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use tch::{Kind, Tensor, nn};
 
@@ -22,6 +27,25 @@ pub type Named = BTreeMap<String, Tensor>;
 /// If a `torch.save` file holds a dictionary `state_dict`, only that is used. Tensors of types that tch does not have
 /// are left out.
 pub fn read(path: &Path) -> Result<Named> {
+    Ok(map(path)?.into_iter().map(|(name, xs)| (name, xs.copy())).collect())
+}
+
+/// As [`read`], but the numbers stay in the file until they are used: for a file that is larger than the memory. The
+/// file must not be written to while a tensor of it lives; replacing it is fine.
+pub fn map(path: &Path) -> Result<Named> {
+    let mut tensors = map_all(path)?;
+    let nested: Vec<String> =
+        tensors.keys().filter(|name| name.starts_with(STATE)).cloned().collect();
+    let inner = |name: String| Some((name[STATE.len()..].to_string(), tensors.remove(&name)?));
+    let inner: Named = nested.into_iter().filter_map(inner).collect();
+    Ok(if inner.is_empty() { tensors } else { inner })
+}
+
+/// The dictionary of a checkpoint that has the weights; an optimiser's state may lie beside it.
+const STATE: &str = "state_dict.";
+
+/// As [`map`], with all that lies beside a dictionary `state_dict`.
+pub fn map_all(path: &Path) -> Result<Named> {
     let path = &crate::data::home(path);
     near::there(path, "FILE")?;
     let mut head = Vec::new();
@@ -29,25 +53,19 @@ pub fn read(path: &Path) -> Result<Named> {
     file.map_err(|e| Error::checkpoint(e.to_string(), path.display().to_string(), ""))?;
     let name = path.to_string_lossy().to_lowercase();
     if name.ends_with(".index.json") {
-        return read_sharded(path);
+        return map_sharded(path);
     }
     // a safetensors file begins with the length of its header, which may look like the first two letters
     let is_zip = head.starts_with(b"PK") && head.get(8) != Some(&b'{');
     if !is_zip && (name.ends_with(".safetensors") || head.get(8) == Some(&b'{')) {
         return Ok(read_with_metadata(path)?.0);
     }
-    let tensors = pickle::read(path)?;
-    let nested: Named = tensors
-        .iter()
-        .filter_map(|(name, xs)| {
-            Some((name.strip_prefix("state_dict.")?.to_string(), xs.shallow_clone()))
-        })
-        .collect();
-    Ok(if nested.is_empty() { tensors.into_iter().collect() } else { nested })
+    Ok(pickle::read(path)?.into_iter().collect())
 }
 
-/// Reads all files that an index names. It gives for each tensor the file, in the index's own folder, that holds it.
-fn read_sharded(path: &Path) -> Result<Named> {
+/// The tensors of all files that an index names. It gives for each tensor the file, in the index's own folder, that
+/// holds it.
+fn map_sharded(path: &Path) -> Result<Named> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -66,7 +84,7 @@ fn read_sharded(path: &Path) -> Result<Named> {
         if index || Path::new(file).components().count() != 1 {
             return Err(refuse(format!("`{file}` is no file's name"), "they lie beside the index"));
         }
-        all.extend(read(&path.with_file_name(file))?);
+        all.extend(map(&path.with_file_name(file))?);
     }
     match index.weight_map.iter().find(|(name, _)| !all.contains_key(*name)) {
         Some((name, file)) => Err(refuse(format!("`{name}` is not in `{file}`"), "")),
@@ -74,11 +92,11 @@ fn read_sharded(path: &Path) -> Result<Named> {
     }
 }
 
-/// Reads a `.safetensors` file and the strings of its header.
+/// The tensors of a `.safetensors` file, mapped as by [`map`], and the strings of its header.
 pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>)> {
     let broken =
         |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
-    let bytes = std::fs::read(path).map_err(|e| broken(e.to_string(), ""))?;
+    let bytes = FileBytes::open(path).map_err(|e| broken(e.to_string(), ""))?;
     let hint = match is_cut(&bytes, bytes.len() as u64) {
         true => "the file is cut off: get it again",
         false => "a file in the safetensors format was expected",
@@ -90,7 +108,9 @@ pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>
     for (name, view) in tensors.tensors() {
         let Some(kind) = kind_of(view.dtype()) else { continue };
         let size: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        named.insert(name, Tensor::f_from_data_size(view.data(), &size, kind)?);
+        // every tensor's bytes are a part of the file's
+        let from = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        named.insert(name, bytes.view(from as u64, view.data().len() as u64, &size, kind)?);
     }
     Ok((named, header.metadata().clone().unwrap_or_default()))
 }
@@ -126,8 +146,8 @@ pub fn look(path: &Path) -> Result<()> {
 /// The longest header of a `.safetensors` file, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Whether a file of `size` bytes begins as safetensors do and ends before its header, or before the last tensor that it
-/// names. `bytes` are its first ones, header included.
+/// Whether a file of `size` bytes begins as safetensors do and ends before its header, or before the last tensor that
+/// it names. `bytes` are its first ones, header included.
 fn is_cut(bytes: &[u8], size: u64) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return true };
     let length = u64::from_le_bytes(*length);
@@ -150,18 +170,40 @@ pub fn write(path: &Path, tensors: &Named) -> Result<()> {
             "is the folder writable, and is there room on the disk?",
         )
     };
-    let raw: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, xs)| raw(xs).map(|(d, s, b)| (name, d, s, b)))
-        .collect::<Result<_>>()?;
-    let views = raw.iter().map(|(name, dtype, size, bytes)| {
-        TensorView::new(*dtype, size.clone(), bytes).map(|view| (name.as_str(), view))
-    });
-    let views: Vec<_> =
-        views.collect::<std::result::Result<_, _>>().map_err(|e| failed(e.to_string()))?;
-    let header = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let bytes = safetensors::serialize(views, Some(header)).map_err(|e| failed(e.to_string()))?;
-    files::write(path, &bytes).map_err(|e| failed(e.to_string()))
+    let (header, order) = header(tensors)?;
+    let length = (header.len() as u64).to_le_bytes();
+    files::write_with(path, |file| {
+        let mut file = BufWriter::new(file);
+        file.write_all(&length)?;
+        file.write_all(header.as_bytes())?;
+        for xs in order {
+            file.write_all(&raw(xs).map_err(std::io::Error::other)?)?; // one at a time in memory
+        }
+        file.flush()
+    })
+    .map_err(|e| failed(e.to_string()))
+}
+
+/// The header of a `.safetensors` file, and the tensors in the order of their bytes: the widest types first, so that
+/// each number lies at a multiple of its width.
+///
+/// Source: huggingface/safetensors, `prepare`.
+fn header(tensors: &Named) -> Result<(String, Vec<&Tensor>)> {
+    let typed = tensors.iter().map(|(name, xs)| Ok((Reverse(dtype_of(xs)?), name, xs)));
+    let mut typed: Vec<(Reverse<Dtype>, &String, &Tensor)> = typed.collect::<Result<_>>()?;
+    typed.sort_by_key(|(dtype, name, _)| (*dtype, *name));
+    let mut about = serde_json::Map::new();
+    about.insert("__metadata__".into(), json!({ "format": "pt" }));
+    let mut end = 0;
+    for (Reverse(dtype), name, xs) in &typed {
+        let start = end;
+        end += xs.numel() * xs.kind().elt_size_in_bytes();
+        let entry = json!({ "dtype": dtype, "shape": xs.size(), "data_offsets": [start, end] });
+        about.insert(name.to_string(), entry);
+    }
+    let mut text = Value::Object(about).to_string();
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    Ok((text, typed.into_iter().map(|(_, _, xs)| xs).collect()))
 }
 
 /// Says which tensor holds numbers that are NaN or infinite, and how many. None if all are finite.
@@ -178,10 +220,10 @@ pub fn broken(tensors: &Named) -> Option<String> {
 /// Fills every variable of `vars` from a file, as `fill` does.
 ///
 /// Errors: those of `read` and `fill`; numbers that are not finite.
-pub fn load(vars: &nn::VarStore, path: &Path, ignore: &[&str]) -> Result<()> {
+pub fn load(vars: &nn::VarStore, path: &Path, rules: &Rules) -> Result<Fit> {
     let place = path.display().to_string();
-    fill(vars, &read(path)?, ignore, &place)?;
-    finite(vars, &place)
+    let fit = fill(vars, &map(path)?, rules, &place)?;
+    finite(vars, &place).map(|()| fit)
 }
 
 /// Checks weights that were read from `place`.
@@ -193,127 +235,25 @@ pub fn finite(vars: &nn::VarStore, place: &str) -> Result<()> {
     broken(&named(vars, false)).map_or(Ok(()), |what| Err(Error::checkpoint(what, place, hint)))
 }
 
-/// Fills every variable of `vars` by name. Names that start with one of `ignore`, and tensors of whole numbers, may be
-/// unused. Prefixes that wrappers add (`module.`, `_orig_mod.`, `model.`) are removed if all names fit without them.
+/// Fills every variable of `vars` by name; see [`fit::fit`] for the names. Tensors of whole numbers may be unused.
+/// Returns what was found; its `lacking` are the layers that are left as they are.
 ///
 /// Errors: lists all names that are missing, unused, or of another shape. No variable is then changed.
-pub fn fill(vars: &nn::VarStore, tensors: &Named, ignore: &[&str], place: &str) -> Result<()> {
-    fill_all_but(vars, tensors, (ignore, &[]), place).map(|_| ())
-}
-
-/// As [`load`], from weights that may lack all of a layer in `may_lack`. Returns the layers that are left as they are.
-pub fn load_all_but<'a>(
-    vars: &nn::VarStore,
-    path: &Path,
-    ignore: &[&str],
-    may_lack: &[&'a str],
-) -> Result<Vec<&'a str>> {
-    let place = path.display().to_string();
-    let lacking = fill_all_but(vars, &read(path)?, (ignore, may_lack), &place)?;
-    finite(vars, &place).map(|()| lacking)
-}
-
-fn fill_all_but<'a>(
-    vars: &nn::VarStore,
-    tensors: &Named,
-    (ignore, may_lack): (&[&str], &[&'a str]),
-    place: &str,
-) -> Result<Vec<&'a str>> {
-    let all = vars.variables();
-    let of = |name: &str, layer: &str| {
-        name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'))
-    };
-    let lacks = |tensors: &Named, layer: &str| {
-        all.keys().any(|name| of(name, layer)) && !tensors.keys().any(|name| of(name, layer))
-    };
-    // what the weights have to hold
-    let wanted = |tensors: &Named| -> HashMap<String, Tensor> {
-        let absent: Vec<&str> =
-            may_lack.iter().copied().filter(|layer| lacks(tensors, layer)).collect();
-        let there = |name: &String| !absent.iter().any(|layer| of(name, layer));
-        let some = all.iter().filter(|(name, _)| there(name));
-        some.map(|(name, xs)| (name.clone(), xs.shallow_clone())).collect()
-    };
-    let faults_of = |tensors: &Named| misfits(&wanted(tensors), tensors, ignore);
-    let faults = faults_of(tensors);
-    let unwrapped = match faults.is_empty() {
-        true => None,
-        false => unwrapped(tensors).find(|named| faults_of(named).is_empty()),
-    };
-    if !faults.is_empty() && unwrapped.is_none() {
-        return Err(Error::checkpoint(
-            listed(&faults),
-            place,
-            "do these weights belong to this config?",
-        ));
+pub fn fill(vars: &nn::VarStore, tensors: &Named, rules: &Rules, place: &str) -> Result<Fit> {
+    let fit = fit::fit(vars, tensors, rules);
+    if !fit.is_exact() {
+        let hint = "do these weights belong to this config?";
+        return Err(Error::checkpoint(listed(&fit.faults()), place, hint));
     }
-    let tensors = unwrapped.as_ref().unwrap_or(tensors);
     tch::no_grad(|| -> Result<()> {
         for (name, mut variable) in vars.variables() {
-            if let Some(xs) = tensors.get(&name) {
-                variable.f_copy_(xs)?;
+            if let Some(old) = fit.taken.get(&name) {
+                variable.f_copy_(&tensors[old])?;
             }
         }
         Ok(())
     })?;
-    Ok(may_lack.iter().copied().filter(|layer| lacks(tensors, layer)).collect())
-}
-
-/// Names that are missing, of another shape or unused.
-fn misfits(variables: &HashMap<String, Tensor>, tensors: &Named, ignore: &[&str]) -> Vec<String> {
-    let given: HashSet<usize> = variables
-        .iter()
-        .filter(|(name, _)| tensors.contains_key(*name))
-        .map(|(_, xs)| xs.data_ptr() as usize)
-        .collect();
-    let mut faults = Vec::new();
-    for (name, variable) in variables.iter().collect::<BTreeMap<_, _>>() {
-        match tensors.get(name) {
-            Some(xs) if xs.size() != variable.size() => {
-                faults.push(format!(
-                    "`{name}`: expected {:?}, got {:?}",
-                    variable.size(),
-                    xs.size()
-                ));
-            }
-            // the second name of a tensor whose first name is given
-            None if !given.contains(&(variable.data_ptr() as usize)) => {
-                faults.push(format!("`{name}` is missing"))
-            }
-            _ => {}
-        }
-    }
-    // whole numbers are counters and notes of other programs, never weights
-    let known = |name: &String, xs: &Tensor| {
-        variables.contains_key(name)
-            || ignore.iter().any(|prefix| name.starts_with(prefix))
-            || !xs.is_floating_point()
-    };
-    let unused = tensors.iter().filter(|(name, xs)| !known(name, xs));
-    faults.extend(unused.map(|(name, _)| format!("`{name}` is not of this network")));
-    faults
-}
-
-/// The tensors under shorter names, without up to three prefixes that `DistributedDataParallel`, `torch.compile` or a
-/// training script added. Tensors without the prefix are left out.
-fn unwrapped(tensors: &Named) -> impl Iterator<Item = Named> {
-    let renamed = |named: &Named, rename: &dyn Fn(&str) -> Option<String>| -> Named {
-        let pairs = named.iter().filter_map(|(name, xs)| Some((rename(name)?, xs.shallow_clone())));
-        pairs.collect()
-    };
-    let once = move |named: &Named| -> Vec<Named> {
-        let compiled = |name: &str| Some(name.replace("_orig_mod.", ""));
-        let mut ways = vec![renamed(named, &compiled)];
-        for prefix in ["module.", "model.", "state_dict.", "model_state_dict."] {
-            ways.push(renamed(named, &|name| Some(name.strip_prefix(prefix)?.to_string())));
-        }
-        ways.retain(|way| !way.is_empty() && way.keys().ne(named.keys()));
-        ways
-    };
-    let first = once(tensors);
-    let second: Vec<Named> = first.iter().flat_map(&once).collect();
-    let third: Vec<Named> = second.iter().flat_map(&once).collect();
-    first.into_iter().chain(second).chain(third)
+    Ok(fit)
 }
 
 /// The variables of a network by name. `half` converts f32 to 16 bits.
@@ -345,13 +285,15 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
     KINDS.iter().find(|(d, _)| *d == dtype).map(|&(_, kind)| kind)
 }
 
-/// Type, shape and bytes of a tensor, copied to the CPU.
-fn raw(xs: &Tensor) -> Result<(Dtype, Vec<usize>, Vec<u8>)> {
-    let xs = xs.detach().to_device(tch::Device::Cpu).contiguous();
+fn dtype_of(xs: &Tensor) -> Result<Dtype> {
     let dtype = KINDS.iter().find(|(_, kind)| *kind == xs.kind()).map(|&(dtype, _)| dtype);
-    let dtype = dtype
-        .ok_or_else(|| Error::checkpoint(format!("tensors of type {:?}", xs.kind()), "", ""))?;
+    dtype.ok_or_else(|| Error::checkpoint(format!("tensors of type {:?}", xs.kind()), "", ""))
+}
+
+/// The bytes of a tensor, copied to the CPU.
+fn raw(xs: &Tensor) -> Result<Vec<u8>> {
+    let xs = xs.detach().to_device(tch::Device::Cpu).contiguous();
     let mut bytes = vec![0u8; xs.numel() * xs.kind().elt_size_in_bytes()];
     xs.f_copy_data_u8(&mut bytes, xs.numel())?;
-    Ok((dtype, xs.size().iter().map(|&n| n as usize).collect(), bytes))
+    Ok(bytes)
 }

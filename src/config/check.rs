@@ -8,6 +8,9 @@ use ron_faults::{Checks, Fault};
 /// The longest name of a run, in bytes. Folders may have 255, and some add to the name while they write.
 const LONGEST_NAME: usize = 200;
 
+const IN_16_BITS: &str = "weights in 16 bits cannot be trained";
+const FROZEN: &str = "`false`; `train.precision.bf16` computes in 16 bits";
+
 /// Whether a text is the name of one folder, without a path to another place.
 pub fn is_name(name: &str) -> bool {
     let mut parts = std::path::Path::new(name).components();
@@ -92,6 +95,7 @@ impl RunConfig {
             format!("{} for text vectors of width {}", self.model.byt5_embd, self.text.d_model),
             "make it `text.d_model`",
         );
+        found.unless(!(self.text.bf16 && self.train.train_text), "text.bf16", IN_16_BITS, FROZEN);
     }
 
     fn check_clip(&self, found: &mut Checks) {
@@ -106,9 +110,7 @@ impl RunConfig {
         found.part("clip.model", model.check());
         found.part("clip.train", train.check());
         let trained = self.to_train().contains(&Phase::Clip);
-        let what = "weights in 16 bits cannot be trained";
-        let hint = "`false`; `train.precision.bf16` computes in 16 bits";
-        found.unless(!trained || !model.bf16, "clip.model.bf16", what, hint);
+        found.unless(!trained || !model.bf16, "clip.model.bf16", IN_16_BITS, FROZEN);
         let width = self.model.clip_embd;
         let what = format!("{width} for CLIP vectors of width {}", model.embed_dim);
         let fine = model.embed_dim == width && width > 0;
@@ -133,6 +135,8 @@ impl RunConfig {
             what,
             "make it `clip.model.embed_dim`",
         );
+        let trains = self.to_train().contains(&Phase::Prior);
+        found.unless(!trains || !model.bf16, "prior.model.bf16", IN_16_BITS, FROZEN);
         found.part("prior.model", model.check());
         found.part("prior.train", train.check());
         found.part("prior.sample", sample.check());

@@ -154,7 +154,7 @@ fn clip_layer(c: i64, heads: i64, mlp_ratio: f64, s: i64) -> Cost {
 
 /// Counts the prior for one vector.
 pub fn prior(config: &PriorConfig) -> Cost {
-    let PriorConfig { clip_r: r, c_hidden: c, c_r, num_blocks } = *config;
+    let PriorConfig { clip_r: r, c_hidden: c, c_r, num_blocks, .. } = *config;
     let block = product(c + r + c_r, 4 * c, 1)
         + weights(8 * c)
         + layer_norm(4 * c, 1)

@@ -6,7 +6,9 @@ use super::common::{Common, answer, lab, lab_by_chance, outside_cause, report, u
 use super::precompute::{self, Precompute};
 use super::signals::end_on_interrupt;
 use super::terminal::Terminal;
-use super::{doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, work};
+use super::{
+    doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, weights, work,
+};
 use crate::error::{Error, Result};
 use crate::lab::turn;
 use crate::lab::watch::STOP;
@@ -78,8 +80,12 @@ enum Command {
         #[command(subcommand)]
         what: lesson::Lessons,
     },
-    /// What is installed, what is missing and how to get it
-    Doctor,
+    /// Weights of another program as .safetensors, compared with a network
+    Convert(weights::ConvertArgs),
+    /// Bring the released weights from the Hugging Face hub
+    Pull(weights::PullArgs),
+    /// What is installed, what is missing and how to get it; or whether weights are whole and fit
+    Doctor(doctor::DoctorArgs),
     /// The Jupyter kernel "Paella (Rust)"
     Kernel {
         #[command(subcommand)]
@@ -210,7 +216,9 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Command::Lesson(choice)) => lesson::run(&choice, &common),
         Some(Command::Lessons { what }) => lesson::build(&what),
         Some(Command::Kernel { what }) => kernel::run(&what),
-        Some(Command::Doctor) => doctor::run(common.json),
+        Some(Command::Convert(args)) => weights::convert(&args, &common),
+        Some(Command::Pull(args)) => weights::pull(&args, &common),
+        Some(Command::Doctor(args)) => doctor::run(&args, common.json),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut command(), "paella", &mut text);

@@ -1,13 +1,29 @@
-//! `paella doctor`: what is installed, what is missing, and how to get it.
+//! `paella doctor`: what is installed, what is missing, and how to get it; with `--weights`, the same of weights.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use super::terminal::{Pictures, Terminal};
+use super::weights::shortened;
+use crate::config::RunConfig;
 use crate::data::assets::assets_dir;
 use crate::device::driver::{Driver, dotted};
 use crate::device::gpu_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted, size};
 use crate::lab::model::shipped_models;
-use std::path::Path;
+use crate::near::no_folder;
+use crate::published::examine::{Examined, WeightsState, examine};
+use crate::published::{self, MODELS};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Look at the released weights in this folder, or at those of a model folder, instead
+    #[arg(long, value_name = "DIR")]
+    weights: Option<PathBuf>,
+    /// The config whose networks they have to fit; alone: the files that its `weights` name
+    #[arg(long, value_name = "CONFIG")]
+    config: Option<PathBuf>,
+}
 
 /// The result of one check.
 struct Finding {
@@ -22,7 +38,10 @@ struct Finding {
 /// Runs all checks and prints the findings.
 ///
 /// Errors: something required is missing.
-pub fn run(json: bool) -> Result<()> {
+pub fn run(args: &DoctorArgs, json: bool) -> Result<()> {
+    if args.weights.is_some() || args.config.is_some() {
+        return weights(args, json);
+    }
     let findings = findings();
     if json {
         let row = |f: &Finding| serde_json::json!({ "what": f.what, "found": f.found, "remedy": f.remedy });
@@ -51,6 +70,89 @@ pub fn run(json: bool) -> Result<()> {
             "see the lines above",
         )),
     }
+}
+
+/// `paella doctor --weights DIR`: which files are there, whole, and fit their networks.
+///
+/// Errors: one that is not.
+fn weights(args: &DoctorArgs, json: bool) -> Result<()> {
+    let folder = args.weights.as_deref();
+    if let Some(folder) = folder.filter(|folder| !crate::data::home(folder).is_dir()) {
+        return Err(no_folder(folder));
+    }
+    let own = folder.map(|folder| folder.join("config.ron")).filter(|path| path.is_file());
+    let config = match args.config.as_ref().or(own.as_ref()) {
+        Some(path) => RunConfig::read(path)?,
+        None => published::config(),
+    };
+    let all = examine(folder, &config)?;
+    if json {
+        println!("{}", serde_json::Value::Array(all.iter().map(row).collect()));
+    } else {
+        all.iter().for_each(|one| println!("{}", line(one)));
+    }
+    let fits = |one: &&Examined| matches!(one.state, WeightsState::Fits { .. });
+    let wrong: Vec<&str> =
+        all.iter().filter(|one| !fits(one)).map(|one| one.network.name()).collect();
+    let place = match (folder, &args.config) {
+        (Some(folder), _) => folder.display().to_string(),
+        (None, config) => config.iter().map(|path| path.display().to_string()).collect(),
+    };
+    match (all.is_empty(), wrong.as_slice()) {
+        (true, _) => {
+            let hint = "give a folder: `paella doctor --weights DIR`";
+            Err(Error::checkpoint("the config names no weights", place, hint))
+        }
+        (_, []) => Ok(()),
+        (_, names) => {
+            let what = format!("weights that cannot be used: {}", names.join(", "));
+            let hint =
+                format!("`paella pull {}` brings the released ones into weights/", MODELS[0]);
+            Err(Error::checkpoint(what, place, hint))
+        }
+    }
+}
+
+fn line(one: &Examined) -> String {
+    let (mark, what) = match &one.state {
+        WeightsState::Fits { bytes, tensors } => {
+            ("ok     ", format!("{}, {}", size(*bytes as f64), counted(tensors, "tensor")))
+        }
+        WeightsState::Missing => ("MISSING", "not there".into()),
+        WeightsState::Broken { what, hint } => ("BROKEN ", format!("{what}: {hint}")),
+        WeightsState::Other { faults, .. } => {
+            let count = counted(faults.len(), "name");
+            ("OTHER  ", format!("whole, of another network: {count}: {}", shortened(faults)))
+        }
+    };
+    format!("{mark}  {:<9}  {}: {what}", one.network.name(), one.file.display())
+}
+
+fn row(one: &Examined) -> serde_json::Value {
+    let (found, complete, loads) = match &one.state {
+        WeightsState::Fits { .. } => (true, true, true),
+        WeightsState::Missing => (false, false, false),
+        WeightsState::Broken { .. } => (true, false, false),
+        WeightsState::Other { .. } => (true, true, false),
+    };
+    let mut row = serde_json::json!({
+        "network": one.network.name(), "file": one.file, "found": found, "complete": complete, "loads": loads,
+    });
+    match &one.state {
+        WeightsState::Fits { bytes, tensors } => {
+            row["bytes"] = (*bytes).into();
+            row["tensors"] = (*tensors).into();
+        }
+        WeightsState::Other { bytes, faults } => {
+            row["bytes"] = (*bytes).into();
+            row["wrong"] = faults.clone().into();
+        }
+        WeightsState::Broken { what, hint } => {
+            row["wrong"] = vec![what.clone(), hint.clone()].into()
+        }
+        WeightsState::Missing => {}
+    }
+    row
 }
 
 fn findings() -> Vec<Finding> {

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Common`] that act on each way to call the program: a subcommand, and arguments that change what it
 /// reads. The first row is the prompt at a terminal.
-const ACTING: [(&str, &[&str]); 21] = [
+const ACTING: [(&str, &[&str]); 23] = [
     ("", &["model", "device", "seed", "runs"]),
     ("--script", &["model", "device", "seed", "runs", "json"]),
     ("--rust", &["model", "device", "seed", "runs"]),
@@ -27,6 +27,8 @@ const ACTING: [(&str, &[&str]); 21] = [
     ("lesson", &["json"]), // the list
     ("lesson N", &["model", "device", "seed", "runs"]),
     ("lessons", &[]),
+    ("convert", &["json"]),
+    ("pull", &["json"]),
     ("doctor", &["json"]),
     ("kernel", &[]),
     ("completions", &[]),
@@ -72,7 +74,9 @@ Environment:
   PAELLA_MODEL, PAELLA_DEVICE, PAELLA_SEED, PAELLA_RUNS
                     the options of these names, for the notebook kernel and `--rust`
   NO_COLOR          no colours
-  SSL_CERT_FILE     certificates to trust for https:// shards
+  SSL_CERT_FILE     certificates to trust for https:// shards and the hub
+  HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HUB_OFFLINE
+                    the Hugging Face hub for `pull`, as Python reads them
   OMP_NUM_THREADS   threads of the CPU
   RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT
                     one process of a distributed `train`; torchrun sets them, srun the SLURM_ ones";
@@ -125,7 +129,7 @@ mod tests {
     }
 
     /// One call for each command, and for each argument that changes what a command reads, with the options that act on it.
-    const CALLS: [(&str, &[&str]); 26] = [
+    const CALLS: [(&str, &[&str]); 29] = [
         ("", &["model", "device", "seed", "runs"]),
         ("--script x", &["model", "device", "seed", "runs", "json"]),
         ("--rust", &["model", "device", "seed", "runs"]),
@@ -148,7 +152,10 @@ mod tests {
         ("lesson", &["json"]),
         ("lesson 1", &["model", "device", "seed", "runs"]),
         ("lessons build", &[]),
+        ("convert x y", &["json"]),
+        ("pull paella-v3", &["json"]),
         ("doctor", &["json"]),
+        ("doctor --weights x", &["json"]),
         ("kernel install", &[]),
         ("kernel uninstall", &[]),
         ("completions bash", &[]),

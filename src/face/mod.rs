@@ -23,4 +23,5 @@ mod script;
 mod signals;
 pub mod terminal;
 mod train;
+mod weights;
 mod work;

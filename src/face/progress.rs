@@ -1,6 +1,7 @@
 //! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
 
 use super::terminal::printable;
+use crate::error::size;
 use crate::lab::view::plain;
 use crate::lab::watch::{STOP, Watch, stop_asked};
 use crate::metrics::StepRecord;
@@ -39,6 +40,15 @@ impl ProgressLine {
         let mut line = Self::new(false);
         line.asks = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         line
+    }
+
+    /// Shows how much of a download has come, in bytes.
+    pub(super) fn bytes(&mut self, name: &str, done: u64, total: u64) {
+        if !self.json {
+            let left = self.left(done, total);
+            let (came, all) = (size(done as f64), size(total as f64));
+            self.line(done, total, format!("{name}: {came} of {all}{left}"));
+        }
     }
 
     fn line(&mut self, done: u64, total: u64, text: String) {

@@ -8,13 +8,14 @@
 
 use super::init::{Init, VarBuilder};
 use super::layers::{LayerNorm, Linear, embed_ratio};
+use crate::torch::precision::{Autocast, products_in_bf16};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::f64::consts::{FRAC_PI_2, TAU};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, nn};
 
 /// Sizes of the prior; the default is the published `prior_v1`, 899,770,624 parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,11 +27,13 @@ pub struct PriorConfig {
     /// Width of the time's embedding.
     pub c_r: i64,
     pub num_blocks: i64,
+    /// Keep the weights of products in bf16: half the memory, for a prior that is not trained.
+    pub bf16: bool,
 }
 
 impl Default for PriorConfig {
     fn default() -> Self {
-        Self { clip_r: 1024, c_hidden: 1280, c_r: 64, num_blocks: 48 }
+        Self { clip_r: 1024, c_hidden: 1280, c_r: 64, num_blocks: 48, bf16: false }
     }
 }
 
@@ -72,13 +75,23 @@ impl PriorModel {
         &self.config
     }
 
+    /// Stores the weights of products in bf16 if the config says so. The norms stay f32.
+    pub fn store_in_bf16(&self, vars: &nn::VarStore) {
+        let matrices = vars.variables();
+        if self.config.bf16 {
+            products_in_bf16(vars, |name| matrices[name].dim() < 2);
+        }
+    }
+
     /// The noise in xs (B, r) at time t (B,), given the text's CLIP vector cond (B, r) -> (B, r).
     pub fn forward(&self, xs: &Tensor, t: &Tensor, cond: &Tensor) -> Tensor {
+        let _bf16 = Autocast::bf16(self.config.bf16, xs.device()).expect("bf16 for products");
         let t_embed = self.embed_t(t); // (B, c_r)
         // every block sees the condition and the time afresh
         let block = |xs: Tensor, block: &PriorBlock| block.forward(&xs, cond, &t_embed);
         let xs = self.widen.forward(xs); // (B, c_hidden)
-        self.narrow.forward(&self.blocks.iter().fold(xs, block)) // (B, r)
+        let xs = self.narrow.forward(&self.blocks.iter().fold(xs, block)); // (B, r)
+        if self.config.bf16 { xs.to_kind(Kind::Float) } else { xs }
     }
 
     /// Sines and cosines of the time: t (B,) -> (B, c_r).
@@ -103,7 +116,7 @@ struct PriorBlock {
 
 impl PriorBlock {
     fn new(p: &VarBuilder, config: &PriorConfig) -> Self {
-        let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks } = *config;
+        let PriorConfig { clip_r, c_hidden: c, c_r, num_blocks, .. } = *config;
         // the reference's gain for a sum over blocks; the norm behind `widen` takes it out again
         let (i, gain) = (c + clip_r + c_r, (1.0 / num_blocks as f64).sqrt());
         Self {

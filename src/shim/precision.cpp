@@ -13,9 +13,10 @@ extern "C" {
 char* paella_autocast(at::Tensor* on_device, bool on, bool* was) {
   GUARD({
     auto device = on_device->device().type();
-    *was = at::autocast::is_autocast_enabled(device);
+    bool before = at::autocast::is_autocast_enabled(device);
     at::autocast::set_autocast_dtype(device, at::kBFloat16);
-    at::autocast::set_autocast_enabled(device, on);
+    at::autocast::set_autocast_enabled(device, on || *was);
+    *was = before;
     if (on) {
       at::autocast::increment_nesting();
     } else if (at::autocast::decrement_nesting() == 0) {

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::clip::{Clip, ClipConfig, ClipTextConfig};
 use crate::model::init::VarBuilder;
 use crate::model::preprocess::ClipPixels;
+use crate::weights::fit::Rules;
 use crate::weights::{self, Named};
 use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor, nn};
@@ -44,9 +45,9 @@ impl ClipEncoder {
     /// Loads weights with the names of open_clip.
     ///
     /// Errors: names or shapes that do not fit this network.
-    pub fn fill(&mut self, tensors: &Named, place: &str) -> Result<()> {
+    pub fn fill(&mut self, tensors: &Named, rules: &Rules, place: &str) -> Result<()> {
         self.empty = OnceCell::new();
-        weights::fill(&self.vars, tensors, &["attn_mask"], place)
+        weights::fill(&self.vars, tensors, rules, place).map(|_| ())
     }
 
     /// texts -> (B, e) f32.
@@ -114,7 +115,8 @@ mod tests {
     fn vectors_are_f32_without_a_gradient_and_almost_the_same_in_16_bits() {
         let full = ClipEncoder::new(&small(false), Device::Cpu, false);
         let mut half = ClipEncoder::new(&small(true), Device::Cpu, true);
-        half.fill(&weights::named(full.vars(), false), "the full one").expect("the same names");
+        let own = weights::named(full.vars(), false);
+        half.fill(&own, &Rules::default(), "the full one").expect("the same names");
         let kinds = half.vars().variables().into_values().map(|xs| xs.kind());
         assert!(kinds.into_iter().all(|kind| kind == Kind::BFloat16));
         let images = Tensor::ones([2, 3, 40, 40], (Kind::Float, Device::Cpu)) * 0.3;

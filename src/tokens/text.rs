@@ -4,9 +4,10 @@
 
 use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::Linear;
+use crate::torch::precision::{Autocast, products_in_bf16};
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, nn};
 
 const PAD: i64 = 0;
 const END: i64 = 1;
@@ -61,6 +62,8 @@ pub struct TextConfig {
     pub length: Option<i64>,
     /// Mask the padding inside the encoder. The reference attends to it.
     pub mask_padding: bool,
+    /// Keep the weights of products in bf16: half the memory, for an encoder that is not trained.
+    pub bf16: bool,
     /// Fresh weights only: the first three heads start out attending to the byte before, after, and two before.
     pub local_heads: bool,
 }
@@ -86,6 +89,7 @@ impl Default for TextConfig {
             relative_attention_max_distance: 128,
             length: None,
             mask_padding: false,
+            bf16: false,
             local_heads: false,
         }
     }
@@ -148,6 +152,18 @@ impl TextEncoder {
         }
     }
 
+    /// Stores the weights of products in bf16 if the config says so. The tables of bytes and of distances, and the gains
+    /// of the norms, stay f32.
+    pub fn store_in_bf16(&self, vars: &nn::VarStore) {
+        let keep = |name: &str| {
+            !(name.contains(".SelfAttention.") || name.contains(".DenseReluDense."))
+                || name.contains("relative_attention_bias")
+        };
+        if self.config.bf16 {
+            products_in_bf16(vars, keep);
+        }
+    }
+
     pub fn config(&self) -> &TextConfig {
         &self.config
     }
@@ -178,6 +194,7 @@ impl TextEncoder {
 
     /// ids (B, S) i64, mask (B, S) with 0 on keys to ignore -> (B, S, d_model) f32.
     pub fn forward(&self, ids: &Tensor, mask: Option<&Tensor>) -> Tensor {
+        let _bf16 = Autocast::bf16(self.config.bf16, ids.device()).expect("bf16 for products");
         let xs = Tensor::embedding(&self.shared, ids, -1, false, false);
         let bias = self.position_bias(ids.size()[1]); // (1, n, S, S)
         let bias = match mask {

@@ -1,11 +1,13 @@
 //! Calls into the C++ shim for what tch lacks: fused AdamW, gradient norms, moving averages, loading CUDA on demand.
 //! [`precision`]: autocast, TF32, memory. [`recompute`]: activations that are recomputed instead of kept. [`chance`]:
 //! restoring generator states. [`profile`]: time by operator and kernel.
+//! [`mapped`]: files as tensors, read from the disk as they are used.
 //! [`graph`]: kernels recorded and launched again. [`cpu`]: operators that libtorch has slow on a CPU.
 
 pub mod chance;
 pub mod cpu;
 pub mod graph;
+pub mod mapped;
 pub mod precision;
 pub mod profile;
 mod recompute;

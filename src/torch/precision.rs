@@ -13,11 +13,12 @@ unsafe extern "C" {
     fn paella_peak_memory(device: i32, bytes: *mut i64) -> *mut c_char;
 }
 
-/// Runs matrix products and convolutions of this thread in bf16 until it is dropped.
+/// Runs matrix products and convolutions of this thread in bf16 until it is dropped. Within another one it changes nothing.
 ///
 /// Source:  `torch.autocast(device, dtype=torch.bfloat16)`.
 pub struct Autocast {
     on_device: Tensor,
+    was: bool,
 }
 
 impl Autocast {
@@ -26,13 +27,13 @@ impl Autocast {
         if !on {
             return Ok(None);
         }
-        let guard = Self { on_device: Tensor::empty([0], (Kind::Float, device)) };
-        guard.switch(true)?;
+        let mut guard = Self { on_device: Tensor::empty([0], (Kind::Float, device)), was: false };
+        guard.was = guard.switch(true, false)?;
         Ok(Some(guard))
     }
 
-    fn switch(&self, on: bool) -> Result<bool> {
-        let mut was = false;
+    /// Enters (`on`) or leaves, where `was` says whether the one outside goes on. Returns whether it was on.
+    fn switch(&self, on: bool, mut was: bool) -> Result<bool> {
         // SAFETY: a live tensor and a place for the answer.
         let message = unsafe { paella_autocast(self.on_device.as_ptr().cast_mut(), on, &mut was) };
         checked(message, "autocast").map(|()| was)
@@ -41,7 +42,7 @@ impl Autocast {
 
 impl Drop for Autocast {
     fn drop(&mut self) {
-        let _ = self.switch(false);
+        let _ = self.switch(false, self.was);
     }
 }
 
@@ -116,6 +117,11 @@ mod tests {
             xs.matmul(&w)
         };
         assert_eq!(ys.kind(), Kind::BFloat16);
+        assert_eq!(xs.matmul(&w).kind(), Kind::Float);
+        let outer = Autocast::bf16(true, Device::Cpu).expect("the CPU can");
+        drop(Autocast::bf16(true, Device::Cpu).expect("within another"));
+        assert_eq!(xs.matmul(&w).kind(), Kind::BFloat16);
+        drop(outer);
         assert_eq!(xs.matmul(&w).kind(), Kind::Float);
         ys.to_kind(Kind::Float).sum(Kind::Float).backward();
         assert_eq!(w.grad().kind(), Kind::Float);

@@ -16,6 +16,7 @@ use crate::files;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::torch;
+use crate::weights::fit::Rules;
 use crate::weights::{self, Named};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -239,7 +240,8 @@ impl Run<'_> {
         match saved {
             Some((progress, folder)) => {
                 for (name, vars) in self.kept(phase) {
-                    weights::load(vars, &folder.join(format!("{name}.safetensors")), &[])
+                    let file = folder.join(format!("{name}.safetensors"));
+                    weights::load(vars, &file, &Rules::default())
                         .map_err(|error| unreadable(error, folder))?;
                 }
                 let read = |file: &&'static str| Ok((*file, checkpoint::read(folder, file)?));

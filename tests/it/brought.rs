@@ -11,6 +11,7 @@ use paella::config::{RunConfig, to_ron};
 use paella::lab::watch::Quiet;
 use paella::networks::Networks;
 use paella::weights;
+use paella::weights::fit::Rules;
 use std::collections::BTreeMap;
 use tch::{Device, nn};
 use zip::write::SimpleFileOptions;
@@ -118,7 +119,7 @@ fn weights_with_infinite_numbers_are_refused_in_every_format_and_network() {
     let vars = nn::VarStore::new(Device::Cpu);
     let root = vars.root();
     let _ = ((&root / "a").zeros("weight", &[2, 3]), (&root / "b").zeros("bias", &[2]));
-    let error = weights::load(&vars, &path, &[]).unwrap_err().to_string();
+    let error = weights::load(&vars, &path, &Rules::default()).unwrap_err().to_string();
     assert!(error.contains("1 of 2 numbers of `b.bias` are not finite"), "{error}");
     assert!(error.contains("inf.pt"), "{error}");
     // each network of a model folder, and each file that a config names

@@ -1,5 +1,6 @@
 //! Reads a fixture. Configuration and tolerances come from the file's metadata, not from its name.
 
+use paella::weights::fit::Rules;
 use paella::weights::{self, Named};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ impl Fixture {
                 Some((name.strip_prefix("w.")?.to_string(), xs.shallow_clone()))
             })
             .collect();
-        weights::fill(vars, &own, &[], &self.path.display().to_string()).unwrap();
+        weights::fill(vars, &own, &Rules::default(), &self.path.display().to_string()).unwrap();
     }
 
     /// Compares one output at the file's tolerance.

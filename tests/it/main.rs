@@ -27,6 +27,7 @@ mod old_runs;
 mod parity;
 mod precision;
 mod prompt;
+mod published;
 mod ranks;
 mod resume;
 mod sampling;

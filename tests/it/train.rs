@@ -60,7 +60,7 @@ pub fn small_clip(config: &mut RunConfig) {
 pub fn small_prior(config: &mut RunConfig, steps: u64) {
     let optim = OptimConfig { lr: 1e-3, warmup: 0, ..OptimConfig::default() };
     config.prior = Some(PriorStageConfig {
-        model: PriorConfig { clip_r: 8, c_hidden: 16, c_r: 8, num_blocks: 2 },
+        model: PriorConfig { clip_r: 8, c_hidden: 16, c_r: 8, num_blocks: 2, bf16: false },
         train: PriorTrainConfig {
             steps,
             batch: 8,

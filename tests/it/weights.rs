@@ -1,5 +1,6 @@
 //! Files of weights as other programs write them: wrapped, shared out, with more in them than is asked for.
 
+use paella::weights::fit::Rules;
 use paella::weights::{Named, fill, read, write};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub fn named(rename: impl Fn(&str) -> String) -> Named {
 /// The network's numbers after it was filled.
 fn filled(path: &Path) -> Vec<f32> {
     let vars = network();
-    fill(&vars, &read(path).unwrap_or_else(|e| panic!("{e}")), &[], "here")
+    fill(&vars, &read(path).unwrap_or_else(|e| panic!("{e}")), &Rules::default(), "here")
         .unwrap_or_else(|e| panic!("{e}"));
     let all = vars.variables();
     let flat = ["a.weight", "b.bias"].map(|name| all[name].flatten(0, -1));
@@ -49,20 +50,19 @@ fn text(text: &str) -> Vec<u8> {
     [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
 }
 
-fn dict(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn dict(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let pairs = pairs.iter().flat_map(|(key, value)| [text(key), value.clone()]);
     [b"}(".to_vec(), pairs.collect::<Vec<_>>().concat(), b"u".to_vec()].concat()
 }
 
 impl Pt {
-    fn tensor(&mut self, class: &str, shape: &[u8], raw: Vec<u8>) -> Vec<u8> {
+    pub fn tensor(&mut self, class: &str, shape: &[i64], raw: Vec<u8>) -> Vec<u8> {
         let key = self.stored.len().to_string();
         self.stored.push(raw);
-        let ints = |ns: &[u8]| -> Vec<u8> {
-            let ns: Vec<u8> = ns.iter().flat_map(|&n| [b'K', n]).collect();
-            [&b"("[..], &ns, b"t"].concat()
-        };
-        let strides: &[u8] = if shape.len() == 2 { &[shape[1], 1] } else { &[1] };
+        let int = |n: &i64| [&b"J"[..], &(*n as i32).to_le_bytes()].concat();
+        let ints =
+            |ns: &[i64]| [&b"("[..], &ns.iter().flat_map(int).collect::<Vec<_>>(), b"t"].concat();
+        let strides: Vec<i64> = (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect();
         [
             b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
             text("storage"),
@@ -71,7 +71,7 @@ impl Pt {
             text("cpu"),
             b"K\x08tQK\x00".to_vec(),
             ints(shape),
-            ints(strides),
+            ints(&strides),
             b"\x89ccollections\nOrderedDict\n)RtR".to_vec(),
         ]
         .concat()
@@ -126,7 +126,8 @@ fn what_a_wrapper_put_in_front_of_names_is_taken_off() {
     assert_eq!(filled(&at("w.safetensors")), NUMBERS);
     // what does not fit even so is told by its own names
     write(&at("w.safetensors"), &named(|name| format!("module.other.{name}"))).unwrap();
-    let error = fill(&network(), &read(&at("w.safetensors")).unwrap(), &[], "here").unwrap_err();
+    let error = fill(&network(), &read(&at("w.safetensors")).unwrap(), &Rules::default(), "here")
+        .unwrap_err();
     assert!(error.to_string().contains("`module.other.a.weight`"), "{error}");
 }
 

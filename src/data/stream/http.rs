@@ -1,10 +1,11 @@
-//! Reads a shard from a web server, starting at any byte.
+//! Reads a file from a web server, starting at any byte.
 
 use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::Bytes;
@@ -16,6 +17,7 @@ static AGENT: LazyLock<(Agent, Option<String>)> = LazyLock::new(|| {
         Err(why) => (RootCerts::new_with_certs(&[]), Some(why)),
     };
     let config = Agent::config_builder()
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(15)))
         .tls_config(TlsConfig::builder().root_certs(roots).build())
@@ -43,11 +45,16 @@ fn roots() -> Result<RootCerts, String> {
 }
 
 /// Requests the body from byte `from` on. Returns the bytes and true, or the whole body and false if the server does
-/// not support ranges.
+/// not support ranges. `token` is shown to this host only, not to one that it refers to.
 ///
 /// Errors: no answer; no byte for `silence`; an unsuccessful status. The kind is `NotFound`, `PermissionDenied` or
 ///         `InvalidInput` if a retry cannot help.
-pub fn get(address: &str, from: u64, silence: Duration) -> io::Result<(Bytes, bool)> {
+pub fn get(
+    address: &str,
+    from: u64,
+    silence: Duration,
+    token: Option<&str>,
+) -> io::Result<(Bytes, bool)> {
     let (agent, fault) = &*AGENT;
     if let Some(why) = fault.as_ref().filter(|_| address.starts_with("https://")) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why.clone()));
@@ -55,6 +62,10 @@ pub fn get(address: &str, from: u64, silence: Duration) -> io::Result<(Bytes, bo
     let request = agent.get(address).config().timeout_per_read(Some(silence)).build();
     let request =
         if from > 0 { request.header("Range", format!("bytes={from}-")) } else { request };
+    let request = match token {
+        Some(token) => request.header("Authorization", format!("Bearer {token}")),
+        None => request,
+    };
     let response = request.call().map_err(ureq::Error::into_io)?;
     let status = response.status().as_u16();
     let body: Bytes = Box::new(response.into_body().into_reader());

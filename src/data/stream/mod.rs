@@ -15,7 +15,7 @@
 //! differ.
 
 mod deal;
-mod http;
+pub mod http;
 mod known;
 mod lane;
 mod once;

@@ -107,7 +107,7 @@ impl ShardSource {
                 Ok(Box::new(file))
             }
             Self::Pipe(command) => skip(Box::new(Pipe::start(command, &patience.stop)?), from),
-            Self::Web(address) => match http::get(address, from, patience.silence)? {
+            Self::Web(address) => match http::get(address, from, patience.silence, None)? {
                 (bytes, true) => Ok(bytes),
                 (bytes, false) => skip(bytes, from),
             },

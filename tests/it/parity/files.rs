@@ -11,6 +11,7 @@ use paella::model::{Paella, PaellaConfig};
 use paella::tokens::text::{TextConfig, TextEncoder};
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use paella::weights;
+use paella::weights::fit::Rules;
 use serde_json::Value;
 use tch::{Device, Kind, nn};
 
@@ -30,13 +31,13 @@ pub fn torch_files(fixture: &Fixture) -> Outcome {
             if about["cls"] == "Paella" {
                 let model =
                     Paella::new(&VarBuilder::skeleton(&vars), &paella_config(&about["init"]));
-                weights::fill(&vars, &tensors, &[], file).unwrap();
+                weights::fill(&vars, &tensors, &Rules::default(), file).unwrap();
                 let (x, r) = (fixture.input("paella.x"), fixture.input("paella.r"));
                 let logits = model.forward(&x, &r, &cond(fixture, "paella."), false);
                 fixture.check(&mut outcome, "paella.logits", &logits);
             } else {
                 let model = VqModel::new(&VarBuilder::skeleton(&vars), &vq_config(&about["init"]));
-                weights::fill(&vars, &tensors, &[], file).unwrap();
+                weights::fill(&vars, &tensors, &Rules::default(), file).unwrap();
                 let encoded = model.encode(&fixture.input("vqgan.img"), false);
                 fixture.check(&mut outcome, "vqgan.x", &encoded.latents);
                 fixture.check(&mut outcome, "vqgan.indices", &encoded.tokens);

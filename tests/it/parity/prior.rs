@@ -28,6 +28,7 @@ fn model(fixture: &Fixture) -> PriorModel {
         c_hidden: get("c_hidden"),
         c_r: get("c_r"),
         num_blocks: get("num_blocks"),
+        ..PriorConfig::default()
     };
     let vars = nn::VarStore::new(device());
     let model = PriorModel::new(&VarBuilder::skeleton(&vars), &config);

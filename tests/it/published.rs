@@ -1,0 +1,133 @@
+//! The released weights: converted, looked at, brought from a hub that a test speaks for.
+
+mod convert;
+mod doctor;
+mod hub;
+
+use crate::cli::{Workspace, smoke, text};
+use crate::train::{small_clip, small_prior, smoke as small};
+use paella::checkpoint::Phase;
+use paella::config::RunConfig;
+use paella::networks::{Network, Networks};
+use paella::weights::{self, Named};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use tch::{Device, Kind, Tensor};
+
+/// A folder with the untrained smoke model in `model`.
+fn with_model() -> (Workspace, PathBuf) {
+    let workspace = Workspace::new();
+    let folder = workspace.file("model");
+    let config = RunConfig::read(Path::new(&smoke())).unwrap();
+    Networks::new(&config, Device::Cpu).unwrap().save(&folder, false).unwrap();
+    (workspace, folder)
+}
+
+fn read(path: &Path) -> Named {
+    weights::read(path).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn bits(xs: &Tensor) -> (Kind, Vec<i64>, Vec<u8>) {
+    let mut bytes = vec![0; xs.numel() * xs.kind().elt_size_in_bytes()];
+    xs.contiguous().f_copy_data_u8(&mut bytes, xs.numel()).unwrap();
+    (xs.kind(), xs.size(), bytes)
+}
+
+fn assert_same(a: &Named, b: &Named, what: &str) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>(), "{what}");
+    for (name, xs) in a {
+        assert!(bits(xs) == bits(&b[name]), "{what}: {name}");
+    }
+}
+
+fn json(output: &Output) -> Value {
+    let said = text(&output.stdout);
+    let line = said.lines().next().unwrap_or_else(|| panic!("{}", text(&output.stderr)));
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {said}"))
+}
+
+fn names(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+#[test]
+fn frozen_networks_in_bf16_take_half_and_say_nearly_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small(1, 1);
+    small_clip(&mut config);
+    small_prior(&mut config, 1);
+    config.stages = vec![Phase::Prior];
+    Networks::new(&config, Device::Cpu).unwrap().save(folder.path(), false).unwrap();
+    // all weights are given now
+    for network in Network::ALL {
+        let file = folder.path().join(format!("{network}.safetensors"));
+        let weights = &mut config.weights;
+        *(match network {
+            Network::Tokenizer => &mut weights.tokenizer,
+            Network::Text => &mut weights.text,
+            Network::Denoiser => &mut weights.denoiser,
+            Network::Clip => &mut weights.clip,
+            Network::Prior => &mut weights.prior,
+        }) = Some(file);
+    }
+    config.train.train_text = false;
+    let whole = Networks::new(&config, Device::Cpu).unwrap();
+    config.text.bf16 = true;
+    config.prior.as_mut().unwrap().model.bf16 = true;
+    let half = Networks::new(&config, Device::Cpu).unwrap_or_else(|e| panic!("{e}"));
+    let texts = ["red apple".to_string(), "a fox".to_string()];
+    let (a, b) = (whole.condition(&texts), half.condition(&texts));
+    for (a, b) in [(&a.byt5, &b.byt5), (&a.clip_image[0], &b.clip_image[0])] {
+        assert_eq!((a.kind(), b.kind(), a.size()), (Kind::Float, Kind::Float, b.size()));
+        // 8 bits of a number are kept, over a few layers
+        let apart = (a - b).abs().max().double_value(&[]) / a.abs().max().double_value(&[]);
+        assert!(apart > 0.0 && apart < 0.05, "{apart}");
+    }
+    let bytes = |nets: &Networks, network: Network| -> usize {
+        let all = nets.all_vars();
+        let (_, vars) = all.iter().find(|(name, _)| *name == network.name()).unwrap();
+        let products = vars.variables().into_iter().filter(|(name, xs)| {
+            xs.dim() == 2
+                && !["shared", "embed_tokens", "relative"].iter().any(|it| name.contains(it))
+        });
+        products.map(|(_, xs)| xs.numel() * xs.kind().elt_size_in_bytes()).sum()
+    };
+    for network in [Network::Text, Network::Prior] {
+        assert_eq!(bytes(&half, network) * 2, bytes(&whole, network), "{network}");
+    }
+    // what is kept so cannot be trained
+    config.train.train_text = true;
+    config.weights.prior = None;
+    let places: Vec<String> = config.check().into_iter().map(|fault| fault.place).collect();
+    assert_eq!(places, ["text.bf16", "prior.model.bf16"]);
+}
+
+#[test]
+fn layers_that_given_weights_lack_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small(1, 1);
+    small_clip(&mut config);
+    config.stages = vec![Phase::Clip];
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    nets.save(folder.path(), false).unwrap();
+    let mut old = paella::weights::named(&nets.denoiser_vars, false);
+    old.retain(|name, _| !name.starts_with("clip_"));
+    weights::write(&folder.path().join("denoiser.safetensors"), &old).unwrap();
+    let file = |name: &str| Some(folder.path().join(format!("{name}.safetensors")));
+    config.weights.tokenizer = file("tokenizer");
+    config.weights.text = file("text");
+    config.weights.clip = file("clip");
+    config.weights.denoiser = file("denoiser");
+    let again = Networks::new(&config, Device::Cpu).unwrap();
+    assert_eq!(again.begun_fresh, ["clip_mapper", "clip_image_mapper"]);
+    for (name, xs) in paella::weights::named(&again.denoiser_vars, false) {
+        match old.get(&name) {
+            Some(given) => assert_eq!(xs, *given, "{name}"),
+            // the first draws of the same seed
+            None => {
+                assert_eq!(xs, paella::weights::named(&nets.denoiser_vars, false)[&name], "{name}")
+            }
+        }
+    }
+}
