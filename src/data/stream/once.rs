@@ -70,7 +70,7 @@ impl Once {
                     }
                 }
                 Part::Group(Err(cut)) => {
-                    self.skip(cut.reason().into());
+                    self.skip(cut.reason);
                     whole = false;
                 }
                 Part::Unopened => {
