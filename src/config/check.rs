@@ -8,11 +8,13 @@ use ron_faults::{Checks, Fault};
 /// The longest name of a run, in bytes. Folders may have 255, and some add to the name while they write.
 const LONGEST_NAME: usize = 200;
 
-/// Whether a text is the name of one folder, without a path to another place.
+/// Whether a text is the name of one folder, without a path to another place. Blanks at its ends and control characters are
+/// not seen where it is printed.
 pub fn is_name(name: &str) -> bool {
     let mut parts = std::path::Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
-    plain && parts.next().is_none() && !name.contains(['/', '\0']) && name.len() <= LONGEST_NAME
+    let seen = name.trim() == name && !name.contains(char::is_control);
+    plain && parts.next().is_none() && !name.contains('/') && seen && name.len() <= LONGEST_NAME
 }
 
 impl RunConfig {
@@ -26,7 +28,7 @@ impl RunConfig {
                 found.unless(false, "name", what, hint);
             }
             n => {
-                let what = format!("`{}` is a path, or no name", self.name);
+                let what = format!("`{}` is a path, or no name", self.name.escape_debug());
                 found.unless(n == 0 || is_name(&self.name), "name", what, hint);
             }
         }
