@@ -1,5 +1,6 @@
 //! Checkpoints: everything a run needs to resume exactly, in one folder that is either complete or absent.
 
+use crate::data::DataMark;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::weights::{self, Named};
@@ -41,6 +42,9 @@ pub struct Progress {
     /// Updates skipped since the start of the phase because the loss or gradient was not finite.
     #[serde(default)]
     pub skipped: u64,
+    /// The data that the run reads. None in checkpoints of earlier versions, and where nothing tells whether they change.
+    #[serde(default)]
+    pub data: Option<DataMark>,
 }
 
 impl Phase {
@@ -56,7 +60,7 @@ impl Phase {
 impl Progress {
     /// The state before the first update of a phase.
     pub fn start(phase: Phase) -> Self {
-        Self { phase, step: 0, position: 0, seconds: 0.0, skipped: 0 }
+        Self { phase, step: 0, position: 0, seconds: 0.0, skipped: 0, data: None }
     }
 }
 
@@ -98,7 +102,7 @@ impl SaveConfig {
         found.count("every", self.every, 1, i64::MAX);
         found.count("keep", self.keep as u64, 1, 1 << 20);
         let fine = self.minutes >= 0.0 && self.minutes <= 1e6;
-        found.unless(fine, "minutes", format!("{}", self.minutes), "0 (off) or above");
+        found.unless(fine, "minutes", format!("{:?}", self.minutes), "0 (off) or above");
         found.faults()
     }
 }

@@ -95,6 +95,30 @@ pub fn is_trap(unpacked: u64, packed: u64) -> bool {
 /// Why a trap is refused.
 pub const TRAP: &str = "it unpacks to more than 200 times its size";
 
+/// Files that people bring in place of shards and weights: their first bytes, what they are, and how to get the right one.
+const FOREIGN: [(&[u8], &str, Option<&str>); 10] = [
+    (b"version https://git-lfs", "a git-lfs pointer", Some("`git lfs pull` gets the file")),
+    (b"<!doctype html", "a web page (HTML)", Some(NOT_A_PAGE)),
+    (b"<html", "a web page (HTML)", Some(NOT_A_PAGE)),
+    (b"<?xml", "an XML text as servers send it with an error", Some(NOT_A_PAGE)),
+    (b"bzh", "a bzip2 file", None),
+    (b"\xfd7zxz\0", "an xz file", None),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", None),
+    (b"pk\x03\x04", "a zip archive", None),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", None),
+    (b"\x1f\x8b", "a gzip file", None),
+];
+const NOT_A_PAGE: &str = "the address asks for a login or is none of a file";
+/// First bytes of a file that [`foreign`] needs.
+pub const HEAD: usize = 64;
+
+/// What begins with these bytes, and how to get the right file, if it is a kind that is no data and no weights.
+pub fn foreign(head: &[u8]) -> Option<(&'static str, Option<&'static str>)> {
+    let head = head[..head.len().min(HEAD)].trim_ascii_start().to_ascii_lowercase();
+    let found = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic));
+    found.map(|&(_, what, hint)| (what, hint))
+}
+
 /// Paths of `name` for a program away from its source: in `$PAELLA_HOME`, then beside the program.
 pub fn at_home(name: &str) -> Vec<PathBuf> {
     let home = std::env::var_os("PAELLA_HOME").filter(|value| !value.is_empty());

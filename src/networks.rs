@@ -3,6 +3,7 @@
 //!
 //! Letters: B pictures of S x S pixels, h x w tokens, L bytes of text, D width of a text vector.
 
+pub mod captions;
 mod network;
 
 pub use network::Network;
@@ -63,8 +64,8 @@ impl PriorNet {
     }
 }
 
-/// File stems of the weights in a model folder. The folder also holds `config.ron`, and `clip` and `prior` weights if
-/// the model has them.
+/// File stems of the weights in a model folder. The folder also holds `config.ron`, `clip` and `prior` weights if the
+/// model has them, and its [`captions`] if they are of own pictures.
 pub const FILES: [&str; 3] =
     [Network::Tokenizer.name(), Network::Text.name(), Network::Denoiser.name()];
 
@@ -148,6 +149,12 @@ impl Networks {
             weights::load(&prior.vars, &folder.join("prior.safetensors"), &Rules::default())?;
         }
         Ok(())
+    }
+
+    /// The files of a model folder that [`Networks::save`] writes.
+    pub fn files(&self) -> Vec<String> {
+        let weights = self.all_vars().into_iter().map(|(name, _)| format!("{name}.safetensors"));
+        weights.chain(["config.ron".to_string()]).collect()
     }
 
     /// Writes a model folder. `half` stores 16 bits per weight. Each file appears complete or not at all.

@@ -72,8 +72,8 @@ impl OptimConfig {
     /// Checks the values. Returns all faults.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
-        // beyond these bounds values leave the range of f32, or updates have no effect
-        found.number("lr", self.lr, 1e-12, 1e38);
+        // beyond these bounds nothing is learned: a step changes no weight, or leaves none as it was
+        found.number("lr", self.lr, 1e-12, 1e3);
         found.number("eps", self.eps, 1e-30, 1.0);
         found.count("warmup", self.warmup, 0, MOST_STEPS);
         for beta in [self.betas.0, self.betas.1] {
@@ -81,8 +81,8 @@ impl OptimConfig {
             found.unless((0.0..1.0).contains(&beta), "betas", what, "0 to below 1");
         }
         found.share("weight_decay", self.weight_decay);
-        let fine = self.max_norm >= 0.0 && self.max_norm <= 1e9;
-        found.unless(fine, "max_norm", format!("{}", self.max_norm), "0 (off) or above");
+        let fine = self.max_norm == 0.0 || (1e-12..=1e9).contains(&self.max_norm);
+        found.unless(fine, "max_norm", format!("{:?}", self.max_norm), "0 (off), or 1e-12 to 1e9");
         if let Decay::Cosine(floor) = self.decay {
             found.share("decay", floor);
         }

@@ -34,13 +34,8 @@ const MOST_REPEATED: i64 = 1 << 28;
 ///
 /// Errors: not a zip file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let broken = |what: String| {
-        let hint = "a file of torch.save (PyTorch 1.6 or later) was expected; older ones: load and save them again";
-        Error::checkpoint(what, path.display().to_string(), hint)
-    };
-    let file = File::open(path).map_err(|e| broken(e.to_string()))?;
-    let mut archive = ZipArchive::new(BufReader::new(file))
-        .map_err(|e| broken(format!("not a zip file: {e}")))?;
+    let broken = |what: String| broken(what, path);
+    let mut archive = look(path)?;
     let names: Vec<String> =
         archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
     if names.iter().any(|name| name.ends_with("/constants.pkl") || name.contains("/code/__torch__"))
@@ -79,6 +74,19 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
         tensors.push((name, tensor));
     }
     Ok(tensors)
+}
+
+/// Opens a file. Reads the list of what is in it, and no more.
+///
+/// Errors: not a zip file, or one that is cut off.
+pub fn look(path: &Path) -> Result<ZipArchive<BufReader<File>>> {
+    let file = File::open(path).map_err(|e| broken(e.to_string(), path))?;
+    ZipArchive::new(BufReader::new(file)).map_err(|e| broken(format!("not a zip file: {e}"), path))
+}
+
+fn broken(what: String, path: &Path) -> Error {
+    let hint = "a file of torch.save (PyTorch 1.6 or later) was expected; older ones: load and save them again";
+    Error::checkpoint(what, path.display().to_string(), hint)
 }
 
 /// The line of Python that makes a file of tensors of it.

@@ -12,7 +12,7 @@ use crate::data::laion::is_filters;
 use crate::data::stream::{
     Counts, Decoded, KNOWN_ENDING, Once, ShardSample, StopAsked, pack, stopped,
 };
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, counted};
 use crate::files;
 use crate::model::{Block, LevelConfig};
 use crate::networks::Networks;
@@ -34,18 +34,24 @@ pub struct PrecomputeOptions {
 }
 
 impl Made {
-    /// Checks that most of the input was used.
+    /// Checks that every shard was made.
     ///
-    /// Errors: more samples were left out than read, not counting those that the filter rejected; or no shard was read.
+    /// Errors: some shards were not.
     pub fn check(&self) -> Result<()> {
-        let lost = lost(&self.skipped);
-        if lost <= self.samples && (self.shards + self.before > 0 || self.broken.is_empty()) {
+        if self.broken.is_empty() {
             return Ok(());
         }
         let reasons: Vec<String> =
             self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
-        let what = format!("{lost} left out, {} made: {}", self.samples, reasons.join(", "));
-        let hint = "look at the reasons; begin again once the shards are right";
+        let what = format!(
+            "{} not made: {:?}; {} left out, {} made: {}",
+            counted(self.broken.len(), "shard"),
+            self.broken,
+            lost(&self.skipped),
+            self.samples,
+            reasons.join(", ")
+        );
+        let hint = "get these shards right and run the same line again: it makes what is missing";
         Err(Error::data(what, "`data.stream.shards`", hint))
     }
 }
@@ -57,7 +63,7 @@ pub struct Made {
     pub samples: u64,
     /// Shards that existed before.
     pub before: usize,
-    /// Numbers of the shards that could not be read to their end, or lost more samples than they gave.
+    /// Numbers of the shards that were not made: they cannot be read to their end, or lose more samples than they give.
     pub broken: Vec<usize>,
     pub skipped: Counts,
 }
@@ -173,8 +179,8 @@ fn lost(skipped: &Counts) -> u64 {
     skipped.iter().filter(|(why, _)| !is_filters(why)).map(|(_, n)| n).sum()
 }
 
-/// Makes one shard: writes a hidden file, syncs and renames it. Returns whether the whole source was read. A shard of
-/// which more was left out than made is not kept: a repeated run would find it and go on as if it were whole.
+/// Makes one shard: writes a hidden file, syncs and renames it. Returns false for a shard that is not kept, because its
+/// source ends early or more of it was left out than made: a repeated run would find it and go on as if it were whole.
 fn shard(
     nets: &Networks,
     options: &PrecomputeOptions,
@@ -201,12 +207,12 @@ fn shard(
     let done = whole.and_then(|whole| {
         let file = shard.into_inner().and_then(|w| w.into_inner().map_err(io::Error::from));
         file.and_then(|file| file.sync_all()).map_err(failed)?;
-        let most = count >= lost(&once.skipped) - before;
-        if count > 0 && most {
+        let sound = whole && count >= lost(&once.skipped) - before;
+        if count > 0 && sound {
             std::fs::rename(&hidden, path).map_err(failed)?;
             (made.shards, made.samples) = (made.shards + 1, made.samples + count);
         }
-        Ok(whole && most)
+        Ok(sound)
     });
     let _ = std::fs::remove_file(&hidden); // exists only if it did not become a shard
     done

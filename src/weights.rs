@@ -47,20 +47,61 @@ const STATE: &str = "state_dict.";
 /// As [`map`], with all that lies beside a dictionary `state_dict`.
 pub fn map_all(path: &Path) -> Result<Named> {
     let path = &crate::data::home(path);
-    near::there(path, "FILE")?;
-    let mut head = Vec::new();
-    let file = File::open(path).and_then(|file| file.take(9).read_to_end(&mut head));
-    file.map_err(|e| Error::checkpoint(e.to_string(), path.display().to_string(), ""))?;
-    let name = path.to_string_lossy().to_lowercase();
-    if name.ends_with(".index.json") {
-        return map_sharded(path);
+    match Format::of(path)? {
+        Format::Index => map_sharded(path),
+        Format::Safetensors => Ok(read_with_metadata(path)?.0),
+        Format::Pickle => Ok(pickle::read(path)?.into_iter().collect()),
     }
-    // a safetensors file begins with the length of its header, which may look like the first two letters
-    let is_zip = head.starts_with(b"PK") && head.get(8) != Some(&b'{');
-    if !is_zip && (name.ends_with(".safetensors") || head.get(8) == Some(&b'{')) {
-        return Ok(read_with_metadata(path)?.0);
+}
+
+/// What a file of weights is.
+enum Format {
+    Index,
+    Safetensors,
+    Pickle,
+}
+
+impl Format {
+    /// By the name of the file and its first bytes.
+    ///
+    /// Errors: no such file; one that is no weights but something that people get in their place.
+    fn of(path: &Path) -> Result<Self> {
+        near::there(path, "FILE")?;
+        let refuse =
+            |what: &str, hint: &str| Err(Error::checkpoint(what, path.display().to_string(), hint));
+        let mut head = Vec::new();
+        let file = File::open(path).and_then(|f| f.take(files::HEAD as u64).read_to_end(&mut head));
+        if let Err(e) = file {
+            return refuse(&e.to_string(), "");
+        }
+        let name = path.to_string_lossy().to_lowercase();
+        if name.ends_with(".index.json") {
+            return Ok(Self::Index);
+        }
+        // a safetensors file begins with the length of its header, which may look like letters
+        let braced = head.get(8) == Some(&b'{');
+        let is_zip = head.starts_with(b"PK") && !braced;
+        match files::foreign(&head).filter(|_| !braced && !is_zip) {
+            Some((what, hint)) => refuse(
+                &format!("{what}, no weights"),
+                hint.unwrap_or("unpack it; .safetensors and files of torch.save are read"),
+            ),
+            None if head.is_empty() => refuse("an empty file", "get it again"),
+            None if !is_zip && (braced || name.ends_with(".safetensors")) => Ok(Self::Safetensors),
+            None => Ok(Self::Pickle),
+        }
     }
-    Ok(pickle::read(path)?.into_iter().collect())
+}
+
+/// Checks that a file of any format holds weights, from how it begins and what it says is in it. Reads no weights.
+///
+/// Errors: no such file; another kind of file; one that is cut off.
+pub fn glance(path: &Path) -> Result<()> {
+    match Format::of(path)? {
+        Format::Index => Ok(()),
+        Format::Safetensors => look(path),
+        Format::Pickle => pickle::look(path).map(|_| ()),
+    }
 }
 
 /// The tensors of all files that an index names. It gives for each tensor the file, in the index's own folder, that

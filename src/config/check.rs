@@ -11,11 +11,13 @@ const LONGEST_NAME: usize = 200;
 const IN_16_BITS: &str = "weights in 16 bits cannot be trained";
 const FROZEN: &str = "`false`; `train.precision.bf16` computes in 16 bits";
 
-/// Whether a text is the name of one folder, without a path to another place.
+/// Whether a text is the name of one folder, without a path to another place. Blanks at its ends and control characters are
+/// not seen where it is printed.
 pub fn is_name(name: &str) -> bool {
     let mut parts = std::path::Path::new(name).components();
     let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
-    plain && parts.next().is_none() && !name.contains(['/', '\0']) && name.len() <= LONGEST_NAME
+    let seen = name.trim() == name && !name.contains(char::is_control);
+    plain && parts.next().is_none() && !name.contains('/') && seen && name.len() <= LONGEST_NAME
 }
 
 impl RunConfig {
@@ -29,7 +31,7 @@ impl RunConfig {
                 found.unless(false, "name", what, hint);
             }
             n => {
-                let what = format!("`{}` is a path, or no name", self.name);
+                let what = format!("`{}` is a path, or no name", self.name.escape_debug());
                 found.unless(n == 0 || is_name(&self.name), "name", what, hint);
             }
         }

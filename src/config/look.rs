@@ -4,6 +4,7 @@ use super::run::RunConfig;
 use crate::data::home;
 use crate::model::PaellaConfig;
 use crate::near::no_file;
+use crate::weights;
 use ron_faults::{Checks, Fault};
 
 impl RunConfig {
@@ -14,7 +15,7 @@ impl RunConfig {
         [found.faults(), self.look_at_weights()].concat()
     }
 
-    /// A fault for each file of weights that does not exist.
+    /// A fault for each file of weights that does not exist, is cut off or holds something else.
     pub fn look_at_weights(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         let weights = &self.weights;
@@ -26,8 +27,16 @@ impl RunConfig {
             ("weights.denoiser", &weights.denoiser),
         ];
         for (field, path) in files {
-            let gone = path.as_ref().filter(|path| !home(path).is_file());
-            for fault in gone.iter().flat_map(|path| no_file(path, "FILE").faults().to_vec()) {
+            let Some(path) = path else { continue };
+            let error = match home(path).is_file() {
+                false => Some(no_file(path, "FILE")),
+                // the header is enough to know another kind of file, and one that is cut off
+                true => weights::glance(&home(path)).err().map(|error| {
+                    let what = |what: &str| format!("{}: {what}", path.display());
+                    error.map(|fault| Fault { what: what(&fault.what), ..fault })
+                }),
+            };
+            for fault in error.iter().flat_map(|error| error.faults().to_vec()) {
                 found.unless(false, field, fault.what, &fault.hint);
             }
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::groups::is_picture;
+use super::groups::{HIDDEN, is_hidden_picture, is_picture};
+use super::hash::hash;
 use super::text::{self, read_caption};
 use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
 use crate::near;
@@ -29,7 +30,7 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     }
     let files = files(folder)
         .map_err(|e| Error::data(format!("cannot list the folder: {e}"), place.clone(), ""))?;
-    if !files.iter().any(|path| is_picture(&ending(path))) {
+    if !files.iter().any(|path| is_picture(&ending(path)) && !is_hidden(path)) {
         let known: Vec<&str> = PICTURES.into_iter().filter(|ending| ending.len() < 5).collect();
         let hint = format!("put pictures there ({}), each with a .txt", known.join(", "));
         return Err(Error::data("no pictures are in the folder", place, hint));
@@ -47,8 +48,11 @@ impl Listing {
     fn new(files: Vec<PathBuf>) -> Self {
         let (texts, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|path| ending(path) == "txt");
-        let mut captions: BTreeMap<PathBuf, (PathBuf, bool)> =
-            texts.into_iter().map(|path| (path.with_extension(""), (path, false))).collect();
+        // without the ending, `a.txt` and `a.TXT` are one; whether it is used
+        let mut captions: BTreeMap<PathBuf, (Vec<PathBuf>, bool)> = BTreeMap::new();
+        for path in texts {
+            captions.entry(path.with_extension("")).or_default().0.push(path);
+        }
         let (mut captioned, mut left_out) = (Vec::new(), Vec::new());
         let mut leave = |path: &Path, reason: String, detail: &str| {
             let (place, detail) = (path.display().to_string(), detail.into());
@@ -56,19 +60,28 @@ impl Listing {
         };
         for path in files {
             let ending = ending(&path);
-            if !path.is_file() {
+            if is_hidden(&path) {
+                leave(&path, HIDDEN.into(), "");
+            } else if !path.is_file() {
                 leave(&path, "a link to a folder, or to nothing".into(), "");
             } else if !is_picture(&ending) {
                 let dot = if ending.is_empty() { "" } else { "." };
                 leave(&path, format!("no picture's ending: {dot}{ending}"), "");
-            } else if let Some((caption, used)) = captions.get_mut(&path.with_extension("")) {
+            } else if let Some((texts, used)) = captions.get_mut(&path.with_extension("")) {
                 *used = true;
-                captioned.push((path, caption.clone()));
+                match texts.as_slice() {
+                    [caption] => captioned.push((path, caption.clone())),
+                    _ => leave(
+                        &path,
+                        "two captions".into(),
+                        "a .txt in small and in capital letters",
+                    ),
+                }
             } else {
                 leave(&path, "no caption".into(), "no .txt beside it");
             }
         }
-        for (path, _) in captions.values().filter(|(_, used)| !used) {
+        for path in captions.values().filter(|(_, used)| !used).flat_map(|(texts, _)| texts) {
             leave(path, "a caption without a picture".into(), "");
         }
         Self { captioned, left_out }
@@ -102,16 +115,23 @@ fn ending(path: &Path) -> String {
     path.extension().map_or(String::new(), |ext| ext.to_string_lossy().to_ascii_lowercase())
 }
 
-/// All files below a folder, sorted. Hidden files are left out.
+/// Whether a file that would be a picture is hidden.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| is_hidden_picture(&name.to_string_lossy()))
+}
+
+/// All files below a folder, sorted. Hidden files are left out, except those with a picture's ending, and hidden folders.
 fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
+            let is_folder = entry.file_type()?.is_dir();
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            if hidden && (is_folder || !is_hidden(&path)) {
                 continue;
-            } else if entry.file_type()?.is_dir() {
+            } else if is_folder {
                 folders.push(path);
             } else {
                 found.push(path);
@@ -132,7 +152,7 @@ fn relative(path: &Path, folder: &Path) -> String {
 /// Which names are for validation. The hash of the name decides, so adding a picture moves no other one. With two or
 /// more names, at least one is for validation and at least one for training.
 fn validation(names: &[String]) -> Vec<bool> {
-    let hashes: Vec<u64> = names.iter().map(|name| hash(name)).collect();
+    let hashes: Vec<u64> = names.iter().map(|name| hash(name.bytes())).collect();
     let mut val: Vec<bool> = hashes.iter().map(|hash| hash % 100 < VAL_PERCENT).collect();
     let all_alike = val.iter().all(|&v| v) || !val.iter().any(|&v| v);
     let lowest = (0..names.len()).min_by_key(|&i| hashes[i]);
@@ -141,16 +161,6 @@ fn validation(names: &[String]) -> Vec<bool> {
         val[lowest] = names.len() >= 2;
     }
     val
-}
-
-/// FNV-1a, 64 bits, followed by the last step of SplitMix64, so that similar names get unrelated hashes.
-fn hash(name: &str) -> u64 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| {
-        (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let h = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    h ^ (h >> 31)
 }
 
 #[cfg(test)]

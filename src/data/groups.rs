@@ -27,6 +27,8 @@ pub(super) const UNSORTED: &str =
 const MANY: &str = "too many files under one key";
 const NO_ENDING: &str = "a file whose name has no ending";
 const LONG_NAME: &str = "a file with a name of more than 4,096 bytes";
+const BESIDE: &str = "a picture of a kind without a decoder beside one that is read";
+pub(super) const HIDDEN: &str = "a hidden file with a picture's ending";
 
 /// All files under one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +84,7 @@ impl Groups {
         match self.members.next(|path| Name::of(path).is_some_and(|name| is_of_use(name.ending))) {
             Ok(Some(Found::Member(path, data))) => self.add(&path, data),
             Ok(Some(Found::LongName)) => self.refuse("", LONG_NAME),
-            Ok(Some(Found::Joint)) => self.close(),
+            Ok(Some(Found::Joint)) => self.finish(), // the next archive has samples of its own
             Ok(None) => self.end(None),
             Err(cut) => self.end(Some(cut)),
         }
@@ -90,8 +92,11 @@ impl Groups {
 
     fn add(&mut self, path: &str, data: Result<Vec<u8>, &'static str>) {
         let Some(name) = Name::of(path) else {
-            return if has_no_ending(path) {
-                self.refuse(path, NO_ENDING)
+            return match file_name(path) {
+                name if is_hidden_picture(name) => self.refuse(path, HIDDEN),
+                // other hidden files are not counted: systems leave them everywhere
+                name if !name.is_empty() && !name.contains('.') => self.refuse(path, NO_ENDING),
+                _ => {}
             };
         };
         let same_key = |group: &MemberGroup| name.is_under(&group.key);
@@ -100,10 +105,10 @@ impl Groups {
         }
         let ending = name.ending.to_ascii_lowercase();
         let twice = |group: &MemberGroup| {
-            group.key == name.stem && group.files.iter().any(|(there, _)| *there == ending)
+            group.key == name.stem && group.is_complete() && group.has(&ending)
         };
         if self.current.iter().any(twice) {
-            self.close(); // the same file again belongs to another sample of this name
+            self.close(); // a file of a whole sample again begins another one of this name
         }
         if !self.current.iter().any(|group| group.key == name.stem) {
             self.make_room(name.key);
@@ -163,13 +168,27 @@ impl Groups {
     }
 
     fn accept(&mut self, group: MemberGroup) {
-        self.ready.extend(self.waiting.take(group));
+        if let Some(group) = self.waiting.take(group) {
+            self.pass(group);
+        }
+    }
+
+    /// Passes a group on, and counts the pictures that it is read without.
+    fn pass(&mut self, mut group: MemberGroup) {
+        let beside = group.drop_beside();
+        (0..beside).for_each(|_| self.refuse(&group.key, BESIDE));
+        self.ready.push_back(group);
+    }
+
+    /// Ends an archive: what still waits is incomplete.
+    fn finish(&mut self) {
+        self.close();
+        self.waiting.rest().into_iter().for_each(|group| self.pass(group));
     }
 
     fn end(&mut self, cut: Option<Cut>) {
-        self.close();
+        self.finish();
         (self.ended, self.cut) = (true, cut);
-        self.ready.extend(self.waiting.rest());
     }
 }
 
@@ -255,6 +274,17 @@ impl MemberGroup {
                 || self.files.iter().any(|(ending, data)| ending == "json" && captioned(data)))
     }
 
+    /// Drops the pictures of kinds that have no decoder if there is one that has. Returns their number.
+    fn drop_beside(&mut self) -> usize {
+        let read = |ending: &str| PICTURES.contains(&ending);
+        if self.fault.is_some() || !self.files.iter().any(|(ending, _)| read(ending)) {
+            return 0;
+        }
+        let before = self.files.len();
+        self.files.retain(|(ending, _)| read(ending) || !is_picture(ending));
+        before - self.files.len()
+    }
+
     fn bytes(&self) -> usize {
         self.files.iter().map(|(_, data)| data.len()).sum()
     }
@@ -298,10 +328,16 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Whether a path names a file without an ending. Hidden files are not counted: systems leave them everywhere.
-fn has_no_ending(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    !name.is_empty() && !name.contains('.')
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Whether the name of a file is hidden and has a picture's ending. macOS leaves `._a.png` beside every `a.png`: notes, no
+/// picture.
+pub(super) fn is_hidden_picture(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    let hidden = name.starts_with('.') && !name.starts_with("._");
+    hidden && is_picture(&ending.to_ascii_lowercase())
 }
 
 pub(super) fn is_picture(ending: &str) -> bool {

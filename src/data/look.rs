@@ -1,18 +1,27 @@
 //! Finds what a data config names and does not exist: files, folders, groups, styles.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ron_faults::{Checks, Fault};
 
+use super::groups::Groups;
+use super::parts::parts;
 use super::scenes::{STYLES, SceneKind};
-use super::stream::{ShardSource, StreamConfig};
+use super::stream::{Patience, ShardSource, StreamConfig, present};
 use super::{DataConfig, Part, Record, Source, is_remote};
 use crate::error::counted;
 use crate::near;
 
+/// Samples of a shard that are tried before it counts as one that gives none.
+const TRIED: usize = 1000;
+const FIRST: &str =
+    "the first shard gives no sample: a picture with a .txt or .json of the same name";
+
 impl DataConfig {
-    /// A fault for everything that the config names and that does not exist. Looks at files and folders, and reads the
-    /// names of groups and styles. Decodes no picture, runs no command and asks no server.
+    /// A fault for everything that the config names and that does not exist. Looks at files and folders, reads the first
+    /// sample, and the names of groups and styles. Decodes no picture, runs no command and asks no server.
     pub fn look(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         self.look_at_stream(&mut found);
@@ -34,14 +43,46 @@ impl DataConfig {
             }
         }
         if there {
+            self.look_at_first(&mut found);
             self.look_at_filters(&mut found);
         }
         found.faults()
     }
 
     fn look_at_stream(&self, found: &mut Checks) {
-        if let Some(fault) = self.stream.as_ref().and_then(|stream| stream.look(false)) {
-            found.unless(false, "stream.shards", fault.what, &fault.hint);
+        let Some(stream) = &self.stream else { return };
+        if let Some(fault) = stream.look(false) {
+            return found.unless(false, "stream.shards", fault.what, &fault.hint);
+        }
+        let shards = stream.sources().unwrap_or_default();
+        if let Some(what) = shards.first().and_then(|shard| no_sample(shard, true)) {
+            found.unless(false, "stream.shards", what, FIRST);
+        }
+    }
+
+    /// Finds a source whose first shard, or whose folder, gives no sample.
+    fn look_at_first(&self, found: &mut Checks) {
+        match &self.source {
+            Source::Shards { train, val } => {
+                for (patterns, name) in [(train, "train"), (val, "val")] {
+                    let shards = present(patterns, name).unwrap_or_default();
+                    if let Some(what) = shards.first().and_then(|shard| no_sample(shard, false)) {
+                        found.unless(false, "source", format!("{name}: {what}"), FIRST);
+                    }
+                }
+            }
+            Source::Folder(folder) => {
+                let items =
+                    || [Part::Train, Part::Val].into_iter().flat_map(|p| self.source.items(p));
+                if items().flatten().all(|item| item.is_err()) {
+                    let first = items().flatten().find_map(|item| item.err());
+                    let why = first.map_or(String::new(), |broken| format!(", first {broken}"));
+                    let what = format!("{}: no picture has a caption{why}", folder.display());
+                    let hint = "a caption is a .txt of the same name beside its picture";
+                    found.unless(false, "source", what, hint);
+                }
+            }
+            Source::Emoji | Source::Fashion | Source::Idx(_) | Source::Scenes(_) => {}
         }
     }
 
@@ -64,12 +105,40 @@ impl DataConfig {
     }
 }
 
+/// Why a shard that is a file gives no sample, of those that are read first. None if it gives one. `tokens`: precomputed
+/// tokens will do in place of a picture.
+fn no_sample(shard: &ShardSource, tokens: bool) -> Option<String> {
+    // a command or a server is not asked, and what a fifo gives is gone
+    let ShardSource::File(path) = shard else { return None };
+    if !path.is_file() {
+        return None;
+    }
+    let patience = Patience { retries: 0, silence: Duration::from_secs(1), stop: Arc::default() };
+    let place = shard.to_string();
+    let bytes = match shard.open(&patience) {
+        Ok(bytes) => bytes,
+        Err(e) => return Some(format!("{place}: {e}")),
+    };
+    let mut first = None;
+    for group in Groups::new(bytes).take(TRIED) {
+        let why = match group {
+            Err(cut) => cut.to_string(),
+            Ok(group) => match parts(group, tokens).and_then(|parts| parts.caption()) {
+                Ok(_) => return None,
+                Err(refusal) => refusal.reason,
+            },
+        };
+        first.get_or_insert(why);
+    }
+    Some(format!("{place}: {}", first.unwrap_or_else(|| "nothing is in it".into())))
+}
+
 impl StreamConfig {
     /// The fault of shards that are files and do not exist. With `all`, only if no other shard is left.
     pub fn look(&self, all: bool) -> Option<Fault> {
         let shards = self.sources().ok()?;
         let gone = |shard: &ShardSource| match shard {
-            ShardSource::File(path) if !path.is_file() => Some(path.clone()),
+            ShardSource::File(path) if !path.exists() => Some(path.clone()),
             _ => None,
         };
         let gone: Vec<_> = shards.iter().filter_map(gone).collect();

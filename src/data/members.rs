@@ -1,15 +1,18 @@
 //! Reads the members of a tar stream one by one, across archives that were joined by `cat`.
 
+use std::fmt;
 use std::io::{self, Read};
 
 use tar::{EntryType, Header, PaxExtensions};
 
-use crate::files::TRAP;
+use crate::files::{TRAP, foreign};
 
 /// Bytes of a shard, from some offset on.
 pub(super) type Bytes = Box<dyn Read + Send>;
 
 const BLOCK: usize = 512;
+/// The first bytes of a gzip file.
+pub(super) const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Maximum size of a header's extension in bytes. It holds a name, and what some systems note beside it.
 const MAX_NOTE: u64 = 1 << 20;
 /// Maximum length of a member's name in bytes, as file systems have it. Names of waiting samples stay in memory.
@@ -19,18 +22,52 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// Why a shard can be read no further.
 #[derive(Debug)]
-pub(super) struct Cut(pub String);
+pub(super) struct Cut {
+    /// A short reason, the same for all shards of one kind.
+    pub reason: String,
+    /// Details of this shard; may be empty.
+    pub detail: String,
+}
 
+const EARLY: &str = "the shard ends early";
 const BEHIND: &str = "the bytes after the end mark are no tar";
+const PLAIN_BEHIND: &str = "plain bytes behind gzipped ones: join archives of one kind";
+const GZIP_BEHIND: &str = "a gzipped archive behind a plain one: join archives of one kind";
+/// As `flate2` names the start of a part that is no gzip.
+const NO_GZIP: &str = "invalid gzip header";
 
 impl Cut {
-    /// A short reason, the same for all shards of one kind.
-    pub(super) fn reason(&self) -> &'static str {
-        match self.0.as_str() {
-            BEHIND => BEHIND,
-            TRAP => TRAP,
-            _ => "the shard ends early",
+    fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), detail: String::new() }
+    }
+
+    fn early(detail: impl Into<String>) -> Self {
+        Self { reason: EARLY.into(), detail: detail.into() }
+    }
+
+    /// Of a shard that does not begin as a tar archive.
+    fn no_tar(head: &[u8]) -> Self {
+        match foreign(head) {
+            _ if head.is_empty() => Self::because("an empty file"),
+            _ if head.starts_with(GZIP) => Self::because("gzip within gzip: unpack it once"),
+            Some((what, Some(hint))) => Self::because(format!("{what}: {hint}")),
+            Some((what, None)) => Self::because(format!("{what}: tar and gzip are read")),
+            None => Self::because("no tar archive"),
         }
+    }
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        let detail = error.to_string();
+        if detail == TRAP { Self::because(TRAP) } else { Self::early(detail) }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.detail.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.reason, self.detail)
     }
 }
 
@@ -50,6 +87,8 @@ pub(super) struct Members {
     bytes: Bytes,
     /// The first header after an end mark.
     next: Option<Header>,
+    /// Whether a header was read.
+    begun: bool,
 }
 
 /// Values for the next file, from headers that precede it.
@@ -62,7 +101,7 @@ struct Note {
 
 impl Members {
     pub(super) fn new(bytes: Bytes) -> Self {
-        Self { bytes, next: None }
+        Self { bytes, next: None, begun: false }
     }
 
     /// The next file or link. None at the end. The data of a file whose name is not `wanted` is empty.
@@ -77,7 +116,7 @@ impl Members {
                 Some(Some(header)) => header,
             };
             let kind = header.entry_type();
-            let size = header.entry_size().map_err(|e| Cut(e.to_string()))?;
+            let size = header.entry_size().map_err(|e| Cut::early(e.to_string()))?;
             if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
                 if let Some(data) = self.data(size, size <= MAX_NOTE)? {
                     note.add(kind, data);
@@ -92,7 +131,7 @@ impl Members {
             let note = std::mem::take(&mut note);
             let size = note.size.unwrap_or(size);
             let path = note.path.unwrap_or_else(|| header.path_bytes().into_owned());
-            let path = String::from_utf8_lossy(&path).into_owned();
+            let path = text_of(&path);
             let (link, sparse) = (is_link(kind), note.sparse || kind == EntryType::GNUSparse);
             let is_file = kind.is_file() || kind == EntryType::Continuous;
             let wanted = wanted(&path) && path.len() <= MAX_NAME;
@@ -119,24 +158,34 @@ impl Members {
         let mut header = Header::new_old();
         let mut marked = false;
         loop {
-            let got = fill(&mut self.bytes, header.as_mut_bytes())?;
-            let empty = header.as_bytes()[..got].iter().all(|&byte| byte == 0);
+            let got = fill(&mut self.bytes, header.as_mut_bytes()).map_err(|cut| match marked {
+                true if cut.detail == NO_GZIP => Cut::because(PLAIN_BEHIND),
+                _ => cut,
+            })?;
+            let head = &header.as_bytes()[..got];
+            let empty = head.iter().all(|&byte| byte == 0);
             match (got, empty) {
                 (BLOCK, true) => marked = true,
                 (BLOCK, false) => break,
                 (_, true) if marked => return Ok(None),
-                (0, _) => return Err(Cut("no end mark".into())),
-                _ => return Err(Cut(format!("{got} bytes of a header"))),
+                _ if !self.begun && (got == 0 || foreign(head).is_some()) => {
+                    return Err(Cut::no_tar(head));
+                }
+                (0, _) => return Err(Cut::early("no end mark")),
+                _ => return Err(Cut::early(format!("{got} bytes of a header"))),
             }
         }
+        let first = !std::mem::replace(&mut self.begun, true) && !marked;
         match (is_sound(&header), marked) {
             (true, false) => Ok(Some(Some(header))),
             (true, true) => {
                 self.next = Some(header);
                 Ok(Some(None))
             }
-            (false, false) => Err(Cut("this is no tar header".into())),
-            (false, true) => Err(Cut(BEHIND.into())),
+            (false, false) if first => Err(Cut::no_tar(header.as_bytes())),
+            (false, false) => Err(Cut::early("this is no tar header")),
+            (false, true) if header.as_bytes().starts_with(GZIP) => Err(Cut::because(GZIP_BEHIND)),
+            (false, true) => Err(Cut::because(BEHIND)),
         }
     }
 
@@ -148,11 +197,11 @@ impl Members {
             true => bytes.read_to_end(&mut data).map(|n| n as u64),
             false => io::copy(&mut bytes, &mut io::sink()),
         };
-        let got = got.map_err(|e| Cut(e.to_string()))?;
+        let got = got?;
         let mut rest = [0; BLOCK];
         let rest = &mut rest[..(BLOCK - (size % BLOCK as u64) as usize) % BLOCK];
         if got < size || fill(&mut self.bytes, rest)? < rest.len() {
-            return Err(Cut(format!("a file has {size} bytes, {got} are here")));
+            return Err(Cut::early(format!("a file has {size} bytes, {got} are here")));
         }
         Ok(kept.then_some(data))
     }
@@ -165,7 +214,7 @@ impl Members {
         while more {
             let got = fill(&mut self.bytes, &mut block)?;
             if got < BLOCK {
-                return Err(Cut(format!("{got} bytes of a header")));
+                return Err(Cut::early(format!("{got} bytes of a header")));
             }
             more = block[504] != 0; // `isextended` of such a block
         }
@@ -195,6 +244,16 @@ impl Note {
     }
 }
 
+/// A member's name as text. Bytes that are no UTF-8 are written as in addresses, `%E9`: names that differ stay apart.
+fn text_of(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+    }
+    text
+}
+
 fn is_link(kind: EntryType) -> bool {
     kind.is_hard_link() || kind.is_symlink()
 }
@@ -207,7 +266,7 @@ fn fill(bytes: &mut Bytes, buffer: &mut [u8]) -> Result<usize, Cut> {
             Ok(0) => break,
             Ok(got) => at += got,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Cut(e.to_string())),
+            Err(e) => return Err(e.into()),
         }
     }
     Ok(at)

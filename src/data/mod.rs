@@ -8,10 +8,12 @@ mod collect;
 pub mod folder;
 mod groups;
 mod gzip;
+mod hash;
 pub mod idx;
 mod json;
 pub mod laion;
 mod look;
+mod mark;
 mod members;
 pub mod order;
 mod parts;
@@ -35,6 +37,7 @@ use collect::Collector;
 use scenes::ScenesConfig;
 use stream::StreamConfig;
 
+pub use mark::DataMark;
 pub use paths::{home, is_remote, is_there, shard_list};
 pub use text::{caption, read_caption, tidy};
 
@@ -146,6 +149,14 @@ pub struct Broken {
     pub reason: String,
     /// Details of this item; may be empty.
     pub detail: String,
+}
+
+/// `a.tar, `0`: no caption`.
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.detail.is_empty() { "" } else { ": " };
+        write!(f, "{}: {}{colon}{}", self.place, self.reason, self.detail)
+    }
 }
 
 /// Why something is left out: a short reason, the same for all items of one kind, and the details of this one.

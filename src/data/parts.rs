@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Refusal;
 use super::groups::{KNOWN, MemberGroup, is_picture};
 use super::json::{Json, parse};
 use super::text::{caption, checked, tidy};
-use super::{PICTURES, Refusal};
 
 /// The files of a sample by kind.
 pub(super) struct Parts {
@@ -32,21 +32,24 @@ pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> 
         return Err(fault.into());
     }
     let (mut txt, mut json, mut known) = (None, None, None);
-    let (mut pictures, mut others, mut dotted) = (Vec::new(), Vec::new(), false);
+    let (mut pictures, mut dotted) = (Vec::new(), false);
     for (ending, bytes) in group.files {
         match ending.as_str() {
-            "txt" => txt = Some(bytes),
-            "json" => json = Some(bytes),
+            "txt" | "json" => {
+                let place = if ending == "txt" { &mut txt } else { &mut json };
+                if place.replace(bytes).is_some() {
+                    return Err("two captions".into());
+                }
+            }
             KNOWN if tokens => known = Some(bytes),
-            ending if PICTURES.contains(&ending) => pictures.push(bytes),
-            ending if is_picture(ending) => others.push(bytes),
+            ending if is_picture(ending) => pictures.push(bytes),
             // files for other trainers, such as `.seg.png` or `.cls`
             ending => dotted |= ending.rsplit_once('.').is_some_and(|(_, last)| is_picture(last)),
         }
     }
     let content = match known {
         Some(known) => Content::Known(known),
-        None => Content::Picture(one(pictures, others, dotted)?),
+        None => Content::Picture(one(pictures, dotted)?),
     };
     let txt = txt.map(|bytes| caption(&bytes)).transpose()?;
     let json = match json.map(|bytes| parse(&bytes)) {
@@ -57,11 +60,10 @@ pub(super) fn parts(group: MemberGroup, tokens: bool) -> Result<Parts, Refusal> 
     Ok(Parts { key: group.key, content, txt, json })
 }
 
-/// The picture: one whose extension has a decoder, else another one, whose content may still have a decoder.
-fn one(pictures: Vec<Vec<u8>>, others: Vec<Vec<u8>>, dotted: bool) -> Result<Vec<u8>, Refusal> {
-    let mut found = if pictures.is_empty() { others } else { pictures };
-    match found.pop() {
-        Some(picture) if found.is_empty() => Ok(picture),
+/// The only picture.
+fn one(mut pictures: Vec<Vec<u8>>, dotted: bool) -> Result<Vec<u8>, Refusal> {
+    match pictures.pop() {
+        Some(picture) if pictures.is_empty() => Ok(picture),
         Some(_) => Err("more than one picture".into()),
         None if dotted => Err("a picture whose name has a dot more than its caption's".into()),
         None => Err("no picture".into()),
@@ -108,7 +110,7 @@ mod tests {
         assert_eq!(reason(&[("png", b"1"), ("jpg", b"2")]), "more than one picture");
         assert_eq!(reason(&[("png", b"1"), ("json", b"[1]")]), "the json cannot be read");
         assert_eq!(reason(&[("png", b"1"), ("txt", b"\xff")]), "the caption is not UTF-8");
-        // an extension with a decoder is preferred
-        assert_eq!(reason(&[("tif", b"1"), ("png", b"2"), ("txt", b"a")]), "");
+        assert_eq!(reason(&[("png", b"1"), ("txt", b"a"), ("txt", b"b")]), "two captions");
+        assert_eq!(reason(&[("png", b"1"), ("json", b"{}"), ("json", b"{}")]), "two captions");
     }
 }

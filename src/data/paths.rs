@@ -1,9 +1,11 @@
 //! Paths and patterns with `*` -> files, with a hint if none match; files -> decompressed bytes.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
+use super::members::GZIP;
 use super::{braces, gzip};
 use crate::near;
 use crate::{Error, Result};
@@ -11,7 +13,7 @@ use crate::{Error, Result};
 /// Opens a file. Decompresses it if its content, not its name, is gzip.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
-    let gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    let gzip = file.fill_buf()?.starts_with(GZIP);
     Ok(if gzip { gzip::unpacked(file) } else { Box::new(file) })
 }
 
@@ -68,13 +70,22 @@ pub(super) fn expand(patterns: &[String], part: &str) -> Result<Vec<PathBuf>> {
         if found.is_empty() {
             return Err(Error::data("no shard is there", pattern.clone(), near::missing(&path)));
         }
-        if let Some(folder) = found.iter().find(|path| path.is_dir()) {
-            let hint = format!("name its files: `{}`", folder.join("*.tar").display());
-            return Err(Error::data("a folder stands where a shard should", pattern.clone(), hint));
-        }
+        found.iter().try_for_each(|path| no_folder(path))?;
         files.extend(found);
     }
     Ok(files)
+}
+
+/// Checks that a shard is no folder.
+///
+/// Errors: it is one.
+pub(super) fn no_folder(shard: &Path) -> Result<()> {
+    if !shard.is_dir() {
+        return Ok(());
+    }
+    let hint = format!("name its files: `{}`", shard.join("*.tar").display());
+    let place = shard.display().to_string();
+    Err(Error::data("a folder stands where a shard should", place, hint))
 }
 
 fn matches(pattern: &Path) -> Vec<PathBuf> {
@@ -96,10 +107,12 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
 fn entries_like(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = names
-        .filter(|name| name.starts_with('.') == pattern.starts_with('.') && fits(pattern, name))
-        .collect();
+    // a name that is no UTF-8 stays as it is: only a copy of it is compared
+    let fits = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with('.') == pattern.starts_with('.') && fits(pattern, &name)
+    };
+    let mut names: Vec<OsString> = entries.map(|entry| entry.file_name()).filter(fits).collect();
     names.sort();
     names.iter().map(|name| folder.join(name)).collect()
 }

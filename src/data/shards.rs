@@ -77,8 +77,7 @@ fn walk(
                 parts(group, false).map(raw).map_err(|refusal| refusal.at(place))
             }
             Err(cut) => {
-                let (place, reason) = (place.to_string(), cut.reason().into());
-                Err(Broken { place, reason, detail: cut.0 })
+                Err(Broken { place: place.to_string(), reason: cut.reason, detail: cut.detail })
             }
         };
         sender.send(sample)?;

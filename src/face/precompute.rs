@@ -79,7 +79,7 @@ fn summary(made: &Made, args: &Precompute, json: bool) -> String {
     );
     skipped.iter().for_each(|(why, n)| text += &format!("  {n} left out: {why}\n"));
     if !broken.is_empty() {
-        text += &format!("  not made, or not read to their end: shards {broken:?}\n");
+        text += &format!("  not made: shards {broken:?}\n");
     }
     text + &format!(
         "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`\n",

@@ -66,18 +66,16 @@ impl ProgressLine {
     }
 
     /// The remaining time at the speed so far, with a blank before it. Empty for the first step, which may be an odd one, and
-    /// for the last.
+    /// where less than a second is left.
     fn left(&mut self, done: u64, total: u64) -> String {
-        if done >= total {
-            return String::new();
-        }
         // a stage that follows another counts from 1 again
         let Some((start, at)) = self.first.filter(|&(_, at)| at < done) else {
             self.first = Some((Instant::now(), done));
             return String::new();
         };
         let per_step = start.elapsed().as_secs_f64() / done.saturating_sub(at).max(1) as f64;
-        format!(" {} left", duration(per_step * total.saturating_sub(done) as f64))
+        let seconds = per_step * total.saturating_sub(done) as f64;
+        if seconds < 1.0 { String::new() } else { format!(" {} left", duration(seconds)) }
     }
 }
 
@@ -163,7 +161,10 @@ mod tests {
     fn the_first_line_promises_no_time() {
         let mut line = ProgressLine::new(false);
         assert_eq!(line.left(1, 1000), "");
-        assert!(line.left(2, 1000).ends_with(" left"));
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let left = line.left(2, 1000); // 998 steps of 3 ms or more
+        assert!(left.ends_with(" left") && !left.contains(" 0 s"), "{left}");
+        assert_eq!((line.left(999, 1000), line.left(1000, 1000)), (String::new(), String::new()));
         let mut resumed = ProgressLine::new(false);
         assert_eq!(resumed.left(501, 1000), "");
     }

@@ -192,6 +192,10 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
                 true => println!("{}", serde_json::json!({ "ok": true, "name": config.name })),
                 false => println!("{}: no faults", file.display()),
             }
+            if config.name.is_empty() {
+                let line = pasted(&["train", &file.display().to_string(), "--out", "runs/NAME"]);
+                eprintln!("it has no `name`: `{line}` names the folder of the run");
+            }
             tell_sizes(&config);
         }
         ConfigCommand::Show { file } => {

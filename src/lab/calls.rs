@@ -342,14 +342,14 @@ pub fn quick(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 /// Whether nothing would be replaced, or the user wants it so.
-fn may_replace(old: &Path, what: &str, watch: Watching) -> bool {
-    !old.is_file() || watch.confirm(&format!("{what} is there already. Replace it?"))
+fn may_replace(old: Option<String>, watch: Watching) -> bool {
+    old.is_none_or(|old| watch.confirm(&format!("{old} is there already. Replace it?")))
 }
 
 pub fn save(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let dir = args.path();
-    let what = format!("a model in {}", dir.display());
-    match may_replace(&dir.join("config.ron"), &what, watch) {
+    let old = lab.replaced_by_save(&dir)?.map(|what| format!("{what} in {}", dir.display()));
+    match may_replace(old, watch) {
         true => lab.save(&dir),
         false => Ok(View::new().text(format!("not saved: {} is as it was", dir.display()))),
     }
@@ -364,7 +364,8 @@ pub fn load(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 
 pub fn export(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let file = args.path();
-    match may_replace(&file, &file.display().to_string(), watch) {
+    let old = file.is_file().then(|| file.display().to_string());
+    match may_replace(old, watch) {
         true => lab.export(&file),
         false => Ok(View::new().text(format!("not written: {} is as it was", file.display()))),
     }

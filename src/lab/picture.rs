@@ -52,8 +52,14 @@ impl Lab {
             self.state.settings.data = config;
         }
         let data = self.data(Part::Train)?;
+        // the user gave one folder: what is not among those to train on is not lost
+        let held = match self.state.settings.data.source {
+            Source::Folder(_) => self.data(Part::Val).map_or(0, |data| data.len()),
+            _ => 0,
+        };
+        let held = if held > 0 { format!(", {held} held back") } else { String::new() };
         let mut view = View::new().text(format!(
-            "{}: {} of {size} x {size} to train on",
+            "{}: {} of {size} x {size} to train on{held}",
             source_name(&self.state.settings.data.source),
             counted(data.len(), "picture"),
             size = self.state.settings.data.size
@@ -85,13 +91,27 @@ impl Lab {
             }
             Pick::Index(_) | Pick::Caption(_) => {
                 let data = self.data(Part::Train)?;
-                let index = find(&data, pick)?;
-                let caption = data.captions(&[index]).remove(0);
-                Picture { images: data.images(&[index]), caption, index: Some(index) }
+                match find(&data, pick) {
+                    Ok(index) => Picture { index: Some(index), ..picture_at(&data, index) },
+                    Err(error) => {
+                        remark = Some("held back: it is not among the pictures to train on".into());
+                        self.held_back(pick).ok_or(error)?
+                    }
+                }
             }
         };
         self.state.workspace.put(picture);
         Ok(self.show_again()?.notes(remark))
+    }
+
+    /// The picture of a caption among those that are not trained on. None if there is none; shards are not read for this.
+    fn held_back(&mut self, pick: &Pick) -> Option<Picture> {
+        let Pick::Caption(text) = pick else { return None };
+        if matches!(self.state.settings.data.source, Source::Shards { .. } | Source::Scenes(_)) {
+            return None;
+        }
+        let data = self.data(Part::Val).ok()?;
+        Some(picture_at(&data, data.find(text)? as i64))
     }
 
     /// The picture in a file, cropped to a square and resized: (1, 3, S, S) f32 in 0..=1, and its caption.
@@ -330,6 +350,12 @@ pub fn names_a_file(path: &Path) -> bool {
         || path.is_absolute()
         || path.starts_with(".")
         || path.starts_with("..")
+}
+
+/// A picture of a data set, without its number.
+fn picture_at(data: &Dataset, index: i64) -> Picture {
+    let caption = data.captions(&[index]).remove(0);
+    Picture { images: data.images(&[index]), caption, index: None }
 }
 
 fn find(data: &Dataset, pick: &Pick) -> Result<i64> {

@@ -7,6 +7,7 @@ use super::view::View;
 use crate::checkpoint::Phase;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Fault, Result};
+use crate::networks::{Networks, captions};
 use rand::SeedableRng;
 use std::cell::RefCell;
 use std::path::Path;
@@ -85,19 +86,31 @@ impl Lab {
             .note(format!("`paella train {}` runs it", quoted(&place, None))))
     }
 
+    /// What [`Lab::save`] would replace in a folder: a model, or single files of one. None: nothing.
+    pub fn replaced_by_save(&self, dir: &Path) -> Result<Option<String>> {
+        let mut files = self.networks(Networks::files)?;
+        files.push(captions::FILE.into()); // written anew, or removed
+        files.retain(|name| dir.join(name).exists());
+        Ok(match files.is_empty() {
+            true => None,
+            false if files.iter().any(|name| name == "config.ron") => Some("a model".into()),
+            false => Some(files.join(", ")),
+        })
+    }
+
     /// Writes the model to a folder. A model that is there is replaced.
     pub fn save(&self, dir: &Path) -> Result<View> {
-        let model = self.model()?;
-        let replaced = dir.join("config.ron").is_file();
+        let (model, replaced) = (self.model()?, self.replaced_by_save(dir)?);
         model.borrow().nets().save(dir, false)?;
+        self.write_captions(&model.borrow(), dir).map_err(|e| {
+            let hint = "is the folder writable?";
+            Error::checkpoint(e.to_string(), dir.display().to_string(), hint)
+        })?;
         let step = model.borrow().step;
         model.borrow_mut().saved = step;
+        let instead = replaced.map(|what| format!(", in place of {what} that was there"));
         Ok(View::new()
-            .text(format!(
-                "saved: {}{}",
-                dir.display(),
-                if replaced { ", in place of the model that was there" } else { "" }
-            ))
+            .text(format!("saved: {}{}", dir.display(), instead.unwrap_or_default()))
             .note(format!(
                 "`load {0}` or `paella --model {0}`",
                 quoted(&dir.display().to_string(), None)

@@ -13,6 +13,9 @@ impl Args {
         if !command.keys.is_empty() {
             self.no_flags(command.name)?;
         }
+        if command.name == "set" {
+            self.no_equals()?;
+        }
         self.known_keys(command.keys, matches!(command.takes, Takes::Caption))?;
         command.check_words(self)
     }
@@ -43,6 +46,38 @@ impl Args {
         meant.extend(self.pairs.iter().map(|(key, value)| pair(key, value)));
         let hint = format!("settings are written without dashes: `{meant}`");
         Err(self.fault(format!("`{found}` is no setting"), hint))
+    }
+
+    /// Refuses `set PATH=VALUE` and `set PATH = VALUE`.
+    ///
+    /// Errors: a `=` behind the path; the hint is the line as it is meant.
+    fn no_equals(&self) -> Result<()> {
+        let rest = self.rest();
+        let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
+        let (path, value) = rest.split_at(end);
+        let Some(value) = value.trim_start().strip_prefix('=') else { return Ok(()) };
+        let value = Some(value.trim()).filter(|value| !value.is_empty()).unwrap_or("VALUE");
+        let hint = format!("a blank stands between them: `set {path} {value}`");
+        Err(self.fault("`=` between a setting and its value", hint))
+    }
+
+    /// The remark for words of a text that look like one of the `keys` written otherwise: `steps = 1`, `steps:1`.
+    pub fn mistaken_keys(&self, keys: &[&str]) -> Option<String> {
+        let known = |word: &str| keys.contains(&word);
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let found = (0..words.len()).find_map(|i| {
+            let rest = words.get(i + 1..).unwrap_or_default();
+            let (key, value, count) = match (words[i].split_once(':'), rest) {
+                (Some((key, "")), [value, ..]) => (key, *value, 2),
+                (Some((key, value)), _) => (key, value, 1),
+                (None, ["=", value, ..]) => (words[i], *value, 3),
+                (None, [value, ..]) => (words[i], value.strip_prefix('=')?, 2),
+                (None, []) => return None,
+            };
+            (known(key) && !value.is_empty()).then(|| (words[i..i + count].join(" "), key, value))
+        });
+        let (typed, key, value) = found?;
+        Some(format!("`{typed}` is part of the text; `{key}={}` sets it", quoted(value, None)))
     }
 
     /// Refuses unknown keys and keys given twice. `text`: the words are a text, which may hold a `=`.
@@ -105,6 +140,30 @@ mod tests {
         assert!(error.contains("`sample \"e=mc2\" steps=1`; known: steps"), "{error}");
         assert!(refused("show x=\"a b\"").contains("a text with `=` goes in \"quotes\""));
         assert!(!refused("data e=mc2").contains("quotes"));
+    }
+
+    #[test]
+    fn a_setting_has_no_equals_sign_and_a_key_has_one() {
+        for line in ["set sample.steps=5", "set sample.steps = 5", "set  sample.steps =5"] {
+            assert!(refused(line).contains("`set sample.steps 5`"), "{}", refused(line));
+        }
+        assert!(refused("set seed=5").contains("`set seed 5`"));
+        let said = |line: &str| {
+            let (_, args) = parse(line).expect("a good line").expect("a command");
+            args.mistaken_keys(&["steps", "negative"])
+        };
+        for (line, typed) in [
+            ("sample red apple steps = 1", "steps = 1"),
+            ("sample red apple steps =1", "steps =1"),
+            ("sample red apple steps:1", "steps:1"),
+            ("sample steps: 1 red apple", "steps: 1"),
+        ] {
+            let expected = format!("`{typed}` is part of the text; `steps=1` sets it");
+            assert_eq!(said(line), Some(expected), "{line}");
+        }
+        for line in ["sample three steps", "sample steps steps=1", "sample at 12:30 = noon", "x"] {
+            assert_eq!(said(line), None, "{line}");
+        }
     }
 
     #[test]

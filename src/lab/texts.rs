@@ -1,25 +1,26 @@
 //! Texts for the model: written as the captions it learned from are, and what it cannot know of them.
 
 use super::Lab;
+use super::model::LoadedModel;
 use super::view::View;
 use crate::data::{DataConfig, Dataset, Part, Source, tidy};
 use crate::error::{Result, counted};
 use crate::model::clip::ClipTextConfig;
+use crate::networks::captions;
 use crate::tokens::pieces;
 use crate::tokens::text::MAX_LENGTH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Captions of a data set, each once, and the data set.
+/// Captions of a data set, each once, the data set, and where the model is that learned from it.
 #[derive(Default)]
 pub(super) struct KnownCaptions {
-    of: Option<DataConfig>,
+    of: Option<(DataConfig, PathBuf)>,
     captions: Rc<BTreeSet<String>>,
 }
-
-/// With more captions than this a model combines what it read, and no list of captions tells what it knows.
-const MOST: usize = 20_000;
 
 /// Maximum number of captions named for a text that is none of them.
 const NAMED: usize = 3;
@@ -28,30 +29,46 @@ const NAMED: usize = 3;
 const SHOWN: usize = 60;
 
 impl Lab {
-    /// The captions that the model in hand learned from. Empty if it is untrained, or if they are not at hand: other
-    /// data than the shipped ones are not read for this.
+    /// The captions that the model in hand learned from. Empty if it is untrained, or if they are not at hand: shipped data
+    /// are read for this, of others the list in the model's folder.
     fn known_captions(&mut self) -> Result<Rc<BTreeSet<String>>> {
         let model = self.model()?;
-        let (data, trained) = {
+        let (data, trained, place) = {
             let model = model.borrow();
-            (model.nets().config.data.clone(), model.is_trained())
+            let place = model.origin.path().to_path_buf();
+            (model.nets().config.data.clone(), model.is_trained(), place)
         };
         if !trained || data.stream.is_some() || matches!(data.source, Source::Scenes(_)) {
             return Ok(Rc::default());
         }
-        if self.known.of.as_ref() != Some(&data) {
-            let open = self.state.train.clone().filter(|_| data == self.state.settings.data);
-            let captions = match (open, &data.source) {
-                (Some(open), _) => open.records.iter().map(|r| r.caption.clone()).collect(),
-                (None, Source::Emoji | Source::Fashion) => captions(&data),
-                _ => return Ok(Rc::default()),
-            };
-            let captions: BTreeSet<String> = captions.into_iter().collect();
-            let few = captions.len() <= MOST;
-            let captions = Rc::new(if few { captions } else { BTreeSet::new() });
-            self.known = KnownCaptions { of: Some(data), captions };
+        let of = Some((data, place));
+        if self.known.of != of {
+            let captions = Rc::new(self.own_captions(&model.borrow()));
+            // none may mean that the data are not open yet
+            let of = of.filter(|_| !captions.is_empty());
+            self.known = KnownCaptions { of, captions };
         }
         Ok(self.known.captions.clone())
+    }
+
+    /// The captions of a model's data: of the data in hand, of shipped ones, or from its folder.
+    fn own_captions(&self, model: &LoadedModel) -> BTreeSet<String> {
+        let data = &model.nets().config.data;
+        let open = self.state.train.as_ref().filter(|_| *data == self.state.settings.data);
+        match (open, &data.source) {
+            (Some(open), _) => captions::of(open),
+            (None, Source::Emoji | Source::Fashion) => shipped(data),
+            _ => captions::read(model.origin.path()),
+        }
+    }
+
+    /// Writes the captions of the model in hand to the folder of a model.
+    ///
+    /// Errors: those of the disk.
+    pub(super) fn write_captions(&self, model: &LoadedModel, folder: &Path) -> io::Result<()> {
+        let kept = model.is_trained() && captions::are_kept(&model.nets().config);
+        let captions = if kept { self.own_captions(model) } else { BTreeSet::new() };
+        captions::write(folder, &captions)
     }
 
     /// The text as the training captions are written: single blanks, and their case.
@@ -106,7 +123,7 @@ impl Lab {
 }
 
 /// The training captions of a data set. No picture is decoded.
-fn captions(data: &DataConfig) -> Vec<String> {
+fn shipped(data: &DataConfig) -> BTreeSet<String> {
     let seen = RefCell::new(Vec::new());
     let look = |record: &crate::data::Record| {
         seen.borrow_mut().push(record.caption.clone());
@@ -116,7 +133,7 @@ fn captions(data: &DataConfig) -> Vec<String> {
     let _ = Dataset::open_where(data, Part::Train, look);
     let mut seen = seen.into_inner();
     seen.truncate(data.limit.unwrap_or(usize::MAX));
-    seen
+    seen.into_iter().collect()
 }
 
 /// The captions that share most pairs of neighbouring letters with the text, the nearest first; of those that are as near

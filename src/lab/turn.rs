@@ -48,6 +48,7 @@ impl Lab {
         if let Some(moment) = before {
             self.remember(moment);
         }
+        view = view.notes(args.mistaken_keys(command.keys));
         if let Err(error) = self.keep(&mut view, command.name) {
             view = view.note(format!("the picture is not saved: {error}"));
         }

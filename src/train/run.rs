@@ -10,11 +10,11 @@ use super::{ClipTrainer, DenoiserTrainer, Feed, PriorTrainer, Stage, TokenizerTr
 use crate::checkpoint::{self, Phase, Progress, Saver, Snapshot, unwritable};
 use crate::config::{self, RunConfig, is_name};
 use crate::data::stream::{self, Want};
-use crate::data::{Dataset, Part, Source};
+use crate::data::{DataMark, Dataset, Part, Source};
 use crate::error::{Error, Result, counted};
 use crate::files;
 use crate::metrics::StepRecord;
-use crate::networks::Networks;
+use crate::networks::{Networks, captions};
 use crate::torch;
 use crate::weights::fit::Rules;
 use crate::weights::{self, Named};
@@ -83,6 +83,14 @@ fn from(
         (Some(_), _) | (None, Source::Scenes(_)) => None, // read or drawn as it is asked for
         _ => Some(Rc::new(Dataset::open(&config.data, Part::Train)?)),
     };
+    let (mark, one) = match (&data, &config.data.stream) {
+        (Some(data), _) => (Some(data.mark()), "picture"),
+        (None, Some(stream)) => (stream.mark(), "shard"),
+        (None, None) => (None, ""), // drawn by number
+    };
+    if let (Some(mark), Some(before)) = (mark, progress.and_then(|progress| progress.data)) {
+        mark.changed(before, one).iter().for_each(|text| options.say(text));
+    }
     options.ready.iter().for_each(|ready| ready());
     // only now: a start that fails before leaves what is there as it is
     let journal = match world.is_first() {
@@ -93,6 +101,7 @@ fn from(
     let mut run = Run {
         nets,
         data,
+        mark,
         options,
         watch,
         folder: folder.to_path_buf(),
@@ -155,6 +164,8 @@ struct Run<'a> {
     nets: Networks,
     /// None if the run reads a stream or draws its pictures.
     data: Option<Rc<Dataset>>,
+    /// What the data are, for those who go on from a checkpoint.
+    mark: Option<DataMark>,
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
@@ -363,7 +374,7 @@ impl Run<'_> {
 
     /// A snapshot of the current state. `stream` holds each rank's position in the stream.
     fn snapshot(&self, stage: &dyn Stage, stream: Option<Vec<String>>) -> Snapshot {
-        let progress = stage.progress();
+        let progress = Progress { data: self.mark, ..stage.progress() };
         let networks = self.kept(progress.phase);
         let weights = networks.into_iter().map(|(name, vars)| (name, copied(vars)));
         Snapshot {
@@ -402,6 +413,9 @@ impl Run<'_> {
         }
         if self.options.world.is_first() {
             self.nets.save(&model, true)?;
+            let own = self.data.as_ref().filter(|_| captions::are_kept(&self.nets.config));
+            let all = own.map(|data| captions::of(data)).unwrap_or_default();
+            captions::write(&model, &all).map_err(|e| unwritable(&model, &e))?;
         }
         Ok(Some(model))
     }

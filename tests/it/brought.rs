@@ -211,8 +211,95 @@ fn config_check_finds_groups_styles_folders_and_files_that_do_not_exist() {
     assert!(said.contains("no shard is there") || said.contains("not there"), "{said}");
     let said = faults("(data: (size: 256, stream: Some((shards: [\"x-{0..2}.tar\"]))))");
     assert!(said.contains("3 of 3 shards are not there, first x-0.tar"), "{said}");
+    // a folder in place of a shard
+    std::fs::create_dir(workspace.file("folder")).unwrap();
+    for ron in [
+        "(data: (size: 256, stream: Some((shards: [\"folder\"]))))",
+        "(data: (size: 256, source: Shards(train: [\"folder\"], val: [])))",
+    ] {
+        let said = faults(ron);
+        assert!(said.contains("a folder stands where a shard should"), "{said}");
+        assert!(said.contains("name its files: `folder/*.tar`"), "{said}");
+    }
     std::fs::write(workspace.file("x.ron"), "(data: (size: 256))").unwrap();
-    assert!(workspace.run(&["config", "check", "x.ron"]).status.success());
+    let output = workspace.run(&["config", "check", "x.ron"]);
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("it has no `name`") && said.contains("train x.ron --out"), "{said}");
+}
+
+#[test]
+fn config_check_reads_how_files_begin() {
+    let workspace = Workspace::new();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let shard = crate::data::tar(&[("0.png", &crate::data::png(0)), ("0.txt", b"a")]);
+    std::fs::create_dir(workspace.file("bare")).unwrap();
+    let sound = "(name: \"x\", data: (size: 256))";
+    let files: [(&str, &[u8]); 10] = [
+        ("lfs", lfs.as_bytes()),
+        ("page.html", b"<!DOCTYPE html><title>Sign in</title>"),
+        ("s.ron", sound.as_bytes()),
+        ("cut.tar", &shard[..700]),
+        ("whole.tar", &shard),
+        ("bare/a.png", &crate::data::png(0)),
+        ("empty", b""),
+        ("w.pt.gz", &crate::data::gzip(b"weights")),
+        ("cut.pt", b"PK\x03\x04 and then nothing"),
+        ("cut.safetensors", &[200, 0, 0, 0, 0, 0, 0, 0, b'{', b'"']),
+    ];
+    files.iter().for_each(|(name, data)| std::fs::write(workspace.file(name), data).unwrap());
+    let check = |data: &str, weights: &str| {
+        let ron = format!("(name: \"x\", data: (size: 256{data}), weights: ({weights}))");
+        std::fs::write(workspace.file("x.ron"), ron).unwrap();
+        workspace.run(&["config", "check", "x.ron"])
+    };
+    let weights = [
+        ("lfs", "a git-lfs pointer, no weights", "`git lfs pull` gets the file"),
+        ("page.html", "a web page (HTML), no weights", "asks for a login"),
+        ("s.ron", "not a zip file", "torch.save"),
+        ("empty", "an empty file", "get it again"),
+        ("w.pt.gz", "a gzip file, no weights", "unpack it"),
+        ("cut.pt", "not a zip file", "torch.save"),
+        ("cut.safetensors", "the file is cut off", "safetensors"),
+    ];
+    for (name, what, hint) in weights {
+        let output = check("", &format!("tokenizer: Some(\"{name}\")"));
+        assert_refused(name, &output);
+        let said = text(&output.stderr);
+        assert!(said.contains(&format!("{name}: {what}")) && said.contains(hint), "{name}: {said}");
+        assert!(said.contains("`weights.tokenizer`"), "{name}: {said}");
+        // where they are used, it is the same
+        let error = paella::weights::read(&workspace.file(name)).unwrap_err().to_string();
+        assert!(name.starts_with("cut") || error.contains(what), "{name}: {error}");
+    }
+    let shards = [
+        ("lfs", "a git-lfs pointer: `git lfs pull` gets the file"),
+        ("page.html", "a web page (HTML): "),
+        ("s.ron", "the shard ends early"),
+        ("cut.tar", "the shard ends early"),
+        ("empty", "an empty file"),
+    ];
+    for (name, what) in shards {
+        for data in [
+            format!(", stream: Some((shards: [\"{name}\"]))"),
+            format!(", source: Shards(train: [\"{name}\"], val: [])"),
+        ] {
+            let output = check(&data, "");
+            assert_refused(name, &output);
+            let said = text(&output.stderr);
+            assert!(said.contains(&format!("{name}: {what}")), "{data}: {said}");
+        }
+    }
+    let output = check(", source: Folder(\"bare\")", "");
+    assert_refused("a folder without captions", &output);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("bare: no picture has a caption, first bare/a.png: no caption"),
+        "{said}"
+    );
+    let data = ", stream: Some((shards: [\"whole.tar\"])), source: Shards(train: [\"whole.tar\"], val: [])";
+    let output = check(data, "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Data sets from end to end: shipped ones, and broken ones made by the tests.
 
+mod counted;
 pub mod odd;
 mod random;
 

@@ -13,7 +13,9 @@ use paella::lab::{Lab, Origin, args};
 use paella::metrics::StepRecord;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -21,7 +23,7 @@ use tch::Device;
 
 use crate::configs::shipped;
 use crate::data::odd::read as both_readers;
-use crate::data::{gzip, png, tar};
+use crate::data::{gzip, png};
 use crate::train::exclusive;
 
 const LINES: u64 = 2_000;
@@ -267,48 +269,133 @@ fn archives(seeds: Seeds) {
     let pictures: Vec<Vec<u8>> = (0..4).map(png).collect();
     for seed in seeds {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let count = rng.random_range(1..4);
-        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-        for (i, picture) in pictures.iter().take(count).enumerate() {
-            let mut picture = picture.clone();
-            let mut text = format!("text {i}").into_bytes();
-            let spoiled = if rng.random_bool(0.5) { &mut picture } else { &mut text };
-            match rng.random_range(0..4) {
-                0 => spoiled.truncate(rng.random_range(0..spoiled.len())),
-                1 => {
-                    let at = rng.random_range(0..spoiled.len());
-                    spoiled[at] ^= 1 << rng.random_range(0..8u8);
-                }
-                2 => spoiled.extend(one_of(&mut rng, &ODD).as_bytes()),
-                _ => {}
+        // several archives that are joined: their keys repeat, within one they do not
+        let (mut bytes, mut put_in) = (Vec::new(), 0);
+        let packed = rng.random_bool(0.3);
+        for _ in 0..rng.random_range(1..4) {
+            let mut units = Vec::new();
+            for (i, picture) in pictures.iter().take(rng.random_range(1..4)).enumerate() {
+                put_in += sample(&mut rng, i, picture, &mut units);
             }
-            let key = one_of(&mut rng, &["", "a.", "sub/", "x.y/"]);
-            let ending = one_of(&mut rng, &["png", "PNG", "apng"]);
-            files.push((format!("{key}{i}.{ending}"), picture));
-            files.push((format!("{key}{i}.txt"), text));
+            for i in 0..units.len() {
+                let other = rng.random_range(i..units.len());
+                units.swap(i, other);
+            }
+            let own = archive(units.into_iter().flatten());
+            bytes.extend(if packed { gzip(&own) } else { own });
         }
-        let (samples, left_out) = both_readers(&archive(&mut rng, &files));
+        let (samples, left_out) = both_readers(&bytes);
         let counted: u64 = left_out.values().sum();
-        assert_eq!(samples.len() as u64 + counted, count as u64, "seed {seed}: {left_out:?}");
+        assert_eq!(samples.len() as u64 + counted, put_in, "seed {seed}: {left_out:?}");
     }
 }
 
-/// An archive of the files, two of a sample: in any order, as two archives that are joined, compressed.
-fn archive(rng: &mut ChaCha8Rng, files: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let (first, second) = files.split_at(2 * rng.random_range(0..=files.len() / 2));
-    let packed = rng.random_bool(0.3);
-    let mut bytes = Vec::new();
-    for part in [first, second].into_iter().filter(|part| !part.is_empty()) {
-        let mut part: Vec<(&str, &[u8])> =
-            part.iter().map(|(name, data)| (name.as_str(), data.as_slice())).collect();
-        for i in 0..part.len() {
-            let other = rng.random_range(i..part.len());
-            part.swap(i, other);
+/// A file of an archive.
+struct Entry {
+    name: Vec<u8>,
+    data: Vec<u8>,
+    /// Whether it is a hard link, and whether its name stands in a PAX header.
+    link: bool,
+    pax: bool,
+}
+
+/// Adds the files of a sample, some of them spoiled or odd. What stands in one unit stays together. Returns the number of
+/// samples and counts that they give.
+fn sample(rng: &mut ChaCha8Rng, i: usize, picture: &[u8], units: &mut Vec<Vec<Entry>>) -> u64 {
+    let (mut picture, json) = (picture.to_vec(), rng.random_bool(0.3));
+    let mut text = match json {
+        true => format!("{{\"caption\": \"text {i}\"}}").into_bytes(),
+        false => format!("text {i}").into_bytes(),
+    };
+    let spoiled = if rng.random_bool(0.5) { &mut picture } else { &mut text };
+    match rng.random_range(0..4) {
+        0 => spoiled.truncate(rng.random_range(0..spoiled.len())),
+        1 => {
+            let at = rng.random_range(0..spoiled.len());
+            spoiled[at] ^= 1 << rng.random_range(0..8u8);
         }
-        let own = tar(&part);
-        bytes.extend(if packed { gzip(&own) } else { own });
+        2 => spoiled.extend(one_of(rng, &ODD).as_bytes()),
+        _ => {}
     }
-    bytes
+    let long = "long/".repeat(50);
+    let too_long = "d/".repeat(2500);
+    let keys: [&[u8]; 8] =
+        [b"", b"", b"a.", b"sub/", b"x.y/", b"caf\xe8", long.as_bytes(), too_long.as_bytes()];
+    let key = keys[rng.random_range(0..keys.len())];
+    let pax = rng.random_bool(0.2);
+    let entry = |ending: &str, data: Vec<u8>| Entry {
+        name: [key, format!("{i}.{ending}").as_bytes()].concat(),
+        data,
+        link: false,
+        pax,
+    };
+    let ending = one_of(rng, &["png", "PNG", "apng"]);
+    let own = [entry(ending, picture.clone()), entry(if json { "json" } else { "txt" }, text)];
+    let too_long = key.len() > 4096;
+    match rng.random_range(0..10) {
+        _ if too_long => {
+            units.extend(own.map(|entry| vec![entry]));
+            2 // each file
+        }
+        // more than one picture
+        0 => {
+            units.push(own.into_iter().chain([entry("jpg", picture)]).collect());
+            1
+        }
+        // a link instead of a picture
+        1 => {
+            let [picture, text] = own;
+            units.push(vec![Entry { link: true, data: Vec::new(), ..picture }, text]);
+            1
+        }
+        // a picture of a kind without a decoder beside the other
+        2 => {
+            units.extend(own.into_iter().chain([entry("tif", picture)]).map(|entry| vec![entry]));
+            2
+        }
+        // a hidden picture
+        3 => {
+            let name = format!("sub/.{i}.png").into_bytes();
+            units.push(vec![Entry { name, data: picture, link: false, pax }]);
+            units.extend(own.map(|entry| vec![entry]));
+            2
+        }
+        // two captions
+        4 => {
+            let again = entry(if json { "json" } else { "txt" }, b"another".to_vec());
+            let [picture, text] = own;
+            units.push(vec![text, again, picture]);
+            1
+        }
+        _ => {
+            units.extend(own.map(|entry| vec![entry]));
+            1
+        }
+    }
+}
+
+/// A tar archive of the files.
+fn archive(files: impl Iterator<Item = Entry>) -> Vec<u8> {
+    let mut shard = tar::Builder::new(Vec::new());
+    for Entry { name, data, link, pax } in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        let path = match pax {
+            true => {
+                shard.append_pax_extensions([("path", name.as_slice())]).unwrap();
+                Path::new("short")
+            }
+            false => Path::new(OsStr::from_bytes(&name)),
+        };
+        match link {
+            true => {
+                header.set_entry_type(tar::EntryType::Link);
+                shard.append_link(&mut header, path, "0.png").unwrap();
+            }
+            false => shard.append_data(&mut header, path, data.as_slice()).unwrap(),
+        }
+    }
+    shard.into_inner().unwrap()
 }
 
 /// Flips, cuts or enlarges some bytes.

@@ -199,6 +199,10 @@ fn numbers_that_cannot_train_are_faults_of_their_field() {
         ("train.optim.decay", "Cosine(NaN)"),
         ("train.optim.decay", "Cosine(1e308)"),
         ("train.optim.lr", "1e39"),
+        ("train.optim.lr", "1e4"),
+        ("train.optim.max_norm", "1e-320"),
+        ("train.optim.max_norm", "-1.0"),
+        ("train.optim.max_norm", "NaN"),
         ("train.optim.lr", "NaN"),
         ("train.noise_ratio", "Power(1e-320)"),
         ("data.limit", "Some(0)"),
@@ -209,7 +213,12 @@ fn numbers_that_cannot_train_are_faults_of_their_field() {
         let places = check(field, value);
         assert!(places.iter().any(|place| place == field), "{field} = {value}: {places:?}");
     }
-    for (field, value) in [("train.optim.lr", "1e38"), ("train.label_smoothing", "0.99")] {
+    for (field, value) in [
+        ("train.optim.lr", "1e3"),
+        ("train.optim.max_norm", "0.0"),
+        ("train.optim.max_norm", "1e-12"),
+        ("train.label_smoothing", "0.99"),
+    ] {
         assert_eq!(check(field, value), Vec::<String>::new(), "{field}");
     }
 }
@@ -217,7 +226,8 @@ fn numbers_that_cannot_train_are_faults_of_their_field() {
 #[test]
 fn a_name_is_a_name_and_not_a_path() {
     let long = "a".repeat(300);
-    for name in ["..", ".", "../../x", "/abs", "a/b", "a/", "./a", &long] {
+    let blank = [" ", " a", "a ", "a\n", "a\tb", "\u{1b}[2J", "\u{a0}"];
+    for name in ["..", ".", "../../x", "/abs", "a/b", "a/", "./a", &long].into_iter().chain(blank) {
         let config = RunConfig { name: name.into(), ..RunConfig::default() };
         let faults = config.check();
         assert!(faults.iter().any(|fault| fault.place == "name"), "{name}: {faults:?}");

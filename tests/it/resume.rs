@@ -116,7 +116,7 @@ fn an_end_at_the_last_step_is_no_stop() {
 }
 
 /// Twelve small pictures with captions.
-fn pictures(folder: &Path) {
+pub fn pictures(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for i in 0..12u8 {
         let picture =
@@ -172,6 +172,56 @@ fn data_that_have_moved_are_named_and_the_run_goes_on_exactly() {
 }
 
 #[test]
+fn data_that_have_changed_under_a_run_are_said_once() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let (all, out) = (folder.path().join("pictures"), folder.path().join("out"));
+    pictures(&all);
+    let mut config = smoke(3, 30);
+    (config.data.source, config.data.groups) = (Source::Folder(all.clone()), Vec::new());
+    let changed = |done: &Done| done.said.matches("the data have changed").count();
+    assert_eq!(changed(&go(&config, &out, resume(Resume::No, 2))), 0);
+    assert_eq!(changed(&go(&config, &out, resume(Resume::Must, 2))), 0);
+    // one is replaced by another, which has its name and its caption
+    std::fs::copy(all.join("05.png"), all.join("07.png")).unwrap();
+    let done = go(&config, &out, resume(Resume::Must, 2));
+    assert_eq!((changed(&done), &done.ending), (1, &Ok(Ending::Limit)), "{}", done.said);
+    assert!(done.said.contains("as then, but not the same ones"), "{}", done.said);
+    assert_eq!(changed(&go(&config, &out, resume(Resume::Must, 2))), 0, "they are its own now");
+    // one has another caption, then some are gone
+    std::fs::write(all.join("08.txt"), "another").unwrap();
+    let done = go(&config, &out, resume(Resume::Must, 2));
+    assert!(done.said.contains("as then, but not the same ones"), "{}", done.said);
+    for i in 0..6 {
+        std::fs::remove_file(all.join(format!("{i:02}.png"))).unwrap();
+    }
+    let done = go(&config, &out, resume(Resume::Must, 2));
+    assert!(done.said.contains("pictures then,") && done.said.contains(" now"), "{}", done.said);
+    // a checkpoint of an earlier version says nothing
+    let (_, last) = paella::checkpoint::latest(&out.join("checkpoints")).unwrap();
+    let progress = std::fs::read_to_string(last.join("progress.ron")).unwrap();
+    let (before, _) = progress.split_once("    data:").unwrap(); // its last field
+    std::fs::write(last.join("progress.ron"), format!("{before})")).unwrap();
+    std::fs::write(all.join("09.txt"), "another").unwrap();
+    let done = go(&config, &out, resume(Resume::Must, 2));
+    assert_eq!((changed(&done), &done.ending), (0, &Ok(Ending::Limit)), "{}", done.said);
+}
+
+#[test]
+fn shards_that_have_changed_under_a_run_are_said() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let config = crate::stream::training::config(folder.path(), 1, 9);
+    let out = folder.path().join("out");
+    let said = |how| go(&config, &out, resume(how, 2)).said;
+    assert!(!said(Resume::No).contains("the data have changed"));
+    assert!(!said(Resume::Must).contains("the data have changed"));
+    std::fs::copy(folder.path().join("emoji-1.tar"), folder.path().join("emoji-5.tar")).unwrap();
+    let text = said(Resume::Must);
+    assert!(text.contains("6 shards as then, but not the same ones"), "{text}");
+}
+
+#[test]
 fn shards_that_have_moved_are_named_on_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
@@ -223,7 +273,8 @@ fn a_training_that_has_diverged_says_so_and_its_model_too() {
     let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 4);
-    (config.train.optim.lr, config.train.optim.warmup, config.train.max_bad) = (1e37, 0, 100);
+    (config.train.optim.lr, config.train.optim.weight_decay) = (1e3, 1.0); // each step grows the weights
+    (config.train.optim.warmup, config.train.max_bad) = (0, 100);
     let error = go(&config, folder.path(), resume(Resume::No, 100)).ending.unwrap_err();
     assert!(error.contains("the training has diverged") && error.contains("lower `lr`"), "{error}");
     assert!(!folder.path().join("model").exists());

@@ -245,7 +245,8 @@ fn updates_without_a_finite_gradient_are_skipped_counted_and_end_the_run() {
     let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = smoke(2, 40);
-    (config.train.optim.lr, config.train.optim.warmup, config.train.max_bad) = (1e37, 0, 3);
+    (config.train.optim.lr, config.train.optim.weight_decay) = (1e3, 1.0); // each step grows the weights
+    (config.train.optim.warmup, config.train.max_bad) = (0, 3);
     let error = in_process(&config, folder.path(), 1000).unwrap_err();
     assert!(error.contains("3 updates in a row without a finite gradient"), "{error}");
     let log = std::fs::read_to_string(folder.path().join("log.jsonl")).unwrap();

@@ -1,9 +1,12 @@
 //! Texts, names and paths that users give: how they are read, and what is said of those that fit nothing.
 
+use paella::data::{Part, Source};
 use paella::lab::view::{View, ViewBlock};
 use paella::lab::watch::{Quiet, Watch};
 use paella::lab::{Lab, Origin};
 use paella::metrics::StepRecord;
+use paella::train::{self, RunOptions};
+use std::path::Path;
 use tch::Device;
 
 use crate::lab::{lab, run};
@@ -52,6 +55,55 @@ fn a_text_is_read_as_the_training_captions_are_written() {
 }
 
 #[test]
+fn a_model_of_own_pictures_knows_its_captions() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("pictures");
+    crate::resume::pictures(&pictures);
+    let mut config = crate::train::smoke(1, 1);
+    (config.data.source, config.data.groups) = (Source::Folder(pictures.clone()), Vec::new());
+    let out = Some(folder.path().join("out"));
+    let options = RunOptions { out, ..RunOptions::default() };
+    let model = train::run(&config, &options, &mut |_| true).unwrap().model.unwrap();
+    std::fs::remove_dir_all(pictures).unwrap(); // the model alone knows
+    let check = |model: &Path| {
+        let captions = std::fs::read_to_string(model.join("captions.txt")).unwrap();
+        let known = captions.lines().next().unwrap().to_uppercase();
+        let mut lab = Lab::new(Origin::Folder(model.into()), Device::Cpu).unwrap();
+        lab.runs_in(folder.path());
+        let view = run(&mut lab, &format!("sample {known} steps=1"));
+        assert!(!notes(&view).iter().any(|note| note.contains("is none of")), "{view:?}");
+        let view = run(&mut lab, "sample \"Picture x\" steps=1");
+        let said = notes(&view).join("\n");
+        assert!(said.contains("\"picture x\" is none of the"), "{said}");
+        assert!(said.contains("nearest: \"picture "), "{said}");
+        lab
+    };
+    let lab = check(&model);
+    let copy = folder.path().join("copy");
+    lab.save(&copy).unwrap();
+    check(&copy);
+}
+
+#[test]
+fn pictures_that_are_held_back_are_counted_and_shown() {
+    let (mut lab, (folder, _turn)) = lab();
+    let pictures = folder.path().join("my pics");
+    crate::resume::pictures(&pictures);
+    let view = run(&mut lab, &format!("data \"{}\" size=32", pictures.display()));
+    let said = view.first_text().unwrap().to_string();
+    let held = lab.data(Part::Val).unwrap().records.clone();
+    let (trained, held_back) = (lab.data(Part::Train).unwrap().len(), held.len());
+    let both = format!("{trained} pictures of 32 x 32 to train on, {held_back} held back");
+    assert!(said.ends_with(&both), "{said}");
+    let view = run(&mut lab, &format!("show {}", held[0].caption));
+    assert!(notes(&view)[0].contains("held back"), "{:?}", notes(&view));
+    assert_eq!(lab.workspace().picture().unwrap().caption, held[0].caption);
+    let error = lab.turn("show nothing like it", &mut Quiet).unwrap_err().to_string();
+    assert!(error.contains("no caption begins with"), "{error}");
+}
+
+#[test]
 fn an_untrained_model_knows_no_captions() {
     let (mut lab, _folder) = lab();
     let view = run(&mut lab, "start Anything");
@@ -89,6 +141,8 @@ fn near_misses_are_answered_with_what_was_meant() {
         ("help smaple", "did you mean `sample`?"),
         ("set train.lr 1", "did you mean `train.optim.lr`?"),
         ("config sample.stpes", "did you mean `sample.steps`?"),
+        ("set sample.steps=5", "`set sample.steps 5`"),
+        ("set sample.steps = 5", "`set sample.steps 5`"),
         ("plot lss", "did you mean `loss`?"),
         ("data emojy", "did you mean `emoji`?"),
         ("data README.md", "`data .`"),
@@ -104,6 +158,13 @@ fn near_misses_are_answered_with_what_was_meant() {
     ] {
         let error = lab.turn(line, &mut Quiet).err().unwrap_or_else(|| panic!("{line} is taken"));
         assert!(error.to_string().contains(hint), "{line}: {error}");
+    }
+    // a text takes every word, so a remark is all there can be
+    for line in ["sample a fox steps = 1 steps=1", "sample a fox steps:1 steps=1"] {
+        let typed = line.trim_start_matches("sample a fox ").trim_end_matches(" steps=1");
+        let said = format!("`{typed}` is part of the text; `steps=1` sets it");
+        let view = run(&mut lab, line);
+        assert!(notes(&view).contains(&said.as_str()), "{line}: {:?}", notes(&view));
     }
 }
 
@@ -164,6 +225,22 @@ fn what_save_and_export_replace_is_asked_and_said() {
     }
     let text = std::fs::read_to_string(folder.path().join("mine.ron")).unwrap();
     assert!(text.contains("after-save") && !text.contains("after-export"), "{text}");
+    // single files of a model, whatever they are
+    let ff = folder.path().join("ff");
+    std::fs::create_dir(&ff).unwrap();
+    std::fs::write(ff.join("tokenizer.safetensors"), "mine").unwrap();
+    let mut unwilling = Unwilling(Vec::new());
+    let line = format!("save \"{}\"", ff.display());
+    let view = lab.turn(&line, &mut unwilling).unwrap().unwrap().view;
+    assert!(view.first_text().unwrap().starts_with("not saved"), "{:?}", view.first_text());
+    let asked = format!("tokenizer.safetensors in {} is there already", ff.display());
+    assert!(unwilling.0[0].contains(&asked), "{:?}", unwilling.0);
+    assert_eq!(std::fs::read(ff.join("tokenizer.safetensors")).unwrap(), b"mine");
+    assert!(!ff.join("config.ron").exists());
+    let said = run(&mut lab, &line);
+    assert!(
+        said.first_text().unwrap().contains("in place of tokenizer.safetensors that was there")
+    );
 }
 
 #[test]

@@ -176,8 +176,8 @@ impl Lane {
             }
             Some(Err(cut)) => {
                 let shard = self.deal.shard(self.state.next.0);
-                self.setup.note(shard, &cut.0);
-                self.skip(cut.reason().into());
+                self.setup.note(shard, &cut.to_string());
+                self.skip(cut.reason);
                 self.next_shard();
             }
             None => self.next_shard(),

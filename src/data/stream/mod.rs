@@ -109,7 +109,7 @@ impl StreamConfig {
         found.count("lanes", self.lanes as u64, 1, 1 << 16);
         found.count("shuffle", self.shuffle as u64, 0, 1 << 24);
         found.count("retries", self.retries.into(), 0, 1 << 10);
-        let what = format!("{} seconds", self.max_idle_s);
+        let what = format!("{:?} seconds", self.max_idle_s);
         found.unless(self.is_patient(), "max_idle_s", what, PATIENCE);
         let all = Rows { first: 0, count: batch.max(1), of: batch.max(1) };
         if let Err(e) = RowSchedule::new(all, self.lanes, 0) {

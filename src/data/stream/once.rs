@@ -70,7 +70,7 @@ impl Once {
                     }
                 }
                 ShardPart::Group(Err(cut)) => {
-                    self.skip(cut.reason().into());
+                    self.skip(cut.reason);
                     whole = false;
                 }
                 ShardPart::Unopened => {

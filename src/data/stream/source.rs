@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::pipe::Pipe;
 use super::{Bytes, http};
 use crate::Result;
+use crate::data::members::GZIP;
 use crate::data::{braces, gzip, paths};
 
 /// Where a shard comes from.
@@ -37,11 +38,14 @@ pub struct Patience {
 /// Patterns -> shards, in order. Braces work everywhere, `*` and `~` only in paths of files. A file named in full need not
 /// exist.
 ///
-/// Errors: no shards; an unclosed brace; a `*` without a match.
+/// Errors: no shards; an unclosed brace; a `*` without a match; a folder in place of a shard.
 pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
     sources(patterns, |name| match name.contains('*') {
         true => paths::expand(&[name], "stream"),
-        false => Ok(vec![paths::home(Path::new(&name))]),
+        false => {
+            let path = paths::home(Path::new(&name));
+            paths::no_folder(&path).map(|()| vec![path])
+        }
     })
 }
 
@@ -92,7 +96,7 @@ impl ShardSource {
             Mended { source: self.clone(), patience: patience.clone(), inner: None, at: 0 };
         bytes.connect()?;
         let mut bytes = BufReader::with_capacity(1 << 17, bytes);
-        let gzip = bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        let gzip = bytes.fill_buf()?.starts_with(GZIP);
         Ok(if gzip { gzip::unpacked(bytes) } else { Box::new(bytes) })
     }
 

@@ -6,6 +6,9 @@ use paella::data::scenes::ScenesConfig;
 use paella::data::stream::StreamConfig;
 use paella::data::{DataConfig, Part, Source};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use tar::{EntryType, Header};
 
 /// What a reader made of a shard: captions by key in order, and counts by reason.
@@ -56,6 +59,41 @@ fn archives_joined_by_cat_are_read_to_the_last_one() {
         (keys(&outcome).as_str(), outcome.1),
         ("0=a 1=b", one("the bytes after the end mark are no tar", 1))
     );
+}
+
+#[test]
+fn each_of_several_joined_archives_has_its_own_samples() {
+    let (p, q) = (png(0), png(1));
+    let first = tar(&[("0.png", &p)]);
+    let second = tar(&[("0.png", &p), ("1.png", &q), ("0.txt", b"a"), ("1.txt", b"b")]);
+    for bytes in [[&first[..], &second].concat(), [gzip(&first), gzip(&second)].concat()] {
+        let outcome = read(&bytes);
+        assert_eq!((keys(&outcome).as_str(), outcome.1), ("0=a 1=b", one("no caption", 1)));
+    }
+}
+
+#[test]
+fn names_that_are_no_utf_8_stay_apart() {
+    let (p, q) = (png(0), png(1));
+    let mut shard = tar::Builder::new(Vec::new());
+    let files: [(&[u8], &[u8]); 4] = [
+        (b"caf\xe8.png", &p),
+        (b"caf\xe9.png", &q),
+        (b"caf\xe8.txt", b"grave"),
+        (b"caf\xe9.txt", b"acute"),
+    ];
+    for (name, data) in files {
+        let mut header = Header::new_gnu();
+        header.set_size(data.len() as u64);
+        shard.append_data(&mut header, Path::new(OsStr::from_bytes(name)), data).unwrap();
+    }
+    let outcome = read(&shard.into_inner().unwrap());
+    assert_eq!((keys(&outcome).as_str(), outcome.1), ("caf%E8=grave caf%E9=acute", none()));
+    // such a name of a shard is found by a pattern
+    let folder = folder();
+    let path = folder.path().join(OsStr::from_bytes(b"caf\xe9.tar"));
+    std::fs::write(&path, tar(&[("0.png", &p), ("0.txt", b"a")])).unwrap();
+    assert_eq!(both::memory(&format!("{}/*.tar", folder.path().display())).0.len(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Precomputed tokens are equal to those computed during training.
 
-use super::make::all;
+use super::make::{all, shard};
 use super::training::{config, run};
 use crate::train::exclusive;
 use paella::checkpoint::Phase;
@@ -30,7 +30,7 @@ fn frozen(folder: &Path) -> RunConfig {
 fn batches_and_losses_are_those_of_the_pictures() {
     let _turn = exclusive();
     let folder = tempdir().unwrap();
-    let pictures = frozen(folder.path());
+    let mut pictures = frozen(folder.path());
     let nets = Networks::new(&pictures, Device::Cpu).unwrap();
     let options = PrecomputeOptions {
         out: folder.path().join("made"),
@@ -39,10 +39,15 @@ fn batches_and_losses_are_those_of_the_pictures() {
         asked: None,
     };
     let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
-    assert_eq!((made.shards, made.broken.as_slice()), (3, &[5][..]), "{made:?}");
+    // the last shard ends early
+    assert_eq!((made.shards, made.broken.as_slice()), (2, &[5][..]), "{made:?}");
+    let shards = format!("{}/emoji-{{0..4}}.tar", folder.path().display());
+    pictures.data.stream.as_mut().unwrap().shards = vec![shards];
+    let nets = Networks::new(&pictures, Device::Cpu).unwrap();
     let options = PrecomputeOptions { part: (0, 1), ..options };
     let made = precompute::run(&nets, &options, &mut |_| true).unwrap();
-    assert_eq!((made.shards, made.before, made.samples), (3, 3, 48), "{made:?}");
+    assert_eq!((made.shards, made.before, made.samples), (3, 2, 48), "{made:?}");
+    made.check().unwrap();
     let leftovers = std::fs::read_dir(&options.out).unwrap().flatten();
     assert!(leftovers.into_iter().all(|e| !e.file_name().to_string_lossy().starts_with('.')));
 
@@ -102,6 +107,39 @@ fn a_shard_of_which_most_is_lost_is_not_kept() {
         let said = made.check().unwrap_err().to_string();
         assert!(said.contains("2 left out, 0 made: 2 no picture"), "{said}");
     }
+}
+
+#[test]
+fn a_shard_that_ends_early_is_not_kept_and_an_error_each_time() {
+    let _turn = exclusive();
+    let folder = tempdir().unwrap();
+    let mut config = frozen(folder.path());
+    let (cut, whole) = (folder.path().join("cut.tar"), folder.path().join("whole.tar"));
+    let bytes = shard(0, 20);
+    std::fs::write(&whole, &bytes).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 6]).unwrap();
+    let shards = [&cut, &whole].map(|path| path.display().to_string());
+    config.data.stream.as_mut().unwrap().shards = shards.to_vec();
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let out = folder.path().join("made");
+    let options = PrecomputeOptions { out: out.clone(), text: false, part: (0, 1), asked: None };
+    let run = || precompute::run(&nets, &options, &mut |_| true).unwrap();
+    for (new, before, samples) in [(1, 0, 20), (0, 1, 0)] {
+        let made = run();
+        let counts = (made.shards, made.before, made.samples, &made.broken[..]);
+        assert_eq!(counts, (new, before, samples, &[0][..]), "{made:?}");
+        let said = made.check().unwrap_err().to_string();
+        assert!(said.contains("1 shard not made: [0]; 1 left out"), "{said}");
+        assert!(
+            said.contains("1 the shard ends early") && said.contains("run the same line again")
+        );
+        assert!(!out.join("shard-00000.tar").exists());
+    }
+    // made right, it is all that is still to do
+    std::fs::write(&cut, &bytes).unwrap();
+    let made = run();
+    assert_eq!((made.shards, made.before, made.samples), (1, 1, 20), "{made:?}");
+    made.check().unwrap();
 }
 
 #[test]
