@@ -13,7 +13,7 @@ use crate::torch::mapped::FileBytes;
 use machine::{Layout, Machine, Value};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -80,8 +80,17 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
 ///
 /// Errors: not a zip file, or one that is cut off.
 pub fn look(path: &Path) -> Result<ZipArchive<BufReader<File>>> {
-    let file = File::open(path).map_err(|e| broken(e.to_string(), path))?;
-    ZipArchive::new(BufReader::new(file)).map_err(|e| broken(format!("not a zip file: {e}"), path))
+    let mut file = File::open(path).map_err(|e| broken(e.to_string(), path))?;
+    let mut head = Vec::new();
+    let begun = Read::by_ref(&mut file).take(4).read_to_end(&mut head);
+    begun.and_then(|_| file.rewind()).map_err(|e| broken(e.to_string(), path))?;
+    ZipArchive::new(BufReader::new(file)).map_err(|e| match head.starts_with(b"PK\x03\x04") {
+        true => {
+            let place = path.display().to_string();
+            Error::checkpoint("the file is cut off", place, "get it again")
+        }
+        false => broken(format!("not a zip file: {e}"), path),
+    })
 }
 
 fn broken(what: String, path: &Path) -> Error {

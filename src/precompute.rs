@@ -38,11 +38,19 @@ impl Made {
     ///
     /// Errors: some shards were not.
     pub fn check(&self) -> Result<()> {
-        if self.broken.is_empty() {
-            return Ok(());
-        }
         let reasons: Vec<String> =
             self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        // a part may have no shard at all
+        let nothing = self.asked > 0 && self.samples == 0 && self.before == 0;
+        if self.broken.is_empty() && !nothing {
+            return Ok(());
+        }
+        if self.broken.is_empty() {
+            let what =
+                format!("nothing was made: the shards hold no sample ({})", reasons.join(", "));
+            let hint = "is the filter too strict, or are these the right shards?";
+            return Err(Error::data(what, "`data.stream.shards`", hint));
+        }
         let what = format!(
             "{} not made: {:?}; {} left out, {} made: {}",
             counted(self.broken.len(), "shard"),
@@ -51,7 +59,8 @@ impl Made {
             self.samples,
             reasons.join(", ")
         );
-        let hint = "get these shards right and run the same line again: it makes what is missing";
+        let hint = "get these shards right and run the same line again: it makes what is missing; to go on without them, \
+                    take them off the list and begin in a new folder, since shards are numbered by the list";
         Err(Error::data(what, "`data.stream.shards`", hint))
     }
 }
@@ -60,6 +69,8 @@ impl Made {
 #[derive(Clone, Debug, Default)]
 pub struct Made {
     pub shards: usize,
+    /// Shards that were read to their end.
+    pub asked: usize,
     pub samples: u64,
     /// Shards that existed before.
     pub before: usize,
@@ -135,7 +146,7 @@ fn all(
             made.before += 1;
         } else {
             match shard(nets, options, &mut once, number, &path, &mut made) {
-                Ok(true) => {}
+                Ok(true) => made.asked += 1,
                 Ok(false) => made.broken.push(number),
                 Err(e) if e == stopped() => break, // what it has read of this shard is not kept
                 Err(e) => return Err(e),

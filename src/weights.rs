@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor, nn};
 
 /// Tensors by name.
@@ -64,7 +64,7 @@ enum Format {
 impl Format {
     /// By the name of the file and its first bytes.
     ///
-    /// Errors: no such file; one that is no weights but something that people get in their place.
+    /// Errors: no such file; another kind of file, such as a web page.
     fn of(path: &Path) -> Result<Self> {
         near::there(path, "FILE")?;
         let refuse =
@@ -98,37 +98,56 @@ impl Format {
 /// Errors: no such file; another kind of file; one that is cut off.
 pub fn glance(path: &Path) -> Result<()> {
     match Format::of(path)? {
-        Format::Index => Ok(()),
+        Format::Index => Index::read(path)?.files(path)?.iter().try_for_each(|file| glance(file)),
         Format::Safetensors => look(path),
         Format::Pickle => pickle::look(path).map(|_| ()),
     }
 }
 
-/// The tensors of all files that an index names. It gives for each tensor the file, in the index's own folder, that
-/// holds it.
-fn map_sharded(path: &Path) -> Result<Named> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
+/// Weights in several files: tensor to file.
+#[derive(serde::Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Index {
+    fn read(path: &Path) -> Result<Self> {
+        let refuse =
+            |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
+        let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string(), ""))?;
+        serde_json::from_slice(&bytes).map_err(|e| {
+            refuse(format!("no index of weights: {e}"), "it has a `weight_map`: tensor to file")
+        })
     }
-    let refuse =
-        |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
-    let bytes = std::fs::read(path).map_err(|e| refuse(e.to_string(), ""))?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|e| {
-        refuse(format!("no index of weights: {e}"), "it has a `weight_map`: tensor to file")
-    })?;
-    let files: BTreeSet<&String> = index.weight_map.values().collect();
+
+    /// The files, which lie in the index's own folder.
+    fn files(&self, path: &Path) -> Result<BTreeSet<PathBuf>> {
+        let place = |file: &String| {
+            // an index among the files could name itself
+            let index = file.to_ascii_lowercase().ends_with(".index.json");
+            if index || Path::new(file).components().count() != 1 {
+                let what = format!("`{file}` is no file's name");
+                let hint = "they lie beside the index";
+                return Err(Error::checkpoint(what, path.display().to_string(), hint));
+            }
+            Ok(path.with_file_name(file))
+        };
+        self.weight_map.values().map(place).collect()
+    }
+}
+
+/// The tensors of all files that an index names.
+fn map_sharded(path: &Path) -> Result<Named> {
+    let index = Index::read(path)?;
     let mut all = Named::new();
-    for file in files {
-        // an index among the files could name itself
-        let index = file.to_ascii_lowercase().ends_with(".index.json");
-        if index || Path::new(file).components().count() != 1 {
-            return Err(refuse(format!("`{file}` is no file's name"), "they lie beside the index"));
-        }
-        all.extend(map(&path.with_file_name(file))?);
+    for file in index.files(path)? {
+        all.extend(map(&file)?);
     }
     match index.weight_map.iter().find(|(name, _)| !all.contains_key(*name)) {
-        Some((name, file)) => Err(refuse(format!("`{name}` is not in `{file}`"), "")),
+        Some((name, file)) => {
+            let what = format!("`{name}` is not in `{file}`");
+            Err(Error::checkpoint(what, path.display().to_string(), ""))
+        }
         None => Ok(all),
     }
 }

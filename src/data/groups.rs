@@ -6,7 +6,7 @@
 //! Up to `WAITING` bytes of such samples are kept, so memory does not grow with the shard.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use super::json::{Json, parse};
@@ -27,6 +27,7 @@ pub(super) const UNSORTED: &str =
 const MANY: &str = "too many files under one key";
 const NO_ENDING: &str = "a file whose name has no ending";
 const LONG_NAME: &str = "a file with a name of more than 4,096 bytes";
+const SECOND: &str = "a second caption of a sample";
 const BESIDE: &str = "a picture of a kind without a decoder beside one that is read";
 pub(super) const HIDDEN: &str = "a hidden file with a picture's ending";
 
@@ -63,8 +64,8 @@ struct Waiting {
     count: u64,
     first: u64,
     bytes: usize,
-    /// Hashes of the keys of complete samples.
-    done: HashSet<u64>,
+    /// Hashes of the keys of complete samples, and whether each had a `.txt`.
+    done: HashMap<u64, bool>,
 }
 
 impl Groups {
@@ -209,7 +210,7 @@ impl Waiting {
             }
         }
         if complete(&group) {
-            self.done.insert(hash(&group.key));
+            self.done.insert(hash(&group.key), group.has("txt"));
             return Some(group);
         }
         self.bytes += group.bytes();
@@ -237,13 +238,15 @@ impl Waiting {
     fn rest(&mut self) -> Vec<MemberGroup> {
         let Self { groups, done, .. } = std::mem::take(self);
         let judged = |mut group: MemberGroup| {
-            let yielded = done.contains(&hash(&group.key));
+            let before = done.get(&hash(&group.key));
+            let yielded = before.is_some();
             if yielded && !group.files.iter().any(|(ending, _)| is_of_use(ending)) {
                 return None; // files for other trainers, of a sample that was yielded
             }
             // the caption of a sample that was yielded without it
             let late = yielded && !group.has_picture();
-            group.fault = group.fault.or(late.then_some(UNSORTED));
+            let why = if before == Some(&true) && group.has("txt") { SECOND } else { UNSORTED };
+            group.fault = group.fault.or(late.then_some(why));
             Some(group)
         };
         groups.into_values().filter_map(judged).collect()

@@ -8,6 +8,7 @@ use ron_faults::{Checks, Fault};
 
 use super::groups::Groups;
 use super::parts::parts;
+use super::paths::no_folder;
 use super::scenes::{STYLES, SceneKind};
 use super::stream::{Patience, ShardSource, StreamConfig, present};
 use super::{DataConfig, Part, Record, Source, is_remote};
@@ -134,9 +135,19 @@ fn no_sample(shard: &ShardSource, tokens: bool) -> Option<String> {
 }
 
 impl StreamConfig {
-    /// The fault of shards that are files and do not exist. With `all`, only if no other shard is left.
+    /// The fault of shards that are files and do not exist, with `all` only if no other shard is left; or of a folder in
+    /// place of a shard.
     pub fn look(&self, all: bool) -> Option<Fault> {
         let shards = self.sources().ok()?;
+        let folder = |shard: &ShardSource| match shard {
+            ShardSource::File(path) => no_folder(path).err(),
+            _ => None,
+        };
+        if let Some(Fault { what, place, hint }) =
+            shards.iter().find_map(folder).and_then(|error| error.faults().first().cloned())
+        {
+            return Some(Fault::new(format!("{place}: {what}"), "shards", hint));
+        }
         let gone = |shard: &ShardSource| match shard {
             ShardSource::File(path) if !path.exists() => Some(path.clone()),
             _ => None,

@@ -1,7 +1,7 @@
 //! A short mark of the data that a run reads. A run that goes on compares it: other data are no longer its own.
 
 use serde::{Deserialize, Serialize};
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use super::Dataset;
 use super::hash::hash;
@@ -40,14 +40,20 @@ impl Dataset {
     /// A mark of its keys, captions and pictures. Of each picture some bytes count, so that it takes no time.
     pub fn mark(&self) -> DataMark {
         let n = self.len() as i64;
-        let bytes = self.images.view([n, -1]); // (N, 3 S S)
-        let all = bytes.size()[1];
-        let some = bytes.slice(1, 0, all, (all / BYTES).max(1)).contiguous().view([-1]);
-        let some = Vec::<u8>::try_from(some.to_kind(Kind::Uint8)).unwrap_or_default();
+        let some = sampled(&self.images.view([n, -1])); // (N, 3 S S)
         let words = self.records.iter().flat_map(|r| [r.key.bytes(), r.caption.bytes()]);
         // a byte that no text has keeps the words apart
         DataMark::of(self.len(), words.flat_map(|word| word.chain([0xff])).chain(some))
     }
+}
+
+/// Some bytes of each picture, from all over it: (N, 3 S S) u8.
+fn sampled(pictures: &Tensor) -> Vec<u8> {
+    let all = pictures.size()[1];
+    // odd: an even stride of a picture whose side is a power of two would go down a single column
+    let stride = (all / BYTES).max(1) | 1;
+    let some = pictures.slice(1, 0, all, stride).contiguous().view([-1]);
+    Vec::<u8>::try_from(some.to_kind(Kind::Uint8)).unwrap_or_default()
 }
 
 impl StreamConfig {
@@ -62,5 +68,22 @@ impl StreamConfig {
             bytes.extend(size.to_le_bytes());
         }
         Some(DataMark::of(shards.len(), bytes.into_iter()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn pictures_of_any_size_with_one_border_and_other_middles_differ() {
+        for side in [28, 32, 64, 96, 128, 256] {
+            let plain = Tensor::zeros([1, 3, side, side], (Kind::Uint8, Device::Cpu));
+            let other = plain.copy();
+            let quarter = |dim, xs: &Tensor| xs.narrow(dim, side / 4, side / 2);
+            let _ = quarter(3, &quarter(2, &other)).fill_(9);
+            assert_ne!(sampled(&plain.view([1, -1])), sampled(&other.view([1, -1])), "{side}");
+        }
     }
 }

@@ -64,7 +64,7 @@ pub fn precompute(args: &Precompute, common: &Common) -> Result<u8> {
 }
 
 fn summary(made: &Made, args: &Precompute, json: bool) -> String {
-    let Made { shards, samples, before, broken, skipped } = made;
+    let Made { shards, samples, before, broken, skipped, .. } = made;
     if json {
         let all = serde_json::json!({
             "shards": shards, "samples": samples, "before": before, "broken": broken, "skipped": skipped

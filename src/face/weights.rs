@@ -105,9 +105,7 @@ fn lines(done: &Converted, to: &Path) -> Vec<String> {
         }
         None => lines.push("not compared with a network: `--as NETWORK` does".into()),
     }
-    let shapes = fit.misshapen.iter();
-    let shapes =
-        shapes.map(|it| format!("{}: expected {:?}, got {:?}", it.name, it.expected, it.found));
+    let shapes = fit.misshapen.iter().map(ToString::to_string);
     for (what, names) in [
         ("missing", fit.missing.clone()),
         ("of another shape", shapes.collect()),

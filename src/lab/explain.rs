@@ -43,6 +43,7 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/lab/plot.rs",
     "src/lab/explain.rs",
     "src/model/attention.rs",
+    "src/lab/sampling.rs",
 ];
 
 /// A function found in the sources.

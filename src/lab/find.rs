@@ -58,6 +58,14 @@ mod tests {
             ("draw", "src/sample/chance.rs"),
             ("guess", "src/sample/mod.rs"),
             ("look", "src/course/check.rs"),
+            ("encode", "src/networks.rs"),
+            ("decode", "src/networks.rs"),
+            ("save", "src/networks.rs"),
+            ("load", "src/networks.rs"),
+            ("step", "src/train/denoiser.rs"),
+            ("update", "src/optim.rs"),
+            ("set", "crates/ron-faults/src/edit.rs"),
+            ("back", "src/lab/sampling.rs"),
         ] {
             let found = super::super::explain::find_function(name).expect("a function");
             assert_eq!(found.file, file, "{name}");

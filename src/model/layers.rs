@@ -1,4 +1,6 @@
 //! The plain layers all networks share: linear, convolution, norms. Weights are named as PyTorch names them.
+//!
+//! Letters: B pictures, c channels, H x W positions.
 
 use super::init::{Init, VarBuilder};
 use crate::torch::cpu;

@@ -1,4 +1,6 @@
 //! One resolution of the U-Net: blocks, with the step down before them or the step up after them.
+//!
+//! Letters: B pictures, c channels, H x W positions.
 
 use super::blocks::{AnyBlock, AttnBlock, Context, ResBlock};
 use super::group::BlockGroup;

@@ -1,4 +1,4 @@
-//! The captions that a model learned from, one a line in its folder: whoever asks for another text can be told.
+//! The captions that a model learned from, one a line in its folder, so that a session can warn about another text.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -10,8 +10,8 @@ use crate::files;
 
 /// With more captions than this a model combines what it read, and no list of captions tells what it knows.
 const MOST: usize = 20_000;
-/// Their file in a model folder.
-pub const FILE: &str = "captions.txt";
+/// Their file in a model folder. No user writes a file of this name there.
+pub const FILE: &str = "learned-captions.txt";
 
 /// Each caption of a data set once. Empty if there are too many.
 pub fn of(data: &Dataset) -> BTreeSet<String> {

@@ -48,7 +48,7 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
         Some(network) => {
             let vars = network.variables(&sizes(from, request)?)?;
             // a checkpoint of this program has them in a file of their own
-            let averaged = request.averaged && !file.ends_with(find::AVERAGES);
+            let averaged = request.averaged && !file.ends_with(find::AVERAGES_FILE);
             fit::fit(&vars, &tensors, &Rules { averaged, ..network.rules() })
         }
     };

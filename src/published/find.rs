@@ -15,13 +15,13 @@ const GENERAL: [&str; 6] = [
 ];
 
 /// The file of a checkpoint with the moving averages of what is trained.
-pub const AVERAGES: &str = "ema.safetensors";
+pub const AVERAGES_FILE: &str = "ema.safetensors";
 
 /// The file that a folder holds of a network alone: of a model folder, of a checkpoint, whose averages lie in a file of
 /// their own, of a folder that a library wrote. None if there is none.
 pub fn in_folder(folder: &Path, network: Option<Network>, averaged: bool) -> Option<PathBuf> {
     let own = network.map(|network| format!("{network}.safetensors"));
-    let ema = averaged.then(|| AVERAGES.to_string());
+    let ema = averaged.then(|| AVERAGES_FILE.to_string());
     let general = GENERAL.into_iter().map(String::from);
     first(folder, ema.into_iter().chain(own).chain(general))
 }

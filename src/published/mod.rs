@@ -8,6 +8,7 @@
 //! | `examine` | which files of a folder are there, whole, and fit |
 
 pub mod convert;
+mod download;
 pub mod examine;
 mod find;
 pub mod hub;

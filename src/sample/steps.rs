@@ -1,4 +1,6 @@
 //! The table of a sampling run: one row per pass, plain data that can be printed, edited and replayed.
+//!
+//! Letters: `t` is the noise ratio of a picture, 0..=1.
 
 use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 
 use super::Named;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use tch::{Tensor, nn};
 
 /// What weights may have and lack for a network that is filled from them.
@@ -25,6 +26,12 @@ pub struct Misshapen {
     pub name: String,
     pub expected: Vec<i64>,
     pub found: Vec<i64>,
+}
+
+impl fmt::Display for Misshapen {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "`{}`: expected {:?}, got {:?}", self.name, self.expected, self.found)
+    }
 }
 
 /// What fits, and what does not. Names are those of the network, without what wrappers added.
@@ -62,10 +69,7 @@ impl Fit {
 
     /// What does not fit, a text for each tensor.
     pub fn faults(&self) -> Vec<String> {
-        let misshapen = self
-            .misshapen
-            .iter()
-            .map(|it| format!("`{}`: expected {:?}, got {:?}", it.name, it.expected, it.found));
+        let misshapen = self.misshapen.iter().map(Misshapen::to_string);
         let missing = self.missing.iter().map(|name| format!("`{name}` is missing"));
         let surplus = self.surplus.iter().map(|name| format!("`{name}` is not of this network"));
         misshapen.chain(missing).chain(surplus).collect()

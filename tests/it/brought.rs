@@ -235,7 +235,7 @@ fn config_check_reads_how_files_begin() {
     let shard = crate::data::tar(&[("0.png", &crate::data::png(0)), ("0.txt", b"a")]);
     std::fs::create_dir(workspace.file("bare")).unwrap();
     let sound = "(name: \"x\", data: (size: 256))";
-    let files: [(&str, &[u8]); 10] = [
+    let files: [(&str, &[u8]); 11] = [
         ("lfs", lfs.as_bytes()),
         ("page.html", b"<!DOCTYPE html><title>Sign in</title>"),
         ("s.ron", sound.as_bytes()),
@@ -245,6 +245,7 @@ fn config_check_reads_how_files_begin() {
         ("empty", b""),
         ("w.pt.gz", &crate::data::gzip(b"weights")),
         ("cut.pt", b"PK\x03\x04 and then nothing"),
+        ("m.index.json", br#"{"weight_map": {"a": "gone.safetensors"}}"#),
         ("cut.safetensors", &[200, 0, 0, 0, 0, 0, 0, 0, b'{', b'"']),
     ];
     files.iter().for_each(|(name, data)| std::fs::write(workspace.file(name), data).unwrap());
@@ -259,7 +260,8 @@ fn config_check_reads_how_files_begin() {
         ("s.ron", "not a zip file", "torch.save"),
         ("empty", "an empty file", "get it again"),
         ("w.pt.gz", "a gzip file, no weights", "unpack it"),
-        ("cut.pt", "not a zip file", "torch.save"),
+        ("cut.pt", "the file is cut off", "get it again"),
+        ("m.index.json", "there is no file", "gone.safetensors"),
         ("cut.safetensors", "the file is cut off", "safetensors"),
     ];
     for (name, what, hint) in weights {

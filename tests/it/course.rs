@@ -122,6 +122,7 @@ fn looking_changes_nothing() {
 fn check_is_completed_and_explained_as_commands_are() {
     let mut lab = Lab::new(Origin::find("fashion").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
+    assert!(format!("{:?}", lab.explain("check").unwrap()).contains("fn look"));
     let mut words = |line: &str| {
         let found = lab.complete(line);
         (found.start, found.words)

@@ -67,7 +67,7 @@ fn a_model_of_own_pictures_knows_its_captions() {
     let model = train::run(&config, &options, &mut |_| true).unwrap().model.unwrap();
     std::fs::remove_dir_all(pictures).unwrap(); // the model alone knows
     let check = |model: &Path| {
-        let captions = std::fs::read_to_string(model.join("captions.txt")).unwrap();
+        let captions = std::fs::read_to_string(model.join("learned-captions.txt")).unwrap();
         let known = captions.lines().next().unwrap().to_uppercase();
         let mut lab = Lab::new(Origin::Folder(model.into()), Device::Cpu).unwrap();
         lab.runs_in(folder.path());

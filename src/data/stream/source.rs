@@ -38,14 +38,11 @@ pub struct Patience {
 /// Patterns -> shards, in order. Braces work everywhere, `*` and `~` only in paths of files. A file named in full need not
 /// exist.
 ///
-/// Errors: no shards; an unclosed brace; a `*` without a match; a folder in place of a shard.
+/// Errors: no shards; an unclosed brace; a `*` without a match.
 pub fn expand(patterns: &[String]) -> Result<Vec<ShardSource>> {
     sources(patterns, |name| match name.contains('*') {
         true => paths::expand(&[name], "stream"),
-        false => {
-            let path = paths::home(Path::new(&name));
-            paths::no_folder(&path).map(|()| vec![path])
-        }
+        false => Ok(vec![paths::home(Path::new(&name))]),
     })
 }
 

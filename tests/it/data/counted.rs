@@ -41,6 +41,10 @@ fn two_captions_of_one_sample_are_counted() {
     let json: &[u8] = br#"{"caption": "a"}"#;
     assert_eq!(read(&tar(&[("0.json", json), ("0.json", json), ("0.png", &p)])), two);
     assert_eq!(in_a_folder(&[("0.txt", b"a"), ("0.TXT", b"b"), ("0.png", &p)]), two);
+    // behind a sample that is whole, which is passed on as it is read
+    let second = expected(&[("0", "a")], &[("a second caption of a sample", 1)]);
+    assert_eq!(read(&tar(&[("0.png", &p), ("0.txt", b"a"), ("0.txt", b"b")])), second);
+    assert_eq!(read(&tar(&[("0.TXT", b"a"), ("0.png", &p), ("0.txt", b"b")])), second);
 }
 
 #[test]

@@ -143,6 +143,25 @@ fn a_shard_that_ends_early_is_not_kept_and_an_error_each_time() {
 }
 
 #[test]
+fn shards_without_a_sample_are_an_error_and_a_part_without_a_shard_is_none() {
+    let _turn = exclusive();
+    let folder = tempdir().unwrap();
+    let mut config = frozen(folder.path());
+    let empty = folder.path().join("empty.tar");
+    std::fs::write(&empty, [0; 1024]).unwrap();
+    config.data.stream.as_mut().unwrap().shards = vec![empty.display().to_string()];
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let made = |part| {
+        let out = folder.path().join("made");
+        let options = PrecomputeOptions { out, text: false, part, asked: None };
+        precompute::run(&nets, &options, &mut |_| true).unwrap()
+    };
+    let said = made((0, 1)).check().unwrap_err().to_string();
+    assert!(said.contains("nothing was made: the shards hold no sample"), "{said}");
+    made((1, 2)).check().unwrap();
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let _turn = exclusive();
     let folder = tempdir().unwrap();
