@@ -168,7 +168,8 @@ impl Members {
                 (BLOCK, true) => marked = true,
                 (BLOCK, false) => break,
                 (_, true) if marked => return Ok(None),
-                _ if !self.begun && (got == 0 || foreign(head).is_some()) => {
+                // a header has zeros behind the name: bytes without any are a text
+                _ if !self.begun && (foreign(head).is_some() || !head.contains(&0)) => {
                     return Err(Cut::no_tar(head));
                 }
                 (0, _) => return Err(Cut::early("no end mark")),

@@ -277,7 +277,7 @@ fn config_check_reads_how_files_begin() {
     let shards = [
         ("lfs", "a git-lfs pointer: `git lfs pull` gets the file"),
         ("page.html", "a web page (HTML): "),
-        ("s.ron", "the shard ends early"),
+        ("s.ron", "no tar archive"),
         ("cut.tar", "the shard ends early"),
         ("empty", "an empty file"),
     ];
