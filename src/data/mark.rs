@@ -7,9 +7,6 @@ use super::Dataset;
 use super::hash::hash;
 use super::stream::{ShardSource, StreamConfig};
 
-/// Bytes of each picture that count.
-const BYTES: i64 = 64;
-
 /// The number of pictures, or shards, of a run, and a hash of what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,23 +34,19 @@ impl DataMark {
 }
 
 impl Dataset {
-    /// A mark of its keys, captions and pictures. Of each picture some bytes count, so that it takes no time.
+    /// A mark of its keys, captions and pictures.
     pub fn mark(&self) -> DataMark {
-        let n = self.len() as i64;
-        let some = sampled(&self.images.view([n, -1])); // (N, 3 S S)
+        let some = row_sums(&self.images).into_iter().flat_map(i64::to_le_bytes);
         let words = self.records.iter().flat_map(|r| [r.key.bytes(), r.caption.bytes()]);
         // a byte that no text has keeps the words apart
         DataMark::of(self.len(), words.flat_map(|word| word.chain([0xff])).chain(some))
     }
 }
 
-/// Some bytes of each picture, from all over it: (N, 3 S S) u8.
-fn sampled(pictures: &Tensor) -> Vec<u8> {
-    let all = pictures.size()[1];
-    // odd: an even stride of a picture whose side is a power of two would go down a single column
-    let stride = (all / BYTES).max(1) | 1;
-    let some = pictures.slice(1, 0, all, stride).contiguous().view([-1]);
-    Vec::<u8>::try_from(some.to_kind(Kind::Uint8)).unwrap_or_default()
+/// The sum of each row of each picture (N, 3, S, S): it takes a tenth of a second for ten thousand small pictures.
+fn row_sums(pictures: &Tensor) -> Vec<i64> {
+    let sums = pictures.sum_dim_intlist([3i64].as_slice(), false, Kind::Int64).reshape([-1]); // (N 3 S)
+    Vec::try_from(sums).unwrap_or_default()
 }
 
 impl StreamConfig {
@@ -77,13 +70,12 @@ mod tests {
     use tch::Device;
 
     #[test]
-    fn pictures_of_any_size_with_one_border_and_other_middles_differ() {
+    fn one_dot_anywhere_changes_the_sums() {
         for side in [28, 32, 64, 96, 128, 256] {
             let plain = Tensor::zeros([1, 3, side, side], (Kind::Uint8, Device::Cpu));
             let other = plain.copy();
-            let quarter = |dim, xs: &Tensor| xs.narrow(dim, side / 4, side / 2);
-            let _ = quarter(3, &quarter(2, &other)).fill_(9);
-            assert_ne!(sampled(&plain.view([1, -1])), sampled(&other.view([1, -1])), "{side}");
+            let _ = other.narrow(2, side / 2, 1).narrow(3, side / 3, 1).fill_(1);
+            assert_ne!(row_sums(&plain), row_sums(&other), "{side}");
         }
     }
 }
