@@ -30,6 +30,8 @@ pub struct Ran {
 pub enum Job {
     Run {
         code: String,
+        /// Told when the engine takes it up: a first cell waits for the prelude.
+        begun: oneshot::Sender<()>,
         reply: oneshot::Sender<Ran>,
     },
     Complete {
@@ -144,7 +146,8 @@ impl Engine {
         }
         // A failed `send` means that nobody waits for the answer any more.
         match job {
-            Job::Run { code, reply } => {
+            Job::Run { code, begun, reply } => {
+                let _ = begun.send(());
                 let before = self.variables();
                 let outcome =
                     self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());

@@ -109,10 +109,11 @@ impl CellRunner {
         ask: Ask<'_>,
     ) -> Result<Done, ReplyError> {
         let (reply, mut answer) = oneshot::channel();
+        let (begun, mut begins) = oneshot::channel();
         let (mut heard, start) = (Heard::default(), Instant::now());
-        let mut compiled = None;
+        let (mut compiled, mut has_begun) = (None, false);
         self.interrupts.enter(CellPhase::Compiling);
-        let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
+        let _ = self.jobs.send(Job::Run { code: code.into(), begun, reply }); // a dead engine drops the answer
         let ended = || {
             faults::plain(
                 "KernelError",
@@ -122,6 +123,11 @@ impl CellRunner {
         let ran = loop {
             tokio::select! {
                 ran = &mut answer => break ran,
+                _ = &mut begins, if !has_begun => {
+                    // what ran before was the prelude, for which a first cell waits
+                    (has_begun, heard.ran, compiled) = (true, false, None);
+                    self.interrupts.enter(CellPhase::Compiling);
+                }
                 event = self.events.recv() => match event {
                     Some(event) => {
                         self.hear(event, &mut heard, ask).await;

@@ -6,7 +6,7 @@ import sys
 import nbformat
 import pytest
 
-from client import shown, text_of
+from client import kernel, shown, text_of
 
 
 def test_commands_and_cells_share_the_session(k):
@@ -154,6 +154,16 @@ def test_a_slow_dependency_shows_that_it_compiles(k, tmp_path):
     lines = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] in kinds]
     assert lines[0].startswith("compiling the crates of `:dep`: 1 s") and lines[-1].startswith("compiling the crates of `:dep` took"), lines
     assert shown(outputs)["text/plain"] == "8"
+
+
+def test_the_first_await_shows_that_tokio_compiles():
+    """As the first cell, which waits for the prelude: what the prelude runs is not what the cell runs."""
+    with kernel() as k:
+        cell = k.start_cell("async { 40 + 2 }.await")
+        said = k.wait_for_output(cell, "display_data")["content"]["data"]["text/plain"]
+        assert said.startswith("compiling tokio, which the first `.await` needs: "), said
+        k.manager.interrupt_kernel()
+        k.finish_cell(cell)
 
 
 def test_a_dependency_of_the_user(k, tmp_path):
