@@ -64,11 +64,6 @@ impl PriorNet {
     }
 }
 
-/// File stems of the weights in a model folder. The folder also holds `config.ron`, `clip` and `prior` weights if the
-/// model has them, and its [`captions`] if they are of own pictures.
-pub const FILES: [&str; 3] =
-    [Network::Tokenizer.name(), Network::Text.name(), Network::Denoiser.name()];
-
 impl Networks {
     /// Makes networks with fresh weights drawn from the config's seed. Files named under `weights` replace them.
     ///
@@ -88,23 +83,13 @@ impl Networks {
         if config.text.local_heads {
             nets.text.init_local_head_bias();
         }
-        for network in [Network::Tokenizer, Network::Text] {
-            if let Some(path) = network.given(config) {
-                weights::load(nets.vars()[network as usize], path, &network.rules())?;
-            }
-        }
-        if let Some(path) = &config.weights.denoiser {
-            let fit = weights::load(&nets.denoiser_vars, path, &Network::Denoiser.rules())?;
-            if all_given && !fit.lacking.is_empty() {
+        for network in Network::of(config) {
+            let Some(path) = network.given(config) else { continue };
+            let lacking = nets.fill_one(network, path, &network.rules())?;
+            if all_given && !lacking.is_empty() {
                 return Self::with_weights(config, device, false); // its lacking layers have to be drawn
             }
-            nets.begun_fresh = fit.lacking;
-        }
-        if let (Some(path), Some(clip)) = (&config.weights.clip, &mut nets.clip) {
-            load_clip(clip, path)?;
-        }
-        if let (Some(path), Some(prior)) = (&config.weights.prior, &nets.prior) {
-            weights::load(&prior.vars, path, &Network::Prior.rules())?;
+            nets.begun_fresh.extend(lacking);
         }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
@@ -137,18 +122,29 @@ impl Networks {
         Ok(nets)
     }
 
-    /// Replaces all weights by those of a model folder.
+    /// Replaces all weights by those of a model folder. It holds them by the names of the networks, and [`captions`] if they
+    /// are of own pictures.
     pub fn fill(&mut self, folder: &Path) -> Result<()> {
-        for (name, vars) in FILES.into_iter().zip(self.vars()) {
-            weights::load(vars, &folder.join(format!("{name}.safetensors")), &Rules::default())?;
-        }
-        if let Some(clip) = &mut self.clip {
-            load_clip(clip, &folder.join("clip.safetensors"))?;
-        }
-        if let Some(prior) = &self.prior {
-            weights::load(&prior.vars, &folder.join("prior.safetensors"), &Rules::default())?;
+        for network in Network::of(&self.config) {
+            let file = folder.join(format!("{network}.safetensors"));
+            // a folder of this program has exactly its layers; a CLIP may be open_clip's as it is
+            let rules = if network == Network::Clip { network.rules() } else { Rules::default() };
+            self.fill_one(network, &file, &rules)?;
         }
         Ok(())
+    }
+
+    /// Fills one network from a file. Returns the layers that its weights lack, as they may.
+    fn fill_one(&mut self, network: Network, path: &Path, rules: &Rules) -> Result<Vec<String>> {
+        if let (Network::Clip, Some(clip)) = (network, &mut self.clip) {
+            let place = path.display().to_string();
+            clip.fill(&weights::map(path)?, rules, &place)?;
+            return weights::finite(clip.vars(), &place).map(|()| Vec::new());
+        }
+        match self.vars(network) {
+            Some(vars) => Ok(weights::load(vars, path, rules)?.lacking),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The files of a model folder that [`Networks::save`] writes.
@@ -218,16 +214,21 @@ impl Networks {
         }
     }
 
-    /// The variables in the order of `FILES`.
-    pub fn vars(&self) -> [&nn::VarStore; 3] {
-        [&self.tokenizer_vars, &self.text_vars, &self.denoiser_vars]
+    /// The variables of a network. None if the model has no such network.
+    pub fn vars(&self, network: Network) -> Option<&nn::VarStore> {
+        match network {
+            Network::Tokenizer => Some(&self.tokenizer_vars),
+            Network::Text => Some(&self.text_vars),
+            Network::Denoiser => Some(&self.denoiser_vars),
+            Network::Clip => self.clip.as_ref().map(ClipEncoder::vars),
+            Network::Prior => self.prior.as_ref().map(|prior| &prior.vars),
+        }
     }
 
     /// The variables of all networks of this model, by file stem.
     pub fn all_vars(&self) -> Vec<(&'static str, &nn::VarStore)> {
-        let clip = self.clip.as_ref().map(|clip| ("clip", clip.vars()));
-        let prior = self.prior.as_ref().map(|prior| ("prior", &prior.vars));
-        FILES.into_iter().zip(self.vars()).chain(clip).chain(prior).collect()
+        let own = |network: Network| Some((network.name(), self.vars(network)?));
+        Network::ALL.into_iter().filter_map(own).collect()
     }
 
     /// The variables that denoiser training updates, each with its prefix in a checkpoint.
@@ -312,11 +313,4 @@ impl Networks {
         };
         Tensor::cat(&chunks.iter().map(encode).collect::<Vec<_>>(), 0)
     }
-}
-
-/// Fills a CLIP from a file.
-fn load_clip(clip: &mut ClipEncoder, path: &Path) -> Result<()> {
-    let place = path.display().to_string();
-    clip.fill(&weights::map(path)?, &Network::Clip.rules(), &place)?;
-    weights::finite(clip.vars(), &place)
 }

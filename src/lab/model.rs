@@ -9,7 +9,7 @@ use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::near::{did_you_mean, missing, no_file};
-use crate::networks::Networks;
+use crate::networks::{Network, Networks};
 use crate::train::shell::State;
 use crate::train::{DenoiserTrainer, Feed, Stage, TokenizerTrainer};
 use crate::weights;
@@ -353,7 +353,8 @@ impl LoadedModel {
         let by_name = |vars: &tch::nn::VarStore| {
             vars.variables().into_iter().collect::<BTreeMap<_, _>>().into_values()
         };
-        self.nets().vars().into_iter().flat_map(by_name).collect()
+        let three = [Network::Tokenizer, Network::Text, Network::Denoiser];
+        three.iter().filter_map(|network| self.nets().vars(*network)).flat_map(by_name).collect()
     }
 
     /// The decoded picture of each code alone: (K, 3, 2f, 2f) f32 for patches of f pixels. Cached.

@@ -188,10 +188,9 @@ fn trained(watch: &mut dyn Watch) -> Trained {
     let drawn = Tensor::rand([4], (Kind::Float, Device::Cpu));
     let named = |nets: &paella::networks::Networks| {
         let mut all: Vec<(String, Tensor)> = nets
-            .vars()
-            .iter()
-            .zip(["tokenizer", "text", "denoiser"])
-            .flat_map(|(vars, network)| {
+            .all_vars()
+            .into_iter()
+            .flat_map(|(network, vars)| {
                 vars.variables()
                     .into_iter()
                     .map(move |(name, xs)| (format!("{network}.{name}"), xs.copy()))

@@ -448,7 +448,7 @@ fn a_saved_model_is_the_same_model() {
     let nets = Networks::new(&smoke(1, 1), Device::Cpu).unwrap();
     nets.save(folder.path(), false).unwrap();
     let again = Networks::load(folder.path(), Device::Cpu).unwrap();
-    for (a, b) in nets.vars().into_iter().zip(again.vars()) {
+    for ((_, a), (_, b)) in nets.all_vars().into_iter().zip(again.all_vars()) {
         assert_eq!(weights::named(a, false), weights::named(b, false));
     }
     // a cut file is an error with its path, not a panic
