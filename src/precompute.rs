@@ -41,7 +41,7 @@ impl Made {
         let reasons: Vec<String> =
             self.skipped.iter().map(|(why, n)| format!("{n} {why}")).collect();
         // a part may have no shard at all
-        let nothing = self.asked > 0 && self.samples == 0 && self.before == 0;
+        let nothing = self.read > 0 && self.samples == 0 && self.before == 0;
         if self.broken.is_empty() && !nothing {
             return Ok(());
         }
@@ -69,8 +69,8 @@ impl Made {
 #[derive(Clone, Debug, Default)]
 pub struct Made {
     pub shards: usize,
-    /// Shards that were read to their end.
-    pub asked: usize,
+    /// Shards that were read to their end, also those without a sample.
+    pub read: usize,
     pub samples: u64,
     /// Shards that existed before.
     pub before: usize,
@@ -146,7 +146,7 @@ fn all(
             made.before += 1;
         } else {
             match shard(nets, options, &mut once, number, &path, &mut made) {
-                Ok(true) => made.asked += 1,
+                Ok(true) => made.read += 1,
                 Ok(false) => made.broken.push(number),
                 Err(e) if e == stopped() => break, // what it has read of this shard is not kept
                 Err(e) => return Err(e),

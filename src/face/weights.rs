@@ -9,7 +9,7 @@ use crate::error::{Error, Result, counted, size};
 use crate::networks::Network;
 use crate::published::convert::{self, ConvertRequest, Converted};
 use crate::published::hub::{Fetched, Hub};
-use crate::published::{MODELS, PAELLA_V3, PublishedFile};
+use crate::published::{self, MODELS, PAELLA_V3, PublishedFile};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, builder::TypedValueParser};
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ pub fn pull(args: &PullArgs, common: &Common) -> Result<()> {
             hub.fetch(file.repo, name, &mut |done, all| progress.bytes(name, done, all))?;
         drop(progress);
         let link = args.to.join(file.place);
-        let linked = link_to(&fetched.path, &link)?;
+        let linked = published::link_to(&fetched.path, &link)?;
         match common.json {
             true => println!("{}", brought(file, &fetched, linked.then_some(&link))),
             false => tell(file, &fetched, &link, linked),
@@ -215,21 +215,4 @@ fn brought(file: &PublishedFile, fetched: &Fetched, link: Option<&PathBuf>) -> V
         "link": link,
         "not_asked": fetched.unasked,
     })
-}
-
-/// Makes a link, in place of an older one. False: something else is there, and stays.
-fn link_to(path: &Path, link: &Path) -> Result<bool> {
-    let failed = |e: std::io::Error| {
-        let hint = "--to DIR: a folder that may be written to";
-        Error::data(format!("no link can be made: {e}"), link.display().to_string(), hint)
-    };
-    let path = std::path::absolute(path).map_err(failed)?;
-    match link.symlink_metadata() {
-        Ok(about) if !about.is_symlink() => return Ok(false),
-        Ok(_) => std::fs::remove_file(link).map_err(failed)?,
-        Err(_) => {
-            std::fs::create_dir_all(link.parent().unwrap_or(Path::new("."))).map_err(failed)?
-        }
-    }
-    std::os::unix::fs::symlink(path, link).map(|()| true).map_err(failed)
 }

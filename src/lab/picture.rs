@@ -401,7 +401,6 @@ pub(super) fn mask_image(mask: &Tensor, side: u32) -> RgbImage {
 
 /// As [`crate::noise::corrupt`], with the draws in the session's order: a seed gives the noise of earlier versions.
 pub fn noised(nets: &Networks, tokens: &Tensor, t: Tensor) -> Noised {
-    // noise before the mask, unlike `corrupt`: a seed shows the picture that earlier versions showed
     let noise = random_tokens(&tokens.size(), nets.config.model.num_labels, nets.device); // (B, h, w)
     let mask = draw_mask(&uniform(&tokens.size(), nets.device), &t); // (B, h, w)
     Noised::new(tokens, &noise, mask, t)

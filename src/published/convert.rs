@@ -41,7 +41,8 @@ pub struct Converted {
 /// Errors: no weights at `from`; `to` is there and is not to be replaced; no such network in the config; the disk.
 pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Converted> {
     may_write(to, request.replace)?;
-    let file = source(&home(from), request)?;
+    let from = &home(from);
+    let file = source(from, request)?;
     let tensors = weights::map_all(&file)?;
     let fit = match request.network {
         None => as_they_are(&tensors),
@@ -82,8 +83,7 @@ fn source(from: &Path, request: &ConvertRequest) -> Result<PathBuf> {
 
 /// The config with the sizes of the network.
 fn sizes(from: &Path, request: &ConvertRequest) -> Result<RunConfig> {
-    let from = home(from);
-    let folder = if from.is_dir() { Some(from.as_path()) } else { from.parent() };
+    let folder = if from.is_dir() { Some(from) } else { from.parent() };
     let beside = folder.unwrap_or(Path::new("")).join("config.ron");
     match &request.config {
         Some(config) => Ok(config.clone()),

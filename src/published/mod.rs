@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `hub` | a file of the hub, downloaded once into the cache that Python shares |
+//! | `download` | the content of such a file, as far as it has come |
 //! | `find` | the file of a network in a folder |
 //! | `convert` | weights of any program -> safetensors with the names of a network |
 //! | `examine` | which files of a folder are there, whole, and fit |
@@ -14,7 +15,11 @@ mod find;
 pub mod hub;
 
 use crate::config::{ClipStageConfig, PriorStageConfig, RunConfig};
+use crate::error::{Error, Result};
 use crate::networks::Network;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::{fs, io};
 
 /// A file of the hub that holds the released weights of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,4 +74,21 @@ pub fn config() -> RunConfig {
         prior: Some(PriorStageConfig::default()),
         ..RunConfig::default()
     }
+}
+
+/// Makes a link, in place of an older one. False: something else is there, and stays.
+///
+/// Errors: those of the disk.
+pub fn link_to(path: &Path, link: &Path) -> Result<bool> {
+    let failed = |e: io::Error| {
+        let hint = "--to DIR: a folder that may be written to";
+        Error::data(format!("no link can be made: {e}"), link.display().to_string(), hint)
+    };
+    let path = std::path::absolute(path).map_err(failed)?;
+    match link.symlink_metadata() {
+        Ok(about) if !about.is_symlink() => return Ok(false),
+        Ok(_) => fs::remove_file(link).map_err(failed)?,
+        Err(_) => fs::create_dir_all(link.parent().unwrap_or(Path::new("."))).map_err(failed)?,
+    }
+    symlink(path, link).map(|()| true).map_err(failed)
 }

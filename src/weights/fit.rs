@@ -2,7 +2,7 @@
 //! left.
 
 use super::Named;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use tch::{Tensor, nn};
 
@@ -150,7 +150,7 @@ fn fit_under(
             false => fit.surplus.push(name.clone()),
         }
     }
-    let used: std::collections::BTreeSet<&String> = naming.values().collect();
+    let used: BTreeSet<&String> = naming.values().collect();
     for name in tensors.keys().filter(|name| !used.contains(name)) {
         let group = name.split('.').next().unwrap_or_default();
         *fit.beside.entry(group.to_string()).or_default() += 1;
