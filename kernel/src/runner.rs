@@ -122,13 +122,11 @@ impl CellRunner {
         };
         let ran = loop {
             tokio::select! {
+                biased;
                 ran = &mut answer => break ran,
-                _ = &mut begins, if !has_begun => {
-                    // what ran before was the prelude, for which a first cell waits
-                    (has_begun, heard.ran, compiled) = (true, false, None);
-                    self.interrupts.enter(CellPhase::Compiling);
-                }
+                _ = &mut begins, if !has_begun => has_begun = true,
                 event = self.events.recv() => match event {
+                    Some(Event::Running) if !has_begun => {} // the prelude, for which a first cell waits
                     Some(event) => {
                         self.hear(event, &mut heard, ask).await;
                         if heard.ran && compiled.is_none() {

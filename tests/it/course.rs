@@ -120,6 +120,7 @@ fn looking_changes_nothing() {
 
 #[test]
 fn check_is_completed_and_explained_as_commands_are() {
+    let _turn = exclusive();
     let mut lab = Lab::new(Origin::find("fashion").unwrap(), Device::Cpu).unwrap();
     course::join(&mut lab);
     assert!(format!("{:?}", lab.explain("check").unwrap()).contains("fn look"));

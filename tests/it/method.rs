@@ -1,5 +1,6 @@
 //! Properties of the method that hold for any model.
 
+use crate::train::exclusive;
 use paella::model::{Cond, Denoiser};
 use paella::noise::{add_noise, draw_mask, loss_weight, random_tokens, uniform};
 use paella::sample::{Chance, Greedy, Random, Region, SampleConfig, Sampler};
@@ -30,6 +31,7 @@ proptest! {
         b in 1i64..3, h in 1i64..6, w in 1i64..6, k in 2i64..40, steps in 1i64..9, greedy: bool,
         cfg in 0.5f64..6.0, warm in 0.1f64..2.0,
     ) {
+        let _turn = exclusive();
         let size = [b, h, w];
         let model = Oracle { answer: random_tokens(&size, k, Device::Cpu), num_labels: k };
         let noise = random_tokens(&size, k, Device::Cpu);
@@ -43,6 +45,7 @@ proptest! {
 
     #[test]
     fn noise_replaces_exactly_where_the_mask_is(h in 1i64..9, w in 1i64..9, t in 0.0f64..=1.0, min_val in 0.0f64..=1.0) {
+        let _turn = exclusive();
         let (tokens, noise) = (random_tokens(&[1, h, w], 50, Device::Cpu), random_tokens(&[1, h, w], 50, Device::Cpu) + 50);
         let ratio = Tensor::from_slice(&[t as f32]);
         let mask = draw_mask(&uniform(&[1, h, w], Device::Cpu), &ratio);
@@ -54,6 +57,7 @@ proptest! {
 
     #[test]
     fn shuffling_pixels_undoes_unshuffling(p in 1i64..4, h in 1i64..4, w in 1i64..4, c in 1i64..4) {
+        let _turn = exclusive();
         let xs = Tensor::rand([2, c, h * p, w * p], (Kind::Float, Device::Cpu));
         prop_assert_eq!(xs.pixel_unshuffle(p).pixel_shuffle(p), xs);
     }
@@ -70,6 +74,7 @@ proptest! {
 
 #[test]
 fn inpainting_keeps_what_is_outside_the_mask() {
+    let _turn = exclusive();
     let size = [1, 6, 6];
     let model = Oracle { answer: random_tokens(&size, 9, Device::Cpu), num_labels: 9 };
     let original = random_tokens(&size, 9, Device::Cpu);

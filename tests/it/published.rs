@@ -5,7 +5,7 @@ mod doctor;
 mod hub;
 
 use crate::cli::{Workspace, smoke, text};
-use crate::train::{small_clip, small_prior, smoke as small};
+use crate::train::{exclusive, small_clip, small_prior, smoke as small};
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::networks::{Network, Networks};
@@ -20,6 +20,7 @@ fn with_model() -> (Workspace, PathBuf) {
     let workspace = Workspace::new();
     let folder = workspace.file("model");
     let config = RunConfig::read(Path::new(&smoke())).unwrap();
+    let _turn = exclusive();
     Networks::new(&config, Device::Cpu).unwrap().save(&folder, false).unwrap();
     (workspace, folder)
 }
@@ -53,6 +54,7 @@ fn names(value: &Value) -> Vec<&str> {
 
 #[test]
 fn frozen_networks_in_bf16_take_half_and_say_nearly_the_same() {
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = small(1, 1);
     small_clip(&mut config);
@@ -105,6 +107,7 @@ fn frozen_networks_in_bf16_take_half_and_say_nearly_the_same() {
 
 #[test]
 fn layers_that_given_weights_lack_are_drawn() {
+    let _turn = exclusive();
     let folder = tempfile::tempdir().unwrap();
     let mut config = small(1, 1);
     small_clip(&mut config);

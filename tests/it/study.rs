@@ -2,7 +2,7 @@
 
 use crate::cli::{Workspace, assert_refused, smoke as smoke_file, text};
 use crate::lab::{run, tokens};
-use crate::train::{small_clip, small_prior, smoke};
+use crate::train::{exclusive, small_clip, small_prior, smoke};
 use crate::vary::{lab_of, lab_with_clip, pictures};
 use image::imageops::crop_imm;
 use paella::lab::view::{View, ViewBlock};
@@ -166,6 +166,7 @@ fn weights_scale_the_attention_to_the_parts_they_name() {
 
 #[test]
 fn recorded_attention_is_what_the_blocks_attend_with() {
+    let _turn = exclusive();
     let config = PaellaConfig { self_attn: false, ..smoke(1, 1).model };
     let vars = nn::VarStore::new(Device::Cpu);
     tch::manual_seed(1);

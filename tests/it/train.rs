@@ -18,7 +18,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::Device;
 
-/// Tests that draw from libtorch's generator take turns, because there is one per process.
+/// Tests that draw from libtorch's generator take turns, because there is one per process: a test that draws outside of its
+/// turn changes the draws of another, which then fails now and then.
 pub fn exclusive() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

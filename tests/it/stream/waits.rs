@@ -3,7 +3,7 @@
 use super::training::{config, emoji};
 use crate::cli::Workspace;
 use crate::survive::lines;
-use crate::train::same_weights;
+use crate::train::{exclusive, same_weights};
 use paella::checkpoint;
 use paella::config::{RunConfig, to_ron};
 use paella::networks::Networks;
@@ -115,7 +115,10 @@ fn a_training_that_waits_for_its_data_stops_with_a_checkpoint_and_goes_on_exactl
 fn a_precompute_that_waits_for_a_shard_heeds_signals_and_leaves_no_folder() {
     let workspace = Workspace::new();
     let mut config = slow(&workspace.file("."), (6, 4), false);
-    Networks::new(&config, Device::Cpu).unwrap().save(&workspace.file("model"), false).unwrap();
+    {
+        let _turn = exclusive();
+        Networks::new(&config, Device::Cpu).unwrap().save(&workspace.file("model"), false).unwrap();
+    }
     config.weights.tokenizer = Some("model/tokenizer.safetensors".into());
     std::fs::write(workspace.file("run.ron"), to_ron(&config)).unwrap();
     for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130)] {
