@@ -1,11 +1,12 @@
 //! Reads the tensors of a `torch.save` file without executing code from its pickle.
 //!
-//! The file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the numbers. A
-//! pickle is a program for a stack machine. This reader implements only the instructions for plain data. Every call
-//! gives an opaque value, except `torch._utils._rebuild_tensor_v2` and a few others that build tensors and
-//! dictionaries.
+//! The file is a zip archive: `NAME/data.pkl` describes dictionaries of tensors, `NAME/data/KEY` holds the numbers. Before
+//! PyTorch 1.6 it was another one, see [`old`]. A pickle is a program for a stack machine. This reader implements only the
+//! instructions for plain data. Every call gives an opaque value, except `torch._utils._rebuild_tensor_v2` and a few
+//! others that build tensors and dictionaries.
 
 mod machine;
+mod old;
 
 use crate::error::{Error, Result};
 use crate::files::{TRAP, is_trap};
@@ -32,10 +33,19 @@ const MOST_REPEATED: i64 = 1 << 28;
 ///
 /// Tensors of types that tch does not have are left out.
 ///
-/// Errors: not a zip file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
+/// Errors: not a file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let broken = |what: String| broken(what, path);
-    let mut archive = look(path)?;
+    let file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
+    if file.starts_with(old::BEGINNING) {
+        let (whole, storages) = old::read(&file).map_err(|what| cut_or_broken(what, path))?;
+        let stored = |key: &str| {
+            let numbers = storages.get(key).map(Tensor::shallow_clone);
+            numbers.ok_or_else(|| format!("no numbers of storage {key}"))
+        };
+        return built(&whole.value, path, stored);
+    }
+    let mut archive = archive(path)?;
     let names: Vec<String> =
         archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
     if names.iter().any(|name| name.ends_with("/constants.pkl") || name.contains("/code/__torch__"))
@@ -52,21 +62,28 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let folder = program.trim_end_matches("data.pkl").to_string();
     let bytes = entry(&mut archive, &program, LONGEST).map_err(&broken)?;
     let whole = Machine::new(&bytes).run().map_err(|what| broken(format!("`data.pkl`: {what}")))?;
+    built(&whole.value, path, |key| storage(&mut archive, &format!("{folder}data/{key}"), &file))
+}
+
+/// The tensors in the value of a whole file. `stored` gives the bytes (n,) u8 of a storage by its key; each is asked for once.
+fn built(
+    value: &Value,
+    path: &Path,
+    mut stored: impl FnMut(&str) -> std::result::Result<Tensor, String>,
+) -> Result<Vec<(String, Tensor)>> {
+    let broken = |what: String| broken(what, path);
     let mut found = Found::default();
-    found.look("", &whole.value, 0);
+    found.look("", value, 0);
     if let (true, Some(class)) = (found.tensors.is_empty(), found.object) {
         let what = format!("a whole `{}`, not its tensors", class.replace(' ', "."));
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
         return Err(Error::checkpoint(what, path.display().to_string(), hint));
     }
-    let whole_file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
     let mut storages: HashMap<Rc<str>, Tensor> = HashMap::new();
     let mut tensors = Vec::new();
     for (name, layout) in found.tensors {
         if !storages.contains_key(&layout.key) {
-            let name = format!("{folder}data/{}", layout.key);
-            let numbers = storage(&mut archive, &name, &whole_file).map_err(&broken)?;
-            storages.insert(layout.key.clone(), numbers);
+            storages.insert(layout.key.clone(), stored(&layout.key).map_err(&broken)?);
         }
         let tensor = layout
             .build(&storages[&layout.key])
@@ -76,25 +93,43 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     Ok(tensors)
 }
 
-/// Opens a file. Reads the list of what is in it, and no more.
+/// Checks that a file is one of `torch.save` and whole. Reads what it says is in it, and no numbers.
+///
+/// Errors: another kind of file, or one that is cut off.
+pub fn look(path: &Path) -> Result<()> {
+    let file = FileBytes::open(path).map_err(|e| broken(e.to_string(), path))?;
+    match file.starts_with(old::BEGINNING) {
+        true => old::read(&file).map(|_| ()).map_err(|what| cut_or_broken(what, path)),
+        false => archive(path).map(|_| ()),
+    }
+}
+
+/// Opens a zip file. Reads the list of what is in it, and no more.
 ///
 /// Errors: not a zip file, or one that is cut off.
-pub fn look(path: &Path) -> Result<ZipArchive<BufReader<File>>> {
+fn archive(path: &Path) -> Result<ZipArchive<BufReader<File>>> {
     let mut file = File::open(path).map_err(|e| broken(e.to_string(), path))?;
     let mut head = Vec::new();
     let begun = Read::by_ref(&mut file).take(4).read_to_end(&mut head);
     begun.and_then(|_| file.rewind()).map_err(|e| broken(e.to_string(), path))?;
     ZipArchive::new(BufReader::new(file)).map_err(|e| match head.starts_with(b"PK\x03\x04") {
-        true => {
-            let place = path.display().to_string();
-            Error::checkpoint("the file is cut off", place, "get it again")
-        }
+        true => cut(path),
         false => broken(format!("not a zip file: {e}"), path),
     })
 }
 
+fn cut(path: &Path) -> Error {
+    Error::checkpoint("the file is cut off", path.display().to_string(), "get it again")
+}
+
+/// The error of an old file, which has no list of what is in it.
+fn cut_or_broken(what: String, path: &Path) -> Error {
+    let ends = what == "cut off" || what == old::ENDS;
+    if ends { cut(path) } else { broken(what, path) }
+}
+
 fn broken(what: String, path: &Path) -> Error {
-    let hint = "a file of torch.save (PyTorch 1.6 or later) was expected; older ones: load and save them again";
+    let hint = "a file of torch.save was expected";
     Error::checkpoint(what, path.display().to_string(), hint)
 }
 
@@ -122,7 +157,7 @@ fn storage(
     match place {
         Some((start, size)) => file
             .view(start, size, &[-1], Kind::Uint8)
-            .map_err(|_| format!("`{name}`: the file ends before its last number")),
+            .map_err(|_| format!("`{name}`: {}", old::ENDS)),
         None => entry(archive, name, u64::MAX).map(|bytes| Tensor::from_slice(&bytes)),
     }
 }

@@ -63,6 +63,10 @@ impl Drop for Heap {
 #[derive(Debug)]
 pub(super) struct Unpickled {
     pub value: Value,
+    /// Bytes of the program.
+    pub length: usize,
+    /// The type of the numbers of each storage that the program names. None: one that tch does not have.
+    pub storages: HashMap<Rc<str>, Option<Kind>>,
     _heap: Heap,
 }
 
@@ -82,6 +86,7 @@ pub(super) struct Machine<'a> {
     at: usize,
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
+    storages: HashMap<Rc<str>, Option<Kind>>,
     heap: Heap,
 }
 
@@ -89,15 +94,17 @@ pub(super) type Run<T> = std::result::Result<T, String>;
 
 impl<'a> Machine<'a> {
     pub(super) fn new(program: &'a [u8]) -> Self {
-        let (stack, memo, heap) = (Vec::new(), HashMap::new(), Heap::default());
-        Self { program, at: 0, stack, memo, heap }
+        let (memo, storages) = (HashMap::new(), HashMap::new());
+        Self { program, at: 0, stack: Vec::new(), memo, storages, heap: Heap::default() }
     }
 
     pub(super) fn run(mut self) -> Run<Unpickled> {
         loop {
             let code = self.bytes(1)?[0];
             if code == b'.' {
-                return Ok(Unpickled { value: self.pop()?, _heap: self.heap });
+                let value = self.pop()?;
+                let (length, storages, heap) = (self.at, self.storages, self.heap);
+                return Ok(Unpickled { value, length, storages, _heap: heap });
             }
             self.step(code)?;
         }
@@ -295,6 +302,7 @@ impl<'a> Machine<'a> {
             _ => None,
         };
         let key = key.clone();
+        self.storages.insert(key.clone(), kind);
         self.stack.push(Value::Storage { kind, key });
         Ok(())
     }

@@ -160,6 +160,37 @@ fn a_whole_module_and_torchscript_are_named_as_such() {
     assert!(error.contains("TorchScript") && error.contains("torch.jit.load"), "{error}");
 }
 
+/// `tests/fixtures/inception.py` has written the file.
+#[test]
+fn files_from_before_pytorch_1_6_are_read_and_told_when_they_are_cut() {
+    let path = crate::fixture::folder().join("legacy.pt");
+    let tensors = read(&path).unwrap_or_else(|e| panic!("{e}"));
+    let flat = |name: &str| -> Vec<f32> {
+        Vec::try_from(tensors[name].to_kind(Kind::Float).flatten(0, -1)).unwrap()
+    };
+    assert_eq!((flat("a.weight"), flat("b.bias")), (NUMBERS[..6].to_vec(), vec![7.0, 8.0]));
+    assert_eq!((tensors["b.bias"].kind(), tensors["b.count"].int64_value(&[])), (Kind::Half, 3));
+    // a view of the numbers of another tensor, turned
+    assert_eq!(tensors["a.turned"].size(), [3, 2]);
+    assert_eq!(flat("a.turned"), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    paella::weights::glance(&path).unwrap_or_else(|e| panic!("{e}"));
+    let (_folder, at) = folder();
+    let whole = std::fs::read(&path).unwrap();
+    for end in 15..whole.len() {
+        std::fs::write(at("cut.pt"), &whole[..end]).unwrap();
+        for error in [read(&at("cut.pt")).err(), paella::weights::glance(&at("cut.pt")).err()] {
+            let error = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains("the file is cut off"), "{end}: {error}");
+        }
+    }
+    // a count that no file can have, in front of the last storage
+    let mut odd = whole.clone();
+    let at_count = odd.len() - 16;
+    odd[at_count..at_count + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    std::fs::write(at("odd.pt"), &odd).unwrap();
+    assert!(read(&at("odd.pt")).is_err());
+}
+
 #[test]
 fn what_is_not_asked_for_refuses_no_file() {
     let (_folder, at) = folder();
