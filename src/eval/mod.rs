@@ -1,10 +1,12 @@
 //! Scores of a trained model: how well the tokenizer reconstructs pictures, how well noised tokens are predicted, and
 //! whether generated pictures show what the caption says.
 
+mod asked;
 mod classifier;
 mod clip;
 mod concept;
 pub mod distance;
+mod fid;
 mod probe;
 pub mod scene_reader;
 pub mod scenes;
@@ -12,10 +14,10 @@ pub mod scenes;
 pub use classifier::Classifier;
 pub use clip::{ClipJudge, ClipScore};
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
+pub use fid::{FidJudge, FidScore, InceptionNet};
 pub use probe::probe;
 pub use scenes::{SceneScore, SceneScores};
 
-use crate::config::RunConfig;
 use crate::data::{Dataset, Part, Record, Source};
 use crate::device::seed_step;
 use crate::error::Result;
@@ -23,13 +25,12 @@ use crate::generate::generate;
 use crate::model::Cond;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
+use asked::Asked;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
 /// All scores of a model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Scores {
     /// Mean over validation pictures of 10 log10(1 / mean squared error), in dB.
     pub psnr_db: f64,
@@ -47,6 +48,17 @@ pub struct Scores {
     pub clip_train: Vec<ClipScore>,
     /// The same with captions whose concept was trained in other styles only.
     pub clip_held_out: Vec<ClipScore>,
+    /// FID of pictures with captions of training. Empty if it is not asked for.
+    pub fid_train: Vec<FidScore>,
+    /// The same with captions whose concept was trained in other styles only.
+    pub fid_held_out: Vec<FidScore>,
+}
+
+/// What is scored besides.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The network of FID.
+    pub inception: Option<InceptionNet>,
 }
 
 /// Prediction of noised tokens at one noise ratio, over the noised positions only.
@@ -69,7 +81,7 @@ pub struct ClassifierScore {
 }
 
 /// Scores a model on its own data. `note` receives a message before each part.
-pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
+pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     let config = &nets.config;
     let train = Dataset::open(&config.data, Part::Train)?;
     let val = Dataset::open(&config.data, Part::Val)?;
@@ -77,98 +89,35 @@ pub fn run(nets: &Networks, note: &mut dyn FnMut(&str)) -> Result<Scores> {
     let (psnr_db, codes_used) = tokenizer(nets, &val);
     note("guesses at five noise ratios");
     let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
-    let (mut concepts_train, mut concepts_held_out, mut classifier) = (None, None, None);
-    let (mut scenes, mut clip_train, mut clip_held_out) = (None, Vec::new(), Vec::new());
+    let mut scores = Scores { psnr_db, codes_used, guesses, ..Scores::default() };
+    let mut by_concept = false;
     if let Source::Scenes(world) = &config.data.source {
-        scenes = Some(scenes::score(nets, world, note)?);
+        scores.scenes = Some(scenes::score(nets, world, note)?);
     } else if config.eval.classifier {
         note("a classifier on the real pictures, then generated ones");
-        classifier = Some(classify(nets, &train, &val)?);
+        scores.classifier = Some(classify(nets, &train, &val)?);
     } else {
-        let gallery = Gallery::new(&[&train, &val], config.eval.feature_size);
-        note("pictures for training captions");
-        let asked = Asked::new(nets, &train, |_| true);
-        concepts_train = Some(concept_accuracy(&asked.images, &asked.records, &gallery));
-        clip_train = asked.as_clip_sees_them(nets, &train, note)?;
+        by_concept = true;
+    }
+    let inception = options.inception.as_ref();
+    if !by_concept && inception.is_none() {
+        return Ok(scores); // scenes and classes have scores of their own
+    }
+    let gallery = by_concept.then(|| Gallery::new(&[&train, &val], config.eval.feature_size));
+    let concepts = |asked: &Asked| {
+        gallery.as_ref().map(|gallery| concept_accuracy(&asked.images, &asked.records, gallery))
+    };
+    note("pictures for training captions");
+    let asked = Asked::new(nets, &train, |_| true);
+    scores.concepts_train = concepts(&asked);
+    (scores.clip_train, scores.fid_train) = asked.seen(nets, &train, inception, note)?;
+    if by_concept {
         note("pictures for held-out pairs of concept and style");
         let asked = Asked::new(nets, &val, |record| record.split == "val-style");
-        concepts_held_out = Some(concept_accuracy(&asked.images, &asked.records, &gallery));
-        clip_held_out = asked.as_clip_sees_them(nets, &val, note)?;
+        scores.concepts_held_out = concepts(&asked);
+        (scores.clip_held_out, scores.fid_held_out) = asked.seen(nets, &val, inception, note)?;
     }
-    Ok(Scores {
-        psnr_db,
-        codes_used,
-        guesses,
-        concepts_train,
-        concepts_held_out,
-        classifier,
-        scenes,
-        clip_train,
-        clip_held_out,
-    })
-}
-
-/// Records of a part of the data, and a picture generated from each caption.
-struct Asked {
-    records: Vec<Record>,
-    /// Their places in the part.
-    picks: Vec<i64>,
-    /// (N, 3, S, S) f32 in 0..=1, CPU.
-    images: Tensor,
-}
-
-impl Asked {
-    fn new(nets: &Networks, part: &Dataset, which: fn(&Record) -> bool) -> Self {
-        let picks = choose(&part.records, which, &nets.config);
-        let records: Vec<Record> =
-            picks.iter().map(|&i| part.records[i as usize].clone()).collect();
-        let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
-        let images = pictures(nets, &captions(&records), sample, seed);
-        Self { records, picks, images }
-    }
-
-    /// Scores of the model's own CLIP: of the real pictures with these captions, of the same through the tokenizer, of the
-    /// generated ones, and of those generated without the prior if there is one. Empty without a CLIP or captions.
-    fn as_clip_sees_them(
-        &self,
-        nets: &Networks,
-        part: &Dataset,
-        note: &mut dyn FnMut(&str),
-    ) -> Result<Vec<ClipScore>> {
-        let judge = ClipJudge::new(nets, &part.images)?.filter(|_| !self.records.is_empty());
-        let Some(judge) = judge else { return Ok(Vec::new()) };
-        note("the same as the model's CLIP sees them");
-        let captions = captions(&self.records);
-        let real = part.images(&self.picks);
-        let decoded = real.split(128, 0).into_iter().map(|some| nets.decode(&nets.encode(&some)));
-        let decoded = Tensor::cat(&decoded.collect::<Vec<_>>(), 0).to_device(tch::Device::Cpu);
-        let mut scores = vec![
-            judge.score("real", &real, &captions, false)?,
-            judge.score("real, through the tokenizer", &decoded, &captions, true)?,
-        ];
-        if nets.prior.is_none() {
-            scores.push(judge.score("generated", &self.images, &captions, true)?);
-            return Ok(scores);
-        }
-        let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
-        let without = pictures_of(nets, &captions, sample, seed, Networks::encode_text);
-        scores.push(judge.score("generated without the prior", &without, &captions, true)?);
-        scores.push(judge.score("generated with the prior", &self.images, &captions, true)?);
-        Ok(scores)
-    }
-}
-
-fn captions(records: &[Record]) -> Vec<String> {
-    records.iter().map(|record| record.caption.clone()).collect()
-}
-
-/// Draws the records to generate from, the same for all models with the same seed. Returns their places.
-fn choose(records: &[Record], which: fn(&Record) -> bool, config: &RunConfig) -> Vec<i64> {
-    let mut picks: Vec<i64> =
-        (0..records.len()).filter(|&i| which(&records[i])).map(|i| i as i64).collect();
-    picks.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(config.eval.seed));
-    picks.truncate(config.eval.captions);
-    picks
+    Ok(scores)
 }
 
 /// PSNR in dB, and fraction of the codes used.

@@ -223,6 +223,7 @@ mod tests {
             "paella bench x --serve --times 3",
             "paella bench x --serve --train 3",
             "paella eval x --chart y.png",
+            "paella eval x --over steps --inception y.pth",
             "paella sample x --by 8",
             "paella sample x --text-weight 2",
             "paella sample x --keep-pixels",

@@ -7,10 +7,12 @@ use super::scenes::{self, Over};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result, counted};
+use crate::eval::InceptionNet;
 use crate::lab::Origin;
 use crate::lab::args::quoted;
 use crate::lab::folder::replaceable;
 use crate::lab::view::View;
+use crate::near::there;
 use crate::networks::Networks;
 use crate::{eval, image};
 use clap::{Args, Subcommand};
@@ -27,6 +29,9 @@ pub struct Eval {
     /// Write the chart of `--over` here, as PNG
     #[arg(long, value_name = "FILE", requires = "over")]
     chart: Option<PathBuf>,
+    /// Also FID, with these weights: pt_inception-2015-12-05-6726825d.pth of pytorch-fid
+    #[arg(long, value_name = "FILE", conflicts_with = "over")]
+    inception: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -62,8 +67,14 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
         Origin::Folder(folder) => folder,
         Origin::Config(file) => trained(&RunConfig::read(&file)?.name),
     };
+    let device = device(common)?;
+    let inception = args.inception.as_deref().map(|file| {
+        there(file, "paella eval --inception FILE")?;
+        InceptionNet::read(file, device)
+    });
+    let options = eval::Options { inception: inception.transpose()? };
     eprintln!("{}:", folder.display());
-    let nets = Networks::load(&folder, device(common)?)?;
+    let nets = Networks::load(&folder, device)?;
     if let Some(over) = args.over {
         chart(&nets, over, args.chart.as_deref(), common)?;
         if let (Some(true), Some(file)) = (replaces, &args.chart) {
@@ -71,7 +82,7 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
         }
         return Ok(());
     }
-    let scores = eval::run(&nets, &mut |note| eprintln!("{note} ..."))?;
+    let scores = eval::run(&nets, &options, &mut |note| eprintln!("{note} ..."))?;
     if common.json {
         println!("{}", serde_json::to_string(&scores).unwrap_or_default());
         return Ok(());
@@ -142,7 +153,7 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
         &["T", "nats per noised token", "accuracy"],
         scores.guesses.iter().map(guess).collect(),
     );
-    let view = clip_tables(view, scores);
+    let view = fid_table(clip_tables(view, scores), scores);
     let view = match &scores.scenes {
         Some(scores) => scenes::tables(view, scores),
         None => view,
@@ -179,6 +190,24 @@ fn clip_tables(view: View, scores: &eval::Scores) -> View {
     view.text("").table(&headers, rows).note(
         "CLIP score: 100 x cosine of picture and caption. Distances: to the real pictures of the part, in the features of \
          the model's own CLIP; they compare models with the same CLIP only",
+    )
+}
+
+/// Adds a row for each kind of pictures of which there is a FID.
+fn fid_table(view: View, scores: &eval::Scores) -> View {
+    let row = |part: &str, s: &eval::FidScore| {
+        let fid = s.fid.map_or(String::new(), |fid| format!("{fid:.1}"));
+        vec![format!("{part}: {}", s.pictures), fid, s.count.to_string(), s.real.to_string()]
+    };
+    let parts = [("training", &scores.fid_train), ("held out", &scores.fid_held_out)];
+    let rows: Vec<_> =
+        parts.iter().flat_map(|(part, all)| all.iter().map(|s| row(part, s))).collect();
+    if rows.is_empty() {
+        return view;
+    }
+    view.text("").table(&["pictures", "FID", "number", "real pictures"], rows).note(
+        "FID: Fréchet distance to the real pictures of the part, in 2,048 features of InceptionV3. Below about 10,000 \
+         pictures it is too high, the more the fewer there are: compare equal numbers only; `eval.captions` sets them",
     )
 }
 

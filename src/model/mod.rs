@@ -1,6 +1,7 @@
 //! The denoiser: looks at noised tokens and text, says for every place which token it believes in.
 //!
-//! Beside it stand the networks that the published model was conditioned with: [`clip`] and [`prior`].
+//! Beside it stand the networks that the published model was conditioned with, [`clip`] and [`prior`], and one that looks
+//! at pictures for a score, [`inception`].
 //!
 //! Letters: B pictures, h x w tokens, K codes, S condition vectors, p patch size.
 
@@ -9,6 +10,7 @@ pub mod blocks;
 pub mod clip;
 mod cond;
 mod group;
+pub mod inception;
 pub mod init;
 mod key_values;
 pub mod layers;

@@ -13,6 +13,7 @@ mod dist;
 mod edit;
 mod events;
 mod fast;
+mod fid;
 mod fixture;
 mod fuzz;
 mod gpu;

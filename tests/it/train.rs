@@ -468,7 +468,7 @@ fn an_evaluation_compares_pictures_with_and_without_the_prior() {
     config.sample = config.sample.with_steps(2);
     let kinds = |config: &RunConfig| -> Vec<Vec<&str>> {
         let nets = Networks::new(config, Device::Cpu).unwrap();
-        let scores = eval::run(&nets, &mut |_| ()).unwrap();
+        let scores = eval::run(&nets, &eval::Options::default(), &mut |_| ()).unwrap();
         for score in scores.clip_train.iter().chain(&scores.clip_held_out) {
             assert!(score.rank1 <= score.rank5 && score.captions <= score.count, "{score:?}");
             assert_eq!(score.frechet.is_some(), score.pictures != "real");
