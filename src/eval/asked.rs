@@ -1,11 +1,12 @@
 //! Pictures that a model generates from captions of its data, and how the networks that score pictures see them.
 
 use super::clip::{ClipJudge, ClipScore};
-use super::fid::{FidJudge, FidScore, InceptionNet};
-use super::{pictures, pictures_of};
+use super::fid::{FidJudge, FidScore};
+use super::{Options, pictures, pictures_of};
 use crate::config::RunConfig;
 use crate::data::{Dataset, Record};
 use crate::error::Result;
+use crate::model::Cond;
 use crate::networks::Networks;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -30,52 +31,65 @@ impl Asked {
         Self { records, picks, images }
     }
 
-    /// Scores of the model's own CLIP, if it has one, and FID, if there is an Inception: of each kind of pictures in turn.
+    /// CLIP scores, if there is a CLIP, and FID, if there is an Inception: of each kind of pictures in turn.
     pub fn seen(
         &self,
         nets: &Networks,
         part: &Dataset,
-        inception: Option<&InceptionNet>,
+        options: &Options,
         note: &mut dyn FnMut(&str),
     ) -> Result<(Vec<ClipScore>, Vec<FidScore>)> {
-        if self.records.is_empty() || (nets.clip.is_none() && inception.is_none()) {
+        let clip = options.clip(nets);
+        if self.records.is_empty() || (clip.is_none() && options.inception.is_none()) {
             return Ok((Vec::new(), Vec::new()));
         }
-        let (captions, kinds) = (captions(&self.records), self.kinds(nets, part));
-        let (mut clip, mut fid) = (Vec::new(), Vec::new());
-        if let Some(judge) = ClipJudge::new(nets, &part.images)? {
-            note("the same as the model's CLIP sees them");
+        let (captions, kinds) = (captions(&self.records), self.kinds(nets, part, options));
+        let (mut by_clip, mut fid) = (Vec::new(), Vec::new());
+        if let Some(clip) = clip {
+            note("the same as CLIP sees them");
+            let judge = ClipJudge::new(clip, &part.images)?;
             for (i, (kind, images)) in kinds.iter().enumerate() {
-                clip.push(judge.score(kind, images, &captions, i > 0)?);
+                by_clip.push(judge.score(kind, images, &captions, i > 0)?);
             }
         }
-        if let Some(inception) = inception {
+        if let Some(inception) = &options.inception {
             note("the same in the features of Inception");
             let judge = FidJudge::new(inception, &part.images);
             for (kind, images) in &kinds[1..] {
                 fid.push(judge.score(kind, images)?);
             }
         }
-        Ok((clip, fid))
+        Ok((by_clip, fid))
     }
 
     /// The real pictures with these captions first, the same through the tokenizer, and generated ones: with and without
-    /// the prior if there is one. Each (N, 3, S, S) f32 in 0..=1, CPU.
-    fn kinds(&self, nets: &Networks, part: &Dataset) -> Vec<(&'static str, Tensor)> {
+    /// the prior if there is one, and re-weighted if that is asked for. Each (N, 3, S, S) f32 in 0..=1, CPU.
+    fn kinds(
+        &self,
+        nets: &Networks,
+        part: &Dataset,
+        options: &Options,
+    ) -> Vec<(&'static str, Tensor)> {
         let real = part.images(&self.picks);
         let decoded = real.split(128, 0).into_iter().map(|some| nets.decode(&nets.encode(&some)));
         let decoded = Tensor::cat(&decoded.collect::<Vec<_>>(), 0).to_device(tch::Device::Cpu);
         let mut kinds = vec![("real", real), ("real, through the tokenizer", decoded)];
         let generated = self.images.shallow_clone();
-        if nets.prior.is_none() {
-            kinds.push(("generated", generated));
-            return kinds;
-        }
-        let (sample, seed) = (&nets.config.sample, nets.config.eval.seed);
         let captions = captions(&self.records);
-        let without = pictures_of(nets, &captions, sample, seed, Networks::encode_text);
-        kinds.push(("generated without the prior", without));
-        kinds.push(("generated with the prior", generated));
+        let made = |condition: &dyn Fn(&[String]) -> Cond| {
+            pictures_of(nets, &captions, &nets.config.sample, nets.config.eval.seed, condition)
+        };
+        if nets.prior.is_some() {
+            kinds.push(("generated without the prior", made(&|texts| nets.encode_text(texts))));
+            kinds.push(("generated with the prior", generated));
+        } else {
+            kinds.push(("generated", generated));
+        }
+        if let Some(weights) = &options.weights {
+            let seq = nets.config.model.clip_seq_len;
+            let weighed = made(&|texts| weights.weigh(nets.condition(texts), seq));
+            kinds.push(("generated, re-weighted", weighed));
+        }
         kinds
     }
 }

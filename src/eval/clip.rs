@@ -1,14 +1,16 @@
-//! Pictures as the model's own CLIP sees them: how well they fit their captions, and how far they are from real ones.
+//! Pictures as a CLIP sees them, the model's own or another: how well they fit their captions, and how far they are from real ones.
 //!
 //! Letters: N pictures, C different captions, e width of a CLIP vector.
 
 use super::distance::{frechet, kernel};
-use crate::error::{Error, Result};
-use crate::model::clip::directions;
-use crate::networks::Networks;
+use crate::error::{Error, Fault, Result};
+use crate::model::clip::{ClipConfig, directions};
+use crate::networks::Network;
 use crate::tokens::clip::ClipEncoder;
+use crate::weights;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// Scores of some pictures.
@@ -39,13 +41,12 @@ pub struct ClipJudge<'a> {
 }
 
 impl<'a> ClipJudge<'a> {
-    /// `real`: the pictures that distances are measured to, (M, 3, S, S) u8. None if the model has no CLIP.
+    /// `real`: the pictures that distances are measured to, (M, 3, S, S) u8.
     ///
     /// Errors: pictures without three channels.
-    pub fn new(nets: &'a Networks, real: &Tensor) -> Result<Option<Self>> {
-        let Some(clip) = &nets.clip else { return Ok(None) };
+    pub fn new(clip: &'a ClipEncoder, real: &Tensor) -> Result<Self> {
         let real = vectors(clip, &(real.to_kind(Kind::Float) / 255.0))?;
-        Ok(Some(Self { clip, real }))
+        Ok(Self { clip, real })
     }
 
     /// Scores pictures (N, 3, S, S) f32 in 0..=1 with their captions. `generated` ones are also compared with the real ones.
@@ -88,6 +89,25 @@ impl<'a> ClipJudge<'a> {
             kernel: distance(kernel)?,
         })
     }
+}
+
+/// ViT-H-14 with the weights of open_clip.
+///
+/// Errors: no such file; weights of another network, whose tensors are listed; numbers that are not finite.
+pub fn read_vit_h(path: &Path, device: Device) -> Result<ClipEncoder> {
+    let mut clip = ClipEncoder::new(&ClipConfig::default(), device, true);
+    let place = path.display().to_string();
+    clip.fill(&weights::map(path)?, &Network::Clip.rules(), &place)
+        .map_err(|e| of_others(e, "open_clip's ViT-H-14", "`paella pull paella-v3 --only clip`"))?;
+    weights::finite(clip.vars(), &place).map(|()| clip)
+}
+
+/// The error for a file of weights that are not those of `network`.
+pub(super) fn of_others(error: Error, network: &str, hint: &str) -> Error {
+    error.map(|fault| {
+        let what = format!("these are not the weights of {network}: {}", fault.what);
+        Fault::new(what, fault.place, hint)
+    })
 }
 
 /// Pictures or texts that CLIP reads at once.

@@ -2,8 +2,9 @@
 //!
 //! Letters: N and M pictures of S x S pixels.
 
+use super::clip::of_others;
 use super::distance::frechet;
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::model::inception::{FEATURES, Inception};
 use crate::model::init::VarBuilder;
 use crate::weights::{self, fit::Rules};
@@ -48,13 +49,8 @@ impl InceptionNet {
         let vars = nn::VarStore::new(device);
         let network = Inception::new(&VarBuilder::skeleton(&vars));
         let place = path.display().to_string();
-        let other = |fault: Fault| {
-            let what =
-                format!("these are not the weights of pytorch-fid's InceptionV3: {}", fault.what);
-            Fault::new(what, fault.place, WEIGHTS)
-        };
         weights::fill(&vars, &weights::map(path)?, &Rules::default(), &place)
-            .map_err(|e| e.map(other))?;
+            .map_err(|e| of_others(e, "pytorch-fid's InceptionV3", WEIGHTS))?;
         weights::finite(&vars, &place)?;
         Ok(Self { network, device })
     }

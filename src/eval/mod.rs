@@ -12,7 +12,7 @@ pub mod scene_reader;
 pub mod scenes;
 
 pub use classifier::Classifier;
-pub use clip::{ClipJudge, ClipScore};
+pub use clip::{ClipJudge, ClipScore, read_vit_h};
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
 pub use fid::{FidJudge, FidScore, InceptionNet};
 pub use probe::probe;
@@ -20,14 +20,17 @@ pub use scenes::{SceneScore, SceneScores};
 
 use crate::data::{Dataset, Part, Record, Source};
 use crate::device::seed_step;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::model::Cond;
+use crate::model::weigh::PartWeights;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
+use crate::tokens::clip::ClipEncoder;
+use crate::tokens::text::batch_tokens;
 use asked::Asked;
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// All scores of a model.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,7 +47,7 @@ pub struct Scores {
     pub classifier: Option<ClassifierScore>,
     /// Pictures of scenes, read by rule.
     pub scenes: Option<SceneScores>,
-    /// Pictures as the model's own CLIP sees them, with captions of training. Empty without a CLIP.
+    /// Pictures as CLIP sees them, with captions of training. Empty without a CLIP.
     pub clip_train: Vec<ClipScore>,
     /// The same with captions whose concept was trained in other styles only.
     pub clip_held_out: Vec<ClipScore>,
@@ -59,6 +62,45 @@ pub struct Scores {
 pub struct Options {
     /// The network of FID.
     pub inception: Option<InceptionNet>,
+    /// The CLIP that looks at pictures in place of the model's own.
+    pub clip: Option<ClipEncoder>,
+    /// Pictures made under these weights of the conditions are compared with the others.
+    pub weights: Option<PartWeights>,
+}
+
+impl Options {
+    /// The CLIP that looks at pictures.
+    fn clip<'a>(&'a self, nets: &'a Networks) -> Option<&'a ClipEncoder> {
+        self.clip.as_ref().or(nets.clip.as_ref())
+    }
+
+    /// Whether something is asked for besides the scores of the data's own kind.
+    fn are_given(&self) -> bool {
+        self.inception.is_some() || self.clip.is_some() || self.weights.is_some()
+    }
+
+    /// Errors: weights that act on nothing, or whose pictures nothing looks at.
+    fn check(&self, nets: &Networks, parts: [&Dataset; 2]) -> Result<()> {
+        let Some(weights) = &self.weights else { return Ok(()) };
+        if self.clip(nets).is_none() && self.inception.is_none() {
+            let what = "`--weights` would do nothing: this model has no CLIP to compare pictures";
+            return Err(Error::command(
+                what,
+                "paella eval",
+                "`--inception FILE` or `--clip FILE` beside it",
+            ));
+        }
+        let captions = parts.iter().flat_map(|part| &part.records).map(|record| &record.caption);
+        let shortest: Vec<String> =
+            captions.min_by_key(|text| text.len()).cloned().into_iter().collect();
+        let l = batch_tokens(&shortest, nets.config.text.length, Device::Cpu).0.size()[1];
+        let vector = |there: bool| if there { nets.config.model.clip_seq_len } else { 0 };
+        let lengths = [l, vector(nets.clip.is_some()), vector(nets.prior.is_some())];
+        match weights.remarks(lengths)?.into_iter().next() {
+            Some(idle) => Err(Error::command(idle, "--weights", "leave it out")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Prediction of noised tokens at one noise ratio, over the noised positions only.
@@ -85,6 +127,7 @@ pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Re
     let config = &nets.config;
     let train = Dataset::open(&config.data, Part::Train)?;
     let val = Dataset::open(&config.data, Part::Val)?;
+    options.check(nets, [&train, &val])?;
     note("tokenizer on the validation pictures");
     let (psnr_db, codes_used) = tokenizer(nets, &val);
     note("guesses at five noise ratios");
@@ -99,8 +142,7 @@ pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Re
     } else {
         by_concept = true;
     }
-    let inception = options.inception.as_ref();
-    if !by_concept && inception.is_none() {
+    if !by_concept && !options.are_given() {
         return Ok(scores); // scenes and classes have scores of their own
     }
     let gallery = by_concept.then(|| Gallery::new(&[&train, &val], config.eval.feature_size));
@@ -110,12 +152,12 @@ pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Re
     note("pictures for training captions");
     let asked = Asked::new(nets, &train, |_| true);
     scores.concepts_train = concepts(&asked);
-    (scores.clip_train, scores.fid_train) = asked.seen(nets, &train, inception, note)?;
+    (scores.clip_train, scores.fid_train) = asked.seen(nets, &train, options, note)?;
     if by_concept {
         note("pictures for held-out pairs of concept and style");
         let asked = Asked::new(nets, &val, |record| record.split == "val-style");
         scores.concepts_held_out = concepts(&asked);
-        (scores.clip_held_out, scores.fid_held_out) = asked.seen(nets, &val, inception, note)?;
+        (scores.clip_held_out, scores.fid_held_out) = asked.seen(nets, &val, options, note)?;
     }
     Ok(scores)
 }
@@ -163,7 +205,7 @@ fn guess(nets: &Networks, val: &Dataset, t: f64) -> Guess {
 
 /// Generates one picture per caption: (N, 3, S, S) f32 on the CPU. Draws depend on `seed` only.
 fn pictures(nets: &Networks, captions: &[String], sample: &SampleConfig, seed: u64) -> Tensor {
-    pictures_of(nets, captions, sample, seed, Networks::condition)
+    pictures_of(nets, captions, sample, seed, &|texts| nets.condition(texts))
 }
 
 /// As [`pictures`], with the conditions that `condition` makes of the captions.
@@ -172,15 +214,15 @@ fn pictures_of(
     captions: &[String],
     sample: &SampleConfig,
     seed: u64,
-    condition: fn(&Networks, &[String]) -> Cond,
+    condition: &dyn Fn(&[String]) -> Cond,
 ) -> Tensor {
     let size = nets.config.data.size;
-    let mut images = vec![Tensor::zeros([0, 3, size, size], (Kind::Float, tch::Device::Cpu))];
+    let mut images = vec![Tensor::zeros([0, 3, size, size], (Kind::Float, Device::Cpu))];
     for (i, captions) in captions.chunks(nets.config.eval.batch).enumerate() {
         seed_step(seed, i as u64);
-        let (cond, null) = (condition(nets, captions), nets.null(captions.len()));
+        let (cond, null) = (condition(captions), nets.null(captions.len()));
         let tokens = generate(nets, &cond, &null, sample);
-        images.push(nets.decode(&tokens).to_device(tch::Device::Cpu));
+        images.push(nets.decode(&tokens).to_device(Device::Cpu));
     }
     Tensor::cat(&images, 0)
 }

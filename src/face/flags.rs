@@ -224,6 +224,8 @@ mod tests {
             "paella bench x --serve --train 3",
             "paella eval x --chart y.png",
             "paella eval x --over steps --inception y.pth",
+            "paella eval x --over steps --weights text=2",
+            "paella eval x --over steps --clip y.bin",
             "paella sample x --by 8",
             "paella sample x --text-weight 2",
             "paella sample x --keep-pixels",

@@ -9,7 +9,7 @@ use crate::image;
 use crate::lab::SampleRequest;
 use crate::lab::folder::replaceable;
 use crate::lab::grid::GridAxis;
-use crate::lab::weigh::PartWeights;
+use crate::model::weigh::PartWeights;
 use clap::Args;
 use std::path::PathBuf;
 

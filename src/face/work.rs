@@ -12,6 +12,7 @@ use crate::lab::Origin;
 use crate::lab::args::quoted;
 use crate::lab::folder::replaceable;
 use crate::lab::view::View;
+use crate::model::weigh::PartWeights;
 use crate::near::there;
 use crate::networks::Networks;
 use crate::{eval, image};
@@ -29,9 +30,15 @@ pub struct Eval {
     /// Write the chart of `--over` here, as PNG
     #[arg(long, value_name = "FILE", requires = "over")]
     chart: Option<PathBuf>,
+    /// CLIP score, retrieval and distances by this CLIP: ViT-H-14 of open_clip, in place of the model's own
+    #[arg(long, value_name = "FILE", conflicts_with = "over")]
+    clip: Option<PathBuf>,
     /// Also FID, with these weights: pt_inception-2015-12-05-6726825d.pth of pytorch-fid
     #[arg(long, value_name = "FILE", conflicts_with = "over")]
     inception: Option<PathBuf>,
+    /// Also pictures made under these weights, as in `paella sample`: "text=1.2 clip_text=1 clip_image=0.4"
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "over")]
+    weights: Option<PartWeights>,
 }
 
 #[derive(Subcommand)]
@@ -68,11 +75,14 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
         Origin::Config(file) => trained(&RunConfig::read(&file)?.name),
     };
     let device = device(common)?;
-    let inception = args.inception.as_deref().map(|file| {
-        there(file, "paella eval --inception FILE")?;
-        InceptionNet::read(file, device)
-    });
-    let options = eval::Options { inception: inception.transpose()? };
+    for (option, file) in [("clip", &args.clip), ("inception", &args.inception)] {
+        file.iter().try_for_each(|file| there(file, &format!("paella eval --{option} FILE")))?;
+    }
+    let inception = args.inception.as_deref().map(|file| InceptionNet::read(file, device));
+    let clip = args.clip.as_deref().map(|file| eval::read_vit_h(file, device));
+    let (inception, clip, weights) =
+        (inception.transpose()?, clip.transpose()?, args.weights.clone());
+    let options = eval::Options { inception, clip, weights };
     eprintln!("{}:", folder.display());
     let nets = Networks::load(&folder, device)?;
     if let Some(over) = args.over {
@@ -87,7 +97,12 @@ pub fn eval(args: &Eval, common: &Common) -> Result<()> {
         println!("{}", serde_json::to_string(&scores).unwrap_or_default());
         return Ok(());
     }
-    Terminal::detect().show(&scores_view(&scores, nets.config.eval.feature_size));
+    let view = scores_view(&scores, nets.config.eval.feature_size);
+    let weights = options
+        .weights
+        .map(|weights| format!("re-weighted: {weights}, as `--weights` of `sample` has them"));
+    let clip = args.clip.as_ref().map(|file| format!("CLIP: {}", file.display()));
+    Terminal::detect().show(&view.notes(clip.into_iter().chain(weights)));
     Ok(())
 }
 
@@ -166,7 +181,7 @@ fn scores_view(scores: &eval::Scores, feature_size: i64) -> View {
     }
 }
 
-/// Adds a row for each kind of pictures that the model's own CLIP has scored.
+/// Adds a row for each kind of pictures that CLIP has scored.
 fn clip_tables(view: View, scores: &eval::Scores) -> View {
     let number = |x: Option<f64>, digits: usize| x.map_or("".into(), |x| format!("{x:.digits$}"));
     let row = |part: &str, s: &eval::ClipScore| {
@@ -189,7 +204,7 @@ fn clip_tables(view: View, scores: &eval::Scores) -> View {
         ["pictures", "CLIP score", "own caption at rank 1", "rank 5", "Fréchet", "kernel"];
     view.text("").table(&headers, rows).note(
         "CLIP score: 100 x cosine of picture and caption. Distances: to the real pictures of the part, in the features of \
-         the model's own CLIP; they compare models with the same CLIP only",
+         that CLIP, the model's own unless another is named; they compare models with the same CLIP only",
     )
 }
 

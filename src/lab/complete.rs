@@ -5,8 +5,8 @@ use super::args::{last_word, quoted, unquoted};
 use super::attention::words_of;
 use super::command::{Command, Takes};
 use super::model::shipped_models;
-use super::weigh::PARTS;
 use crate::data::{Part, Record, home};
+use crate::model::weigh::PARTS;
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -35,7 +35,6 @@ pub mod turn;
 pub mod undo;
 pub mod view;
 pub mod watch;
-pub mod weigh;
 pub mod workspace;
 
 pub use attention::Looked;

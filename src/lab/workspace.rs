@@ -3,8 +3,8 @@
 use super::canvas::EditCanvas;
 use super::mix::Mixture;
 use super::view::TokenGrid;
-use super::weigh::PartWeights;
 use crate::error::{Error, Result};
+use crate::model::weigh::PartWeights;
 use crate::noise::Noised;
 use crate::sample::Step;
 use std::rc::Rc;

@@ -20,6 +20,7 @@ pub mod prior;
 mod reader;
 mod record;
 pub mod replay;
+pub mod weigh;
 
 use blocks::Context;
 pub use cond::Cond;

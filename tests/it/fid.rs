@@ -1,11 +1,14 @@
-//! FID beside pytorch-fid, whose numbers `tests/fixtures/inception.py` has written.
+//! FID beside pytorch-fid, whose numbers `tests/fixtures/inception.py` has written; and pictures under other weights of their
+//! conditions, which the same table compares.
 
 use crate::cli::{Workspace, assert_refused, smoke, text};
 use crate::fixture::folder;
+use crate::train::{exclusive, small_clip, small_prior, smoke as smoke_config};
 use paella::eval::distance::frechet;
-use paella::eval::{FidJudge, InceptionNet};
+use paella::eval::{self, ClipScore, FidJudge, InceptionNet};
 use paella::model::inception::Inception;
 use paella::model::init::VarBuilder;
+use paella::networks::Networks;
 use paella::weights::{self, Named};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -122,15 +125,18 @@ fn weights_that_are_not_there_or_of_something_else_are_refused_before_anything_i
     let workspace = Workspace::new();
     let tensors = Named::from([("a".to_string(), Tensor::zeros([2], (Kind::Float, Device::Cpu)))]);
     weights::write(&workspace.file("inception.pth"), &tensors).unwrap();
-    let refused = |file: &str, parts: &[&str]| {
-        let output = workspace.run(&["eval", "emoji-64", "--inception", file]);
+    let refused_as = |option: &str, file: &str, parts: &[&str]| {
+        let output = workspace.run(&["eval", "emoji-64", option, file]);
         assert_refused(file, &output);
         let said = text(&output.stderr);
         parts.iter().for_each(|part| assert!(said.contains(part), "{part} is not in {said}"));
         assert!(!said.contains(" ..."), "{said}");
     };
+    let refused = |file: &str, parts: &[&str]| refused_as("--inception", file, parts);
     refused("inceptoin.pth", &["there is no file", "did you mean `inception.pth`?"]);
     refused("inception.pth", &["not the weights", "`Conv2d_1a_3x3.bn.bias` is missing", " more"]);
+    refused_as("--clip", "clip.pth", &["there is no file `clip.pth`"]);
+    refused_as("--clip", "inception.pth", &["not the weights of open_clip's ViT-H-14", "pull"]);
     let over = ["eval", "emoji-64", "--inception", "inception.pth", "--over", "steps"];
     assert_eq!(workspace.run(&over).status.code(), Some(2));
     let smoke = smoke();
@@ -138,4 +144,48 @@ fn weights_that_are_not_there_or_of_something_else_are_refused_before_anything_i
         workspace.run(&["sample", "x", "--model", &smoke, "--inception", "x"]).status.code(),
         Some(2)
     );
+}
+
+#[test]
+fn one_table_has_the_text_alone_the_prior_and_other_weights() {
+    let _turn = exclusive();
+    let mut config = smoke_config(1, 1);
+    small_clip(&mut config);
+    small_prior(&mut config, 1);
+    config.sample = config.sample.with_steps(2);
+    config.prior.as_mut().unwrap().sample.steps = 2;
+    config.data.limit = Some(12);
+    let mut nets = Networks::new(&config, Device::Cpu).unwrap_or_else(|e| panic!("{e}"));
+    // a fresh denoiser scores all tokens alike, whatever conditions it
+    for mut xs in nets.denoiser_vars.variables().into_values() {
+        let _ = tch::no_grad(|| xs.normal_(0.0, 0.2));
+    }
+    let scores = |nets: &Networks, weights: &str| -> Result<Vec<ClipScore>, String> {
+        let weights = Some(weights.parse().unwrap());
+        let options = eval::Options { weights, ..Default::default() };
+        eval::run(nets, &options, &mut |_| ()).map(|all| all.clip_train).map_err(|e| e.to_string())
+    };
+    let same = scores(&nets, "clip_text=1").unwrap();
+    let kinds: Vec<&str> = same.iter().map(|score| score.pictures).collect();
+    let [without, with] = ["generated without the prior", "generated with the prior"];
+    let real = ["real", "real, through the tokenizer"];
+    assert_eq!(kinds, [&real[..], &[without, with, "generated, re-weighted"]].concat());
+    let number = |all: &[ClipScore], at: usize| (all[at].score, all[at].frechet, all[at].kernel);
+    assert_eq!(number(&same, 3), number(&same, 4), "weights of 1 are the prior's row");
+    let other = scores(&nets, "text=0 clip_text=4 clip_image=0").unwrap();
+    assert_eq!(number(&other, 3), number(&same, 3));
+    assert_ne!(number(&other, 3), number(&other, 4));
+
+    let tail = scores(&nets, &["1"; 200].join(",")).unwrap_err();
+    assert!(tail.contains("200 weights for"), "{tail}");
+    nets.prior = None;
+    let idle = scores(&nets, "text=2 clip_image=0.4").unwrap_err();
+    assert!(idle.contains("`clip_image=0.4` has no effect"), "{idle}");
+    let clip = nets.clip.take();
+    let unseen = scores(&nets, "text=2").unwrap_err();
+    assert!(unseen.contains("would do nothing") && unseen.contains("--inception FILE"), "{unseen}");
+    // another CLIP looks in its place
+    let options = eval::Options { clip, ..Default::default() };
+    let all = eval::run(&nets, &options, &mut |_| ()).unwrap();
+    assert!(all.clip_train.len() == 3 && all.fid_train.is_empty(), "{:?}", all.clip_train);
 }

@@ -373,7 +373,7 @@ fn a_clip_learns_which_text_belongs_to_which_picture_and_goes_on_exactly() {
     let data = Dataset::open(&config.data, Part::Train).unwrap();
     let everything: Vec<i64> = (0..data.len() as i64).collect();
     let (images, captions) = (data.images(&everything), data.captions(&everything));
-    let judge = ClipJudge::new(&nets, &data.images).unwrap().unwrap();
+    let judge = ClipJudge::new(nets.clip.as_ref().unwrap(), &data.images).unwrap();
     let score = judge.score("real", &images, &captions, true).unwrap();
     assert!(score.rank1 > 0.06 && score.rank5 > 0.2 && score.score > 0.0, "{score:?}");
     assert!(score.frechet.unwrap().abs() < 1e-3, "the same pictures: {score:?}");

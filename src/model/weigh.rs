@@ -2,8 +2,8 @@
 //!
 //! Letters: S condition vectors in all, in the order of [`PARTS`].
 
+use super::Cond;
 use crate::error::{Error, Result};
-use crate::model::Cond;
 use std::str::FromStr;
 use tch::{Kind, Tensor};
 
