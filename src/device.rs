@@ -129,6 +129,15 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Gives memory that was freed back to the kernel, against [`keep_freed_memory`].
+pub fn hand_back_freed_memory() {
+    // SAFETY: gives back pages that no allocation uses; allowed at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Seeds all draws of step `step` of a run. The draws depend on `seed` and `step` only, so a resumed run draws the
 /// same.
 pub fn seed_step(seed: u64, step: u64) {

@@ -5,6 +5,7 @@
 
 pub mod captions;
 mod network;
+mod turn;
 
 pub use network::Network;
 
@@ -22,7 +23,7 @@ use crate::tokens::vqgan::VqModel;
 use crate::torch;
 use crate::weights;
 use crate::weights::fit::Rules;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor, nn};
 
 /// Tokenizer, text encoder and denoiser, with their variables and their config.
@@ -44,6 +45,10 @@ pub struct Networks {
     pub begun_fresh: Vec<String>,
     /// Passes that were recorded for sampling, where the config has `replay`.
     replay: Replay,
+    /// The denoiser's weights wait until the conditions are there, see [`Networks::end_reading`].
+    in_turn: bool,
+    /// Their file.
+    waiting: Option<PathBuf>,
 }
 
 /// The prior and its variables.
@@ -71,15 +76,27 @@ impl Networks {
     ///
     /// Errors: a config with faults; weights that cannot be read.
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
+        Self::made(config, device, false)
+    }
+
+    /// As [`Networks::new`]. `in_turn`: on a CPU the denoiser's weights, if they are given, are read by
+    /// [`Networks::end_reading`].
+    pub fn made(config: &RunConfig, device: Device, in_turn: bool) -> Result<Self> {
         // where all weights are given nothing is drawn first: a billion draws take a minute, and their memory
         let given = |network: &Network| network.given(config).is_some();
-        Self::with_weights(config, device, Network::of(config).iter().all(given))
+        Self::with_weights(config, device, Network::of(config).iter().all(given), in_turn)
     }
 
     /// The networks with the weights that the config names. `all_given`: there are no others.
-    fn with_weights(config: &RunConfig, device: Device, all_given: bool) -> Result<Self> {
+    fn with_weights(
+        config: &RunConfig,
+        device: Device,
+        all_given: bool,
+        in_turn: bool,
+    ) -> Result<Self> {
         tch::manual_seed(config.seed as i64);
         let mut nets = Self::build(config, device, all_given)?;
+        nets.in_turn = in_turn && !device.is_cuda();
         if config.text.local_heads {
             nets.text.init_local_head_bias();
         }
@@ -87,7 +104,7 @@ impl Networks {
             let Some(path) = network.given(config) else { continue };
             let lacking = nets.fill_one(network, path, &network.rules())?;
             if all_given && !lacking.is_empty() {
-                return Self::with_weights(config, device, false); // its lacking layers have to be drawn
+                return Self::with_weights(config, device, false, in_turn); // its lacking layers have to be drawn
             }
             nets.begun_fresh.extend(lacking);
         }
@@ -108,6 +125,11 @@ impl Networks {
 
     /// Loads a model folder: `config.ron` and the `.safetensors` files.
     pub fn load(folder: &Path, device: Device) -> Result<Self> {
+        Self::loaded(folder, device, false)
+    }
+
+    /// As [`Networks::load`]. `in_turn`: as in [`Networks::made`].
+    pub fn loaded(folder: &Path, device: Device, in_turn: bool) -> Result<Self> {
         let path = folder.join("config.ron");
         if !path.is_file() {
             let hint = "a model folder holds config.ron, tokenizer.safetensors, text.safetensors, denoiser.safetensors";
@@ -118,6 +140,7 @@ impl Networks {
             ));
         }
         let mut nets = Self::build(&RunConfig::read(&path)?, device, true)?;
+        nets.in_turn = in_turn && !device.is_cuda();
         nets.fill(folder)?;
         Ok(nets)
     }
@@ -140,6 +163,10 @@ impl Networks {
             let place = path.display().to_string();
             clip.fill(&weights::map(path)?, rules, &place)?;
             return weights::finite(clip.vars(), &place).map(|()| Vec::new());
+        }
+        if network == Network::Denoiser && self.in_turn && self.can_wait(path, rules)? {
+            self.waiting = Some(path.into());
+            return Ok(Vec::new());
         }
         match self.vars(network) {
             Some(vars) => Ok(weights::load(vars, path, rules)?.lacking),
@@ -195,6 +222,8 @@ impl Networks {
             denoiser_vars,
             begun_fresh: Vec::new(),
             replay: Replay::default(),
+            in_turn: false,
+            waiting: None,
         })
     }
 

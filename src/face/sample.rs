@@ -253,6 +253,9 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         return Err(Error::command(format!("the text has no `{word}`"), "--attention", hint));
     }
     let mut lab = lab_by_chance(common)?;
+    if args.attention.is_none() {
+        lab.sample_once();
+    }
     let request = args.request(common)?;
     if let Some(picture) = &args.edit.image {
         lab.show(&Pick::File(picture.clone()))?;

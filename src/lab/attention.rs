@@ -4,7 +4,7 @@
 
 use super::Lab;
 use super::picture::first_image;
-use super::runner::Runner;
+use super::runner::conditions;
 use super::view::{View, plain};
 use super::workspace::{Sampling, floats};
 use crate::error::{Result, counted};
@@ -112,7 +112,7 @@ impl Lab {
         let model = model.borrow();
         let nets = model.nets();
         let cond = match run {
-            Some(run) => Runner::new(nets, run).cond().mixed(&[1.0], 1),
+            Some(run) => conditions(nets, run).0.mixed(&[1.0], 1),
             None => nets.condition(&[text.to_string()]),
         };
         let ratio = Tensor::full([1], t, (Kind::Float, nets.device));

@@ -128,6 +128,13 @@ impl Lab {
         self.runs = folder::RunFolder::new(folder);
     }
 
+    /// Has this session make the pictures of one request only: text encoder, CLIP and prior are freed once they have read it,
+    /// before the denoiser's weights are read, so that they need not fit into the memory together. Nothing that reads
+    /// texts may follow, such as `attention`.
+    pub fn sample_once(&mut self) {
+        self.state.model.borrow_mut().in_turn = true;
+    }
+
     /// Name of the model and its training steps, for the prompt.
     pub fn status(&self) -> (String, u64) {
         let model = self.state.model.borrow();

@@ -123,6 +123,8 @@ pub struct LoadedModel {
     /// Whether an untrained model trains its tokenizer first.
     tokenizer_first: bool,
     code_images: Option<Rc<Tensor>>,
+    /// Whether networks are used in turn: see [`Networks::end_reading`]. Set it before `ready`.
+    pub in_turn: bool,
 }
 
 /// Where a training stands, besides its tensors.
@@ -178,7 +180,16 @@ impl LoadedModel {
             earlier,
             tokenizer_first: untrained,
             code_images,
+            in_turn: false,
         })
+    }
+
+    /// Frees what has read the conditions of all pictures, if networks are used in turn.
+    pub fn end_reading(&mut self) -> Result<()> {
+        match &mut self.nets {
+            Some(nets) if self.in_turn => nets.end_reading(),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the weights and the trainer's state to a folder. Call `ready` first, and not between training steps.
@@ -226,8 +237,8 @@ impl LoadedModel {
     pub fn ready(&mut self, device: Device) -> Result<()> {
         if self.nets.is_none() {
             self.nets = Some(match &self.origin {
-                Origin::Folder(dir) => Networks::load(dir, device)?,
-                Origin::Config(_) => Networks::new(&self.config, device)?,
+                Origin::Folder(dir) => Networks::loaded(dir, device, self.in_turn)?,
+                Origin::Config(_) => Networks::made(&self.config, device, self.in_turn)?,
             });
         }
         Ok(())

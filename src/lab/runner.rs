@@ -15,15 +15,10 @@ pub(super) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(nets: &'a Networks, run: &'a Sampling) -> Self {
-        let (cond, null) = conditions(nets, run);
+    /// `cond`, `null`: what [`conditions`] has read.
+    pub(super) fn new(nets: &'a Networks, run: &'a Sampling, (cond, null): (Cond, Cond)) -> Self {
         let chance = PictureSeeds::new(run.seeds(), run.path.len() - 1, run.greedy);
         Self { model: nets.sampling_denoiser(), run, cond, null, chance }
-    }
-
-    /// The conditions of every picture.
-    pub(super) fn cond(&self) -> &Cond {
-        &self.cond
     }
 
     pub(super) fn sampler(&self) -> Sampler<'_> {
@@ -44,7 +39,7 @@ impl<'a> Runner<'a> {
 
 /// The conditions of every picture of the run, and the conditions for guidance to lead away from. A text is read alone: a
 /// picture has the same conditions among others as by itself.
-fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
+pub(super) fn conditions(nets: &Networks, run: &Sampling) -> (Cond, Cond) {
     let b = run.noise.size()[0];
     let null = nets.encode_text(std::slice::from_ref(&run.negative)).mixed(&[1.0], b);
     let seq = nets.config.model.clip_seq_len;

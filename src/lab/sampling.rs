@@ -4,7 +4,7 @@ use super::Lab;
 use super::edit::{self, Edit};
 use super::mix::{MixPart, MixSource};
 use super::picture::first_image;
-use super::runner::Runner;
+use super::runner::{Runner, conditions};
 use super::view::{View, plain};
 use super::watch::{Preview, Watch};
 use super::workspace::{Picture, Sampling, seeds_of};
@@ -120,8 +120,10 @@ impl Lab {
         mut take: impl FnMut(&Networks, usize, &Tensor, &Pass) -> bool,
     ) -> Result<Sampling> {
         let model = self.model()?;
+        let read = conditions(model.borrow().nets(), run);
+        model.borrow_mut().end_reading()?;
         let model = model.borrow();
-        let runner = Runner::new(model.nets(), run);
+        let runner = Runner::new(model.nets(), run, read);
         let sampler = runner.sampler();
         let mut path = run.path.clone();
         let start = path.len() - 1;

@@ -8,6 +8,8 @@ use crate::cli::{Workspace, smoke, text};
 use crate::train::{exclusive, small_clip, small_prior, smoke as small};
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
+use paella::lab::watch::Quiet;
+use paella::lab::{Lab, Origin, SampleRequest};
 use paella::networks::{Network, Networks};
 use paella::weights::{self, Named};
 use serde_json::Value;
@@ -50,6 +52,54 @@ fn json(output: &Output) -> Value {
 
 fn names(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+#[test]
+fn networks_that_are_used_in_turn_make_the_same_picture_and_give_memory_back() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small(1, 1);
+    small_clip(&mut config);
+    small_prior(&mut config, 1);
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    // a fresh denoiser scores all tokens alike, whatever conditions it
+    for mut xs in nets.denoiser_vars.variables().into_values() {
+        let _ = tch::no_grad(|| xs.normal_(0.0, 0.2));
+    }
+    nets.save(folder.path(), false).unwrap();
+    let numbers = |nets: &Networks| {
+        Network::ALL.map(|network| -> usize {
+            nets.vars(network).unwrap().variables().values().map(Tensor::numel).sum()
+        })
+    };
+    let picture = |once: bool| {
+        let mut lab = Lab::new(Origin::Folder(folder.path().into()), Device::Cpu).unwrap();
+        if once {
+            lab.sample_once();
+        }
+        let text = "red apple".to_string();
+        let request = SampleRequest { text, steps: Some(2), seed: Some(1), ..Default::default() };
+        let run = lab.walk(&request, &mut Quiet).unwrap_or_else(|e| panic!("{e}"));
+        (lab.images(&run).unwrap(), lab.networks(numbers).unwrap())
+    };
+    let ((kept, all), (same, left)) = (picture(false), picture(true));
+    assert_eq!(kept, same);
+    let [tokenizer, _, denoiser, ..] = all;
+    assert_eq!(left, [tokenizer, 0, denoiser, 0, 0], "of {all:?}");
+
+    // the denoiser's file is read after the conditions
+    let file = folder.path().join("denoiser.safetensors");
+    let mut late = Networks::loaded(folder.path(), Device::Cpu, true).unwrap();
+    let zeros = read(&file).into_iter().map(|(name, xs)| (name, xs.zeros_like())).collect();
+    weights::write(&file, &zeros).unwrap();
+    late.end_reading().unwrap_or_else(|e| panic!("{e}"));
+    let largest = |xs: &Tensor| xs.abs().max().double_value(&[]);
+    assert!(late.denoiser_vars.variables().values().all(|xs| largest(xs) == 0.0));
+    // one that does not fit is refused before that
+    let part: Named = zeros.into_iter().skip(1).collect();
+    weights::write(&file, &part).unwrap();
+    let error = Networks::loaded(folder.path(), Device::Cpu, true).unwrap_err().to_string();
+    assert!(error.contains("is missing"), "{error}");
 }
 
 #[test]
