@@ -18,6 +18,9 @@ pub struct StepRecord {
     /// Denoiser: fraction of tokens predicted right. Tokenizer: fraction of the codes in use. CLIP: fraction of pictures
     /// that are nearest to their own text in the batch. Prior: 0.
     pub accuracy: f64,
+    /// Tokenizer: nats that its adversary pays per judgement. ln 2 tells nothing apart, 0 everything. None without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversary: Option<f64>,
     /// Total 2-norm of the gradients before clipping.
     pub grad_norm: f64,
     pub lr: f64,

@@ -1,8 +1,10 @@
 //! Training and evaluation settings: every number that is not a network's size.
 
+mod adversary;
 mod clip;
 mod prior;
 
+pub use adversary::AdversaryConfig;
 pub use clip::ClipTrainConfig;
 pub use prior::PriorTrainConfig;
 
@@ -33,6 +35,10 @@ pub struct TokenizerTrainConfig {
     pub revive: Revive,
     /// Initial value of the gains on a residual block's two branches. The published model starts at 0.
     pub gain: f64,
+    /// Weight of LPIPS between pictures and reconstructions, which `weights.vgg` and `weights.lpips` are for. 0: left out.
+    pub perceptual: f64,
+    /// A discriminator that learns beside the tokenizer: sharper pictures. None: squared error alone.
+    pub adversary: Option<AdversaryConfig>,
 }
 
 impl Default for TokenizerTrainConfig {
@@ -52,6 +58,8 @@ impl Default for TokenizerTrainConfig {
             revive_every: 20,
             revive: Revive::Any,
             gain: 0.3,
+            perceptual: 0.0,
+            adversary: None,
         }
     }
 }
@@ -65,6 +73,7 @@ impl TokenizerTrainConfig {
         found.count("quantize_after", self.quantize_after, 0, MOST_STEPS);
         found.number("reconstruction", self.reconstruction, 1e-9, 1e9);
         found.number("gain", self.gain, -10.0, 10.0);
+        found.number("perceptual", self.perceptual, 0.0, 1e6);
         found.part("optim", self.optim.check());
         found.faults()
     }

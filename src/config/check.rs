@@ -3,6 +3,7 @@
 use super::run::{ClipStageConfig, PriorStageConfig, RunConfig};
 use crate::checkpoint::Phase;
 use crate::error::counted;
+use crate::tokens::lpips;
 use ron_faults::{Checks, Fault};
 
 /// The longest name of a run, in bytes. Folders may have 255, and some add to the name while they write.
@@ -77,6 +78,10 @@ impl RunConfig {
         let model = &self.tokenizer.model;
         found.part("tokenizer.model", model.check());
         found.part("tokenizer.train", self.tokenizer.train.check());
+        if let Some(adversary) = &self.tokenizer.train.adversary {
+            found.part("tokenizer.train.adversary", adversary.check(self.data.size));
+        }
+        self.check_perceptual(found);
         found.unless(
             model.codebook_size == self.model.num_labels,
             "model.num_labels",
@@ -87,6 +92,28 @@ impl RunConfig {
             ),
             "make both the same",
         );
+    }
+
+    /// Checks that LPIPS has its weights where the tokenizer's training asks for it, and only there.
+    fn check_perceptual(&self, found: &mut Checks) {
+        if !self.to_train().contains(&Phase::Tokenizer) {
+            return;
+        }
+        let (asked, weights) = (self.tokenizer.train.perceptual > 0.0, &self.weights);
+        let (what, hint) = match asked {
+            true => {
+                ("no file, but `tokenizer.train.perceptual` needs it", "a file, or `perceptual: 0`")
+            }
+            false => {
+                ("a file, but `tokenizer.train.perceptual` is 0", "`perceptual: 1`, or no file")
+            }
+        };
+        for (field, given) in [("weights.vgg", &weights.vgg), ("weights.lpips", &weights.lpips)] {
+            found.unless(asked == given.is_some(), field, what, hint);
+        }
+        let what = format!("pictures of {} pixels are too small for VGG", self.data.size);
+        let fits = !asked || self.data.size >= lpips::SMALLEST;
+        found.unless(fits, "data.size", what, &format!("at least {}", lpips::SMALLEST));
     }
 
     fn check_text(&self, found: &mut Checks) {

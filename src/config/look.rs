@@ -25,6 +25,8 @@ impl RunConfig {
             ("weights.clip", &weights.clip),
             ("weights.prior", &weights.prior),
             ("weights.denoiser", &weights.denoiser),
+            ("weights.vgg", &weights.vgg),
+            ("weights.lpips", &weights.lpips),
         ];
         for (field, path) in files {
             let Some(path) = path else { continue };

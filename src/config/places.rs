@@ -16,6 +16,8 @@ impl RunConfig {
             &mut weights.clip,
             &mut weights.prior,
             &mut weights.denoiser,
+            &mut weights.vgg,
+            &mut weights.lpips,
         ] {
             file.iter_mut().for_each(&mut path);
         }

@@ -58,6 +58,10 @@ pub struct WeightsConfig {
     pub clip: Option<PathBuf>,
     pub prior: Option<PathBuf>,
     pub denoiser: Option<PathBuf>,
+    /// For `tokenizer.train.perceptual`: torchvision's VGG-16 (`vgg16-397923af.pth`), and LPIPS's weights of the
+    /// differences (`vgg.pth`). They are no part of a model.
+    pub vgg: Option<PathBuf>,
+    pub lpips: Option<PathBuf>,
 }
 
 impl Default for RunConfig {

@@ -6,6 +6,7 @@ use super::layers::{
 };
 use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::model::prior::PriorConfig;
+use crate::tokens::discriminator::DiscriminatorConfig;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 
@@ -68,6 +69,20 @@ pub fn tokenizer(config: &VqConfig, size: i64) -> Tokenizer {
             + linear(first, 12, places(0)),
         widest: 4 * 2 * 4 * first * places(0),
     }
+}
+
+/// Counts one judgement of a picture of `size` x `size` pixels.
+pub fn discriminator(config: &DiscriminatorConfig, size: i64) -> Cost {
+    let halved = |side: i64| side - side / 2; // rounded up
+    let sides = std::iter::successors(Some(size), |side| Some(halved(*side)));
+    let sides: Vec<i64> = sides.take(config.depth as usize + 1).collect();
+    let widths = config.widths();
+    let convs = widths
+        .windows(2)
+        .zip(sides.windows(2))
+        .map(|(c, side)| conv(c[0], c[1], 3, 1, side[0] * side[0], side[1] * side[1]));
+    let deepest = sides[config.depth as usize];
+    convs.sum::<Cost>() + linear(config.c_hidden, 1, deepest * deepest)
 }
 
 /// A residual block. Gains keep their input, and so does the padding.

@@ -2,7 +2,7 @@
 
 use super::Cost;
 use super::denoiser::{DenoiserCost, denoiser};
-use super::encoders::{Tokenizer, clip, prior, text, tokenizer};
+use super::encoders::{Tokenizer, clip, discriminator, prior, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::model::clip::ClipConfig;
@@ -119,6 +119,10 @@ fn towers(config: &RunConfig) -> Vec<NetworkCost> {
 fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     let all = images.total();
     let waiting = denoiser(&config.model, (0, 0), 0).total() + text(&config.text, 0);
+    let adversary = config.tokenizer.train.adversary.as_ref();
+    // three judgements forward and backward: one that teaches, whose gradient is taken twice, two that learn
+    let adversary = adversary.map(|own| discriminator(&own.model, config.data.size));
+    let judged = adversary.map_or(0, |cost| 2 * cost.kept.bytes(false)); // at most two are kept at once
     Work {
         phase: Phase::Tokenizer,
         parts: [
@@ -126,12 +130,13 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
             part("networks of later stages", waiting.params, 0, false),
         ]
         .into_iter()
+        .chain(adversary.map(|cost| part("adversary", cost.params, 3 * cost.flops, true)))
         .chain(towers(config).into_iter().map(|tower| NetworkCost { flops: 0, ..tower }))
         .collect(),
         precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
         recomputed: 0,
         outside: 0,
-        kept: all.kept.bytes(false),
+        kept: all.kept.bytes(false) + judged,
         loss: images.widest,
         widest: 0,
     }

@@ -2,6 +2,8 @@
 
 pub mod clip;
 pub mod codebook;
+pub mod discriminator;
+pub mod lpips;
 pub mod pieces;
 pub mod text;
 pub mod vqgan;

@@ -135,6 +135,11 @@ impl VqModel {
         &self.config
     }
 
+    /// The last weight that pictures go through (12, c, 1, 1).
+    pub fn last_weight(&self) -> &Tensor {
+        &self.out_block.weight
+    }
+
     /// Sets the gains of both branches of every residual block, at the start of training.
     pub fn set_gains(&self, gain: f64) {
         let _no_grad = tch::no_grad_guard();

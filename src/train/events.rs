@@ -89,6 +89,7 @@ fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
         ("speed/data_wait_s", record.wait),
     ];
     let sometimes = [
+        ("adversary", record.adversary),
         ("speed/mfu", record.mfu),
         ("memory_gib", record.memory.map(|bytes| bytes as f64 / (1u64 << 30) as f64)),
     ];

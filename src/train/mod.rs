@@ -1,5 +1,6 @@
 //! Training of the tokenizer, CLIP, the prior and the denoiser.
 
+mod adversary;
 pub mod batch;
 mod begin;
 pub mod clip;
@@ -10,6 +11,7 @@ pub mod feed;
 mod footprint;
 mod fresh;
 pub mod gallery;
+mod hold;
 mod journal;
 pub mod options;
 pub mod prior;

@@ -2,6 +2,7 @@
 
 use super::begin::{agree, can_share, room_for_checkpoints};
 use super::footprint::Footprint;
+use super::hold::Hold;
 use super::journal::Journal;
 use super::options::{Ending, Outcome, RunOptions};
 use super::saved::{find, networks, unreadable};
@@ -43,6 +44,9 @@ pub fn run(
     };
     can_share(config, options.world.size())?;
     // before the networks are built: what is refused is refused within a second, also with a billion parameters
+    if folder.is_dir() {
+        Hold::look(&folder)?;
+    }
     let saved = find(config, options, &folder)?;
     agree(&options.world, saved.as_ref(), &folder.join("checkpoints"))?;
     let footprint = Footprint::before(&folder);
@@ -93,9 +97,12 @@ fn from(
     }
     options.ready.iter().for_each(|ready| ready());
     // only now: a start that fails before leaves what is there as it is
-    let journal = match world.is_first() {
-        true => Some(open_folder(config, options, folder, progress)?),
-        false => None,
+    let (hold, journal) = match world.is_first() {
+        true => {
+            let hold = Hold::take(folder)?;
+            (Some(hold), Some(open_folder(config, options, folder, progress)?))
+        }
+        false => (None, None),
     };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -105,6 +112,7 @@ fn from(
         options,
         watch,
         folder: folder.to_path_buf(),
+        _hold: hold,
         journal,
         saver,
         done: 0,
@@ -169,6 +177,8 @@ struct Run<'a> {
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
+    /// Kept by rank 0 only, as long as it writes.
+    _hold: Option<Hold>,
     /// Kept by rank 0 only.
     journal: Option<Journal>,
     saver: Saver,

@@ -1,7 +1,8 @@
-//! Training of the tokenizer: reconstructs pictures through the codebook.
+//! Training of the tokenizer: reconstructs pictures through the codebook, perhaps judged by an adversary.
 //!
 //! Letters: B pictures of a step, K codes of width c, h x w tokens.
 
+use super::adversary::Adversary;
 use super::feed::Feed;
 use super::shell::{MicroBatch, Shell, ShellConfig, State, part};
 use super::stage::Stage;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
 use crate::recipe::{Split, TokenizerTrainConfig};
+use crate::tokens::lpips::Lpips;
 use crate::torch;
 use crate::weights;
 use tch::{Kind, Tensor};
@@ -25,6 +27,8 @@ pub struct TokenizerTrainer {
     used: Tensor,
     /// Fraction of the codes that were used between the last two revivals.
     in_use: f64,
+    perceptual: Option<Lpips>,
+    adversary: Option<Adversary>,
 }
 
 const STREAM: u64 = 0x70ce;
@@ -54,7 +58,12 @@ impl TokenizerTrainer {
             ema_decay: None,
         };
         let codes = nets.config.tokenizer.model.codebook_size;
+        let times = (seed ^ STREAM, recipe.steps);
+        let adversary =
+            recipe.adversary.as_ref().map(|own| Adversary::new(own, times, nets.device, world));
         Ok(Self {
+            perceptual: perceptual(nets)?,
+            adversary: adversary.transpose()?,
             shell: Shell::new(nets, feed, world, &job)?,
             used: Tensor::zeros([codes], (Kind::Float, nets.device)),
             in_use: 0.0,
@@ -79,19 +88,29 @@ impl TokenizerTrainer {
         }
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
         self.shell.before_forward(all)?;
-        let loss = self.loss(nets, &images)?; // scalar
-        self.shell.backward(&loss, all)?;
+        let (loss, recon) = self.loss(nets, &images)?; // scalar, (b, 3, S, S)
+        let mut judged = loss.shallow_clone();
+        let judges = self.adversary.as_ref().filter(|adversary| adversary.judges(step));
+        if let Some(adversary) = judges {
+            let error = self.error(&recon, &images);
+            judged = judged + adversary.judge(&recon, &error, nets.tokenizer.last_weight())?;
+        }
+        self.shell.backward(&judged, all)?;
         let update = self.shell.update()?;
+        let judges = self.adversary.as_mut().filter(|adversary| adversary.judges(step));
+        // after the tokenizer's update, on the reconstructions from before it: no second forward pass
+        let adversary =
+            judges.map(|adversary| adversary.learn(step, &images, &recon)).transpose()?;
         self.agree(nets)?; // running means: the optimiser does not move them
-        let mut loss = loss.detach();
+        let mut loss = loss.detach(); // without the adversary's part, whose factor changes from step to step
         self.shell.world.mean(&mut loss)?;
         let (loss, accuracy) = (loss.double_value(&[]), self.in_use);
-        self.shell.close(update, StepRecord { loss, accuracy, ..StepRecord::default() })
+        self.shell.close(update, StepRecord { loss, accuracy, adversary, ..StepRecord::default() })
     }
 
     /// Squared error of the reconstruction, plus the codebook terms once quantisation has begun: (b, 3, S, S) ->
-    /// scalar.
-    fn loss(&mut self, nets: &Networks, images: &Tensor) -> Result<Tensor> {
+    /// scalar, and the reconstruction (b, 3, S, S).
+    fn loss(&mut self, nets: &Networks, images: &Tensor) -> Result<(Tensor, Tensor)> {
         let tokenizer = &nets.tokenizer;
         let (recon, vq_loss) = if self.shell.progress.step < self.recipe.quantize_after {
             // No codes at first: codes fitted to untrained latents would all become unused.
@@ -106,8 +125,19 @@ impl TokenizerTrainer {
             self.revive(nets, &encoded.latents)?;
             (tokenizer.decode(&encoded.qe), encoded.vq_loss)
         };
+        Ok((self.error(&recon, images) + vq_loss, recon))
+    }
+
+    /// Squared error of reconstructions (b, 3, S, S), and how different they look -> scalar.
+    fn error(&self, recon: &Tensor, images: &Tensor) -> Tensor {
         // the mean over pixels is small beside the latents' loss: the factor makes pictures count
-        Ok((recon - images).square().mean(Kind::Float) * self.recipe.reconstruction + vq_loss)
+        let squared = (recon - images).square().mean(Kind::Float) * self.recipe.reconstruction;
+        match &self.perceptual {
+            Some(lpips) => {
+                squared + lpips.distance(recon, images).mean(Kind::Float) * self.recipe.perceptual
+            }
+            None => squared,
+        }
     }
 
     /// Averages the values that gradients do not update over all ranks, since each rank's batch norm has seen only its
@@ -166,6 +196,15 @@ impl TokenizerTrainer {
     }
 }
 
+/// LPIPS, if the config asks for it.
+///
+/// Errors: weights that cannot be read.
+fn perceptual(nets: &Networks) -> Result<Option<Lpips>> {
+    let weights = &nets.config.weights;
+    let files = weights.vgg.as_ref().zip(weights.lpips.as_ref());
+    files.map(|(vgg, lpips)| Lpips::open(vgg, lpips, nets.device)).transpose()
+}
+
 impl Stage for TokenizerTrainer {
     fn step(&mut self, nets: &Networks) -> Result<StepRecord> {
         Self::step(self, nets)
@@ -186,6 +225,9 @@ impl Stage for TokenizerTrainer {
             // in the optimiser's file: a run that goes on must revive the same codes
             tensors.insert("used".into(), torch::copied(&self.used));
         }
+        if let Some(adversary) = &self.adversary {
+            adversary.add_to(&mut state);
+        }
         state
     }
 
@@ -196,8 +238,12 @@ impl Stage for TokenizerTrainer {
         stream: &str,
         place: &str,
     ) -> Result<()> {
-        if let Some(used) = part(state, "optim", place)?.get("used") {
+        let saved = part(state, "optim", place)?;
+        if let Some(used) = saved.get("used") {
             self.used.f_copy_(used)?;
+        }
+        if let Some(adversary) = &mut self.adversary {
+            adversary.restore(saved, place)?;
         }
         self.shell.restore(state, progress, stream, place)
     }

@@ -1,6 +1,7 @@
 //! All integration tests in one binary: libtorch is linked once, and helpers and fixtures are shared.
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
+mod adversary;
 mod brought;
 mod claims;
 mod cli;

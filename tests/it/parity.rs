@@ -74,6 +74,7 @@ fn case_of(fixture: &Fixture) -> Option<Case> {
         "Paella" if mode == "train" => training::gradients,
         "VQModel" if mode == "train" => vqgan::vqgan_train,
         "VQModel" => vqgan::vqgan,
+        "Discriminator" => vqgan::discriminator,
         "T5EncoderModel" => text::text_encoder,
         "PriorModel" => prior::prior,
         "CLIP" => clip::towers,

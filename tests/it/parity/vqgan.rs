@@ -1,9 +1,10 @@
-//! The autoencoder, in evaluation and training mode.
+//! The autoencoder, in evaluation and training mode, and its discriminator.
 
 use super::int;
 use super::training::check_gradients;
 use crate::fixture::{Fixture, Outcome, device};
 use paella::model::init::VarBuilder;
+use paella::tokens::discriminator::{Discriminator, DiscriminatorConfig, Judging, mistakes};
 use paella::tokens::vqgan::{VqConfig, VqModel};
 use serde_json::Value;
 use tch::{Kind, nn};
@@ -75,5 +76,32 @@ pub fn vqgan_train(fixture: &Fixture) -> Outcome {
         fixture.check(&mut outcome, &name, &got);
     }
     check_gradients(fixture, &vars, &mut outcome);
+    outcome
+}
+
+/// One judgement that teaches, then one step of a discriminator that learns: real pictures first, then made ones.
+pub fn discriminator(fixture: &Fixture) -> Outcome {
+    let mut outcome = Outcome::default();
+    let config = DiscriminatorConfig {
+        c_hidden: int(&fixture.init["c_hidden"]),
+        depth: int(&fixture.init["depth"]),
+    };
+    let vars = nn::VarStore::new(device());
+    let model = Discriminator::new(&VarBuilder::skeleton(&vars), &config);
+    fixture.fill(&vars);
+    let [images, made] = ["images", "made"].map(|name| fixture.input(name));
+    let taught = model.logits(&images, Judging::ToTeach).sigmoid();
+    assert!(!taught.requires_grad(), "its weights are numbers to the one who learns");
+    fixture.check(&mut outcome, "eval", &taught);
+    let [real, fake] = [&images, &made].map(|xs| model.logits(xs, Judging::ToLearn));
+    let loss = mistakes(&real, &fake);
+    loss.backward();
+    for (name, got) in [("real", real.sigmoid()), ("fake", fake.sigmoid()), ("loss", loss)] {
+        fixture.check(&mut outcome, name, &got);
+    }
+    check_gradients(fixture, &vars, &mut outcome);
+    for (name, xs) in vars.variables().into_iter().filter(|(_, xs)| !xs.requires_grad()) {
+        fixture.check(&mut outcome, &format!("buffer.{name}"), &xs);
+    }
     outcome
 }
