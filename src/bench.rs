@@ -1,6 +1,9 @@
-//! Speed of a config's denoiser on a device: training steps and sampling runs, with random weights on random tokens.
+//! Speed of a config's denoiser on a device: training steps and sampling runs, with random weights on random tokens. In
+//! `pieces` what stands around it: tokenizer, text encoder, reading of shards.
 //!
 //! Letters: B pictures, h x w tokens, S condition vectors, D width of a text vector.
+
+mod pieces;
 
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
@@ -14,7 +17,7 @@ use crate::networks::Networks;
 use crate::noise::random_tokens;
 use crate::recipe::Precision;
 use crate::sample::{Random, Sampler};
-use crate::tokens::text::batch_tokens;
+use crate::tokens::text::{TextConfig, batch_tokens};
 use crate::torch::precision::{Autocast, peak_memory};
 use crate::torch::profile::{KernelTime, longest, profiled, release_memory};
 use crate::train::batch::Batch;
@@ -23,6 +26,8 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
+
+pub use pieces::{BenchPiece, Loading, PieceSpeed, load};
 
 /// Steps and runs before the clock starts: libraries are loaded, workspaces found.
 const WARM_UP: usize = 3;
@@ -83,6 +88,9 @@ pub struct Bench {
     sampler: Option<(Networks, Replay)>,
     /// Batch and way of the last sampling run: the next such run needs no warm-up.
     warm: Option<(i64, SamplingWay)>,
+    /// The config's text encoder, which is built when its time is asked for.
+    text_config: TextConfig,
+    text: Option<pieces::FullText>,
 }
 
 /// How a sampling run is computed.
@@ -106,13 +114,14 @@ impl Bench {
         let bytes = cost::text_bytes(&config, None);
         (config.clip, config.prior, config.data.stream) = (None, None, None);
         (config.weights, config.stages) = (Default::default(), vec![Phase::Denoiser]);
+        let text_config = config.text.clone();
         config.text.make_smallest();
         config.text.length = Some(bytes);
         let train = &mut config.train;
         (train.clip_text, train.clip_image, train.train_text) = (0.0, 0.0, false);
         (train.log.samples_every, train.micro_batch) = (0, None);
         let nets = Networks::new(&config, device)?;
-        Ok(Self { nets, bytes, trainer: None, sampler: None, warm: None })
+        Ok(Self { nets, bytes, trainer: None, sampler: None, warm: None, text_config, text: None })
     }
 
     /// What is measured: parameters of the denoiser, operations of one picture in training.
@@ -198,6 +207,7 @@ impl Bench {
         self.trainer = None;
         self.warm = None;
         self.sampler = None;
+        self.text = None;
         release_memory(self.nets.device)
     }
 

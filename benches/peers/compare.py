@@ -1,6 +1,9 @@
 """Paella beside the same denoiser in PyTorch, eager and under torch.compile, by turns in one run on this CPU.
 
-    benches/peers/run.sh [--threads 2] [--configs small,26m] [--work sample:1,train:8] [--rounds 3] [--out FOLDER]
+    benches/peers/run.sh [--threads 2] [--configs small,26m] [--work sample:1,train:8] [--around CONFIG.ron,..] [--rounds 3]
+                         [--out FOLDER]
+
+Then what stands around the denoiser (tokenizer and text encoder, of --around's configs) beside `around.py`.
 
 Every program keeps its own process; while one is asked the others sleep. Writes FOLDER/benchmarks.json with every single time, and
 prints the table of docs/benchmarks.md. The network in PyTorch is that of scripts/gpu/twin.py, which is first held against the fixtures.
@@ -14,10 +17,18 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.join(ROOT, "benches", "peers")
 KIT = os.path.join(ROOT, "scripts", "gpu")
 PROGRAM = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug", "paella")
 WORK = "sample:1,sample:8,train:1,train:8"
-NAMES = {"sample": "12 steps, guided", "train": "training step"}
+NAMES = {
+    "sample": "12 steps, guided",
+    "train": "training step",
+    "encode": "pictures to tokens",
+    "decode": "tokens to pictures",
+    "text": "texts to vectors",
+}
+AROUND = "configs/emoji-64.ron,benches/peers/published.ron"
 
 
 class Peer:
@@ -51,17 +62,25 @@ class Peer:
         self.child.wait(10)
 
 
-def peers(config, threads, python, work):
-    """Ours, and what of PyTorch is there; `work` is compiled before, empty for no compiled peer."""
-    command = [PROGRAM, "bench", config, "--serve", "--device", "cpu"]
-    found = [Peer("paella", command, threads)]
-    if not python:
-        return found
+def ours(config, threads):
+    return Peer("paella", [PROGRAM, "bench", config, "--serve", "--device", "cpu"], threads)
+
+
+def as_json(config):
+    """A file with the whole config as JSON."""
     shown = subprocess.run([PROGRAM, "config", "show", "--json", config], check=True, capture_output=True, text=True).stdout
     path = os.path.join(os.path.dirname(PROGRAM), os.path.basename(config) + ".json")
     with open(path, "w") as file:
         file.write(shown)
-    twin = [python, os.path.join(KIT, "peer.py"), path, "--device", "cpu"]
+    return path
+
+
+def peers(config, threads, python, work):
+    """Ours, and what of PyTorch is there; `work` is compiled before, empty for no compiled peer."""
+    found = [ours(config, threads)]
+    if not python:
+        return found
+    twin = [python, os.path.join(KIT, "peer.py"), as_json(config), "--device", "cpu"]
     found.append(Peer("eager", twin, threads))
     if work:
         found.append(Peer("compile", [*twin, "--compile", "default", "--ready", work], threads))
@@ -100,19 +119,46 @@ def measure(config, args):
     return rows
 
 
+def measure_around(config, args):
+    """The same for tokenizer and text encoder."""
+    name = os.path.basename(config).removesuffix(".ron")
+    programs = [ours(config, args.threads)]
+    if args.python:
+        programs.append(Peer("eager", [args.python, os.path.join(HERE, "around.py"), as_json(config)], args.threads))
+    rows = []
+    for what in ("encode", "decode", "text"):
+        for n in (1, 8):
+            times = args.times if n == 1 else max(2, args.times // 3)
+            row = {"config": name, "work": what, "batch": n, "each_ms": {}}
+            for _ in range(args.rounds):
+                for peer in programs:
+                    answer = peer.ask(what, n, times)
+                    if "error" not in answer:  # no peer
+                        row["each_ms"].setdefault(peer.name, []).extend(answer["piece"]["each_ms"])
+            rows.append(row)
+            print(line(row), file=sys.stderr, flush=True)
+    for peer in programs:
+        peer.end()
+    return rows
+
+
 def line(row):
     """One row of the table: median (min to max) of ours, medians of the others and how many times as long they take."""
     each = row["each_ms"]
     ours = each["paella"]
     median = statistics.median(ours)
-    cells = [row["config"], NAMES[row["work"]], str(row["batch"]), f"{median:.0f} ({min(ours):.0f} to {max(ours):.0f})"]
+    cells = [row["config"], NAMES[row["work"]], str(row["batch"]), f"{short(median)} ({short(min(ours))} to {short(max(ours))})"]
     for name in ("eager", "compile", "paella in bf16"):
         if name not in each:
-            cells.append("")
+            cells.append("no peer" if name == "eager" else "")
             continue
         theirs = statistics.median(each[name])
-        cells.append(f"{theirs:.0f} ({theirs / median:.2f})")
+        cells.append(f"{short(theirs)} ({theirs / median:.2f})")
     return "| " + " | ".join(cells) + " |"
+
+
+def short(ms):
+    return f"{ms:.0f}" if ms >= 20 else f"{ms:.1f}"
 
 
 def twin_is_equal(python):
@@ -137,6 +183,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--configs", default="small,26m")
     parser.add_argument("--work", default=WORK)
+    parser.add_argument("--around", default=AROUND, help="configs after commas; empty for none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=6, help="of one turn at batch 1; a third of it at others")
     parser.add_argument("--python", default="", help="with PyTorch; empty: there is no peer, and the table says so")
@@ -147,9 +194,12 @@ def main():
     if args.python:
         about["peer"] = "PyTorch " + versions(args.python)
         about["twin"] = twin_is_equal(args.python)
+        subprocess.run([args.python, os.path.join(HERE, "around.py"), "--check", os.path.join(ROOT, "tests", "fixtures")], check=True)
     rows = []
-    for name in args.configs.split(","):
-        rows += measure(os.path.join(ROOT, "benches", "peers", name + ".ron"), args)
+    for name in filter(None, args.configs.split(",")):
+        rows += measure(os.path.join(HERE, name + ".ron"), args)
+    for name in filter(None, args.around.split(",")):
+        rows += measure_around(os.path.join(ROOT, name), args)
     with open(os.path.join(args.out, "benchmarks.json"), "w") as file:
         json.dump({"about": about, "rows": rows}, file, indent=1)
     print(f"{about['processor']}, {about['threads']} threads, {about['dtype']}, {about['peer']}\n")

@@ -12,8 +12,8 @@ venv="${CARGO_TARGET_DIR:-target}/peers"
 if [ ! -x "$venv/ready" ]; then
     {
         python3 -m venv "$venv"
-        "$venv/bin/pip" install -q "torch==2.11.*" numpy setuptools --index-url https://download.pytorch.org/whl/cpu \
-            --extra-index-url https://pypi.org/simple
+        "$venv/bin/pip" install -q "torch==2.11.*" numpy setuptools transformers webdataset Pillow \
+            --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple
         ln -sf bin/python "$venv/ready"
     } >&2
 fi

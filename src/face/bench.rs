@@ -1,9 +1,9 @@
-//! `paella bench`: speed and memory of a denoiser, measured at once or by request.
+//! `paella bench`: speed and memory of a config's networks and loader, measured at once or by request.
 #![allow(clippy::print_stdout)]
 
 use super::common::{Common, count, device, tell_sizes};
 use super::terminal::Terminal;
-use crate::bench::{Bench, SamplingSpeed, SamplingWay, Training};
+use crate::bench::{Bench, BenchPiece, PieceSpeed, SamplingSpeed, SamplingWay, Training, load};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::lab::view::View;
@@ -16,22 +16,34 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// The config of a run, such as configs/paella-v3-1gpu.ron; only its denoiser, precision and sampling count
+    /// The config of a run, such as configs/paella-v3-1gpu.ron; its weights do not count
     config: PathBuf,
-    /// Pictures of a training step, several sizes after commas
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "16")]
-    train: Vec<usize>,
-    /// Pictures of a sampling run, several sizes after commas
-    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
+    /// Pictures of a training step, several sizes after commas; 16 if nothing else is named
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    train: Vec<i64>,
+    /// Pictures of a sampling run, several sizes after commas; 1 if nothing else is named
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
     sample: Vec<i64>,
-    /// Training steps and sampling runs that are timed
+    /// Pictures that the tokenizer encodes at once, several sizes after commas
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    encode: Vec<i64>,
+    /// Pictures that the tokenizer decodes at once, several sizes after commas
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    decode: Vec<i64>,
+    /// Texts that the text encoder reads at once, several sizes after commas
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    text: Vec<i64>,
+    /// Pictures to read from the config's shards as training does
+    #[arg(long, value_name = "N", value_parser = count)]
+    load: Option<usize>,
+    /// Training steps and runs that are timed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = count)]
     times: usize,
     /// Write traces of one step and one run here, for chrome://tracing, and list the longest kernels
     #[arg(long, value_name = "DIR")]
     profile: Option<PathBuf>,
-    /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES` (`plain` behind it launches kernel by kernel), `profile N DIR`, `release`
-    #[arg(long, conflicts_with_all = ["train", "sample", "profile", "times"])]
+    /// Take requests from standard input, one a line: `train N TIMES` (`recompute` behind it keeps no activations), `sample N TIMES` (`plain` behind it launches kernel by kernel), `encode N TIMES`, `decode N TIMES`, `text N TIMES`, `profile N DIR`, `release`
+    #[arg(long, conflicts_with_all = ["train", "sample", "encode", "decode", "text", "load", "profile", "times"])]
     serve: bool,
 }
 
@@ -39,11 +51,23 @@ pub struct BenchArgs {
 ///
 /// Errors: a config that is not sound; a device or memory that is not there.
 pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
-    let sizes = args.train.iter().map(|n| *n as i64).chain(args.sample.iter().copied());
-    if sizes.into_iter().any(|n| !(1..=1 << 16).contains(&n)) {
+    let pieces = [
+        (BenchPiece::Encode, &args.encode),
+        (BenchPiece::Decode, &args.decode),
+        (BenchPiece::Text, &args.text),
+    ];
+    let named = pieces.iter().map(|(_, sizes)| *sizes).chain([&args.train, &args.sample]);
+    let named: Vec<i64> = named.flatten().copied().collect();
+    if named.iter().any(|n| !(1..=1 << 16).contains(n)) {
         return Err(Error::command("sizes are 1 to 65536", "bench", "--train 16,32 --sample 1,16"));
     }
     let config = RunConfig::read(&args.config)?;
+    if let Some(pictures) = args.load {
+        tell(&json!({ "load": load(&config, pictures)? }), common.json);
+        if named.is_empty() && args.profile.is_none() {
+            return Ok(());
+        }
+    }
     tell_sizes(&config);
     let mut bench = Bench::new(&config, device(common)?)?;
     let (parameters, flops) = bench.size();
@@ -51,18 +75,24 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         say(&json!({ "ready": true, "parameters": parameters, "flops": flops }));
         return serve(&mut bench);
     }
-    for &n in &args.train {
-        tell(&train(&bench.train(n, args.times)?), common.json);
+    let usual = named.is_empty() && args.profile.is_none();
+    for &n in if usual { &[16][..] } else { &args.train } {
+        tell(&train(&bench.train(n as usize, args.times)?), common.json);
     }
     bench.release()?;
-    for &n in &args.sample {
+    for &n in if usual { &[1][..] } else { &args.sample } {
         for way in [SamplingWay::Plain, SamplingWay::Replayed] {
             tell(&sample(&bench.sample(n, args.times, way)?), common.json);
         }
     }
+    for (what, sizes) in pieces {
+        for &n in sizes {
+            tell(&piece(&bench.piece(what, n, args.times)), common.json);
+        }
+    }
     if let Some(folder) = &args.profile {
-        let n = args.train.first().copied().unwrap_or(1);
-        tell(&profile(&bench.profile(n, folder)?, folder), common.json);
+        let n = args.train.first().copied().unwrap_or(16);
+        tell(&profile(&bench.profile(n as usize, folder)?, folder), common.json);
     }
     Ok(())
 }
@@ -90,7 +120,8 @@ fn serve(bench: &mut Bench) -> Result<()> {
 
 fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
     let wrong = || {
-        let hint = "train N TIMES [recompute], sample N TIMES [plain], profile N DIR, release";
+        let hint = "train N TIMES [recompute], sample N TIMES [plain], encode N TIMES, decode N TIMES, text N TIMES, \
+             profile N DIR, release";
         Error::command(format!("`{}` is no request", words.join(" ")), "bench --serve", hint)
     };
     let number = |text: &str| {
@@ -104,6 +135,15 @@ fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
         ["sample", n, times, how @ ..] if matches!(how, [] | ["plain"]) => {
             let way = if how.is_empty() { SamplingWay::Replayed } else { SamplingWay::Plain };
             Ok(sample(&bench.sample(number(n)? as i64, number(times)?, way)?))
+        }
+        ["encode", n, times] => {
+            Ok(piece(&bench.piece(BenchPiece::Encode, number(n)? as i64, number(times)?)))
+        }
+        ["decode", n, times] => {
+            Ok(piece(&bench.piece(BenchPiece::Decode, number(n)? as i64, number(times)?)))
+        }
+        ["text", n, times] => {
+            Ok(piece(&bench.piece(BenchPiece::Text, number(n)? as i64, number(times)?)))
         }
         ["profile", n, folder] => {
             Ok(profile(&bench.profile(number(n)?, Path::new(folder))?, Path::new(folder)))
@@ -119,6 +159,10 @@ fn train(measured: &Training) -> Value {
 
 fn sample(measured: &SamplingSpeed) -> Value {
     json!({ "sample": measured })
+}
+
+fn piece(measured: &PieceSpeed) -> Value {
+    json!({ "piece": measured })
 }
 
 fn profile([train, sample]: &[Vec<KernelTime>; 2], folder: &Path) -> Value {

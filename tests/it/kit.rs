@@ -153,14 +153,15 @@ fn the_benchmark_answers_requests_and_survives_wrong_ones() {
         .unwrap();
     let traces = folder.path().join("traces");
     let requests = format!(
-        "train 2 3\ntrain 2 2 recompute\nnonsense\ntrain 0 1\nsample 2 2\nprofile 2 {}\nrelease\n",
+        "train 2 3\ntrain 2 2 recompute\nnonsense\ntrain 0 1\nsample 2 2\nprofile 2 {}\nrelease\n\
+         encode 2 3\ndecode 3 1\ntext 2 2\n",
         traces.display()
     );
     child.stdin.take().unwrap().write_all(requests.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(output.status.success() && lines.len() == 8, "{text}");
+    assert!(output.status.success() && lines.len() == 11, "{text}");
     assert!(lines[0]["ready"] == true && lines[0]["parameters"].as_u64() > Some(1000), "{text}");
     let (kept, again) = (&lines[1]["train"], &lines[2]["train"]);
     assert_eq!((&kept["recompute"], &again["recompute"]), (&false.into(), &true.into()));
@@ -176,5 +177,10 @@ fn the_benchmark_answers_requests_and_survives_wrong_ones() {
     for of in ["train", "sample"] {
         assert_eq!(lines[6]["profile"][of].as_array().unwrap().len(), 10, "{text}");
         assert!(traces.join(format!("{of}.trace.json")).is_file());
+    }
+    for (line, of, batch, times) in [(8, "encode", 2, 3), (9, "decode", 3, 1), (10, "text", 2, 2)] {
+        let piece = &lines[line]["piece"];
+        assert_eq!((&piece["piece"], &piece["batch"]), (&of.into(), &batch.into()), "{text}");
+        assert_eq!(piece["each_ms"].as_array().unwrap().len(), times, "{text}");
     }
 }

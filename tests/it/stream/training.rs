@@ -1,5 +1,6 @@
 //! Complete training runs on a stream.
 
+use crate::cli::{self, Workspace, assert_refused};
 use crate::survive::{command, lines};
 use crate::train::{exclusive, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
@@ -90,6 +91,24 @@ fn stopped_and_gone_on_with_it_ends_bit_for_bit_the_same() {
     let options = RunOptions { out: Some(parts), resume: Resume::Auto, ..RunOptions::default() };
     let error = train::run(&config, &options, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("accounts for 0 of"), "{error}");
+}
+
+/// The loader alone is measured, on a config's own shards; what is read once has no speed of its own.
+#[test]
+fn the_speed_of_reading_is_told_with_what_is_left_out() {
+    let workspace = Workspace::new();
+    let config = config(&workspace.file("."), 1, 1);
+    std::fs::write(workspace.file("run.ron"), to_ron(&config)).unwrap();
+    let output = workspace.run(&["bench", "run.ron", "--load", "200", "--json"]);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let load = &said["load"];
+    assert!(load["pictures"].as_u64().unwrap() >= 200 && load["threads"] == 2, "{said}");
+    let speed = load["pictures"].as_f64().unwrap() / load["seconds"].as_f64().unwrap();
+    assert!((load["pictures_per_s"].as_f64().unwrap() / speed - 1.0).abs() < 1e-9, "{said}");
+    assert!(load["skipped"]["the shard ends early"].as_u64().unwrap() > 0, "{said}");
+    let none = workspace.run(&["bench", &cli::smoke(), "--load", "200"]);
+    assert_refused("no shards", &none);
+    assert!(cli::text(&none.stderr).contains("only shards are read during training"));
 }
 
 fn start(config: &Path, out: &Path) -> Child {
