@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,18 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -
         return Err(e);
     }
     File::open(parent)?.sync_all()
+}
+
+/// Reads a file, or whatever else can be read there, such as a pipe.
+///
+/// Errors: it cannot be read; it has more than `most` bytes, as a device that never ends.
+pub fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other(format!("it is longer than {} MiB", most >> 20))),
+        false => Ok(bytes),
+    }
 }
 
 /// `path` and the names that take its place where it is taken: `a.log`, `a-2.log`, `a-3.log`, ..

@@ -12,10 +12,13 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage, RgbaImage};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Maximum size of a decoded picture: 512 MiB of pixels.
 const MAX_BYTES: u64 = 512 << 20;
+
+/// Maximum length of a picture's file: 256 MiB.
+const LONGEST: u64 = 256 << 20;
 
 const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
 
@@ -77,7 +80,7 @@ fn on_white(picture: &RgbaImage) -> RgbImage {
 /// Errors: the file cannot be read, or as [`decode`]; both name the file.
 pub fn load(path: &Path) -> Result<RgbImage> {
     let place = path.display().to_string();
-    let bytes = std::fs::read(path)
+    let bytes = files::read_up_to(path, LONGEST)
         .map_err(|e| Error::data(format!("cannot read the picture: {e}"), place.clone(), ""))?;
     decode(&bytes).map_err(|error| {
         let fault = &error.faults()[0];

@@ -18,6 +18,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     if let Some(same) = known.iter().find(|name| plain(name) == wanted) {
         return Some(same);
     }
+    if word.chars().count() < 2 {
+        return None; // one edit makes any letter of another
+    }
     let begun = || known.iter().copied().find(|name| plain(name).starts_with(&wanted));
     ron_faults::nearest(word, known.iter().copied())
         .map(|(name, _)| name)
@@ -45,11 +48,25 @@ pub fn there(path: &Path, line: &str) -> Result<()> {
 pub fn no_file(path: &Path, line: &str) -> Error {
     let place = path.display().to_string();
     if path.is_dir() {
-        let inside = path.join("FILE").display().to_string();
+        let [inside, own] =
+            ["FILE", "config.ron"].map(|name| path.join(name).display().to_string());
+        // the folder of a run, or of a model
+        let inside = if path.join("config.ron").is_file() { own } else { inside };
         let hint = format!("name a file in it: `{}`", line.replace("FILE", &inside));
         return Error::command(format!("`{place}` is a folder, not a file"), "", hint);
     }
-    Error::command(format!("there is no file `{place}`"), "", missing(path))
+    match path.metadata() {
+        Ok(there) if !there.is_file() => {
+            let hint = "write what comes out of it to a file first";
+            Error::command(format!("`{place}` is a pipe or a device, not a file"), "", hint)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Error::command(
+            format!("`{place}` cannot be looked at: {e}"),
+            "",
+            "may you read its folder?",
+        ),
+        _ => Error::command(format!("there is no file `{place}`"), "", missing(path)),
+    }
 }
 
 /// Why `path` is no folder: it is a file, or it is not there.
@@ -110,7 +127,8 @@ fn beside(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let there = names(folder.unwrap_or(Path::new(".")));
     let own = path.file_name()?.to_string_lossy();
-    let near = nearest(&own, there.iter().map(String::as_str))?;
+    let others = there.iter().map(String::as_str).filter(|name| *name != own);
+    let near = nearest(&own, others)?;
     Some(path.with_file_name(near).display().to_string())
 }
 
@@ -134,6 +152,7 @@ mod tests {
         assert_eq!((near("nose"), near("enc")), (Some("noise"), Some("encode")));
         assert_eq!((near("emoji64"), near("EMOJI_32")), (Some("emoji-64"), Some("emoji-32")));
         assert_eq!((near("nxet"), near("x"), near("banana")), (Some("next"), None, None));
+        assert_eq!((nearest("-", ["c"]), nearest("W", ["c", "w"])), (None, Some("w")));
         assert_eq!(did_you_mean("banana", known, "no idea"), "no idea");
     }
 
@@ -163,6 +182,13 @@ mod tests {
                 assert!(error.to_string().contains(&kind), "{error}");
             }
         }
+        let device = no_file(Path::new("/dev/null"), "show FILE").to_string();
+        assert!(
+            device.contains("is a pipe or a device") && !device.contains("did you mean"),
+            "{device}"
+        );
+        std::fs::write(at("pictures/config.ron"), "()").expect("written");
+        assert!(said("pictures").contains("pictures/config.ron`"), "{}", said("pictures"));
         assert_eq!(there(&at("apple.png"), "show FILE"), Ok(()));
         assert!(there(folder.path(), "show FILE").is_err() && there(&at("x"), "").is_err());
     }

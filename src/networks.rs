@@ -139,6 +139,10 @@ impl Networks {
                 hint,
             ));
         }
+        let has = |file: &str| folder.join(file).is_file();
+        if !has("tokenizer.safetensors") || has("progress.ron") {
+            other_folder(folder)?;
+        }
         let mut nets = Self::build(&RunConfig::read(&path)?, device, true)?;
         nets.in_turn = in_turn && !device.is_cuda();
         nets.fill(folder)?;
@@ -342,4 +346,26 @@ impl Networks {
         };
         Tensor::cat(&chunks.iter().map(encode).collect::<Vec<_>>(), 0)
     }
+}
+
+/// Tells the folder of a run, and that of a checkpoint, from the folder of a model.
+///
+/// Errors: it is one of these.
+fn other_folder(folder: &Path) -> Result<()> {
+    let place = folder.display().to_string();
+    let model = folder.join("model");
+    if model.join("config.ron").is_file() {
+        let hint = format!("its model is `{}`", model.display());
+        return Err(Error::checkpoint("this is the folder of a run, not of a model", place, hint));
+    }
+    if folder.join("checkpoints").is_dir() {
+        let hint =
+            "it has no model yet: `paella train CONFIG --resume` goes on, and saves one at its end";
+        return Err(Error::checkpoint("this is the folder of a run, not of a model", place, hint));
+    }
+    if folder.join("progress.ron").is_file() {
+        let hint = "`paella train CONFIG --resume` goes on from it, and saves a model at its end";
+        return Err(Error::checkpoint("this is a checkpoint of a run, not a model", place, hint));
+    }
+    Ok(())
 }

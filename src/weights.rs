@@ -54,6 +54,27 @@ pub fn map_all(path: &Path) -> Result<Named> {
     }
 }
 
+/// Names and types of the tensors of a file that [`map_all`] leaves out. A `torch.save` file names none.
+pub fn left_out(path: &Path) -> Result<Vec<String>> {
+    let files = match Format::of(path)? {
+        Format::Index => Index::read(path)?.files(path)?,
+        Format::Safetensors => BTreeSet::from([path.to_path_buf()]),
+        Format::Pickle => BTreeSet::new(),
+    };
+    let mut all = Vec::new();
+    for file in files {
+        let broken = |e: String| Error::checkpoint(e, file.display().to_string(), "");
+        let bytes = FileBytes::open(&file).map_err(|e| broken(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+        let of = |(name, about): (String, &safetensors::tensor::TensorInfo)| {
+            kind_of(about.dtype).is_none().then(|| format!("`{name}` ({:?})", about.dtype))
+        };
+        all.extend(header.tensors().into_iter().filter_map(of));
+    }
+    all.sort();
+    Ok(all)
+}
+
 /// What a file of weights is.
 enum Format {
     Index,
@@ -283,16 +304,23 @@ pub fn broken(tensors: &Named) -> Option<String> {
 pub fn load(vars: &nn::VarStore, path: &Path, rules: &Rules) -> Result<Fit> {
     let place = path.display().to_string();
     let fit = fill(vars, &map(path)?, rules, &place)?;
-    finite(vars, &place).map(|()| fit)
+    let mut read = named(vars, false);
+    // a layer that the file lacks is drawn later, and holds anything until then
+    read.retain(|name, _| fit.taken.contains_key(name));
+    are_finite(&read, &place).map(|()| fit)
 }
 
 /// Checks weights that were read from `place`.
 ///
 /// Errors: numbers that are not finite.
 pub fn finite(vars: &nn::VarStore, place: &str) -> Result<()> {
+    are_finite(&named(vars, false), place)
+}
+
+fn are_finite(tensors: &Named, place: &str) -> Result<()> {
     let hint =
         "the training that made them has diverged, or the file is damaged: take earlier weights";
-    broken(&named(vars, false)).map_or(Ok(()), |what| Err(Error::checkpoint(what, place, hint)))
+    broken(tensors).map_or(Ok(()), |what| Err(Error::checkpoint(what, place, hint)))
 }
 
 /// Fills every variable of `vars` by name; see [`fit::fit`] for the names. Tensors of whole numbers may be unused.

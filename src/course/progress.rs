@@ -31,10 +31,18 @@ impl CourseProgress {
         Some(dirs::state_dir().or_else(dirs::data_dir)?.join("paella/lessons.json"))
     }
 
-    /// Reads the file. Empty if the file is missing or invalid.
-    pub fn read(file: &Path) -> Self {
-        let text = std::fs::read(file).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+    /// Reads the file. Empty if there is none. One that cannot be understood is put aside, as its second value says: the
+    /// next mark would replace it.
+    pub fn read(file: &Path) -> (Self, Option<String>) {
+        let Ok(text) = std::fs::read(file) else { return Default::default() };
+        if let Ok(progress) = serde_json::from_slice(&text) {
+            return (progress, None);
+        }
+        let aside = files::free(&file.with_extension("damaged.json"));
+        let moved = std::fs::rename(file, &aside).is_ok();
+        let kept = if moved { format!("; it is {} now", aside.display()) } else { String::new() };
+        let said = format!("the marks of the lessons in {} cannot be read{kept}", file.display());
+        (Self::default(), Some(said))
     }
 
     /// Writes the file.
@@ -64,15 +72,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_survive_and_nonsense_is_no_mark() {
+    fn marks_survive_and_nonsense_is_put_aside() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("paella/lessons.json");
-        assert_eq!(CourseProgress::read(&file), CourseProgress::default());
+        assert_eq!(CourseProgress::read(&file), (CourseProgress::default(), None));
         let mut progress = CourseProgress::default();
         progress.put("01-tokens", Mark { at: 3, done: true, ..Mark::default() });
         progress.write(&file).expect("written");
-        assert_eq!(CourseProgress::read(&file), progress);
-        std::fs::write(&file, "{").expect("written");
-        assert_eq!(CourseProgress::read(&file), CourseProgress::default());
+        assert_eq!(CourseProgress::read(&file), (progress.clone(), None));
+        for (torn, name) in [("{", "lessons.damaged.json"), ("[", "lessons.damaged-2.json")] {
+            std::fs::write(&file, torn).expect("written");
+            let (read, said) = CourseProgress::read(&file);
+            assert_eq!(read, CourseProgress::default());
+            let aside = file.with_file_name(name);
+            assert!(
+                said.is_some_and(|said| said.ends_with(&format!("it is {} now", aside.display())))
+            );
+            assert_eq!(std::fs::read_to_string(aside).expect("kept"), torn);
+            assert!(!file.exists());
+        }
     }
 }

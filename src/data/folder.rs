@@ -10,6 +10,9 @@ use super::{Broken, Item, Items, PICTURES, Part, Picture, Record, Refusal};
 use crate::near;
 use crate::{Error, Result};
 
+const NO_FILE: &str = "no plain file";
+const NO_CAPTION_FILE: &str = "the caption is no plain file";
+
 /// Percentage of pictures used for validation.
 const VAL_PERCENT: u64 = 5;
 
@@ -28,14 +31,17 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
     if !folder.is_dir() {
         return Err(near::no_folder(folder));
     }
-    let files = files(folder)
-        .map_err(|e| Error::data(format!("cannot list the folder: {e}"), place.clone(), ""))?;
+    let (files, closed) = files(folder).map_err(|e| {
+        let hint = "may you read it? `ls` says so";
+        Error::data(format!("cannot list the folder: {e}"), place.clone(), hint)
+    })?;
     if !files.iter().any(|path| is_picture(&ending(path)) && !is_hidden(path)) {
         let known: Vec<&str> = PICTURES.into_iter().filter(|ending| ending.len() < 5).collect();
         let hint = format!("put pictures there ({}), each with a .txt", known.join(", "));
         return Err(Error::data("no pictures are in the folder", place, hint));
     }
-    let Listing { captioned, left_out } = Listing::new(files);
+    let Listing { captioned, mut left_out } = Listing::new(files);
+    left_out.extend(closed);
     let names = captioned.iter().map(|(path, _)| relative(path, folder)).collect::<Vec<_>>();
     let val = validation(&names);
     let chosen = captioned.into_iter().zip(names).zip(val);
@@ -63,13 +69,17 @@ impl Listing {
             if is_hidden(&path) {
                 leave(&path, HIDDEN.into(), "");
             } else if !path.is_file() {
-                leave(&path, "a link to a folder, or to nothing".into(), "");
+                let is_link = path.is_symlink();
+                let what = if is_link { "a link to a folder, or to nothing" } else { NO_FILE };
+                leave(&path, what.into(), "");
             } else if !is_picture(&ending) {
                 let dot = if ending.is_empty() { "" } else { "." };
                 leave(&path, format!("no picture's ending: {dot}{ending}"), "");
             } else if let Some((texts, used)) = captions.get_mut(&path.with_extension("")) {
                 *used = true;
                 match texts.as_slice() {
+                    // a pipe would be waited for
+                    [caption] if !caption.is_file() => leave(&path, NO_CAPTION_FILE.into(), ""),
                     [caption] => captioned.push((path, caption.clone())),
                     _ => leave(
                         &path,
@@ -120,11 +130,24 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| is_hidden_picture(&name.to_string_lossy()))
 }
 
-/// All files below a folder, sorted. Hidden files are left out, except those with a picture's ending, and hidden folders.
-fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+/// All files below a folder, sorted, and the folders below it that cannot be listed. Hidden files are left out, except
+/// those with a picture's ending, and hidden folders.
+///
+/// Errors: the folder itself cannot be listed.
+fn files(root: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<Broken>)> {
+    let (mut found, mut closed) = (Vec::new(), Vec::new());
+    let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if folder != root => {
+                let (place, reason) =
+                    (folder.display().to_string(), "a folder that cannot be listed");
+                closed.push(Broken { place, reason: reason.into(), detail: e.to_string() });
+                continue;
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             let path = entry.path();
             let is_folder = entry.file_type()?.is_dir();
@@ -139,7 +162,7 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    Ok(found)
+    Ok((found, closed))
 }
 
 /// The path below `folder`, with `/` on every system.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::lab::turn;
-use crate::lab::watch::STOP;
+use crate::lab::watch::{STOP, stop_asked};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -169,6 +169,9 @@ fn leave_with_the_reader() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// The exit code of work that Ctrl-C has stopped: 128 and the signal's number, as a shell has it.
+const INTERRUPTED: u8 = 128 + libc::SIGINT as u8;
+
 /// Runs the command. Returns the exit code.
 fn run(cli: Cli) -> Result<u8> {
     if cli.command.as_ref().is_some_and(Command::ends_at_once) {
@@ -176,6 +179,10 @@ fn run(cli: Cli) -> Result<u8> {
     }
     let common = cli.common;
     let pipe = !std::io::stdin().is_terminal();
+    let is_prompt = match &cli.command {
+        None => cli.script.is_none() && (cli.rust || !pipe),
+        Some(command) => matches!(command, Command::Lesson(_)),
+    };
     let done = match cli.command {
         None => match cli.script {
             Some(file) => {
@@ -225,7 +232,8 @@ fn run(cli: Cli) -> Result<u8> {
             answer(&String::from_utf8_lossy(&text))
         }
     };
-    done.map(|()| 0)
+    // a person at the prompt stops one command, and the session goes on
+    done.map(|()| if stop_asked() && !is_prompt { INTERRUPTED } else { 0 })
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 //! refused, and `--help` leaves it out.
 
 use super::common::Common;
+use crate::data::home;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use std::any::TypeId;
+use std::path::PathBuf;
 
 /// The options of [`Common`] that act on each way to call the program: a subcommand, and arguments that change what it
 /// reads. The first row is the prompt at a terminal.
@@ -81,8 +85,22 @@ Environment:
   RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT
                     one process of a distributed `train`; torchrun sets them, srun the SLURM_ ones";
 
+/// A path below `~` is one of the home folder wherever it stands: a shell that is not asked to expand it (`--out=~/x`, or in
+/// quotes) passes it on as it is.
+fn at_home(command: Command) -> Command {
+    let below_home = PathBufValueParser::new().map(|path| home(&path));
+    let command = command.mut_args(|arg| match arg.get_value_parser().type_id() == PATH {
+        true => arg.value_parser(below_home.clone()),
+        false => arg,
+    });
+    command.mut_subcommands(at_home)
+}
+
+const PATH: TypeId = TypeId::of::<PathBuf>();
+
 /// The command line, in which each subcommand's help lists the options that act on it.
 pub fn fitted(command: Command) -> Command {
+    let command = at_home(command);
     let common: Vec<Arg> =
         command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     let names: Vec<String> =
@@ -214,6 +232,21 @@ mod tests {
         assert!(check(&mut command(), &matches, true).is_ok());
         let error = check(&mut command(), &matches, false).expect_err("refused").to_string();
         assert!(error.contains("`--json` does nothing for the prompt"), "{error}");
+    }
+
+    #[test]
+    fn a_path_below_the_home_folder_is_there_in_every_option() {
+        let below = home(std::path::Path::new("~/x.safetensors"));
+        let matches =
+            command().try_get_matches_from(["paella", "convert", "~/a.pt", "~/x.safetensors"]);
+        let matches = matches.expect("parsed");
+        let (_, own) = matches.subcommand().expect("convert");
+        assert_eq!(own.get_one::<PathBuf>("to"), Some(&below));
+        let matches =
+            command().try_get_matches_from(["paella", "sample", "x", "--out=~/x.safetensors"]);
+        let matches = matches.expect("parsed");
+        let (_, own) = matches.subcommand().expect("sample");
+        assert_eq!(own.get_one::<PathBuf>("out"), Some(&below));
     }
 
     #[test]

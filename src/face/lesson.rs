@@ -82,7 +82,8 @@ pub fn build(what: &Lessons) -> Result<()> {
 pub fn run(choice: &Choice, common: &Common) -> Result<()> {
     let (lessons, terminal) = (course::lessons(&course::folder()?)?, Terminal::detect());
     let file = CourseProgress::file();
-    let progress = file.as_deref().map(CourseProgress::read).unwrap_or_default();
+    let (progress, damaged) = file.as_deref().map(CourseProgress::read).unwrap_or_default();
+    damaged.iter().for_each(|said| eprintln!("{}", printable(said)));
     let Some(which) = &choice.which else {
         let view = list(&lessons, &progress);
         match common.json {

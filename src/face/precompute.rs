@@ -3,6 +3,7 @@
 use super::common::{self, Common, tell_sizes};
 use super::progress;
 use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
+use super::terminal::printable;
 use crate::config::RunConfig;
 use crate::error::{Result, counted};
 use crate::lab::watch::stop_asked;
@@ -75,14 +76,16 @@ fn summary(made: &Made, args: &Precompute, json: bool) -> String {
         "{} of {} made, {before} there before: {}\n",
         counted(shards, "shard"),
         counted(samples, "sample"),
-        args.out.display()
+        printable(&args.out.display().to_string())
     );
     skipped.iter().for_each(|(why, n)| text += &format!("  {n} left out: {why}\n"));
     if !broken.is_empty() {
         text += &format!("  not made: shards {broken:?}\n");
     }
-    text + &format!(
-        "  train on them: `data.stream.shards: [\"{}\"]`, without `filter`\n",
-        args.out.join("*.tar").display()
-    )
+    if shards + before > 0 {
+        let all = args.out.join("*.tar");
+        let all = all.display();
+        text += &format!("  train on them: `data.stream.shards: [\"{all}\"]`, without `filter`\n");
+    }
+    text
 }

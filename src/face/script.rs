@@ -5,6 +5,7 @@ use super::progress::ProgressLine;
 use super::terminal::{Terminal, printable};
 use crate::error::{Error, Fault, Result};
 use crate::lab::Lab;
+use crate::lab::watch::stop_asked;
 use crate::near::there;
 use ron_faults::utf8;
 use std::io::{BufRead, Read};
@@ -49,6 +50,10 @@ pub fn run(
             Some(reply) if json => println!("{}", reply.view.to_json()),
             Some(reply) => terminal.show(&reply.view),
             None => {}
+        }
+        if stop_asked() {
+            eprintln!("stopped in {}; the lines behind it are not run", printable(&place));
+            break;
         }
         if lab.is_over() {
             break;

@@ -3,6 +3,7 @@
 use super::common::{self, Common, tell_sizes};
 use super::progress::{self, ProgressLine};
 use super::signals::{end_on_interrupt, stop_on_signals, stopped_code};
+use super::terminal::printable;
 use crate::checkpoint;
 use crate::config::{self, RunConfig};
 use crate::data::stream;
@@ -246,7 +247,8 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
             format!("model: {m}\n  try it: {try_it}\n")
         });
         let go_on = if finished { String::new() } else { format!("  go on: {advice}\n") };
-        format!("{how}: {}\n{}{go_on}", outcome.folder.display(), model.unwrap_or_default())
+        let folder = outcome.folder.display().to_string();
+        format!("{how}: {}\n{}{go_on}", printable(&folder), model.unwrap_or_default())
     };
     common::answer(&text)
 }

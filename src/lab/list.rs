@@ -49,6 +49,9 @@ pub struct ListedPicture {
     pub settings: Map<String, Value>,
 }
 
+/// Maximum length of a file of captions: 64 MiB.
+const LONGEST: u64 = 64 << 20;
+
 impl CaptionList {
     /// Reads a file with a caption on each line.
     ///
@@ -56,7 +59,7 @@ impl CaptionList {
     pub fn read(path: &Path) -> Result<Self> {
         there(path, "--from FILE")?;
         let place = path.display().to_string();
-        let bytes = fs::read(path)
+        let bytes = files::read_up_to(path, LONGEST)
             .map_err(|e| Error::command(format!("the captions cannot be read: {e}"), &place, ""))?;
         let refused = |Fault { what, hint, .. }| Error::command(what, &place, hint);
         let text = utf8(bytes, &place).map_err(refused)?;

@@ -358,8 +358,14 @@ fn remarks(request: &SampleRequest, config: &SampleConfig) -> Vec<String> {
         ));
     }
     if !request.negative.is_empty() && !guided {
-        remarks
-            .push("the negative text has no effect without guidance; `cfg=3` gives it one".into());
+        let hint = match (config.guided_steps, remarks.is_empty()) {
+            (1.., _) => "; `cfg=3` gives it one".to_string(),
+            (_, true) => {
+                format!("; `set sample.guided_steps {}` and `cfg=3` give it one", config.steps)
+            }
+            (_, false) => String::new(), // the line above has it
+        };
+        remarks.push(format!("the negative text has no effect without guidance{hint}"));
     }
     if config.greedy && request.temperature.is_some() {
         remarks.push("`temperature` has no effect: greedy takes the most likely token".into());
@@ -395,10 +401,14 @@ mod tests {
         };
         assert_eq!(
             said(&negative),
-            "the negative text has no effect without guidance; `cfg=3` gives it one"
+            "the negative text has no effect without guidance; `set sample.guided_steps 12` and `cfg=3` give it one"
         );
         let guided = SampleRequest { steps: Some(4), cfg_scale: Some((3.0, 1.0)), ..negative };
-        assert_eq!(said(&guided), "");
+        let both = said(&guided);
+        assert!(
+            both.starts_with("no step is guided") && both.ends_with("without guidance"),
+            "{both}"
+        );
         let greedy = SampleRequest { greedy: Some(true), temperature: Some((1.0, 1.0)), ..guided };
         assert!(said(&greedy).contains("`temperature` has no effect"));
     }

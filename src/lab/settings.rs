@@ -21,7 +21,7 @@ impl Lab {
         let old = config::get(&self.state.settings, path)?;
         let mut settings = config::set(&self.state.settings, path, value)?;
         if path == "sample.steps" && (1..=1000).contains(&settings.sample.steps) {
-            settings.sample = settings.sample.with_steps(settings.sample.steps);
+            settings.sample = self.state.settings.sample.with_steps(settings.sample.steps);
         }
         let (own, other): (Vec<_>, Vec<_>) =
             settings.check().into_iter().partition(|fault| runs_now(&fault.place));

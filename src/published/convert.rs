@@ -44,7 +44,16 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
     let from = &home(from);
     let file = source(from, request)?;
     let tensors = weights::map_all(&file)?;
-    let fit = match request.network {
+    let left_out = weights::left_out(&file)?;
+    if let (None, Some(first)) = (request.network, left_out.first()) {
+        let what = match left_out.len() {
+            1 => format!("{first} is of a type that cannot be kept"),
+            n => format!("{n} tensors are of types that cannot be kept, such as {first}"),
+        };
+        let hint = "`--as NETWORK` takes those of a network, such as `--as denoiser`";
+        return Err(Error::checkpoint(what, file.display().to_string(), hint));
+    }
+    let mut fit = match request.network {
         None => as_they_are(&tensors),
         Some(network) => {
             let vars = network.variables(&sizes(from, request)?)?;
@@ -53,6 +62,7 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
             fit::fit(&vars, &tensors, &Rules { averaged, ..network.rules() })
         }
     };
+    fit.surplus.extend(left_out);
     let mut done = Converted { from: file, network: request.network, fit, written: None };
     if done.fit.is_whole() && !done.fit.taken.is_empty() {
         let taken = done.fit.taken.iter();

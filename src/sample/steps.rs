@@ -55,10 +55,14 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
-    /// The same with another number of steps: all guided, all but the last renoised.
+    /// The same with another number of steps: the same share of them guided, and renoised. If it was all but the last one
+    /// that put noise back, it is again.
     pub fn with_steps(&self, steps: i64) -> Self {
+        let share = |part: i64| (part * steps + self.steps / 2) / self.steps.max(1);
         // noise after the last pass would stay in the picture
-        Self { steps, renoise_steps: steps - 1, guided_steps: steps, ..self.clone() }
+        let all_but_one = self.renoise_steps == self.steps - 1;
+        let renoise_steps = if all_but_one { steps - 1 } else { share(self.renoise_steps) };
+        Self { steps, renoise_steps, guided_steps: share(self.guided_steps), ..self.clone() }
     }
 
     /// The table of passes.
@@ -103,6 +107,18 @@ pub fn linspace(start: f64, end: f64, count: i64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_number_of_steps_keeps_what_was_set() {
+        let with = |guided_steps, renoise_steps| {
+            let config = SampleConfig { guided_steps, renoise_steps, ..SampleConfig::default() };
+            let config = config.with_steps(6);
+            assert!(config.check().is_empty());
+            (config.guided_steps, config.renoise_steps)
+        };
+        assert_eq!(with(12, 11), (6, 5)); // all, and all but one
+        assert_eq!((with(0, 0), with(4, 6), with(12, 12)), ((0, 0), (2, 3), (6, 6)));
+    }
 
     #[test]
     fn the_schedule_of_the_model_card() {

@@ -64,7 +64,9 @@ fn a_caption_of_many_megabytes_is_counted_by_every_reader() {
     for (samples, reasons) in [shard("0.txt", &long), shard("0.json", json.as_bytes())] {
         assert_eq!((samples.len(), &reasons), (1, &BTreeMap::from([(reason.clone(), 1)])));
     }
-    let (mut lab, (folder, _turn)) = lab();
+    let (mut lab, _folder) = lab();
+    // a folder of its own: among the session's own pictures the name would decide which one is held back
+    let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("red_apple.png"), &picture).unwrap();
     std::fs::write(at("red_apple.txt"), &long).unwrap();
@@ -226,6 +228,51 @@ fn config_check_finds_groups_styles_folders_and_files_that_do_not_exist() {
     assert!(output.status.success());
     let said = text(&output.stderr);
     assert!(said.contains("it has no `name`") && said.contains("train x.ron --out"), "{said}");
+}
+
+#[test]
+fn pipes_and_devices_are_not_waited_for_and_told_as_such() {
+    let workspace = Workspace::new();
+    for name in ["a", "b"] {
+        std::fs::write(workspace.file(&format!("{name}.png")), png(1)).unwrap();
+    }
+    std::fs::write(workspace.file("a.txt"), "a fox").unwrap();
+    for name in ["b.txt", "c.png"] {
+        let made = std::process::Command::new("mkfifo").arg(workspace.file(name)).status();
+        assert!(made.unwrap().success());
+    }
+    let said = text(&workspace.pipe("data .").stdout);
+    let reasons = ["1 left out: the caption is no plain file", "1 left out: no plain file"];
+    assert!(reasons.iter().all(|reason| said.contains(reason)), "{said}");
+    let device = workspace.run(&["sample", "x", "--picture", "/dev/null", "--steps", "1"]);
+    assert_refused("a device", &device);
+    let said = text(&device.stderr);
+    assert!(said.contains("is a pipe or a device") && !said.contains("did you mean"), "{said}");
+    let endless = workspace.run(&["sample", "x", "--image", "/dev/zero", "--steps", "1"]);
+    assert_refused("without end", &endless);
+    assert!(text(&endless.stderr).contains("longer than 256 MiB"), "{}", text(&endless.stderr));
+}
+
+#[test]
+fn a_run_and_a_checkpoint_are_told_from_a_model() {
+    let workspace = Workspace::new();
+    let out = workspace.file("run").display().to_string();
+    let trained = workspace.run(&["train", &crate::cli::smoke(), "--out", &out, "--steps", "3"]);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    let said = |folder: &str| {
+        let refused = workspace.run(&["sample", "x", "--model", folder, "--steps", "1"]);
+        assert_refused(folder, &refused);
+        text(&refused.stderr)
+    };
+    let run = said(&out);
+    assert!(run.contains("the folder of a run") && run.contains("no model yet"), "{run}");
+    let checkpoints = std::fs::read_dir(workspace.file("run/checkpoints")).unwrap();
+    let newest = checkpoints.flatten().next().unwrap().path().display().to_string();
+    assert!(said(&newest).contains("a checkpoint of a run"), "{}", said(&newest));
+    std::fs::create_dir(workspace.file("run/model")).unwrap();
+    std::fs::copy(workspace.file("run/config.ron"), workspace.file("run/model/config.ron"))
+        .unwrap();
+    assert!(said(&out).contains("its model is `"), "{}", said(&out));
 }
 
 #[test]

@@ -193,7 +193,8 @@ fn recorded_attention_is_what_the_blocks_attend_with() {
         let sum = block.shares.sum_dim_intlist([2i64].as_slice(), false, Kind::Float);
         assert!((sum - 1.0).abs().max().double_value(&[]) < 1e-5);
         let apart = block.shares.select(2, 0) - block.shares.select(2, 4);
-        assert!(apart.abs().max().double_value(&[]) < 1e-6);
+        let apart = apart.abs().max().double_value(&[]);
+        assert!(apart < 1e-5, "{apart}"); // some processors sum the columns of a product in different orders
         assert!(
             block.shares.std(true).double_value(&[]) > 1e-3,
             "some vectors get more than others"

@@ -144,6 +144,59 @@ fn asked_to_leave_it_writes_a_checkpoint_first() {
 }
 
 #[test]
+fn a_second_training_in_a_folder_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_config(folder.path(), 2, 100_000);
+    let out = folder.path().join("out");
+    let mut first = start(&config, &out);
+    wait_for(&mut first, || lines(&out) > 3);
+    let second = command(&config, &out).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stdout); // as JSON
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("another process is training in this folder"), "{said}");
+    let before = lines(&out);
+    wait_for(&mut first, || lines(&out) > before + 3);
+    send("TERM", &first);
+    first.wait().unwrap();
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let step =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].clone();
+    let steps: Vec<_> = log.lines().filter(|line| line.contains("denoiser")).map(step).collect();
+    assert!(steps.iter().zip(1..).all(|(step, n)| *step == n), "none twice: {steps:?}");
+}
+
+#[test]
+fn ctrl_c_ends_a_script_with_a_code_of_its_own() {
+    use std::io::{BufRead, BufReader, Read};
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script.txt");
+    std::fs::write(&script, "train 100000\nset sample.steps 5\n").unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.ron");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_paella"))
+        .args(["--json", "--script", &script.display().to_string()])
+        .args(["--model", &model.display().to_string(), "--runs"])
+        .arg(folder.path())
+        .env("OMP_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("\"step\"") {
+        assert!(output.read_line(&mut said).unwrap() > 0, "it ends before it trains: {said}");
+    }
+    send("INT", &child);
+    output.read_to_string(&mut said).unwrap();
+    let rest = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&rest.stderr);
+    assert_eq!(rest.status.code(), Some(130), "{err}");
+    assert!(err.contains("script.txt:1; the lines behind it are not run"), "{err}");
+    assert!(said.contains("stopped after") && !said.contains("sample.steps"), "{said}");
+}
+
+#[test]
 fn under_nohup_a_hangup_does_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_config(folder.path(), 2, 100_000);

@@ -84,6 +84,30 @@ fn converting_keeps_every_bit_whatever_lies_around_it() {
     assert_eq!(fs::read(convert(&workspace, "once.safetensors", &CONFIG)).unwrap(), bytes);
 }
 
+/// A file as safetensors has it, with two tensors of one number of 4 bytes each.
+fn two(path: &Path, types: [&str; 2]) {
+    let header = format!(
+        r#"{{"a":{{"dtype":"{}","shape":[1],"data_offsets":[0,4]}},"b":{{"dtype":"{}","shape":[1],"data_offsets":[4,8]}}}}"#,
+        types[0], types[1]
+    );
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_type_that_cannot_be_kept_is_refused_rather_than_dropped() {
+    let workspace = crate::cli::Workspace::new();
+    two(&workspace.file("in.safetensors"), ["F32", "U32"]);
+    let refused = workspace.run(&["convert", "in.safetensors", "out.safetensors"]);
+    crate::cli::assert_refused("U32", &refused);
+    let said = text(&refused.stderr);
+    assert!(said.contains("`b` (U32) is of a type that cannot be kept"), "{said}");
+    assert!(!workspace.file("out.safetensors").exists());
+    two(&workspace.file("in.safetensors"), ["F32", "I32"]);
+    let done = workspace.run(&["convert", "in.safetensors", "out.safetensors"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
 #[test]
 fn a_checkpoint_with_an_optimiser_gives_its_weights_or_their_averages() {
     let (workspace, model) = with_model();
