@@ -48,10 +48,7 @@ pub fn there(path: &Path, line: &str) -> Result<()> {
 pub fn no_file(path: &Path, line: &str) -> Error {
     let place = path.display().to_string();
     if path.is_dir() {
-        let [inside, own] =
-            ["FILE", "config.ron"].map(|name| path.join(name).display().to_string());
-        // the folder of a run, or of a model
-        let inside = if path.join("config.ron").is_file() { own } else { inside };
+        let inside = path.join("FILE").display().to_string();
         let hint = format!("name a file in it: `{}`", line.replace("FILE", &inside));
         return Error::command(format!("`{place}` is a folder, not a file"), "", hint);
     }
@@ -187,8 +184,6 @@ mod tests {
             device.contains("is a pipe or a device") && !device.contains("did you mean"),
             "{device}"
         );
-        std::fs::write(at("pictures/config.ron"), "()").expect("written");
-        assert!(said("pictures").contains("pictures/config.ron`"), "{}", said("pictures"));
         assert_eq!(there(&at("apple.png"), "show FILE"), Ok(()));
         assert!(there(folder.path(), "show FILE").is_err() && there(&at("x"), "").is_err());
     }

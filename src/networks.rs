@@ -10,7 +10,7 @@ mod turn;
 pub use network::Network;
 
 use crate::config::{self, RunConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shell_quoted};
 use crate::files;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
@@ -358,13 +358,20 @@ fn other_folder(folder: &Path) -> Result<()> {
         let hint = format!("its model is `{}`", model.display());
         return Err(Error::checkpoint("this is the folder of a run, not of a model", place, hint));
     }
+    let goes_on = |run: &Path| {
+        let [config, run] = [run.join("config.ron"), run.to_path_buf()]
+            .map(|path| shell_quoted(&path.display().to_string()));
+        format!(
+            "`paella train {config} --resume --out {run}` goes on, and saves a model at its end"
+        )
+    };
     if folder.join("checkpoints").is_dir() {
-        let hint =
-            "it has no model yet: `paella train CONFIG --resume` goes on, and saves one at its end";
+        let hint = format!("it has no model yet: {}", goes_on(folder));
         return Err(Error::checkpoint("this is the folder of a run, not of a model", place, hint));
     }
     if folder.join("progress.ron").is_file() {
-        let hint = "`paella train CONFIG --resume` goes on from it, and saves a model at its end";
+        // RUN/checkpoints/PHASE-STEP
+        let hint = goes_on(folder.ancestors().nth(2).unwrap_or(folder));
         return Err(Error::checkpoint("this is a checkpoint of a run, not a model", place, hint));
     }
     Ok(())

@@ -35,7 +35,8 @@ pub struct TokenizerTrainConfig {
     pub revive: Revive,
     /// Initial value of the gains on a residual block's two branches. The published model starts at 0.
     pub gain: f64,
-    /// Weight of LPIPS between pictures and reconstructions, which `weights.vgg` and `weights.lpips` are for. 0: left out.
+    /// Weight of LPIPS between pictures and reconstructions, which `weights.vgg` and `weights.lpips` are for. 0: left out. `paella plan`
+    /// does not count it.
     pub perceptual: f64,
     /// A discriminator that learns beside the tokenizer: sharper pictures. None: squared error alone.
     pub adversary: Option<AdversaryConfig>,
@@ -74,6 +75,15 @@ impl TokenizerTrainConfig {
         found.number("reconstruction", self.reconstruction, 1e-9, 1e9);
         found.number("gain", self.gain, -10.0, 10.0);
         found.number("perceptual", self.perceptual, 0.0, 1e6);
+        if let Some(adversary) = &self.adversary {
+            let (from, to) = (self.quantize_after, self.steps.saturating_sub(1));
+            let what = format!(
+                "{} of {} steps, {from} of them without codes",
+                adversary.start, self.steps
+            );
+            let fits = (from..=to).contains(&adversary.start);
+            found.unless(fits, "adversary.start", what, &format!("{from} to {to}"));
+        }
         found.part("optim", self.optim.check());
         found.faults()
     }

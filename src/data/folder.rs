@@ -36,6 +36,9 @@ pub(super) fn items(folder: &Path, part: Part) -> Result<Items> {
         Error::data(format!("cannot list the folder: {e}"), place.clone(), hint)
     })?;
     if !files.iter().any(|path| is_picture(&ending(path)) && !is_hidden(path)) {
+        if let Some(Broken { place, reason, detail }) = closed.into_iter().next() {
+            return Err(Error::data(format!("{reason}: {detail}"), place, "may you read it?"));
+        }
         let known: Vec<&str> = PICTURES.into_iter().filter(|ending| ending.len() < 5).collect();
         let hint = format!("put pictures there ({}), each with a .txt", known.join(", "));
         return Err(Error::data("no pictures are in the folder", place, hint));

@@ -89,14 +89,13 @@ Environment:
 /// quotes) passes it on as it is.
 fn at_home(command: Command) -> Command {
     let below_home = PathBufValueParser::new().map(|path| home(&path));
-    let command = command.mut_args(|arg| match arg.get_value_parser().type_id() == PATH {
-        true => arg.value_parser(below_home.clone()),
-        false => arg,
-    });
+    let command =
+        command.mut_args(|arg| match arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() {
+            true => arg.value_parser(below_home.clone()),
+            false => arg,
+        });
     command.mut_subcommands(at_home)
 }
-
-const PATH: TypeId = TypeId::of::<PathBuf>();
 
 /// The command line, in which each subcommand's help lists the options that act on it.
 pub fn fitted(command: Command) -> Command {

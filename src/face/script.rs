@@ -37,6 +37,10 @@ pub fn run(
             let Fault { what, hint, .. } = fault;
             Error::command(what, &place, hint)
         })?;
+        if stop_asked() {
+            eprintln!("stopped before {}; from there on nothing is run", printable(&place));
+            break;
+        }
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -50,10 +54,6 @@ pub fn run(
             Some(reply) if json => println!("{}", reply.view.to_json()),
             Some(reply) => terminal.show(&reply.view),
             None => {}
-        }
-        if stop_asked() {
-            eprintln!("stopped in {}; the lines behind it are not run", printable(&place));
-            break;
         }
         if lab.is_over() {
             break;

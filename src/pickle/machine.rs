@@ -288,6 +288,9 @@ impl<'a> Machine<'a> {
         let (Some(Value::Global(class)), Some(Value::Text(key))) = (id.get(1), id.get(2)) else {
             return Err("a persistent id of unknown form".into());
         };
+        if let Some(Value::Items(_)) = id.get(5) {
+            return Err("a view of stored numbers; load and save the file again".into());
+        }
         let kind = match class.rsplit(' ').next().unwrap_or_default() {
             "FloatStorage" => Some(Kind::Float),
             "DoubleStorage" => Some(Kind::Double),
@@ -312,9 +315,12 @@ impl<'a> Machine<'a> {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let result = match (&function, arguments) {
             (Value::Global(name), Value::Items(items)) => match &**name {
-                "torch._utils _rebuild_tensor_v2" => rebuild_tensor(&items.borrow())?,
+                "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor" => {
+                    rebuild_tensor(&items.borrow())?
+                }
                 "torch._utils _rebuild_parameter"
-                | "torch._utils _rebuild_parameter_with_state" => {
+                | "torch._utils _rebuild_parameter_with_state"
+                | "torch.nn.parameter Parameter" => {
                     items.borrow().first().cloned().unwrap_or(Value::Opaque)
                 }
                 "collections OrderedDict" => self.heap.dict(),

@@ -58,11 +58,14 @@ impl SampleConfig {
     /// The same with another number of steps: the same share of them guided, and renoised. If it was all but the last one
     /// that put noise back, it is again.
     pub fn with_steps(&self, steps: i64) -> Self {
-        let share = |part: i64| (part * steps + self.steps / 2) / self.steps.max(1);
+        let share = |part: i64| (part.saturating_mul(steps) + self.steps / 2) / self.steps.max(1);
         // noise after the last pass would stay in the picture
+        let most = if self.renoise_steps < self.steps { steps - 1 } else { steps };
         let all_but_one = self.renoise_steps == self.steps - 1;
-        let renoise_steps = if all_but_one { steps - 1 } else { share(self.renoise_steps) };
-        Self { steps, renoise_steps, guided_steps: share(self.guided_steps), ..self.clone() }
+        let renoise_steps = if all_but_one { most } else { share(self.renoise_steps).min(most) };
+        // few steps of many are still some
+        let guided_steps = share(self.guided_steps).max(self.guided_steps.min(1));
+        Self { steps, renoise_steps, guided_steps, ..self.clone() }
     }
 
     /// The table of passes.
@@ -118,6 +121,9 @@ mod tests {
         };
         assert_eq!(with(12, 11), (6, 5)); // all, and all but one
         assert_eq!((with(0, 0), with(4, 6), with(12, 12)), ((0, 0), (2, 3), (6, 6)));
+        let few = SampleConfig { guided_steps: 1, renoise_steps: 10, ..SampleConfig::default() };
+        let few = few.with_steps(3);
+        assert_eq!((few.guided_steps, few.renoise_steps), (1, 2));
     }
 
     #[test]

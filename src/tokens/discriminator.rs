@@ -37,13 +37,13 @@ impl DiscriminatorConfig {
 
     /// Halvings of `c_hidden` at the first level.
     fn narrowest(&self) -> i64 {
-        (self.depth - 3).max(3)
+        self.depth.saturating_sub(3).max(3)
     }
 
     /// Checks the values for pictures of `size` pixels a side. Returns all faults.
     pub fn check(&self, size: i64) -> Vec<Fault> {
         let mut found = Checks::default();
-        found.within("depth", self.depth, SHALLOWEST, 12);
+        found.within("depth", self.depth, SHALLOWEST, 11);
         found.within("c_hidden", self.c_hidden, 1, 1 << 16);
         let halves = 1i64 << self.narrowest().clamp(1, 16);
         found.unless(

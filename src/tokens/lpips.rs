@@ -58,12 +58,8 @@ impl Lpips {
         for (i, (convs, weights)) in self.slices.iter().zip(&self.differences).enumerate() {
             (a, b) = (features(&a, convs, i > 0), features(&b, convs, i > 0));
             let apart = (unit(&a) - unit(&b)).square(); // (B, c, h, w)
-            sum = sum
-                + (apart * weights).sum_dim_intlist(1, false, None).mean_dim(
-                    &[-2i64, -1][..],
-                    false,
-                    None,
-                );
+            let weighed = (apart * weights).sum_dim_intlist(1, false, None); // (B, h, w)
+            sum += weighed.mean_dim(&[-2i64, -1][..], false, None);
         }
         sum
     }

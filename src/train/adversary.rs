@@ -19,6 +19,14 @@ const STREAM: u64 = 0xadce;
 /// Before its names in a checkpoint.
 const PREFIX: &str = "adversary";
 
+/// What one update of the adversary did.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned {
+    /// What it paid before, averaged over all ranks: 0.69 tells nothing apart, 0 everything.
+    pub loss: f64,
+    pub grad_norm: f64,
+}
+
 /// The discriminator with its optimiser.
 pub struct Adversary {
     config: AdversaryConfig,
@@ -47,8 +55,12 @@ impl Adversary {
         let optimizer = AdamW::new(&[(PREFIX, &vars)], &config.optim);
         let reducer = Reducer::new(world, &optimizer.params())?;
         // the reducer shares what is trained; the singular vectors are not
-        let rest = vars.variables().into_values().filter(|xs| !xs.requires_grad());
-        world.broadcast(&rest.collect::<Vec<_>>())?;
+        let side = 1 << config.model.depth;
+        let nothing = Tensor::zeros([1, 3, side, side], (Kind::Float, device));
+        // the singular vectors come one step nearer, as in PyTorch before each judgement of a training
+        let _ = tch::no_grad(|| model.logits(&nothing, Judging::ToLearn));
+        let rest = weights::named(&vars, false); // in one order on all ranks
+        world.broadcast(&rest.into_values().collect::<Vec<_>>())?;
         let (config, world) = (config.clone(), world.clone());
         Ok(Self { config, steps, model, vars, optimizer, reducer, world })
     }
@@ -63,6 +75,7 @@ impl Adversary {
     ///
     /// Formula: weight |d reconstruction / d last| / (|d price / d last| + 1e-4) price, the factor at most 1e4.
     /// Source:  arXiv 2012.09841, equation 7.
+    /// Differs: 1e-4 and 1e4 are those of the paper's code; the price is -log D, as in the paper's text.
     pub fn judge(
         &self,
         reconstructed: &Tensor,
@@ -80,19 +93,23 @@ impl Adversary {
         Ok(price * factor.detach() * self.config.weight)
     }
 
-    /// One update on pictures and their reconstructions (b, 3, S, S). Returns what it paid before, averaged over all
-    /// ranks: 0.69 tells nothing apart, 0 everything.
-    pub fn learn(&mut self, step: u64, pictures: &Tensor, reconstructed: &Tensor) -> Result<f64> {
+    /// One update on pictures and their reconstructions (b, 3, S, S).
+    pub fn learn(
+        &mut self,
+        step: u64,
+        pictures: &Tensor,
+        reconstructed: &Tensor,
+    ) -> Result<Learned> {
         self.reducer.forward(true)?;
         let of = |images: &Tensor| self.model.logits(&images.detach(), Judging::ToLearn);
         let loss = mistakes(&of(pictures), &of(reconstructed)); // scalar
         self.reducer.backward(&loss, true)?;
         let start = self.config.start;
         let lr = self.config.optim.lr_at(step - start, self.steps.saturating_sub(start));
-        self.optimizer.update(lr)?;
+        let grad_norm = self.optimizer.update(lr)?;
         let mut loss = loss.detach().to_kind(Kind::Float);
         self.world.mean(&mut loss)?;
-        Ok(loss.double_value(&[]))
+        Ok(Learned { loss: loss.double_value(&[]), grad_norm })
     }
 
     /// Adds weights and optimiser state to those of the tokenizer's optimiser.

@@ -1,12 +1,17 @@
 //! One run at a time writes to a folder: a second one would cut the log of the first, and remove its checkpoints.
 
+use crate::checkpoint::unwritable;
 use crate::error::{Error, Result};
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// The right to write to a run's folder, until it is dropped or the process ends. It leaves no file.
 #[derive(Debug)]
-pub struct Hold(#[allow(dead_code)] Option<File>);
+pub struct Hold {
+    _file: Option<File>, // open as long as the lock lasts
+}
 
 impl Hold {
     /// Takes a folder, which is made if it is not there.
@@ -14,31 +19,18 @@ impl Hold {
     /// Errors: another process holds it; it cannot be made.
     pub fn take(folder: &Path) -> Result<Self> {
         let made = std::fs::create_dir_all(folder);
-        made.map_err(|e| crate::checkpoint::unwritable(folder, &e))?;
-        Self::lock(folder, File::try_lock)
-    }
-
-    /// Looks whether a folder that is there could be taken. Several processes may look at once.
-    ///
-    /// Errors: another process holds it.
-    pub fn look(folder: &Path) -> Result<()> {
-        Self::lock(folder, File::try_lock_shared).map(drop)
-    }
-
-    fn lock(
-        folder: &Path,
-        how: impl Fn(&File) -> std::result::Result<(), TryLockError>,
-    ) -> Result<Self> {
+        made.map_err(|e| unwritable(folder, &e))?;
         // a file system without locks gets the benefit of the doubt
-        let Ok(file) = File::open(folder) else { return Ok(Self(None)) };
-        match how(&file) {
-            Err(TryLockError::WouldBlock) => {
-                let hint = "wait for its end, or name another folder with `--out`";
-                let place = folder.display().to_string();
-                Err(Error::checkpoint("another process is training in this folder", place, hint))
-            }
-            _ => Ok(Self(Some(file))),
+        let Ok(file) = File::open(folder) else { return Ok(Self { _file: None }) };
+        // SAFETY: an open file; the lock ends with it.
+        let code = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        if code != 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
+            let hint = "wait for its end, or name another folder with `--out`";
+            let place = folder.display().to_string();
+            let what = "another process is training in this folder";
+            return Err(Error::checkpoint(what, place, hint));
         }
+        Ok(Self { _file: Some(file) })
     }
 }
 
@@ -53,9 +45,8 @@ mod tests {
         let hold = Hold::take(&folder).expect("free");
         let refused = Hold::take(&folder).expect_err("held").to_string();
         assert!(refused.contains("another process is training") && refused.contains("--out"));
-        assert!(Hold::look(&folder).is_err());
         drop(hold);
-        assert!(Hold::look(&folder).is_ok() && Hold::take(&folder).is_ok());
+        assert!(Hold::take(&folder).is_ok());
         assert_eq!(std::fs::read_dir(&folder).expect("there").count(), 0, "it leaves no file");
     }
 }

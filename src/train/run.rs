@@ -44,22 +44,25 @@ pub fn run(
     };
     can_share(config, options.world.size())?;
     // before the networks are built: what is refused is refused within a second, also with a billion parameters
-    if folder.is_dir() {
-        Hold::look(&folder)?;
-    }
-    let saved = find(config, options, &folder)?;
-    agree(&options.world, saved.as_ref(), &folder.join("checkpoints"))?;
     let footprint = Footprint::before(&folder);
+    // before the checkpoints are looked at: nobody else writes there from here to the end
+    let first = options.world.is_first();
+    let hold = first.then(|| Hold::take(&folder)).transpose()?;
     let mut begun = false;
     let mut watch = |record: &StepRecord| {
         begun = true;
         watch(record)
     };
+    let found = find(config, options, &folder).and_then(|saved| {
+        agree(&options.world, saved.as_ref(), &folder.join("checkpoints")).map(|()| saved)
+    });
+    let moved = config.moved(&options.moved);
+    let outcome = found.and_then(|saved| from(saved, &moved, options, &folder, &mut watch));
     // a run that has trained a step keeps its folder, whatever becomes of it
-    let outcome = from(saved, &config.moved(&options.moved), options, &folder, &mut watch);
-    if outcome.is_err() && !begun && options.world.is_first() {
+    if outcome.is_err() && !begun && first {
         footprint.erase();
     }
+    drop(hold);
     outcome
 }
 
@@ -97,12 +100,9 @@ fn from(
     }
     options.ready.iter().for_each(|ready| ready());
     // only now: a start that fails before leaves what is there as it is
-    let (hold, journal) = match world.is_first() {
-        true => {
-            let hold = Hold::take(folder)?;
-            (Some(hold), Some(open_folder(config, options, folder, progress)?))
-        }
-        false => (None, None),
+    let journal = match world.is_first() {
+        true => Some(open_folder(config, options, folder, progress)?),
+        false => None,
     };
     let saver = Saver::new(&checkpoints, &config.train.save);
     let mut run = Run {
@@ -112,7 +112,6 @@ fn from(
         options,
         watch,
         folder: folder.to_path_buf(),
-        _hold: hold,
         journal,
         saver,
         done: 0,
@@ -177,8 +176,6 @@ struct Run<'a> {
     options: &'a RunOptions,
     watch: &'a mut dyn FnMut(&StepRecord) -> bool,
     folder: PathBuf,
-    /// Kept by rank 0 only, as long as it writes.
-    _hold: Option<Hold>,
     /// Kept by rank 0 only.
     journal: Option<Journal>,
     saver: Saver,

@@ -88,19 +88,24 @@ impl TokenizerTrainer {
         }
         let all = MicroBatch { first: 0, count: self.shell.rows.count, last: true };
         self.shell.before_forward(all)?;
-        let (loss, recon) = self.loss(nets, &images)?; // scalar, (b, 3, S, S)
-        let mut judged = loss.shallow_clone();
+        let Guess { recon, error, vq_loss } = self.guess(nets, &images)?;
+        let loss = &error + vq_loss; // scalar
         let judges = self.adversary.as_ref().filter(|adversary| adversary.judges(step));
-        if let Some(adversary) = judges {
-            let error = self.error(&recon, &images);
-            judged = judged + adversary.judge(&recon, &error, nets.tokenizer.last_weight())?;
-        }
+        let judged = match judges {
+            Some(adversary) => {
+                &loss + adversary.judge(&recon, &error, nets.tokenizer.last_weight())?
+            }
+            None => loss.shallow_clone(),
+        };
         self.shell.backward(&judged, all)?;
-        let update = self.shell.update()?;
+        let mut update = self.shell.update()?;
         let judges = self.adversary.as_mut().filter(|adversary| adversary.judges(step));
         // after the tokenizer's update, on the reconstructions from before it: no second forward pass
-        let adversary =
-            judges.map(|adversary| adversary.learn(step, &images, &recon)).transpose()?;
+        let learned = judges.map(|adversary| adversary.learn(step, &images, &recon)).transpose()?;
+        let adversary = learned.map(|learned| learned.loss);
+        if learned.is_some_and(|learned| !learned.grad_norm.is_finite()) {
+            update.grad_norm = f64::NAN; // counted as an update that was skipped
+        }
         self.agree(nets)?; // running means: the optimiser does not move them
         let mut loss = loss.detach(); // without the adversary's part, whose factor changes from step to step
         self.shell.world.mean(&mut loss)?;
@@ -108,9 +113,8 @@ impl TokenizerTrainer {
         self.shell.close(update, StepRecord { loss, accuracy, adversary, ..StepRecord::default() })
     }
 
-    /// Squared error of the reconstruction, plus the codebook terms once quantisation has begun: (b, 3, S, S) ->
-    /// scalar, and the reconstruction (b, 3, S, S).
-    fn loss(&mut self, nets: &Networks, images: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// Pictures (b, 3, S, S) through the codebook, once quantisation has begun.
+    fn guess(&mut self, nets: &Networks, images: &Tensor) -> Result<Guess> {
         let tokenizer = &nets.tokenizer;
         let (recon, vq_loss) = if self.shell.progress.step < self.recipe.quantize_after {
             // No codes at first: codes fitted to untrained latents would all become unused.
@@ -125,7 +129,7 @@ impl TokenizerTrainer {
             self.revive(nets, &encoded.latents)?;
             (tokenizer.decode(&encoded.qe), encoded.vq_loss)
         };
-        Ok((self.error(&recon, images) + vq_loss, recon))
+        Ok(Guess { error: self.error(&recon, images), recon, vq_loss })
     }
 
     /// Squared error of reconstructions (b, 3, S, S), and how different they look -> scalar.
@@ -194,6 +198,13 @@ impl TokenizerTrainer {
         self.used = self.used.zeros_like(); // a code has until the next look to be chosen
         self.share_codes(nets)
     }
+}
+
+/// What one pass makes of its pictures.
+struct Guess {
+    recon: Tensor,   // (b, 3, S, S)
+    error: Tensor,   // scalar
+    vq_loss: Tensor, // scalar, 0 before quantisation
 }
 
 /// LPIPS, if the config asks for it.

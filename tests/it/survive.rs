@@ -192,7 +192,7 @@ fn ctrl_c_ends_a_script_with_a_code_of_its_own() {
     let rest = child.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&rest.stderr);
     assert_eq!(rest.status.code(), Some(130), "{err}");
-    assert!(err.contains("script.txt:1; the lines behind it are not run"), "{err}");
+    assert!(err.contains("script.txt:2; from there on nothing is run"), "{err}");
     assert!(said.contains("stopped after") && !said.contains("sample.steps"), "{said}");
 }
 
