@@ -77,10 +77,8 @@ impl TokenizerTrainConfig {
         found.number("perceptual", self.perceptual, 0.0, 1e6);
         if let Some(adversary) = &self.adversary {
             let (from, to) = (self.quantize_after, self.steps.saturating_sub(1));
-            let what = format!(
-                "{} of {} steps, {from} of them without codes",
-                adversary.start, self.steps
-            );
+            let steps = counted(self.steps, "step");
+            let what = format!("{} of {steps}, {from} of them without codes", adversary.start);
             let fits = (from..=to).contains(&adversary.start);
             found.unless(fits, "adversary.start", what, &format!("{from} to {to}"));
         }

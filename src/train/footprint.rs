@@ -1,6 +1,7 @@
 //! What a run leaves on disk before its first step, so that a start that fails leaves nothing.
 
 use crate::files;
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,21 @@ impl Footprint {
             let _ = fs::remove_file(file); // the start may have failed before it was written
         }
         files::remove_empty(&self.folders);
+    }
+}
+
+/// Erases the footprint of a start that fails, be it by an error or by a panic, when it is dropped.
+pub struct Erasing<'a> {
+    pub footprint: &'a Footprint,
+    /// The run has trained a step, or has ended well: it keeps its folder.
+    pub begun: &'a Cell<bool>,
+}
+
+impl Drop for Erasing<'_> {
+    fn drop(&mut self) {
+        if !self.begun.get() {
+            self.footprint.erase();
+        }
     }
 }
 

@@ -25,13 +25,29 @@ impl Hold {
         // SAFETY: an open file; the lock ends with it.
         let code = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         if code != 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
-            let hint = "wait for its end, or name another folder with `--out`";
-            let place = folder.display().to_string();
-            let what = "another process is training in this folder";
-            return Err(Error::checkpoint(what, place, hint));
+            return Err(taken(folder));
         }
         Ok(Self { _file: Some(file) })
     }
+}
+
+impl Hold {
+    /// As [`Hold::take`], for a folder that was not there when this run began.
+    ///
+    /// Errors: another run has begun in it since.
+    pub fn take_new(folder: &Path) -> Result<Self> {
+        let hold = Self::take(folder)?;
+        if folder.join("log.jsonl").exists() {
+            return Err(taken(folder));
+        }
+        Ok(hold)
+    }
+}
+
+fn taken(folder: &Path) -> Error {
+    let hint = "wait for its end, or name another folder with `--out`";
+    let place = folder.display().to_string();
+    Error::checkpoint("another process is training in this folder", place, hint)
 }
 
 #[cfg(test)]
@@ -46,7 +62,10 @@ mod tests {
         let refused = Hold::take(&folder).expect_err("held").to_string();
         assert!(refused.contains("another process is training") && refused.contains("--out"));
         drop(hold);
-        assert!(Hold::take(&folder).is_ok());
+        assert!(Hold::take_new(&folder).is_ok());
+        std::fs::write(folder.join("log.jsonl"), "").expect("written");
+        assert!(Hold::take_new(&folder).is_err() && Hold::take(&folder).is_ok());
+        std::fs::remove_file(folder.join("log.jsonl")).expect("removed");
         assert_eq!(std::fs::read_dir(&folder).expect("there").count(), 0, "it leaves no file");
     }
 }

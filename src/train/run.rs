@@ -1,7 +1,7 @@
 //! A whole run: its stages in sequence, with checkpoints and a log. Resumes where it stopped.
 
 use super::begin::{agree, can_share, room_for_checkpoints};
-use super::footprint::Footprint;
+use super::footprint::{Erasing, Footprint};
 use super::hold::Hold;
 use super::journal::Journal;
 use super::options::{Ending, Outcome, RunOptions};
@@ -19,6 +19,7 @@ use crate::networks::{Networks, captions};
 use crate::torch;
 use crate::weights::fit::Rules;
 use crate::weights::{self, Named};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -46,24 +47,20 @@ pub fn run(
     // before the networks are built: what is refused is refused within a second, also with a billion parameters
     let footprint = Footprint::before(&folder);
     // before the checkpoints are looked at: nobody else writes there from here to the end
-    let first = options.world.is_first();
-    let hold = first.then(|| Hold::take(&folder)).transpose()?;
-    let mut begun = false;
-    let mut watch = |record: &StepRecord| {
-        begun = true;
-        watch(record)
-    };
-    let found = find(config, options, &folder).and_then(|saved| {
-        agree(&options.world, saved.as_ref(), &folder.join("checkpoints")).map(|()| saved)
-    });
-    let moved = config.moved(&options.moved);
-    let outcome = found.and_then(|saved| from(saved, &moved, options, &folder, &mut watch));
-    // a run that has trained a step keeps its folder, whatever becomes of it
-    if outcome.is_err() && !begun && first {
-        footprint.erase();
-    }
-    drop(hold);
-    outcome
+    let held = options.world.is_first() && folder.is_dir();
+    let hold = held.then(|| Hold::take(&folder)).transpose()?;
+    let saved = find(config, options, &folder)?;
+    agree(&options.world, saved.as_ref(), &folder.join("checkpoints"))?;
+    let place = Place { folder: &folder, footprint: &footprint, hold };
+    from(saved, &config.moved(&options.moved), options, place, watch)
+}
+
+/// Where a run writes.
+struct Place<'a> {
+    folder: &'a Path,
+    footprint: &'a Footprint,
+    /// None on other ranks than 0, and of a folder that was not there: a start that is killed leaves none.
+    hold: Option<Hold>,
 }
 
 /// Trains from a checkpoint, or from the beginning.
@@ -71,7 +68,7 @@ fn from(
     saved: Option<(Progress, PathBuf)>,
     config: &RunConfig,
     options: &RunOptions,
-    folder: &Path,
+    Place { folder, footprint, hold }: Place,
     watch: &mut dyn FnMut(&StepRecord) -> bool,
 ) -> Result<Outcome> {
     let (world, checkpoints) = (&options.world, folder.join("checkpoints"));
@@ -100,7 +97,19 @@ fn from(
     }
     options.ready.iter().for_each(|ready| ready());
     // only now: a start that fails before leaves what is there as it is
-    let journal = match world.is_first() {
+    let first = world.is_first();
+    let _hold = match hold {
+        None if first => Some(Hold::take_new(folder)?),
+        hold => hold,
+    };
+    let begun = Cell::new(false);
+    // a run that has trained a step keeps its folder, whatever becomes of it
+    let _erasing = first.then(|| Erasing { footprint, begun: &begun });
+    let mut watch = |record: &StepRecord| {
+        begun.set(true);
+        watch(record)
+    };
+    let journal = match first {
         true => Some(open_folder(config, options, folder, progress)?),
         false => None,
     };
@@ -110,7 +119,7 @@ fn from(
         data,
         mark,
         options,
-        watch,
+        watch: &mut watch,
         folder: folder.to_path_buf(),
         journal,
         saver,
@@ -120,7 +129,10 @@ fn from(
         bad: 0,
         last: None,
     };
-    run.all(saved)
+    let outcome = run.all(saved);
+    drop(run); // the last checkpoint is written
+    begun.set(begun.get() || outcome.is_ok());
+    outcome
 }
 
 /// Whether a run may begin in a folder.
