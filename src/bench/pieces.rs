@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::model::init::VarBuilder;
 use crate::tokens::text::{TextConfig, TextEncoder};
 use crate::torch::precision::peak_memory;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor, nn};
 
 /// Work of the tokenizer or of the text encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BenchPiece {
     /// Pictures -> tokens.
@@ -52,6 +52,13 @@ impl FullText {
     }
 }
 
+impl BenchPiece {
+    /// The piece of this name, as it is written in JSON.
+    pub fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(name.into()).ok()
+    }
+}
+
 impl Bench {
     /// `times` batches of `batch` pictures or texts, after one that is not counted. A text has `text.length` bytes, or as
     /// many as the config's captions.
@@ -65,9 +72,6 @@ impl Bench {
                 Tensor::randint_low(3, 259, [batch, self.bytes], (Kind::Int64, device))
             }
         };
-        if piece == BenchPiece::Text && self.text.is_none() {
-            self.text = Some(FullText::new(&self.text_config, device));
-        }
         let mut each_ms = Vec::new();
         for round in 0..=times.max(1) {
             let start = Instant::now();
@@ -83,14 +87,14 @@ impl Bench {
         PieceSpeed { piece, batch, each_ms, ms, ms_per_picture: ms / batch as f64, memory }
     }
 
-    fn once(&self, piece: BenchPiece, input: &Tensor) -> Tensor {
-        match (piece, &self.text) {
-            (BenchPiece::Encode, _) => self.nets.encode(input),
-            (BenchPiece::Decode, _) => self.nets.decode(input),
-            (BenchPiece::Text, None) => input.shallow_clone(),
-            (BenchPiece::Text, Some(full)) => {
-                let _no_grad = tch::no_grad_guard();
-                full.encoder.encode_ids(input)
+    fn once(&mut self, piece: BenchPiece, input: &Tensor) -> Tensor {
+        match piece {
+            BenchPiece::Encode => self.nets.encode(input),
+            BenchPiece::Decode => self.nets.decode(input),
+            BenchPiece::Text => {
+                let full = || FullText::new(&self.text_config, self.nets.device);
+                let encoder = &self.text.get_or_insert_with(full).encoder;
+                tch::no_grad(|| encoder.encode_ids(input))
             }
         }
     }

@@ -136,17 +136,12 @@ fn answer(bench: &mut Bench, words: &[&str]) -> Result<Value> {
             let way = if how.is_empty() { SamplingWay::Replayed } else { SamplingWay::Plain };
             Ok(sample(&bench.sample(number(n)? as i64, number(times)?, way)?))
         }
-        ["encode", n, times] => {
-            Ok(piece(&bench.piece(BenchPiece::Encode, number(n)? as i64, number(times)?)))
-        }
-        ["decode", n, times] => {
-            Ok(piece(&bench.piece(BenchPiece::Decode, number(n)? as i64, number(times)?)))
-        }
-        ["text", n, times] => {
-            Ok(piece(&bench.piece(BenchPiece::Text, number(n)? as i64, number(times)?)))
-        }
         ["profile", n, folder] => {
             Ok(profile(&bench.profile(number(n)?, Path::new(folder))?, Path::new(folder)))
+        }
+        [what, n, times] => {
+            let what = BenchPiece::named(what).ok_or_else(wrong)?;
+            Ok(piece(&bench.piece(what, number(n)? as i64, number(times)?)))
         }
         ["release"] => bench.release().map(|()| json!({ "released": true })),
         _ => Err(wrong()),

@@ -107,8 +107,8 @@ pub(super) fn command() -> clap::Command {
     flags::fitted(Cli::command())
 }
 
-/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments; `train` has
-/// more.
+/// Reads the arguments, runs the command, and returns the exit code: 0 success, 1 failure, 2 bad arguments, 130 work that
+/// Ctrl-C has stopped; `train` has more.
 pub fn main() -> ExitCode {
     turn::quiet_panics();
     leave_with_the_reader();

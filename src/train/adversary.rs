@@ -54,13 +54,13 @@ impl Adversary {
         let model = Discriminator::new(&VarBuilder::root(&vars), &config.model);
         let optimizer = AdamW::new(&[(PREFIX, &vars)], &config.optim);
         let reducer = Reducer::new(world, &optimizer.params())?;
-        // the reducer shares what is trained; the singular vectors are not
         let side = 1 << config.model.depth;
         let nothing = Tensor::zeros([1, 3, side, side], (Kind::Float, device));
         // the singular vectors come one step nearer, as in PyTorch before each judgement of a training
         let _ = tch::no_grad(|| model.logits(&nothing, Judging::ToLearn));
-        let rest = weights::named(&vars, false); // in one order on all ranks
-        world.broadcast(&rest.into_values().collect::<Vec<_>>())?;
+        // the reducer shares what is trained, and the singular vectors are not; by name, in one order on all ranks
+        let all: Vec<Tensor> = weights::named(&vars, false).into_values().collect();
+        world.broadcast(&all)?;
         let (config, world) = (config.clone(), world.clone());
         Ok(Self { config, steps, model, vars, optimizer, reducer, world })
     }

@@ -29,9 +29,7 @@ impl Hold {
         }
         Ok(Self { _file: Some(file) })
     }
-}
 
-impl Hold {
     /// As [`Hold::take`], for a folder that was not there when this run began.
     ///
     /// Errors: another run has begun in it since.

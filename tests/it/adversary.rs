@@ -1,6 +1,6 @@
 //! What a tokenizer pays besides squared error: an adversary's judgement, with which a run goes on exactly, and LPIPS.
 
-use crate::train::{exclusive, same_weights, smoke};
+use crate::train::{exclusive, records, same_weights, smoke};
 use paella::config::RunConfig;
 use paella::cost;
 use paella::model::init::VarBuilder;
@@ -25,17 +25,9 @@ fn judged() -> RunConfig {
 
 /// Loss and what the adversary paid, step by step.
 fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(f64, Option<f64>)> {
-    let mut found = Vec::new();
-    let out = Some(out.to_path_buf());
-    let options = RunOptions { out, resume: Resume::Auto, max_steps, ..RunOptions::default() };
-    train::run(config, &options, &mut |record| {
-        if record.phase == "tokenizer" {
-            found.push((record.loss, record.adversary));
-        }
-        true
-    })
-    .unwrap_or_else(|e| panic!("{e}"));
-    found
+    let all = records(config, out, max_steps).into_iter();
+    let own = all.filter(|record| record.phase == "tokenizer");
+    own.map(|record| (record.loss, record.adversary)).collect()
 }
 
 #[test]

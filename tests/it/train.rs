@@ -90,7 +90,8 @@ fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)
     records.into_iter().map(|record| (record.step, record.loss)).collect()
 }
 
-fn records(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<StepRecord> {
+/// Runs up to `max_steps` updates. Returns their records.
+pub fn records(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<StepRecord> {
     let mut records = Vec::new();
     let options = RunOptions {
         out: Some(out.to_path_buf()),
