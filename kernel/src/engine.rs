@@ -30,8 +30,6 @@ pub struct Ran {
 pub enum Job {
     Run {
         code: String,
-        /// Told when the engine takes it up: a first cell waits for the prelude.
-        begun: oneshot::Sender<()>,
         reply: oneshot::Sender<Ran>,
     },
     Complete {
@@ -146,8 +144,7 @@ impl Engine {
         }
         // A failed `send` means that nobody waits for the answer any more.
         match job {
-            Job::Run { code, begun, reply } => {
-                let _ = begun.send(());
+            Job::Run { code, reply } => {
                 let before = self.variables();
                 let outcome =
                     self.context.execute_with_callbacks(&code, &mut EvalCallbacks::default());

@@ -109,11 +109,10 @@ impl CellRunner {
         ask: Ask<'_>,
     ) -> Result<Done, ReplyError> {
         let (reply, mut answer) = oneshot::channel();
-        let (begun, mut begins) = oneshot::channel();
         let (mut heard, start) = (Heard::default(), Instant::now());
-        let (mut compiled, mut has_begun) = (None, false);
+        let mut compiled = None;
         self.interrupts.enter(CellPhase::Compiling);
-        let _ = self.jobs.send(Job::Run { code: code.into(), begun, reply }); // a dead engine drops the answer
+        let _ = self.jobs.send(Job::Run { code: code.into(), reply }); // a dead engine drops the answer
         let ended = || {
             faults::plain(
                 "KernelError",
@@ -124,9 +123,7 @@ impl CellRunner {
             tokio::select! {
                 biased;
                 ran = &mut answer => break ran,
-                _ = &mut begins, if !has_begun => has_begun = true,
                 event = self.events.recv() => match event {
-                    Some(Event::Running) if !has_begun => {} // the prelude, for which a first cell waits
                     Some(event) => {
                         self.hear(event, &mut heard, ask).await;
                         if heard.ran && compiled.is_none() {

@@ -44,7 +44,9 @@ impl Cells {
             println!("EVCXR_PANIC_NOTIFICATION");
             return Ok(());
         }
-        emit(&Event::Running);
+        if !self.variables.is_null() {
+            emit(&Event::Running); // the first run is the prelude, or `lab` alone: no cell of the person's
+        }
         // SAFETY: evcxr has just compiled this library; its entry has this type and takes the pointer it gave before.
         unsafe {
             let library =

@@ -63,7 +63,7 @@ pub enum Event {
     Stdout { text: String },
     /// Printed by a cell on its error output, or a remark.
     Stderr { text: String },
-    /// A compiled cell is about to run. It is not sent for a cell that was stopped before.
+    /// A compiled cell is about to run. It is sent neither for the prelude nor for a cell that was stopped before.
     Running,
     /// A cell panicked at this place.
     Panic { text: String, file: String, line: u32 },
