@@ -31,10 +31,24 @@ const MOST_REPEATED: i64 = 1 << 28;
 /// All tensors of a file. Keys of nested dictionaries are joined by dots. The numbers are read from the disk as they are
 /// used, see [`FileBytes`].
 ///
-/// Tensors of types that tch does not have are left out.
+/// Tensors of types that tch does not have are left out: [`left_out`] names them.
 ///
 /// Errors: not a file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
 pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    Ok(read_all(path)?.0)
+}
+
+/// Names of the tensors that [`read`] leaves out.
+///
+/// Errors: as `read`.
+pub fn left_out(path: &Path) -> Result<Vec<String>> {
+    Ok(read_all(path)?.1)
+}
+
+/// Tensors, and the names of those that are left out.
+type Tensors = (Vec<(String, Tensor)>, Vec<String>);
+
+fn read_all(path: &Path) -> Result<Tensors> {
     let broken = |what: String| broken(what, path);
     let file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
     if file.starts_with(old::BEGINNING) {
@@ -70,7 +84,7 @@ fn built(
     value: &Value,
     path: &Path,
     mut stored: impl FnMut(&str) -> std::result::Result<Tensor, String>,
-) -> Result<Vec<(String, Tensor)>> {
+) -> Result<Tensors> {
     let broken = |what: String| broken(what, path);
     let mut found = Found::default();
     found.look("", value, 0);
@@ -90,7 +104,7 @@ fn built(
             .map_err(|what| broken(format!("`{name}`: {what}")))?;
         tensors.push((name, tensor));
     }
-    Ok(tensors)
+    Ok((tensors, found.unkept))
 }
 
 /// Checks that a file is one of `torch.save` and whole. Reads what it says is in it, and no numbers.
@@ -186,6 +200,8 @@ fn entry(
 struct Found {
     /// Keys of nested dictionaries, joined by dots.
     tensors: Vec<(String, Rc<Layout>)>,
+    /// Names of tensors of types that tch does not have.
+    unkept: Vec<String>,
     /// The first object that is no plain data.
     object: Option<Rc<str>>,
     names: usize,
@@ -195,6 +211,7 @@ impl Found {
     fn look(&mut self, prefix: &str, value: &Value, depth: usize) {
         match value {
             Value::Tensor(layout) => self.tensors.push((prefix.to_string(), layout.clone())),
+            Value::Unkept => self.unkept.push(prefix.to_string()),
             Value::Object(class) => {
                 self.object.get_or_insert_with(|| class.clone());
             }
@@ -284,6 +301,22 @@ mod tests {
         let mut found = Found::default();
         found.look("", &whole.value, 0);
         assert!(found.names > 2 && found.names <= MOST_NAMES + DEEPEST, "{}", found.names);
+    }
+
+    #[test]
+    fn tensors_of_other_types_are_named() {
+        // {"a": {"b": a quantized tensor}}, and a tensor of complex numbers on its own
+        let quantized = b"\x80\x02}X\x01\0\0\0a}X\x01\0\0\0bctorch._utils\n_rebuild_qtensor\n)Rss.";
+        let id =
+            b"(X\x07\0\0\0storagectorch\nComplexFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
+        let complex =
+            [b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(", &id[..], b"K\0K\x01\x85K\x01\x85tR."];
+        for (program, name) in [(&quantized[..], "a.b"), (&complex.concat(), "")] {
+            let whole = Machine::new(program).run().expect("data");
+            let mut found = Found::default();
+            found.look("", &whole.value, 0);
+            assert_eq!(found.unkept, [name]);
+        }
     }
 
     #[test]

@@ -54,12 +54,15 @@ pub fn map_all(path: &Path) -> Result<Named> {
     }
 }
 
-/// Names and types of the tensors of a file that [`map_all`] leaves out. A `torch.save` file names none.
+/// Names and types of the tensors of a file that [`map_all`] leaves out. Of a `torch.save` file, names alone.
 pub fn left_out(path: &Path) -> Result<Vec<String>> {
     let files = match Format::of(path)? {
         Format::Index => Index::read(path)?.files(path)?,
         Format::Safetensors => BTreeSet::from([path.to_path_buf()]),
-        Format::Pickle => BTreeSet::new(),
+        Format::Pickle => {
+            let names = pickle::left_out(path)?;
+            return Ok(names.into_iter().map(|name| format!("`{name}`")).collect());
+        }
     };
     let mut all = Vec::new();
     for file in files {

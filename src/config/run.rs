@@ -4,7 +4,8 @@ use crate::checkpoint::Phase;
 use crate::data::DataConfig;
 use crate::device::DeviceChoice;
 use crate::dist::DistConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files;
 use crate::model::PaellaConfig;
 use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::model::prior::{PriorConfig, PriorSampleConfig};
@@ -17,6 +18,8 @@ use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 use ron_faults::Fault;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The config of a run. A file lists only what differs from the defaults.
@@ -158,6 +161,10 @@ impl RunConfig {
     /// As [`RunConfig::read`], with other checks.
     pub fn read_with(path: &Path, check: impl Fn(&Self) -> Vec<Fault>) -> Result<Self> {
         near::there(path, "FILE")?;
+        if path.is_file() && !looks_like_one(path) {
+            let hint = "a config is `(field: value, ..)` in a file that ends in .ron, such as configs/fashion.ron";
+            return Err(Error::command("this is no config", path.display().to_string(), hint));
+        }
         Ok(ron_faults::read(path, check)?)
     }
 
@@ -171,4 +178,16 @@ impl RunConfig {
         };
         self.stages.iter().copied().filter(|phase| !given(phase)).collect()
     }
+}
+
+/// Whether a file is a config by its name or by its first letters.
+fn looks_like_one(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(files::HEAD as u64).read_to_end(&mut head));
+    let head = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&head).trim_ascii_start();
+    let begins = |with: &[u8]| head.starts_with(with);
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("ron"))
+        || read.is_err() // the reader says why
+        || head.is_empty()
+        || [&b"("[..], b"//", b"/*", b"#![", b"RunConfig", b"\xff\xfe", b"\xfe\xff"].into_iter().any(begins)
 }

@@ -4,12 +4,13 @@
 use super::bench::{self, BenchArgs};
 use super::common::{Common, answer, lab, lab_by_chance, outside_cause, report, unwritable};
 use super::precompute::{self, Precompute};
-use super::signals::end_on_interrupt;
-use super::terminal::Terminal;
+use super::signals::{end_on_interrupt, interrupted_code};
+use super::terminal::{Terminal, printable};
 use super::{
-    doctor, flags, grid, kernel, lesson, list, plan, repl, sample, script, train, weights, work,
+    doctor, flags, grid, kernel, lesson, list, plan, progress, repl, sample, script, shell, train,
+    variables, weights, work,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::lab::turn;
 use crate::lab::watch::{STOP, stop_asked};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -127,6 +128,9 @@ pub fn main() -> ExitCode {
     // A second Ctrl-C has no further effect while the first one waits for its step. The prompt handles Ctrl-C itself.
     let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
     let json = cli.common.json;
+    for remark in variables::remarks(|name| std::env::var(name).ok()) {
+        progress::print(std::io::stderr(), &printable(&remark));
+    }
     let outcome = catch_unwind(AssertUnwindSafe(|| run(cli)));
     match outcome.unwrap_or_else(|panic| Err(broken(panic.as_ref()))) {
         Ok(code) => ExitCode::from(code),
@@ -169,9 +173,6 @@ fn leave_with_the_reader() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// The exit code of work that Ctrl-C has stopped: 128 and the signal's number, as a shell has it.
-const INTERRUPTED: u8 = 128 + libc::SIGINT as u8;
-
 /// Runs the command. Returns the exit code.
 fn run(cli: Cli) -> Result<u8> {
     if cli.command.as_ref().is_some_and(Command::ends_at_once) {
@@ -183,6 +184,7 @@ fn run(cli: Cli) -> Result<u8> {
         None => cli.script.is_none() && (cli.rust || !pipe),
         Some(command) => matches!(command, Command::Lesson(_)),
     };
+    let is_subcommand = cli.command.is_some() && !is_prompt;
     let done = match cli.command {
         None => match cli.script {
             Some(file) => {
@@ -233,7 +235,11 @@ fn run(cli: Cli) -> Result<u8> {
         }
     };
     // a person at the prompt stops one command, and the session goes on
-    done.map(|()| if stop_asked() && !is_prompt { INTERRUPTED } else { 0 })
+    let done = done.map_err(|error| match is_subcommand {
+        true => error.map(|fault| Fault { hint: shell::flags(&fault.hint), ..fault }),
+        false => error,
+    });
+    done.map(|()| if stop_asked() && !is_prompt { interrupted_code() } else { 0 })
 }
 
 #[cfg(test)]

@@ -136,12 +136,18 @@ fn nearby(program: &str) -> String {
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into();
     }
     shell_quoted(word)
+}
+
+/// A path as a word of a line that is no flag.
+pub fn path_word(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.starts_with('-') { format!("./{path}") } else { path }
 }
 
 /// Prints the answer of a command that took long. A reader that has gone hears nothing.
@@ -189,6 +195,7 @@ mod tests {
     fn words_are_quoted_where_a_shell_would_split_them() {
         let words = ["a.ron", "train.steps=3", "my run", "it's", ""].map(quoted);
         assert_eq!(words, ["a.ron", "train.steps=3", "'my run'", r"'it'\''s'", "''"]);
+        assert_eq!(["-x", "a-x"].map(|path| path_word(Path::new(path))), ["./-x", "a-x"]);
     }
 
     #[test]

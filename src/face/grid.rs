@@ -3,6 +3,7 @@
 use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
 use super::sample::{save_as, size};
+use super::shell::part_weights;
 use super::work::show_view;
 use crate::error::Result;
 use crate::image;
@@ -40,7 +41,7 @@ pub struct GridArgs {
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(i64, i64)>,
     /// How much the attention to each part counts: "text=1.2 clip_text=1 clip_image=0.4"
-    #[arg(long, value_name = "WEIGHTS")]
+    #[arg(long, value_name = "WEIGHTS", value_parser = part_weights)]
     weights: Option<PartWeights>,
     /// Write the sheet here; else into the run folder
     #[arg(long, value_name = "FILE")]

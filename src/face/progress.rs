@@ -1,13 +1,13 @@
 //! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
 
+use super::signals::stop_for;
 use super::terminal::printable;
 use crate::error::size;
 use crate::lab::view::plain;
-use crate::lab::watch::{STOP, Watch, stop_asked};
+use crate::lab::watch::{Watch, stop_asked};
 use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Shows the progress of one command.
@@ -139,7 +139,7 @@ impl Drop for ProgressLine {
 /// is done can still be saved.
 pub fn print(mut to: impl Write, text: &str) {
     if writeln!(to, "{text}").and_then(|()| to.flush()).is_err() {
-        STOP.store(true, Ordering::Relaxed);
+        stop_for(libc::SIGPIPE);
     }
 }
 

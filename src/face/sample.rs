@@ -3,6 +3,7 @@
 
 use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
+use super::shell::{in_shell, part_weights};
 use super::work::show_view;
 use crate::config::full_place;
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "WEIGHT", requires = "picture", default_value_t = 1.0, value_parser = weight)]
     text_weight: f64,
     /// How much the attention to each part counts: "text=1.2 clip_text=1 clip_image=0.4", or factors of the last vectors
-    #[arg(long, value_name = "WEIGHTS")]
+    #[arg(long, value_name = "WEIGHTS", value_parser = part_weights)]
     weights: Option<PartWeights>,
     /// Whether the picture that a prior guesses stands beside TEXT
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
@@ -307,7 +308,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         let file = outs.get(k).or(shown.as_ref());
         serde_json::json!({ "seed": seed, "steps": run.path.len() - 1, "caption": run.caption(), "file": file })
     };
-    let mut all = view.to_json();
+    let mut all = in_shell(view).to_json();
     all["pictures"] = run.seeds().iter().enumerate().map(row).collect();
     println!("{all}");
     Ok(())

@@ -12,6 +12,11 @@ const STOPPING: [libc::c_int; 5] =
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn stop(signal: libc::c_int) {
+    stop_for(signal);
+}
+
+/// Asks the work to stop as this signal would.
+pub fn stop_for(signal: libc::c_int) {
     let _ = SIGNAL.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
     STOP.store(true, Ordering::Relaxed);
 }
@@ -34,6 +39,14 @@ pub fn stop_on_signals() {
 pub fn end_on_interrupt() {
     // SAFETY: restores the default action of a signal.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
+/// The exit code of other work that was stopped: Ctrl-C's, or that of a reader of the output that has gone.
+pub fn interrupted_code() -> u8 {
+    match SIGNAL.load(Ordering::Relaxed) {
+        0 => 128 + libc::SIGINT as u8,
+        signal => 128 + signal as u8,
+    }
 }
 
 /// The exit code of a training that was asked to stop: 128 and the number of the signal, as a shell has it. A rank that

@@ -77,6 +77,11 @@ fn minutes(text: &str) -> std::result::Result<f64, String> {
 /// `paella train`: runs as one rank if a launcher started this process with others, else alone. Returns the exit code.
 pub fn train(args: &TrainArgs, common: &Common) -> Result<u8> {
     end_on_interrupt(); // there is nothing to save before the first step
+    if args.config.exists() && !args.config.is_file() && !args.config.is_dir() {
+        let what = "a run goes on from its config later, and a pipe is read only once";
+        let hint = "write it to a file first";
+        return Err(Error::command(what, args.config.display().to_string(), hint));
+    }
     let config = match args.moved.is_empty() {
         true => RunConfig::read(&args.config).map_err(|error| or_moved(error, args, common))?,
         false => RunConfig::read_with(&args.config, |_| Vec::new())?, // the old places may be gone
@@ -243,7 +248,7 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
     } else {
         let how = if finished { "finished" } else { "stopped" };
         let model = model.map(|m| {
-            let try_it = common::pasted(&["--model", &m]);
+            let try_it = common::pasted(&["--model", &common::path_word(Path::new(&m))]);
             format!("model: {m}\n  try it: {try_it}\n")
         });
         let go_on = if finished { String::new() } else { format!("  go on: {advice}\n") };
@@ -255,11 +260,11 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
 
 /// The line that goes on with a run that was stopped: the same command, without the limits of this call.
 fn advice(args: &TrainArgs, common: &Common, moved: &[String], launched: bool) -> String {
-    let mut words = vec!["train".to_string(), args.config.display().to_string(), "--resume".into()];
+    let mut words = vec!["train".to_string(), common::path_word(&args.config), "--resume".into()];
     words.extend(matches!(args.resume, Some(ResumeFrom::Auto)).then(|| "auto".into()));
     let mut flag = |name: &str, value: String| words.extend([name.to_string(), value]);
     if let Some(out) = &args.out {
-        flag("--out", out.display().to_string());
+        flag("--out", common::path_word(out));
     }
     args.set.iter().for_each(|(field, value)| flag("--set", format!("{field}={value}")));
     moved.iter().for_each(|places| flag("--moved", places.clone()));

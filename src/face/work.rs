@@ -4,6 +4,7 @@
 use super::common::{Common, device, lab, pasted, tell_sizes};
 use super::progress::ProgressLine;
 use super::scenes::{self, Over};
+use super::shell::{in_shell, part_weights};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result, counted};
@@ -37,7 +38,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE", conflicts_with = "over")]
     inception: Option<PathBuf>,
     /// Also pictures made under these weights, as in `paella sample`: "text=1.2 clip_text=1 clip_image=0.4"
-    #[arg(long, value_name = "WEIGHTS", conflicts_with = "over")]
+    #[arg(long, value_name = "WEIGHTS", conflicts_with = "over", value_parser = part_weights)]
     weights: Option<PartWeights>,
 }
 
@@ -265,10 +266,12 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Shows a view, with its hints as the shell has them.
 pub(super) fn show_view(view: &View, common: &Common) -> Result<()> {
+    let view = in_shell(view.clone());
     match common.json {
         true => println!("{}", view.to_json()),
-        false => Terminal::detect().show(view),
+        false => Terminal::detect().show(&view),
     }
     Ok(())
 }

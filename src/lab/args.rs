@@ -22,10 +22,13 @@ pub struct Args {
 
 /// Splits a line into the command's name and its arguments. None for an empty line or a comment.
 ///
+/// A `> ` at the beginning, the prompt's sign in a line that was copied, is left out.
+///
 /// A `#` begins a comment at the beginning of the line. Behind two blanks or a tab it begins one too if a blank or
 /// nothing follows it. So a text such as `mug for the #1 dad` is never cut.
 pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
-    let line = &clean(line);
+    let line = clean(line);
+    let line = line.trim_start().strip_prefix("> ").unwrap_or(&line);
     let (parts, end) = split(line)?;
     let line = line[..end].trim();
     let mut args = Args { line: line.into(), ..Args::default() };
@@ -293,6 +296,13 @@ mod tests {
         assert_eq!(args("sample red  #tag").words, ["red", "#tag"]);
         assert_eq!(args("train 1000   # a comment").words, ["1000"]);
         assert_eq!(args("train 10\t#").words, ["10"]);
+    }
+
+    #[test]
+    fn the_sign_of_a_copied_prompt_is_no_part_of_the_line() {
+        assert_eq!(args("> show 0").line, "show 0");
+        assert_eq!(args("sample a > b").joined(), "a > b");
+        assert_eq!(parse("> # a comment"), Ok(None));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub fn axes(all: Vec<GridAxis>, request: &mut SampleRequest) -> Result<Vec<GridA
     let pictures: usize = axes.iter().map(|axis| axis.values.len()).product();
     match axes.len() {
         0 => {
-            let hint = "two values or more of one or two settings: steps=4,8,12 cfg=1,3,8";
+            let hint = "two values or more of one or two settings: `steps=4,8,12 cfg=1,3,8`";
             Err(Error::command("there is nothing to compare", "", hint))
         }
         1 | 2 if pictures <= MOST => Ok(axes),

@@ -6,7 +6,7 @@ use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source, caption, home, read_caption, shard_list, tidy};
-use crate::error::{Fault, Result, counted};
+use crate::error::{Fault, Result, counted, shell_quoted};
 use crate::image;
 use crate::near::{did_you_mean, missing, there};
 use crate::networks::Networks;
@@ -308,8 +308,12 @@ pub fn source_of(word: &str) -> Result<Source> {
         _ if path.is_file() => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = quoted(&folder.unwrap_or(Path::new(".")).display().to_string(), None);
-            let hint =
+            let mut hint =
                 format!("its folder: `data {folder}`; `show FILE` takes one picture in hand");
+            if let Some(unpack) = unpacked(path) {
+                hint =
+                    format!("shards are .tar or .tar.gz; `{unpack}` in the shell makes one of it");
+            }
             Err(Lab::fault(format!("`{word}` is a file, and no .tar shard"), hint))
         }
         _ => {
@@ -322,6 +326,19 @@ pub fn source_of(word: &str) -> Result<Source> {
             Err(Lab::fault(format!("there is no data set `{word}`, and no such folder"), hint))
         }
     }
+}
+
+/// The line of a shell that unpacks a shard of another packing. None for other files.
+fn unpacked(path: &Path) -> Option<String> {
+    let name = path.to_string_lossy();
+    let inner = path.file_stem()?.to_string_lossy().to_lowercase();
+    let tool = match path.extension()?.to_str()?.to_lowercase().as_str() {
+        "xz" => "xz -dk",
+        "zst" => "zstd -dk",
+        "bz2" => "bzip2 -dk",
+        _ => return None,
+    };
+    inner.ends_with(".tar").then(|| format!("{tool} {}", shell_quoted(&name)))
 }
 
 /// The text of the `.txt` beside a picture's file, else the file's name. The remark says why a `.txt` is not used.

@@ -38,7 +38,12 @@ impl Lab {
             self.state.rng = rand_chacha::ChaCha8Rng::seed_from_u64(now.seed);
         }
         if shape(now) != shape(&before) {
-            view = view.note("the model in hand keeps its shape: `export new.ron`, then `load new.ron` builds this one");
+            let then = if other.is_empty() {
+                ": `export new.ron`, then `load new.ron` builds this one"
+            } else {
+                ""
+            };
+            view = view.note(format!("the model in hand keeps its shape{then}"));
         }
         for Fault { what, place, hint } in other {
             view = view.note(format!("`{place}`: {what}; {hint}"));
@@ -78,12 +83,18 @@ impl Lab {
         crate::files::write(file, text.as_bytes()).map_err(|e| {
             Error::command(format!("could not write: {e}"), &place, "name a folder that is there")
         })?;
-        Ok(View::new()
-            .text(format!(
-                "written: {place}{}",
-                if replaced { ", in place of an older one" } else { "" }
-            ))
-            .note(format!("`paella train {}` runs it", quoted(&place, None))))
+        let view = View::new().text(format!(
+            "written: {place}{}",
+            if replaced { ", in place of an older one" } else { "" }
+        ));
+        let faults = self.state.settings.check();
+        if faults.is_empty() {
+            return Ok(view.note(format!("`paella train {}` runs it", quoted(&place, None))));
+        }
+        let why = faults.into_iter().map(|Fault { what, place, hint }| {
+            format!("no run begins with it yet: `{place}`: {what}; {hint}")
+        });
+        Ok(view.notes(why))
     }
 
     /// What [`Lab::save`] would replace in a folder: a model, or single files of one. None: nothing.

@@ -2,6 +2,7 @@
 
 use super::args::{Args, quoted};
 use super::command::{Command, Takes};
+use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
 use crate::near::nearest;
 
@@ -15,6 +16,9 @@ impl Args {
         }
         if command.name == "set" {
             self.no_equals()?;
+        }
+        if !matches!(command.takes, Takes::Caption | Takes::Word) {
+            self.no_comment()?;
         }
         self.known_keys(command.keys, matches!(command.takes, Takes::Caption))?;
         command.check_words(self)
@@ -57,8 +61,29 @@ impl Args {
         let (path, value) = rest.split_at(end);
         let Some(value) = value.trim_start().strip_prefix('=') else { return Ok(()) };
         let value = Some(value.trim()).filter(|value| !value.is_empty()).unwrap_or("VALUE");
+        let meant = config::nearest_path(&RunConfig::default(), path);
+        let path = meant.as_deref().unwrap_or(path);
         let hint = format!("a blank stands between them: `set {path} {value}`");
         Err(self.fault("`=` between a setting and its value", hint))
+    }
+
+    /// Refuses a `#` behind one blank: it is a word, and no comment.
+    ///
+    /// Errors: there is one; the hint is the line with the comment that was meant.
+    fn no_comment(&self) -> Result<()> {
+        let Some((line, comment)) = self.line.split_once(" #") else { return Ok(()) };
+        if !comment.starts_with(char::is_whitespace) || !self.words.iter().any(|word| word == "#") {
+            return Ok(());
+        }
+        let hint = format!("two blanks stand before a comment: `{line}  #{comment}`");
+        Err(self.fault("`#` begins no comment behind one blank", hint))
+    }
+
+    /// The remark for a `#` with a blank on either side in a text.
+    pub fn mistaken_comment(&self) -> Option<String> {
+        let at = self.words.iter().position(|word| word == "#").filter(|at| *at > 0)?;
+        let rest = self.words[at..].join(" ");
+        Some(format!("`{rest}` is part of the text: two blanks stand before a comment"))
     }
 
     /// The remark for words of a text that look like one of the `keys` written otherwise: `steps = 1`, `steps:1`.
@@ -148,6 +173,7 @@ mod tests {
             assert!(refused(line).contains("`set sample.steps 5`"), "{}", refused(line));
         }
         assert!(refused("set seed=5").contains("`set seed 5`"));
+        assert!(refused("set train.lr=0.1").contains("`set train.optim.lr 0.1`"));
         let said = |line: &str| {
             let (_, args) = parse(line).expect("a good line").expect("a command");
             args.mistaken_keys(&["steps", "negative"])
@@ -167,6 +193,18 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_behind_one_blank_is_told_how_it_is_written() {
+        assert!(refused("noise 0.4 # why").contains("`noise 0.4  # why`"));
+        assert!(refused("set sample.steps 3 # why").contains("`set sample.steps 3  # why`"));
+        let args = |line: &str| parse(line).expect("a good line").expect("a command").1;
+        let said = args("sample mug # note").mistaken_comment().expect("a remark");
+        assert!(said.starts_with("`# note` is part of the text"), "{said}");
+        for line in ["sample mug #1 dad", "sample \"a # b\"", "sample mug  # a comment"] {
+            assert_eq!(args(line).mistaken_comment(), None, "{line}");
+        }
+    }
+
+    #[test]
     fn flags_are_told_as_settings() {
         let error = refused("sample a fox --count 2 --negative \"a dog\" --seed=3 cfg=2");
         let meant = "`sample a fox count=2 negative=\"a dog\" seed=3 cfg=2`";
@@ -179,6 +217,9 @@ mod tests {
     fn words_too_many_are_a_list_of_shards_or_a_name_with_blanks() {
         assert!(refused("data a.tar b.tar").contains("`data a.tar,b.tar`"));
         assert!(refused("data my pics").contains("`data \"my pics\"`"));
+        assert!(refused("data pipe:cat x.tar").contains("`data \"pipe:cat x.tar\"`"));
+        let quotes = refused("data pipe:cat 'a b.tar'");
+        assert!(quotes.contains("`data \"pipe:cat 'a b.tar'\"`"), "{quotes}");
         assert!(refused("noise 0.5 0.5").contains("one word too many"));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Lab;
 use super::args::{Args, parse};
-use super::command::Command;
+use super::command::{Command, Takes};
 use super::quick;
 use super::view::View;
 use super::watch::Watch;
@@ -49,6 +49,9 @@ impl Lab {
             self.remember(moment);
         }
         view = view.notes(args.mistaken_keys(command.keys));
+        if matches!(command.takes, Takes::Caption) {
+            view = view.notes(args.mistaken_comment());
+        }
         if let Err(error) = self.keep(&mut view, command.name) {
             view = view.note(format!("the picture is not saved: {error}"));
         }

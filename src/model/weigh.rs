@@ -22,7 +22,7 @@ pub enum PartWeights {
 }
 
 /// How weights are written.
-const FORM: &str = "weights=\"text=1.2 clip_text=1 clip_image=0.4\", or the factors of the last condition vectors: weights=1,0.4";
+const FORM: &str = "`weights=\"text=1.2 clip_text=1 clip_image=0.4\"`, or the factors of the last condition vectors: `weights=1,0.4`";
 
 impl FromStr for PartWeights {
     type Err = Error;

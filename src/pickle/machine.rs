@@ -25,6 +25,8 @@ pub(super) enum Value {
         key: Rc<str>,
     },
     Tensor(Rc<Layout>),
+    /// A tensor of a type that tch does not have.
+    Unkept,
 }
 
 /// An object with two names is one object: filled under one name, it is full under the other.
@@ -324,6 +326,8 @@ impl<'a> Machine<'a> {
                     items.borrow().first().cloned().unwrap_or(Value::Opaque)
                 }
                 "collections OrderedDict" => self.heap.dict(),
+                // of other types, quantized, sparse, or without numbers
+                name if name.starts_with("torch._utils _rebuild_") => Value::Unkept,
                 _ => Value::Object(name.clone()),
             },
             _ => Value::Opaque,
@@ -365,7 +369,7 @@ fn rebuild_tensor(items: &[Value]) -> Run<Value> {
         items.borrow().iter().map(int).collect()
     };
     match items {
-        [Value::Storage { kind: None, .. }, ..] => Ok(Value::Opaque),
+        [Value::Storage { kind: None, .. }, ..] => Ok(Value::Unkept),
         [Value::Storage { kind: Some(kind), key }, Value::Int(offset), size, stride, ..] => {
             let (kind, key) = (*kind, key.clone());
             let layout =

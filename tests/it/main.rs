@@ -18,6 +18,7 @@ mod fid;
 mod fixture;
 mod fuzz;
 mod gpu;
+mod hints;
 mod house;
 mod kit;
 mod lab;

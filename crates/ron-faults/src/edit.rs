@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::explain::path_hint;
+use super::explain::{near_path, path_hint};
 use super::print::to_ron;
 use super::read::{Attempt, PlacedFault, parse};
 use super::scan::{Entry, Scan};
@@ -48,6 +48,15 @@ impl Printed {
 pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
     let printed = Printed::new(config);
     printed.scan.entries.into_iter().filter(|e| e.plain).map(|e| e.path).collect()
+}
+
+/// The path of a config that an unknown one may stand for.
+pub fn nearest_path<T: Serialize>(config: &T, path: &str) -> Option<String> {
+    let printed = Printed::new(config);
+    match printed.get(path) {
+        Some(_) => None,
+        None => near_path(path, &printed.scan).0.map(str::to_string),
+    }
 }
 
 /// One field as RON.

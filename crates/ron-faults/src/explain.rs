@@ -167,6 +167,14 @@ fn choice_hint(found: &str, expected: &[&str]) -> String {
 
 /// The hint for an unknown path.
 pub(super) fn path_hint(path: &str, known: &Scan) -> String {
+    match near_path(path, known) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, here) => format!("the fields here: {}", here.join(", ")),
+    }
+}
+
+/// The known path that an unknown one may stand for, and all paths of its section.
+pub(super) fn near_path<'a>(path: &str, known: &'a Scan) -> (Option<&'a str>, Vec<&'a str>) {
     let split = |p| str::rsplit_once(p, '.').unwrap_or(("", p));
     let paths = || known.entries.iter().map(|e| e.path.as_str());
     let (parent, last) = split(path);
@@ -178,10 +186,7 @@ pub(super) fn path_hint(path: &str, known: &Scan) -> String {
     let same = || paths().filter(|p| split(p).1 == last);
     let depth = |p: &&str| p.matches('.').count();
     let elsewhere = || same().filter(below).min_by_key(depth).or_else(|| same().min_by_key(depth));
-    match near.or_else(elsewhere) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("the fields here: {}", here.join(", ")),
-    }
+    (near.or_else(elsewhere), here)
 }
 
 /// The candidate with the fewest edits, within a limit that grows with the length of `word`.

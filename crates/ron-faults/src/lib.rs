@@ -32,7 +32,7 @@ mod tests;
 mod text;
 
 pub use checks::Checks;
-pub use edit::{Change, diff, get, minimal_ron, paths, set, text_with};
+pub use edit::{Change, diff, get, minimal_ron, nearest_path, paths, set, text_with};
 pub use explain::nearest;
 pub use fault::Fault;
 pub use print::to_ron;

@@ -1,0 +1,82 @@
+//! Hints of the prompt as a shell has them: `cfg=3` is `--cfg 3`.
+
+use super::common::quoted;
+use crate::error::Error;
+use crate::lab::args::parse;
+use crate::lab::view::{View, ViewBlock};
+use crate::model::weigh::PartWeights;
+
+/// Settings of the prompt that are options of `sample` and `grid`.
+const OPTIONS: [&str; 8] =
+    ["steps", "cfg", "temperature", "seed", "size", "weights", "negative", "prior"];
+
+/// A view with the notes of the shell.
+pub fn in_shell(mut view: View) -> View {
+    for block in &mut view.blocks {
+        if let ViewBlock::Note(text) = block {
+            *text = flags(text);
+        }
+    }
+    view
+}
+
+/// Weights of parts, with the hint of the shell.
+pub fn part_weights(text: &str) -> Result<PartWeights, String> {
+    text.parse().map_err(|error: Error| flags(&error.to_string()))
+}
+
+/// A text with the settings between its backticks as options.
+pub fn flags(text: &str) -> String {
+    let mut parts = text.split('`');
+    let mut all = parts.next().unwrap_or_default().to_string();
+    while let Some(inside) = parts.next() {
+        let Some(after) = parts.next() else { return all + "`" + inside };
+        all += &of_shell(inside).unwrap_or_else(|| format!("`{inside}`"));
+        all += after;
+    }
+    all
+}
+
+/// Settings or a `set` of the prompt as the shell has them. None for other text.
+fn of_shell(inside: &str) -> Option<String> {
+    let (name, args) = parse(&format!("of {inside}")).ok()??;
+    debug_assert_eq!(name, "of");
+    let option = |key: &str, value: &str| format!("--{key} {}", quoted(value));
+    if let [set, path, value] = args.words.as_slice() {
+        let last = path.rsplit('.').next().filter(|last| OPTIONS.contains(last));
+        return (set == "set").then(|| match last {
+            Some(key) => format!("`{}`", option(key, value)),
+            None => format!("`{path}` {value} in the model's config.ron"),
+        });
+    }
+    let known = args.pairs.iter().all(|(key, _)| OPTIONS.contains(&key.as_str()));
+    if !known || args.pairs.is_empty() || !args.words.is_empty() {
+        return None;
+    }
+    let all: Vec<_> = args.pairs.iter().map(|(key, value)| option(key, value)).collect();
+    Some(format!("`{}`", all.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_become_options_and_other_text_stays() {
+        for (prompt, shell) in [
+            ("; `cfg=3` gives it one", "; `--cfg 3` gives it one"),
+            ("two: `steps=4,8,12 cfg=1,3,8`", "two: `--steps 4,8,12 --cfg 1,3,8`"),
+            ("`weights=\"text=1.2 clip_text=1\"`, or", "`--weights 'text=1.2 clip_text=1'`, or"),
+            ("`set sample.steps 12`", "`--steps 12`"),
+            (
+                "`set sample.guided_steps 12` and `cfg=3`",
+                "`sample.guided_steps` 12 in the model's config.ron and `--cfg 3`",
+            ),
+        ] {
+            assert_eq!(flags(prompt), shell);
+        }
+        for text in ["cfg=3", "`a cfg=3`", "`x=1`", "an open ` cfg=3", "`load a.ron`", "", "``"] {
+            assert_eq!(flags(text), text);
+        }
+    }
+}
