@@ -14,13 +14,28 @@ run() {
     "$@" 2>&1 | tee -a "$log" || { code=1; return 1; }
 }
 
+lint=(${LINT:+--config "build.rustc-workspace-wrapper='$PWD/scripts/clippy.sh'"})
+
 cargo() {
-    command cargo ${LINT:+--config "build.rustc-workspace-wrapper='$PWD/scripts/clippy.sh'"} "$@"
+    command cargo "${lint[@]}" "$@"
 }
 
 core() {
+    compile_ahead "$@" &
+    trap "kill $! 2>/dev/null" EXIT
     run cargo test --no-fail-fast --color "$colour"
     [ -z "${LINT:-}" ] || run cargo test --benches --no-run # nothing else compiles them
+}
+
+# The kernel's compilation, while the core's tests run and leave a processor idle: they no longer hold cargo's lock then.
+compile_ahead() {
+    [[ " $* " == *" kernel "* ]] || return 0
+    until grep -q 'Running ' "$log"; do
+        sleep 2
+        kill -0 $$ 2>/dev/null || return 0 # the tests have been stopped
+    done
+    # what fails here fails again where it is seen
+    exec nice -n 19 cargo "${lint[@]}" test -q -p paella-kernel --no-run >/dev/null 2>&1
 }
 
 # The kernel's own tests, then Jupyter's clients and a browser on the installed kernel.
@@ -50,7 +65,7 @@ mkdir -p "$target"
 : >"$log"
 for part in "$@"; do
     start=$SECONDS
-    "$part"
+    "$part" "$@"
     echo "part: $part, $((SECONDS - start)) s" >>"$log"
 done
 awk -v code=$code -v seconds=$SECONDS -f scripts/summary.awk "$log" | tee "$target/test-summary"

@@ -291,7 +291,10 @@ pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     };
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // a link to a disk that is not there is no new run
+        Err(e) if e.kind() == io::ErrorKind::NotFound && root.symlink_metadata().is_err() => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(unreadable(e)),
     };
     let mut found = Vec::new();

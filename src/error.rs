@@ -1,6 +1,7 @@
 //! The error type of all stages: what happened, where, and what to do.
 
 use std::fmt;
+use std::path::Path;
 
 pub use ron_faults::Fault;
 
@@ -143,6 +144,19 @@ pub fn size(bytes: f64) -> String {
     format!("{:.1} {unit}", bytes / each)
 }
 
+/// A word as a shell reads it back.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    let whole = !word.is_empty() && word.chars().all(plain);
+    if whole { word.into() } else { shell_quoted(word) }
+}
+
+/// A path as a word of a shell's line that is no option.
+pub fn shell_path(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref().display().to_string();
+    if path.starts_with('-') { shell_word(&format!("./{path}")) } else { shell_word(&path) }
+}
+
 /// A word in quotes, as a shell reads it back.
 pub fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -173,6 +187,14 @@ mod tests {
     fn shows_what_where_and_hint() {
         let error = Error::data("no pictures", "folder/", "put .png files there");
         assert_eq!(error.to_string(), "no pictures\n  in: folder/\n  hint: put .png files there");
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        let words = ["a.ron", "train.steps=3", "my run", "it's", "", "a;b", "a$b"].map(shell_word);
+        let quoted = ["a.ron", "train.steps=3", "'my run'", r"'it'\''s'", "''", "'a;b'", "'a$b'"];
+        assert_eq!(words, quoted);
+        assert_eq!(["-x", "a-x", "-x y"].map(shell_path), ["./-x", "a-x", "'./-x y'"]);
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub fn there(path: &Path, line: &str) -> Result<()> {
 pub fn no_file(path: &Path, line: &str) -> Error {
     let place = path.display().to_string();
     if path.is_dir() {
-        let inside = path.join("FILE").display().to_string();
+        let config = Some("config.ron").filter(|name| path.join(name).is_file());
+        let inside = path.join(config.unwrap_or("FILE")).display().to_string();
         let hint = format!("name a file in it: `{}`", line.replace("FILE", &inside));
         return Error::command(format!("`{place}` is a folder, not a file"), "", hint);
     }

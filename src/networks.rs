@@ -10,7 +10,7 @@ mod turn;
 pub use network::Network;
 
 use crate::config::{self, RunConfig};
-use crate::error::{Error, Result, shell_quoted};
+use crate::error::{Error, Result, shell_path};
 use crate::files;
 use crate::model::init::VarBuilder;
 use crate::model::prior::{Fresh, PriorConfig, PriorModel, PriorSampler, Schedule, Seeded};
@@ -359,8 +359,7 @@ fn other_folder(folder: &Path) -> Result<()> {
         return Err(Error::checkpoint("this is the folder of a run, not of a model", place, hint));
     }
     let goes_on = |run: &Path| {
-        let [config, run] = [run.join("config.ron"), run.to_path_buf()]
-            .map(|path| shell_quoted(&path.display().to_string()));
+        let [config, run] = [run.join("config.ron"), run.to_path_buf()].map(shell_path);
         format!(
             "`paella train {config} --resume --out {run}` goes on, and saves a model at its end"
         )

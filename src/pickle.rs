@@ -88,10 +88,13 @@ fn built(
     let broken = |what: String| broken(what, path);
     let mut found = Found::default();
     found.look("", value, 0);
-    if let (true, Some(class)) = (found.tensors.is_empty(), found.object) {
+    if let (true, Some(class)) = (found.tensors.is_empty(), &found.object) {
         let what = format!("a whole `{}`, not its tensors", class.replace(' ', "."));
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
         return Err(Error::checkpoint(what, path.display().to_string(), hint));
+    }
+    if let Some(name) = found.ambiguous() {
+        return Err(broken(format!("two tensors have the name `{name}`")));
     }
     let mut storages: HashMap<Rc<str>, Tensor> = HashMap::new();
     let mut tensors = Vec::new();
@@ -198,7 +201,7 @@ fn entry(
 /// What lies in the value of a whole file.
 #[derive(Default)]
 struct Found {
-    /// Keys of nested dictionaries, joined by dots.
+    /// Keys and numbers of nested dictionaries and lists, joined by dots.
     tensors: Vec<(String, Rc<Layout>)>,
     /// Names of tensors of types that tch does not have.
     unkept: Vec<String>,
@@ -217,17 +220,37 @@ impl Found {
             }
             Value::Dict(entries) if depth < DEEPEST => {
                 for (key, value) in entries.borrow().iter() {
-                    self.names += 1;
-                    let Value::Text(key) = key else { continue };
-                    if self.names > MOST_NAMES {
-                        return;
+                    match key {
+                        Value::Text(key) => self.below(prefix, key, value, depth),
+                        Value::Int(key) => self.below(prefix, &key.to_string(), value, depth),
+                        _ => {}
                     }
-                    let dot = if prefix.is_empty() { "" } else { "." };
-                    self.look(&format!("{prefix}{dot}{key}"), value, depth + 1);
+                }
+            }
+            Value::Items(items) if depth < DEEPEST => {
+                for (at, value) in items.borrow().iter().enumerate() {
+                    self.below(prefix, &at.to_string(), value, depth);
                 }
             }
             _ => {}
         }
+    }
+}
+
+impl Found {
+    fn below(&mut self, prefix: &str, key: &str, value: &Value, depth: usize) {
+        self.names += 1;
+        if self.names <= MOST_NAMES {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            self.look(&format!("{prefix}{dot}{key}"), value, depth + 1);
+        }
+    }
+
+    /// A name that two tensors have.
+    fn ambiguous(&self) -> Option<&str> {
+        let mut names: Vec<&str> = self.tensors.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 }
 
@@ -317,6 +340,30 @@ mod tests {
             found.look("", &whole.value, 0);
             assert_eq!(found.unkept, [name]);
         }
+    }
+
+    #[test]
+    fn tensors_in_lists_and_under_numbers_have_names_and_no_two_have_one() {
+        let id = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
+        let tensor =
+            [b"ctorch._utils\n_rebuild_tensor_v2\n(", &id[..], b"K\0K\x01\x85K\x01\x85tR"].concat();
+        let a: &[u8] = b"X\x01\0\0\0a";
+        let named = |parts: &[&[u8]]| {
+            let program = [b"\x80\x02}", &parts.concat()[..], b"."].concat();
+            let whole = Machine::new(&program).run().expect("data");
+            let mut found = Found::default();
+            found.look("", &whole.value, 0);
+            let names = found.tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            (names, found.ambiguous().map(str::to_string))
+        };
+        // {"a": [tensor, tensor]}, {"a": {7: tensor}}, {"a": {"b": tensor}, "a.b": tensor}
+        let list = named(&[a, b"](", &tensor, &tensor, b"es"]);
+        assert_eq!(list, (vec!["a.0".into(), "a.1".into()], None));
+        let number = named(&[a, b"}K\x07", &tensor, b"ss"]);
+        assert_eq!(number, (vec!["a.7".into()], None));
+        let b: &[u8] = b"X\x01\0\0\0b";
+        let twice = named(&[a, b"}", b, &tensor, b"ss", b"X\x03\0\0\0a.b", &tensor, b"s"]);
+        assert_eq!(twice.1, Some("a.b".into()));
     }
 
     #[test]

@@ -3,7 +3,8 @@
     benches/peers/run.sh [--threads 2] [--configs small,26m] [--work sample:1,train:8] [--around CONFIG.ron,..] [--rounds 3]
                          [--out FOLDER]
 
-Then what stands around the denoiser (tokenizer and text encoder, of --around's configs) beside `around.py`.
+Then what stands around the denoiser (tokenizer and text encoder, of --around's configs) beside `around.py`, and the published VQGAN
+also beside candle's (benches/peers/candle).
 
 Every program keeps its own process; while one is asked the others sleep. Writes FOLDER/benchmarks.json with every single time, and
 prints the table of docs/benchmarks.md. The network in PyTorch is that of scripts/gpu/twin.py, which is first held against the fixtures.
@@ -125,6 +126,8 @@ def measure_around(config, args):
     programs = [ours(config, args.threads)]
     if args.python:
         programs.append(Peer("eager", [args.python, os.path.join(HERE, "around.py"), as_json(config)], args.threads))
+    if args.candle and name == "published":  # candle has the published VQGAN alone
+        programs.append(Peer("candle", [args.candle], args.threads, RAYON_NUM_THREADS=str(args.threads)))
     rows = []
     for what in ("encode", "decode", "text"):
         for n in (1, 8):
@@ -148,7 +151,7 @@ def line(row):
     ours = each["paella"]
     median = statistics.median(ours)
     cells = [row["config"], NAMES[row["work"]], str(row["batch"]), f"{short(median)} ({short(min(ours))} to {short(max(ours))})"]
-    for name in ("eager", "compile", "paella in bf16"):
+    for name in ("eager", "compile", "paella in bf16", "candle"):
         if name not in each:
             cells.append("no peer" if name == "eager" else "")
             continue
@@ -187,6 +190,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=int, default=6, help="of one turn at batch 1; a third of it at others")
     parser.add_argument("--python", default="", help="with PyTorch; empty: there is no peer, and the table says so")
+    parser.add_argument("--candle", default="", help="the program of benches/peers/candle; empty: no such peer")
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
     parser.add_argument("--out", default=os.path.join(os.path.dirname(PROGRAM), ".."))
     args = parser.parse_args()
@@ -203,8 +207,8 @@ def main():
     with open(os.path.join(args.out, "benchmarks.json"), "w") as file:
         json.dump({"about": about, "rows": rows}, file, indent=1)
     print(f"{about['processor']}, {about['threads']} threads, {about['dtype']}, {about['peer']}\n")
-    print("| denoiser | work | batch | Paella, ms | PyTorch eager, ms (ratio) | torch.compile, ms (ratio) | Paella in bf16, ms (ratio) |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| denoiser | work | batch | Paella, ms | PyTorch eager, ms (ratio) | torch.compile, ms (ratio) | Paella in bf16, ms (ratio) | candle, ms (ratio) |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(map(line, rows)))
 
 

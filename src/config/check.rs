@@ -55,6 +55,7 @@ impl RunConfig {
         let (factor, size) = (self.tokenizer.model.factor(), self.data.size);
         found.part("data", self.data.check());
         let grid = size / factor;
+        let whole = self.tokenizer.model.check().is_empty() && self.model.check().is_empty();
         let needs =
             self.model.patch_size.clamp(1, 64) << self.model.levels.len().saturating_sub(1).min(16);
         let unit = factor * needs;
@@ -64,7 +65,7 @@ impl RunConfig {
             below => format!("{below} or {above} pixels"),
         };
         found.unless(
-            size % factor == 0 && grid % needs == 0,
+            !whole || (size % factor == 0 && grid % needs == 0), // sizes of what is no model say nothing
             "data.size",
             format!("{size} pixels are {grid} tokens a side, which {needs} (patch_size x 2 per level) does not divide"),
             &format!("{fits}, or fewer levels"),

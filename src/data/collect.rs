@@ -104,7 +104,8 @@ impl<'a> Collector<'a> {
             && config.groups.is_empty()
             && config.styles.is_empty()
         {
-            return Error::data("there are no pictures", place, "");
+            let hint = "a folder of pictures with a .txt of the same name beside each, or .tar shards of them";
+            return Error::data("there are no pictures", place, hint);
         }
         let filter =
             format!("groups [{}], styles [{}]", config.groups.join(", "), config.styles.join(", "));

@@ -50,6 +50,9 @@ impl Launch {
 
     fn torchrun(get: &impl Fn(&str) -> Option<String>) -> Result<Self> {
         let needed = ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"];
+        for name in ["RANK", "WORLD_SIZE"].into_iter().filter(|name| get(name).is_some()) {
+            number(get, name)?;
+        }
         let missing: Vec<_> = needed.into_iter().filter(|name| get(name).is_none()).collect();
         if !missing.is_empty() {
             let what = format!("not set: {}", missing.join(", "));

@@ -4,7 +4,7 @@ use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::course;
 use crate::device::DeviceChoice;
-use crate::error::{Error, Result, shell_quoted};
+use crate::error::{Error, Result, shell_word};
 use crate::lab::{Lab, Origin};
 use clap::Args;
 use std::io::{ErrorKind, Write};
@@ -111,8 +111,8 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
 /// A line of the shell that calls this program as it was called, with other arguments.
 pub fn pasted(words: &[impl AsRef<str>]) -> String {
     let program = std::env::args().next().map_or_else(|| "paella".into(), |path| nearby(&path));
-    let words = words.iter().map(|word| quoted(word.as_ref()));
-    std::iter::once(quoted(&program)).chain(words).collect::<Vec<_>>().join(" ")
+    let words = words.iter().map(|word| shell_word(word.as_ref()));
+    std::iter::once(shell_word(&program)).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// The shortest name by which a shell in this folder finds the program.
@@ -135,19 +135,9 @@ fn nearby(program: &str) -> String {
     }
 }
 
-/// A word as a shell reads it back.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into();
-    }
-    shell_quoted(word)
-}
-
-/// A path as a word of a line that is no flag.
-pub fn path_word(path: &Path) -> String {
-    let path = path.display().to_string();
-    if path.starts_with('-') { format!("./{path}") } else { path }
+/// A path as an argument that is no flag.
+pub fn no_flag(path: &str) -> String {
+    if path.starts_with('-') { format!("./{path}") } else { path.into() }
 }
 
 /// Prints the answer of a command that took long. A reader that has gone hears nothing.
@@ -190,13 +180,6 @@ pub fn report(error: &Error, json: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_split_them() {
-        let words = ["a.ron", "train.steps=3", "my run", "it's", ""].map(quoted);
-        assert_eq!(words, ["a.ron", "train.steps=3", "'my run'", r"'it'\''s'", "''"]);
-        assert_eq!(["-x", "a-x"].map(|path| path_word(Path::new(path))), ["./-x", "a-x"]);
-    }
 
     #[test]
     fn a_full_disk_and_full_memory_are_no_faults_of_this_program() {

@@ -3,7 +3,7 @@
 use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
 use super::sample::{save_as, size};
-use super::shell::part_weights;
+use super::shell::{mistaken_option, part_weights};
 use super::work::show_view;
 use crate::error::Result;
 use crate::image;
@@ -17,8 +17,9 @@ use std::path::PathBuf;
 /// One or two of the settings have several values; the first of them in this list goes across, the other down.
 #[derive(Args)]
 pub struct GridArgs {
-    /// What the pictures show
-    text: String,
+    /// What the pictures show; several words need no quotes
+    #[arg(value_name = "TEXT", required = true)]
+    text: Vec<String>,
     /// Passes of the model
     #[arg(long, value_name = "N,N,..")]
     steps: Option<String>,
@@ -63,7 +64,7 @@ pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
         named.iter().filter_map(|(name, values)| Some(GridAxis::parse(name, values.as_ref()?)));
     let axes = axes.collect::<Result<Vec<_>>>()?;
     let request = SampleRequest {
-        text: args.text.clone(),
+        text: args.text.join(" "),
         negative: args.negative.clone(),
         size: args.size,
         weights: args.weights.clone(),
@@ -78,6 +79,7 @@ pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
         Some(file) => save_as(&mut view, file)?,
         None => lab.keep(&mut view, "grid")?,
     }
+    view = view.notes(mistaken_option(&args.text.join(" ")));
     if older {
         view = view.note("in place of an older file");
     }

@@ -3,7 +3,7 @@
 
 use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
-use super::shell::{in_shell, part_weights};
+use super::shell::{in_shell, mistaken_option, part_weights};
 use super::work::show_view;
 use crate::config::full_place;
 use crate::error::{Error, Result};
@@ -25,9 +25,9 @@ use std::time::Duration;
 
 #[derive(Args)]
 pub struct SampleArgs {
-    /// What the picture shows
-    #[arg(required_unless_present = "from")]
-    text: Option<String>,
+    /// What the picture shows; several words need no quotes
+    #[arg(value_name = "TEXT", required_unless_present = "from")]
+    text: Vec<String>,
     /// A picture for each caption of this file, one a line, into the folder `--out`; goes on where it was stopped
     #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["text", "count", "sheet", "gif", "to", "picture", "image", "attention"])]
     pub(super) from: Option<PathBuf>,
@@ -151,7 +151,7 @@ fn mix(args: &SampleArgs) -> Result<Vec<MixPart>> {
         return Err(Error::command("the weight of no text does nothing", "--text-weight", hint));
     }
     if !args.text().is_empty() {
-        let source = MixSource::Text(args.text().into());
+        let source = MixSource::Text(args.text());
         parts.push(MixPart { source, weight: args.text_weight });
     }
     Ok(parts)
@@ -188,8 +188,8 @@ fn pair(text: &str, least: f64) -> std::result::Result<(f64, f64), String> {
 }
 
 impl SampleArgs {
-    fn text(&self) -> &str {
-        self.text.as_deref().unwrap_or_default()
+    fn text(&self) -> String {
+        self.text.join(" ")
     }
 
     /// What the session is asked for. A seed that is not given is left out.
@@ -199,7 +199,7 @@ impl SampleArgs {
             Some([from, to]) => (vec![MixPart { source: from, weight: 1.0 }], Some(to), None),
         };
         Ok(SampleRequest {
-            text: self.text().into(),
+            text: self.text(),
             negative: self.negative.clone(),
             steps: self.steps,
             cfg_scale: self.cfg,
@@ -286,6 +286,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     if let Some(file) = &args.gif {
         view = view.note(format!("film: {}", file.display()));
     }
+    view = view.notes(mistaken_option(&args.text()));
     if !older.is_empty() {
         view = view.note(format!("in place of older files: {}", older.join(", ")));
     }

@@ -1,7 +1,6 @@
 //! Hints of the prompt as a shell has them: `cfg=3` is `--cfg 3`.
 
-use super::common::quoted;
-use crate::error::Error;
+use crate::error::{Error, shell_path, shell_word};
 use crate::lab::args::parse;
 use crate::lab::view::{View, ViewBlock};
 use crate::model::weigh::PartWeights;
@@ -37,11 +36,26 @@ pub fn flags(text: &str) -> String {
     all
 }
 
+/// The remark for a setting of the prompt within a text, such as `steps=4`.
+pub fn mistaken_option(text: &str) -> Option<String> {
+    let is_setting =
+        |word: &&str| word.split_once('=').is_some_and(|(key, _)| OPTIONS.contains(&key));
+    let typed = text.split_whitespace().find(is_setting)?;
+    let option = of_shell(typed)?;
+    Some(format!("\"{typed}\" is part of the text; {option} sets it"))
+}
+
 /// Settings or a `set` of the prompt as the shell has them. None for other text.
 fn of_shell(inside: &str) -> Option<String> {
     let (name, args) = parse(&format!("of {inside}")).ok()??;
     debug_assert_eq!(name, "of");
-    let option = |key: &str, value: &str| format!("--{key} {}", quoted(value));
+    let option = |key: &str, value: &str| format!("--{key} {}", shell_word(value));
+    match args.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["load", model] => return Some(format!("`--model {}`", shell_path(model))),
+        ["show", what] => return Some(format!("`paella show {}`", shell_path(what))),
+        ["caption", ..] => return Some(format!("`{inside}` at the prompt")),
+        _ => {}
+    }
     if let [set, path, value] = args.words.as_slice() {
         let last = path.rsplit('.').next().filter(|last| OPTIONS.contains(last));
         return (set == "set").then(|| match last {
@@ -75,7 +89,13 @@ mod tests {
         ] {
             assert_eq!(flags(prompt), shell);
         }
-        for text in ["cfg=3", "`a cfg=3`", "`x=1`", "an open ` cfg=3", "`load a.ron`", "", "``"] {
+        assert_eq!(flags("`load emoji-64` has one"), "`--model emoji-64` has one");
+        assert_eq!(flags("`show \"a b.png\"`"), "`paella show 'a b.png'`");
+        assert_eq!(flags("`caption fox` searches"), "`caption fox` at the prompt searches");
+        let remark = "\"cfg=2\" is part of the text; `--cfg 2` sets it";
+        assert_eq!(mistaken_option("fox cfg=2 x").as_deref(), Some(remark));
+        assert_eq!(mistaken_option("e=mc2 steps"), None);
+        for text in ["cfg=3", "`a cfg=3`", "`x=1`", "an open ` cfg=3", "`train a.ron`", "", "``"] {
             assert_eq!(flags(text), text);
         }
     }

@@ -248,7 +248,7 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
     } else {
         let how = if finished { "finished" } else { "stopped" };
         let model = model.map(|m| {
-            let try_it = common::pasted(&["--model", &common::path_word(Path::new(&m))]);
+            let try_it = common::pasted(&["--model", &common::no_flag(&m)]);
             format!("model: {m}\n  try it: {try_it}\n")
         });
         let go_on = if finished { String::new() } else { format!("  go on: {advice}\n") };
@@ -260,11 +260,15 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
 
 /// The line that goes on with a run that was stopped: the same command, without the limits of this call.
 fn advice(args: &TrainArgs, common: &Common, moved: &[String], launched: bool) -> String {
-    let mut words = vec!["train".to_string(), common::path_word(&args.config), "--resume".into()];
+    let mut words = vec![
+        "train".to_string(),
+        common::no_flag(&args.config.display().to_string()),
+        "--resume".into(),
+    ];
     words.extend(matches!(args.resume, Some(ResumeFrom::Auto)).then(|| "auto".into()));
     let mut flag = |name: &str, value: String| words.extend([name.to_string(), value]);
     if let Some(out) = &args.out {
-        flag("--out", common::path_word(out));
+        flag("--out", common::no_flag(&out.display().to_string()));
     }
     args.set.iter().for_each(|(field, value)| flag("--set", format!("{field}={value}")));
     moved.iter().for_each(|places| flag("--moved", places.clone()));

@@ -1,7 +1,7 @@
 //! The subcommands for work other than training and sampling: eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::common::{Common, device, lab, pasted, tell_sizes};
+use super::common::{Common, device, lab, no_flag, pasted, tell_sizes};
 use super::progress::ProgressLine;
 use super::scenes::{self, Over};
 use super::shell::{in_shell, part_weights};
@@ -238,7 +238,8 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
                 false => println!("{}: no faults", file.display()),
             }
             if config.name.is_empty() {
-                let line = pasted(&["train", &file.display().to_string(), "--out", "runs/NAME"]);
+                let line =
+                    pasted(&["train", &no_flag(&file.display().to_string()), "--out", "runs/NAME"]);
                 eprintln!("it has no `name`: `{line}` names the folder of the run");
             }
             tell_sizes(&config);

@@ -22,13 +22,13 @@ pub struct Args {
 
 /// Splits a line into the command's name and its arguments. None for an empty line or a comment.
 ///
-/// A `> ` at the beginning, the prompt's sign in a line that was copied, is left out.
+/// The prompt's sign at the beginning of a line that was copied, `> ` or `emoji-64> `, is left out.
 ///
 /// A `#` begins a comment at the beginning of the line. Behind two blanks or a tab it begins one too if a blank or
 /// nothing follows it. So a text such as `mug for the #1 dad` is never cut.
 pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
     let line = clean(line);
-    let line = line.trim_start().strip_prefix("> ").unwrap_or(&line);
+    let line = without_sign(&line);
     let (parts, end) = split(line)?;
     let line = line[..end].trim();
     let mut args = Args { line: line.into(), ..Args::default() };
@@ -45,6 +45,12 @@ pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
         }
     }
     Ok(name.map(|name| (name, args)))
+}
+
+/// A line without the sign of the prompt that it was copied with.
+fn without_sign(line: &str) -> &str {
+    let copied = line.trim_start().split_once(' ').filter(|(first, _)| first.ends_with('>'));
+    copied.map_or(line, |(_, rest)| rest)
 }
 
 /// The byte where the last word of a line begins, its quote included. The end of the line if a blank is last.
@@ -301,6 +307,7 @@ mod tests {
     #[test]
     fn the_sign_of_a_copied_prompt_is_no_part_of_the_line() {
         assert_eq!(args("> show 0").line, "show 0");
+        assert_eq!(args("emoji-64> show 0").line, "show 0");
         assert_eq!(args("sample a > b").joined(), "a > b");
         assert_eq!(parse("> # a comment"), Ok(None));
     }

@@ -79,13 +79,14 @@ impl Command {
         }
         let name = args.line.split_whitespace().next().unwrap_or_default();
         let pipe = args.first().starts_with("pipe:");
+        let items: Vec<&str> = args.words.iter().map(|word| word.trim_matches(',')).collect();
         let shards = matches!(self.takes, Takes::Source)
-            && args.words.iter().all(|word| shard_list(word).is_some());
+            && items.iter().all(|word| shard_list(word).is_some());
         let hint = if pipe && matches!(self.takes, Takes::Source) {
             let rest = quoted(args.rest(), None);
             format!("a command with blanks goes in quotes: `{name} {rest}`")
         } else if shards {
-            let list = quoted(&args.words.join(","), None);
+            let list = quoted(&items.join(","), None);
             format!("several shards have commas between them: `{name} {list}`")
         } else {
             let path = quoted(&args.joined(), None);

@@ -1,8 +1,9 @@
 //! Finds a command by name, and suggests similar ones.
 
 use super::command::Command;
+use super::model::shipped_models;
 use crate::error::{Error, Result};
-use crate::near::did_you_mean;
+use crate::near::{did_you_mean, nearest};
 
 impl Command {
     /// The command of this name or alias among `commands`.
@@ -13,10 +14,44 @@ impl Command {
         let known = |c: &&Command| c.name == lower || c.aliases.contains(&lower.as_str());
         commands.iter().copied().find(known).ok_or_else(|| {
             let names = commands.iter().map(|c| c.name);
-            let hint = did_you_mean(&lower, names, "`help` lists all commands");
+            let hint = match of_elsewhere(&lower) {
+                Some(hint) => hint,
+                None => did_you_mean(&lower, names, "`help` lists all commands"),
+            };
             Error::command(format!("unknown command `{name}`"), "", hint)
         })
     }
+}
+
+/// The program's own commands that the prompt does not have.
+const OF_THE_SHELL: [&str; 10] = [
+    "bench",
+    "completions",
+    "convert",
+    "doctor",
+    "eval",
+    "kernel",
+    "lesson",
+    "lessons",
+    "plan",
+    "pull",
+];
+
+/// The hint for a word that is none of the prompt's commands, but of the shell, or a model.
+fn of_elsewhere(word: &str) -> Option<String> {
+    if matches!(word, "paella" | "$") {
+        return Some(
+            "this is the prompt: commands stand here without `paella`; `help` lists them".into(),
+        );
+    }
+    if OF_THE_SHELL.contains(&word) {
+        return Some(format!(
+            "`paella {word}` is a command of the shell; `quit` leaves this prompt"
+        ));
+    }
+    let models = shipped_models();
+    let model = nearest(word, models.iter().map(String::as_str))?;
+    Some(format!("`load {model}` opens that model; `help` lists all commands"))
 }
 
 #[cfg(test)]

@@ -64,16 +64,21 @@ impl CaptionList {
         let refused = |Fault { what, hint, .. }| Error::command(what, &place, hint);
         let text = utf8(bytes, &place).map_err(refused)?;
         let lines = text.lines();
-        let is_caption = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+        let is_caption = |line: &&str| !line.trim().is_empty() && !is_comment(line);
         let captions: Vec<String> =
             lines.clone().filter(is_caption).map(|line| line.trim().into()).collect();
         if captions.is_empty() {
-            let hint = "one a line; empty lines and lines that begin with # are skipped";
+            let hint = "one a line; empty lines and comments, `# ..`, are skipped";
             return Err(Error::command("there is no caption in this file", place, hint));
         }
         let skipped = lines.count() - captions.len();
         Ok(Self { captions, skipped })
     }
+}
+
+/// Whether a line is a comment: a `#` alone, or with a blank behind it. `#1 dad` is a caption.
+fn is_comment(line: &str) -> bool {
+    line.strip_prefix('#').is_some_and(|rest| rest.chars().next().is_none_or(char::is_whitespace))
 }
 
 impl Lab {

@@ -6,14 +6,16 @@ use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
 use crate::data::{Dataset, Part, Source, caption, home, read_caption, shard_list, tidy};
-use crate::error::{Fault, Result, counted, shell_quoted};
+use crate::error::{Fault, Result, counted, shell_path};
+use crate::files;
 use crate::image;
 use crate::near::{did_you_mean, missing, there};
 use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -311,8 +313,7 @@ pub fn source_of(word: &str) -> Result<Source> {
             let mut hint =
                 format!("its folder: `data {folder}`; `show FILE` takes one picture in hand");
             if let Some(unpack) = unpacked(path) {
-                hint =
-                    format!("shards are .tar or .tar.gz; `{unpack}` in the shell makes one of it");
+                hint = format!("shards are .tar or .tar.gz; `{unpack}` in the shell unpacks it");
             }
             Err(Lab::fault(format!("`{word}` is a file, and no .tar shard"), hint))
         }
@@ -328,17 +329,17 @@ pub fn source_of(word: &str) -> Result<Source> {
     }
 }
 
-/// The line of a shell that unpacks a shard of another packing. None for other files.
+/// The line of a shell that unpacks a shard of another packing, known by its first bytes. None for other files.
 fn unpacked(path: &Path) -> Option<String> {
-    let name = path.to_string_lossy();
-    let inner = path.file_stem()?.to_string_lossy().to_lowercase();
-    let tool = match path.extension()?.to_str()?.to_lowercase().as_str() {
-        "xz" => "xz -dk",
-        "zst" => "zstd -dk",
-        "bz2" => "bzip2 -dk",
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(files::HEAD as u64).read_to_end(&mut head).ok()?;
+    let tool = match files::foreign(&head)?.0 {
+        "an xz file" => "xz -dk",
+        "a zstd file" => "zstd -dk",
+        "a bzip2 file" => "bzip2 -dk",
         _ => return None,
     };
-    inner.ends_with(".tar").then(|| format!("{tool} {}", shell_quoted(&name)))
+    Some(format!("{tool} {}", shell_path(path)))
 }
 
 /// The text of the `.txt` beside a picture's file, else the file's name. The remark says why a `.txt` is not used.

@@ -6,7 +6,7 @@ use super::model::{LoadedModel, Origin, shipped_models};
 use super::view::View;
 use crate::checkpoint::Phase;
 use crate::config::{self, RunConfig};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, shell_path};
 use crate::networks::{Networks, captions};
 use rand::SeedableRng;
 use std::cell::RefCell;
@@ -14,11 +14,14 @@ use std::path::Path;
 use std::rc::Rc;
 
 impl Lab {
-    /// Changes one setting. `value` is written as in a config file.
+    /// Changes one setting. `value` is written as in a config file; for a pair of numbers also as `8..4`, or as one number
+    /// for both.
     ///
     /// Errors: as `config::set`.
     pub fn set(&mut self, path: &str, value: &str) -> Result<View> {
         let old = config::get(&self.state.settings, path)?;
+        let both = pair_of(&old, value);
+        let value = both.as_deref().unwrap_or(value);
         let mut settings = config::set(&self.state.settings, path, value)?;
         if path == "sample.steps" && (1..=1000).contains(&settings.sample.steps) {
             settings.sample = self.state.settings.sample.with_steps(settings.sample.steps);
@@ -78,7 +81,10 @@ impl Lab {
             return Err(Self::fault(format!("`{place}` does not end in .ron"), "export mine.ron"));
         }
         let (name, _) = self.status();
-        let head = format!("// Settings of a session on `{name}`. Run: paella train {place}\n");
+        let head = format!(
+            "// Settings of a session on `{name}`. Run: paella train {}\n",
+            shell_path(file)
+        );
         let text = head + &config::minimal_ron(&self.state.settings) + "\n";
         crate::files::write(file, text.as_bytes()).map_err(|e| {
             Error::command(format!("could not write: {e}"), &place, "name a folder that is there")
@@ -89,7 +95,7 @@ impl Lab {
         ));
         let faults = self.state.settings.check();
         if faults.is_empty() {
-            return Ok(view.note(format!("`paella train {}` runs it", quoted(&place, None))));
+            return Ok(view.note(format!("`paella train {}` runs it", shell_path(file))));
         }
         let why = faults.into_iter().map(|Fault { what, place, hint }| {
             format!("no run begins with it yet: `{place}`: {what}; {hint}")
@@ -123,8 +129,9 @@ impl Lab {
         Ok(View::new()
             .text(format!("saved: {}{}", dir.display(), instead.unwrap_or_default()))
             .note(format!(
-                "`load {0}` or `paella --model {0}`",
-                quoted(&dir.display().to_string(), None)
+                "`load {}` or `paella --model {}`",
+                quoted(&dir.display().to_string(), None),
+                shell_path(dir)
             )))
     }
 
@@ -154,7 +161,7 @@ impl Lab {
         Ok(match untrained && apart {
             true => view.note(format!(
                 "`train` leaves CLIP and prior as they are; in the shell, `paella train {}` trains them too",
-                quoted(name, None)
+                shell_path(name)
             )),
             false => view,
         })
@@ -181,6 +188,15 @@ impl Lab {
 /// Whether the next command reads this setting. Other settings may pass through inconsistent states.
 fn runs_now(field: &str) -> bool {
     ["name", "data", "sample", "train"].iter().any(|part| field.starts_with(part))
+}
+
+/// A value of one or two numbers as the pair that a setting is, such as `(8.0, 4.0)`. None: no pair, or other values.
+fn pair_of(old: &str, value: &str) -> Option<String> {
+    let is_pair = old.starts_with('(') && !old.contains(':') && old.matches(',').count() == 1;
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let (first, last) = value.split_once("..").unwrap_or((value, value));
+    (is_pair && number(first).is_some() && number(last).is_some())
+        .then(|| format!("({}, {})", first.trim(), last.trim()))
 }
 
 /// The settings that determine which weights fit.

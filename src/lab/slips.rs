@@ -1,6 +1,6 @@
 //! Slips in the arguments of a command: flags as a shell has them, unknown keys.
 
-use super::args::{Args, quoted};
+use super::args::{Args, last_word, quoted};
 use super::command::{Command, Takes};
 use crate::config::{self, RunConfig};
 use crate::error::{Error, Result};
@@ -61,7 +61,13 @@ impl Args {
         let (path, value) = rest.split_at(end);
         let Some(value) = value.trim_start().strip_prefix('=') else { return Ok(()) };
         let value = Some(value.trim()).filter(|value| !value.is_empty()).unwrap_or("VALUE");
-        let meant = config::nearest_path(&RunConfig::default(), path);
+        let known = RunConfig::default();
+        let meant = config::nearest_path(&known, path);
+        if let (None, Err(faults)) = (&meant, config::get(&known, path))
+            && !faults.iter().any(|fault| fault.hint.contains("is `None`"))
+        {
+            return Err(Error::Config(faults)); // an optional section may be there in the session
+        }
         let path = meant.as_deref().unwrap_or(path);
         let hint = format!("a blank stands between them: `set {path} {value}`");
         Err(self.fault("`=` between a setting and its value", hint))
@@ -71,17 +77,21 @@ impl Args {
     ///
     /// Errors: there is one; the hint is the line with the comment that was meant.
     fn no_comment(&self) -> Result<()> {
-        let Some((line, comment)) = self.line.split_once(" #") else { return Ok(()) };
-        if !comment.starts_with(char::is_whitespace) || !self.words.iter().any(|word| word == "#") {
-            return Ok(());
+        let begins = |(at, _): &(usize, &str)| last_word(&self.line[..at + 2]) == at + 1;
+        let Some((at, _)) = self.line.match_indices(" #").find(begins) else { return Ok(()) };
+        let (line, comment) = (&self.line[..at], &self.line[at + 2..]);
+        let first = self.words.first().is_some_and(|word| word.starts_with('#'));
+        if first && !comment.is_empty() && !comment.starts_with(char::is_whitespace) {
+            return Ok(()); // a name such as `#1.png`
         }
-        let hint = format!("two blanks stand before a comment: `{line}  #{comment}`");
+        let hint =
+            format!("two blanks stand before a comment: `{line}  # {}`", comment.trim_start());
         Err(self.fault("`#` begins no comment behind one blank", hint))
     }
 
     /// The remark for a `#` with a blank on either side in a text.
     pub fn mistaken_comment(&self) -> Option<String> {
-        let at = self.words.iter().position(|word| word == "#").filter(|at| *at > 0)?;
+        let at = self.words.iter().position(|word| word == "#")?;
         let rest = self.words[at..].join(" ");
         Some(format!("`{rest}` is part of the text: two blanks stand before a comment"))
     }
@@ -174,6 +184,11 @@ mod tests {
         }
         assert!(refused("set seed=5").contains("`set seed 5`"));
         assert!(refused("set train.lr=0.1").contains("`set train.optim.lr 0.1`"));
+        assert!(refused("set cfg=3").contains("`set sample.cfg_scale 3`"));
+        let several = refused("set train.batch=3");
+        assert!(several.contains("`train.global_batch` or `train.micro_batch`"), "{several}");
+        assert!(refused("set foo.bar=3").contains("unknown field `foo.bar`"));
+        assert!(refused("set prior.model.x=3").contains("`set prior.model.x 3`"));
         let said = |line: &str| {
             let (_, args) = parse(line).expect("a good line").expect("a command");
             args.mistaken_keys(&["steps", "negative"])
@@ -196,6 +211,9 @@ mod tests {
     fn a_comment_behind_one_blank_is_told_how_it_is_written() {
         assert!(refused("noise 0.4 # why").contains("`noise 0.4  # why`"));
         assert!(refused("set sample.steps 3 # why").contains("`set sample.steps 3  # why`"));
+        assert!(refused("undo 1 #why").contains("`undo 1  # why`"));
+        assert!(refused("data \"my # dir\" # why").contains("`data \"my # dir\"  # why`"));
+        assert!(!refused("data #1.png x").contains("comment"));
         let args = |line: &str| parse(line).expect("a good line").expect("a command").1;
         let said = args("sample mug # note").mistaken_comment().expect("a remark");
         assert!(said.starts_with("`# note` is part of the text"), "{said}");
@@ -220,6 +238,7 @@ mod tests {
         assert!(refused("data pipe:cat x.tar").contains("`data \"pipe:cat x.tar\"`"));
         let quotes = refused("data pipe:cat 'a b.tar'");
         assert!(quotes.contains("`data \"pipe:cat 'a b.tar'\"`"), "{quotes}");
+        assert!(refused("data a.tar, b.tar").contains("`data a.tar,b.tar`"));
         assert!(refused("noise 0.5 0.5").contains("one word too many"));
     }
 }

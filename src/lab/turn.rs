@@ -6,7 +6,7 @@ use super::command::{Command, Takes};
 use super::quick;
 use super::view::View;
 use super::watch::Watch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
@@ -44,7 +44,8 @@ impl Lab {
         args.usage = command.synopsis;
         args.check(command)?;
         let before = command.changes.then(|| self.moment(&args.line));
-        let mut view = (command.run)(self, &args, watch).map_err(|e| placed(e, &args))?;
+        let mut view = (command.run)(self, &args, watch)
+            .map_err(|e| placed(remarked(e, command, &args), &args))?;
         if let Some(moment) = before {
             self.remember(moment);
         }
@@ -72,6 +73,16 @@ impl Lab {
     pub fn last_error(&self) -> View {
         View::new().text(self.last_error.clone().unwrap_or_else(|| "no error so far".into()))
     }
+}
+
+/// An error of a text with what may be a comment says so.
+fn remarked(error: Error, command: &Command, args: &Args) -> Error {
+    let remark = args.mistaken_comment().filter(|_| matches!(command.takes, Takes::Caption));
+    let Some(remark) = remark else { return error };
+    error.map(|fault| {
+        let gap = if fault.hint.is_empty() { "" } else { "; " };
+        Fault { hint: format!("{}{gap}{remark}", fault.hint), ..fault }
+    })
 }
 
 /// Adds the line as the place of an error that has none.

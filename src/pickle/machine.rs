@@ -326,6 +326,10 @@ impl<'a> Machine<'a> {
                     items.borrow().first().cloned().unwrap_or(Value::Opaque)
                 }
                 "collections OrderedDict" => self.heap.dict(),
+                "torch._tensor _rebuild_from_type_v2" => subclass(&items.borrow())?,
+                "numpy.core.multiarray _reconstruct" | "numpy._core.multiarray _reconstruct" => {
+                    Value::Unkept
+                }
                 // of other types, quantized, sparse, or without numbers
                 name if name.starts_with("torch._utils _rebuild_") => Value::Unkept,
                 _ => Value::Object(name.clone()),
@@ -356,6 +360,18 @@ impl<'a> Machine<'a> {
             list.borrow_mut().extend(items);
         }
         Ok(())
+    }
+}
+
+/// (function, class, its arguments, state) -> the layout of a tensor of a subclass.
+fn subclass(items: &[Value]) -> Run<Value> {
+    match items {
+        [Value::Global(name), _, Value::Items(arguments), ..]
+            if &**name == "torch._utils _rebuild_tensor_v2" =>
+        {
+            rebuild_tensor(&arguments.borrow())
+        }
+        _ => Ok(Value::Unkept),
     }
 }
 

@@ -59,10 +59,10 @@ impl Adversary {
         // the singular vectors come one step nearer, as in PyTorch before each judgement of a training
         let _ = tch::no_grad(|| model.logits(&nothing, Judging::ToLearn));
         // the reducer shares what is trained, and the singular vectors are not; by name, in one order on all ranks
-        let all: Vec<Tensor> = weights::named(&vars, false).into_values().collect();
-        world.broadcast(&all)?;
         let (config, world) = (config.clone(), world.clone());
-        Ok(Self { config, steps, model, vars, optimizer, reducer, world })
+        let own = Self { config, steps, model, vars, optimizer, reducer, world };
+        own.world.broadcast(&own.weights())?;
+        Ok(own)
     }
 
     /// Whether the tokenizer is judged at this step.
@@ -110,6 +110,11 @@ impl Adversary {
         let mut loss = loss.detach().to_kind(Kind::Float);
         self.world.mean(&mut loss)?;
         Ok(Learned { loss: loss.double_value(&[]), grad_norm })
+    }
+
+    /// Its weights and singular vectors.
+    pub fn weights(&self) -> Vec<Tensor> {
+        weights::named(&self.vars, false).into_values().collect()
     }
 
     /// Adds weights and optimiser state to those of the tokenizer's optimiser.

@@ -329,8 +329,9 @@ impl Run<'_> {
     fn save(&mut self, stage: &dyn Stage) -> Result<()> {
         let (world, progress) = (&self.options.world, stage.progress());
         let kept = self.kept(progress.phase);
-        let weights: Vec<Tensor> =
+        let mut weights: Vec<Tensor> =
             kept.iter().flat_map(|(_, vars)| weights::named(vars, false).into_values()).collect();
+        weights.extend(stage.trained_beside());
         // A checkpoint that cannot go on must not push out one that can.
         if let Some(what) =
             kept.iter().find_map(|(_, vars)| weights::broken(&weights::named(vars, false)))

@@ -3,6 +3,7 @@
 use super::options::{Resume, RunOptions};
 use crate::checkpoint::{self, Phase, Progress};
 use crate::config::{self, RunConfig, full_place, moved};
+use crate::data::is_there;
 use crate::error::{Error, Result, shell_quoted};
 use crate::weights;
 use std::path::{Path, PathBuf};
@@ -215,14 +216,22 @@ fn same_run(
     // places pair up one by one only where none came or went
     let flags: Vec<String> = match was.len() == is.len() {
         true => pairs
-            .map(|(was, is)| format!("--moved {}", shell_quoted(&format!("{was}={is}"))))
+            .map(|(was, is)| {
+                // a run that has moved goes on under the config of before: the same way again
+                let back = !is_there(is) && is_there(was);
+                let (from, to) = if back { (is, was) } else { (was, is) };
+                format!("--moved {}", shell_quoted(&format!("{from}={to}")))
+            })
             .collect(),
         false => Vec::new(),
     };
     let hint = "resume with the config in that folder, or start a new run with `--out`";
     let hint = match flags.is_empty() {
         true => hint.to_string(),
-        false => format!("if the same data lie elsewhere now: `{}`; else {hint}", flags.join(" ")),
+        false => format!(
+            "if the same data lie elsewhere now: add `{}` to the line; else {hint}",
+            flags.join(" ")
+        ),
     };
     Err(Error::checkpoint(
         format!("the config changed since the checkpoint: {}", changed.join("; ")),

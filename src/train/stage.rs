@@ -6,6 +6,7 @@ use crate::checkpoint::Progress;
 use crate::error::Result;
 use crate::metrics::StepRecord;
 use crate::networks::Networks;
+use tch::Tensor;
 
 /// A trainer of one stage. It can be stopped between any two steps.
 pub trait Stage {
@@ -30,6 +31,11 @@ pub trait Stage {
         place: &str,
     ) -> Result<()> {
         self.shell_mut().restore(state, progress, stream, place)
+    }
+
+    /// What is trained besides the networks, and has to be equal on all ranks too.
+    fn trained_beside(&self) -> Vec<Tensor> {
+        Vec::new()
     }
 
     /// A sheet of the pictures of the last step. None if there is nothing to show.

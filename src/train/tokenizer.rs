@@ -229,6 +229,10 @@ impl Stage for TokenizerTrainer {
         &mut self.shell
     }
 
+    fn trained_beside(&self) -> Vec<Tensor> {
+        self.adversary.as_ref().map(Adversary::weights).unwrap_or_default()
+    }
+
     /// Optimiser state and code counts.
     fn state(&self) -> State {
         let mut state = self.shell.state();

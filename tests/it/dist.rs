@@ -7,6 +7,8 @@ use paella::checkpoint::{Phase, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::stream::StreamConfig;
 use paella::dist::{Reducer, World};
+use paella::recipe::AdversaryConfig;
+use paella::tokens::discriminator::DiscriminatorConfig;
 use std::path::{Path, PathBuf};
 use tch::nn::{self, Module};
 use tch::{Device, Kind, Tensor};
@@ -148,6 +150,42 @@ fn a_tokenizer_is_trained_by_two_ranks_and_a_run_goes_on_with_four() {
     Ranks::train(4, &config, &four, &["--resume"]).succeed();
     let apart = (weights(&four) - weights(&whole)).abs().max().double_value(&[]);
     assert!(apart < 2e-6, "{apart:e}");
+}
+
+#[test]
+fn an_adversary_of_two_ranks_stays_equal_and_goes_on_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), |config| {
+        let model = DiscriminatorConfig { c_hidden: 16, depth: 4 };
+        let adversary = AdversaryConfig { model, start: 2, ..AdversaryConfig::default() };
+        config.tokenizer.train.adversary = Some(adversary);
+        config.stages = vec![Phase::Tokenizer];
+    });
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    Ranks::train(2, &config, &whole, &[]).succeed(); // a checkpoint compares the weights of all ranks
+    Ranks::train(2, &config, &parts, &["--steps", "4"]).succeed();
+    Ranks::train(2, &config, &parts, &["--resume"]).succeed();
+    let read = |out: &Path, name: &str| {
+        let file = out.join(format!("checkpoints/tokenizer-0000006/{name}.safetensors"));
+        paella::weights::read(&file).unwrap()
+    };
+    for name in ["tokenizer", "optim"] {
+        assert_eq!(read(&whole, name), read(&parts, name), "{name}");
+    }
+    assert!(read(&whole, "optim").keys().any(|name| name.starts_with("adversary.")));
+    // it was trained on both ranks' pictures: on the rows of one process, the batch of both gives the same mean
+    let one = folder.path().join("one");
+    Ranks::train(1, &config, &one, &[]).succeed();
+    let paid = |out: &Path| -> Vec<f64> {
+        let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+        let records =
+            log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        records.filter_map(|record| record["adversary"].as_f64()).collect()
+    };
+    let (one, two) = (paid(&one), paid(&whole));
+    assert_eq!((one.len(), two.len()), (4, 4));
+    let apart = one.iter().zip(&two).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 0.02, "{one:?} {two:?}");
 }
 
 /// Two linear layers. The second is not always used.

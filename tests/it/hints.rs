@@ -74,14 +74,17 @@ fn what_is_no_config_is_not_read_as_one() {
 #[test]
 fn a_shard_of_another_packing_comes_with_the_line_that_unpacks_it() {
     let (mut lab, (folder, _turn)) = lab();
-    for (name, tool) in
-        [("a.tar.xz", "xz -dk"), ("b.tar.zst", "zstd -dk"), ("c.TAR.bz2", "bzip2 -dk")]
-    {
+    let packed: [(&str, &[u8], &str); 3] = [
+        ("a.tar.xz", b"\xfd7zXZ\0..", "xz -dk"),
+        ("b.tar.zst", b"\x28\xb5\x2f\xfd..", "zstd -dk"),
+        ("c.tbz2", b"BZh9..", "bzip2 -dk"),
+    ];
+    for (name, bytes, tool) in packed {
         let path = folder.path().join(name).display().to_string();
-        std::fs::write(&path, b"packed").unwrap();
+        std::fs::write(&path, bytes).unwrap();
         let line = format!("data {path}");
         let error = lab.turn(&line, &mut paella::lab::watch::Quiet).unwrap_err().to_string();
-        assert!(error.contains(&format!("`{tool} '{path}'`")), "{error}");
+        assert!(error.contains(&format!("`{tool} {path}`")), "{error}");
     }
 }
 
@@ -97,6 +100,10 @@ fn the_shell_is_told_of_options_and_the_prompt_of_settings() {
     let output = workspace.run(&["sample", "apple", "--weights", "clip=2"]);
     let said = text(&output.stderr);
     assert!(said.contains("`--weights 'text=1.2 clip_text=1 clip_image=0.4'`"), "{said}");
+    let words = ["--model", &smoke(), "sample", "red", "apple", "steps=4", "--steps", "2"];
+    let said = text(&workspace.run(&words).stdout);
+    assert!(said.contains("(\"red apple steps=4\", 2 steps"), "{said}");
+    assert!(said.contains("\"steps=4\" is part of the text; `--steps 4` sets it"), "{said}");
     let alone =
         ["--model", &smoke(), "sample", "apple", "--negative", "fox", "--cfg", "1", "--steps", "2"];
     let output = workspace.run(&alone);
@@ -111,4 +118,64 @@ fn a_variable_that_means_nothing_is_told_and_a_command_runs_all_the_same() {
     let output = command.env("PAELLA_PICTURES", "ascii").output().unwrap();
     assert!(output.status.success());
     assert!(text(&output.stderr).starts_with("PAELLA_PICTURES=ascii is none of kitty"));
+}
+
+#[test]
+fn lines_for_the_shell_are_quoted_as_a_shell_reads_them() {
+    let (mut lab, (folder, _turn)) = lab();
+    for (name, word) in [("a;b.ron", "a;b.ron'"), ("a$b.ron", "a$b.ron'")] {
+        let file = folder.path().join(name).display().to_string();
+        let said = format!("{:?}", run(&mut lab, &format!("export \"{file}\"")));
+        assert!(said.contains("`paella train '/") && said.contains(word), "{said}");
+    }
+    let said = format!("{:?}", run(&mut lab, &format!("save {}/a&b", folder.path().display())));
+    assert!(said.contains("`paella --model '/") && said.contains("a&b'`"), "{said}");
+}
+
+#[test]
+fn a_pair_is_set_by_one_number_or_by_both_ends() {
+    let (mut lab, _turn) = lab();
+    for (value, pair) in [("3", (3.0, 3.0)), ("8..4", (8.0, 4.0)), ("(2.0, 1.0)", (2.0, 1.0))] {
+        run(&mut lab, &format!("set sample.cfg_scale {value}"));
+        assert_eq!(lab.settings().sample.cfg_scale, pair);
+    }
+    assert!(lab.turn("set sample.cfg_scale x..4", &mut paella::lab::watch::Quiet).is_err());
+    run(&mut lab, "set sample.steps 5");
+    assert_eq!(lab.settings().sample.steps, 5);
+}
+
+#[test]
+fn words_of_the_shell_and_names_of_models_are_known_at_the_prompt() {
+    let (mut lab, _turn) = lab();
+    for (line, hint) in [
+        ("paella show 0", "commands stand here without `paella`"),
+        ("doctor", "`paella doctor` is a command of the shell"),
+        ("emoji64", "`load emoji-64` opens that model"),
+    ] {
+        let error = lab.turn(line, &mut paella::lab::watch::Quiet).unwrap_err().to_string();
+        assert!(error.contains(hint), "{line}: {error}");
+    }
+}
+
+#[test]
+fn checkpoints_behind_a_link_to_nowhere_are_no_new_run() {
+    let _turn = exclusive();
+    let workspace = Workspace::new();
+    std::fs::create_dir(workspace.file("out")).unwrap();
+    std::os::unix::fs::symlink("../gone", workspace.file("out/checkpoints")).unwrap();
+    let output =
+        workspace.run(&["train", &smoke(), "--out", "out", "--resume", "auto", "--steps", "1"]);
+    assert_refused("resume", &output);
+    let said = text(&output.stderr);
+    assert!(said.contains("the checkpoints cannot be listed"), "{said}");
+    assert!(!workspace.file("out/log.jsonl").exists());
+}
+
+#[test]
+fn a_caption_that_begins_with_a_number_sign_is_no_comment() {
+    let workspace = Workspace::new();
+    std::fs::write(workspace.file("list.txt"), "# a comment\n#\n#1 dad\n\nred apple\n").unwrap();
+    let list = paella::lab::list::CaptionList::read(&workspace.file("list.txt")).unwrap();
+    assert_eq!((list.captions.len(), list.captions[0].as_str()), (2, "#1 dad"));
+    assert_eq!(list.skipped, 3);
 }

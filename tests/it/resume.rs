@@ -160,14 +160,29 @@ fn data_that_have_moved_are_named_and_the_run_goes_on_exactly() {
         assert_eq!(done.ending, Ok(Ending::Limit));
         losses.extend(done.losses);
     }
-    let last = go(&from(&new), &out, resume(Resume::Must, 100));
+    // once moved, the config of before is told the same way again, not the way back
+    let error = go(&from(&old), &out, resume(Resume::Must, 1)).ending.unwrap_err();
+    assert!(error.contains(&format!("add `{flag}` to the line")), "{error}");
+    // moved again: what the hint adds to the line works
+    let third = root.join("third");
+    std::fs::rename(&new, &third).unwrap();
+    let mut moves = vec![pair(&old, &third)];
+    let options = RunOptions { moved: moves.clone(), ..resume(Resume::Must, 1) };
+    let error = go(&from(&old), &out, options).ending.unwrap_err();
+    let added = format!("add `--moved '{}={}'` to the line", new.display(), third.display());
+    assert!(error.contains(&added), "{error}");
+    moves.push(pair(&new, &third));
+    let done = go(&from(&old), &out, RunOptions { moved: moves, ..resume(Resume::Must, 1) });
+    assert_eq!(done.ending, Ok(Ending::Limit));
+    losses.extend(done.losses);
+    let last = go(&from(&third), &out, resume(Resume::Must, 100));
     losses.extend(last.losses);
     assert_eq!(losses, whole.losses, "every loss, bit for bit");
     same_weights(&root.join("whole"), &out);
     // a flag that does nothing
     let options =
-        RunOptions { moved: vec![pair(Path::new("/nowhere"), &new)], ..resume(Resume::Must, 1) };
-    let error = go(&from(&new), &out, options).ending.unwrap_err();
+        RunOptions { moved: vec![pair(Path::new("/nowhere"), &third)], ..resume(Resume::Must, 1) };
+    let error = go(&from(&third), &out, options).ending.unwrap_err();
     assert!(error.contains("nothing at or below `/nowhere`"), "{error}");
 }
 

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::explain::{near_path, path_hint};
+use super::explain::{near_paths, path_hint};
 use super::print::to_ron;
 use super::read::{Attempt, PlacedFault, parse};
 use super::scan::{Entry, Scan};
@@ -50,12 +50,15 @@ pub fn paths<T: Serialize>(config: &T) -> Vec<String> {
     printed.scan.entries.into_iter().filter(|e| e.plain).map(|e| e.path).collect()
 }
 
-/// The path of a config that an unknown one may stand for.
+/// The only path of a config that an unknown one may stand for.
 pub fn nearest_path<T: Serialize>(config: &T, path: &str) -> Option<String> {
     let printed = Printed::new(config);
     match printed.get(path) {
         Some(_) => None,
-        None => near_path(path, &printed.scan).0.map(str::to_string),
+        None => match near_paths(path, &printed.scan).0.as_slice() {
+            [one] => Some(one.to_string()),
+            _ => None,
+        },
     }
 }
 

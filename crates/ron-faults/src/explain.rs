@@ -167,26 +167,47 @@ fn choice_hint(found: &str, expected: &[&str]) -> String {
 
 /// The hint for an unknown path.
 pub(super) fn path_hint(path: &str, known: &Scan) -> String {
-    match near_path(path, known) {
-        (Some(name), _) => format!("did you mean `{name}`?"),
-        (None, here) => format!("the fields here: {}", here.join(", ")),
+    let (near, here) = near_paths(path, known);
+    let named =
+        |all: &[&str]| all.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match near.as_slice() {
+        [] => format!("the fields here: {}", here.join(", ")),
+        [name] => format!("did you mean `{name}`?"),
+        [some @ .., last] => format!("did you mean {} or `{last}`?", named(some)),
     }
 }
 
-/// The known path that an unknown one may stand for, and all paths of its section.
-pub(super) fn near_path<'a>(path: &str, known: &'a Scan) -> (Option<&'a str>, Vec<&'a str>) {
-    let split = |p| str::rsplit_once(p, '.').unwrap_or(("", p));
+/// The most paths that are offered for an unknown one.
+const MOST_OFFERED: usize = 4;
+
+/// The known paths that an unknown one may stand for, and all paths of its section.
+pub(super) fn near_paths<'a>(path: &str, known: &'a Scan) -> (Vec<&'a str>, Vec<&'a str>) {
+    fn split(path: &str) -> (&str, &str) {
+        path.rsplit_once('.').unwrap_or(("", path))
+    }
     let paths = || known.entries.iter().map(|e| e.path.as_str());
     let (parent, last) = split(path);
     let parent = known.get(parent).filter(|e| e.branch).map_or("", |e| e.path.as_str());
     let here: Vec<&str> = paths().filter(|p| split(p).0 == parent).collect();
     let close = nearest(last, here.iter().map(|p| split(p).1)).map(|(name, _)| name);
     let near = here.iter().find(|p| close == Some(split(p).1)).copied();
+    if let Some(near) = near {
+        return (vec![near], here);
+    }
+    // a field of that name further down, else one that has it as a part of its name, else one of another section
     let below = |p: &&str| parent.is_empty() || p.starts_with(&format!("{parent}."));
-    let same = || paths().filter(|p| split(p).1 == last);
-    let depth = |p: &&str| p.matches('.').count();
-    let elsewhere = || same().filter(below).min_by_key(depth).or_else(|| same().min_by_key(depth));
-    (near.or_else(elsewhere), here)
+    let same = |p: &&str| split(p).1 == last;
+    let part = |p: &&str| split(p).1.split('_').any(|word| word == last);
+    let mut found: Vec<&str> = paths().filter(below).filter(same).collect();
+    if found.is_empty() || parent.is_empty() {
+        found.extend(paths().filter(below).filter(part).filter(|p| !same(p)));
+    }
+    if found.is_empty() {
+        found = paths().filter(same).collect();
+    }
+    found.sort_by_key(|p| p.matches('.').count());
+    found.truncate(MOST_OFFERED);
+    (found, here)
 }
 
 /// The candidate with the fewest edits, within a limit that grows with the length of `word`.
