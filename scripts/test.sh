@@ -24,13 +24,14 @@ core() {
     compile_ahead "$@" &
     trap "kill $! 2>/dev/null" EXIT
     run cargo test --no-fail-fast --color "$colour"
+    grep -q Running "$log" || kill $! 2>/dev/null # nothing was compiled, and so nothing ran
     [ -z "${LINT:-}" ] || run cargo test --benches --no-run # nothing else compiles them
 }
 
 # The kernel's compilation, while the core's tests run and leave a processor idle: they no longer hold cargo's lock then.
 compile_ahead() {
     [[ " $* " == *" kernel "* ]] || return 0
-    until grep -q 'Running ' "$log"; do
+    until grep -q Running "$log"; do
         sleep 2
         kill -0 $$ 2>/dev/null || return 0 # the tests have been stopped
     done

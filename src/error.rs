@@ -151,10 +151,15 @@ pub fn shell_word(word: &str) -> String {
     if whole { word.into() } else { shell_quoted(word) }
 }
 
+/// A path as an argument that is no option.
+pub fn no_option(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref().display().to_string();
+    if path.starts_with('-') { format!("./{path}") } else { path }
+}
+
 /// A path as a word of a shell's line that is no option.
 pub fn shell_path(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref().display().to_string();
-    if path.starts_with('-') { shell_word(&format!("./{path}")) } else { shell_word(&path) }
+    shell_word(&no_option(path))
 }
 
 /// A word in quotes, as a shell reads it back.

@@ -38,17 +38,23 @@ pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
     Ok(read_all(path)?.0)
 }
 
-/// Names of the tensors that [`read`] leaves out.
+/// What a file holds besides the tensors that [`read`] reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Names of tensors of types that tch does not have.
+    pub unkept: Vec<String>,
+    /// Names of tensors in lists and under numbers, such as an optimiser's state.
+    pub listed: Vec<String>,
+}
+
+/// What [`read`] leaves out.
 ///
 /// Errors: as `read`.
-pub fn left_out(path: &Path) -> Result<Vec<String>> {
+pub fn left_out(path: &Path) -> Result<Besides> {
     Ok(read_all(path)?.1)
 }
 
-/// Tensors, and the names of those that are left out.
-type Tensors = (Vec<(String, Tensor)>, Vec<String>);
-
-fn read_all(path: &Path) -> Result<Tensors> {
+fn read_all(path: &Path) -> Result<(Vec<(String, Tensor)>, Besides)> {
     let broken = |what: String| broken(what, path);
     let file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
     if file.starts_with(old::BEGINNING) {
@@ -84,7 +90,7 @@ fn built(
     value: &Value,
     path: &Path,
     mut stored: impl FnMut(&str) -> std::result::Result<Tensor, String>,
-) -> Result<Tensors> {
+) -> Result<(Vec<(String, Tensor)>, Besides)> {
     let broken = |what: String| broken(what, path);
     let mut found = Found::default();
     found.look("", value, 0);
@@ -92,6 +98,9 @@ fn built(
         let what = format!("a whole `{}`, not its tensors", class.replace(' ', "."));
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
         return Err(Error::checkpoint(what, path.display().to_string(), hint));
+    }
+    if found.names > MOST_NAMES {
+        return Err(broken(format!("more than {MOST_NAMES} names")));
     }
     if let Some(name) = found.ambiguous() {
         return Err(broken(format!("two tensors have the name `{name}`")));
@@ -107,7 +116,7 @@ fn built(
             .map_err(|what| broken(format!("`{name}`: {what}")))?;
         tensors.push((name, tensor));
     }
-    Ok((tensors, found.unkept))
+    Ok((tensors, Besides { unkept: found.unkept, listed: found.listed }))
 }
 
 /// Checks that a file is one of `torch.save` and whole. Reads what it says is in it, and no numbers.
@@ -201,10 +210,12 @@ fn entry(
 /// What lies in the value of a whole file.
 #[derive(Default)]
 struct Found {
-    /// Keys and numbers of nested dictionaries and lists, joined by dots.
+    /// Keys of nested dictionaries, joined by dots.
     tensors: Vec<(String, Rc<Layout>)>,
     /// Names of tensors of types that tch does not have.
     unkept: Vec<String>,
+    /// Names of tensors in lists and under numbers.
+    listed: Vec<String>,
     /// The first object that is no plain data.
     object: Option<Rc<str>>,
     names: usize,
@@ -214,7 +225,7 @@ impl Found {
     fn look(&mut self, prefix: &str, value: &Value, depth: usize) {
         match value {
             Value::Tensor(layout) => self.tensors.push((prefix.to_string(), layout.clone())),
-            Value::Unkept => self.unkept.push(prefix.to_string()),
+            Value::Unkept => self.unkept.push(format!("`{prefix}`")),
             Value::Object(class) => {
                 self.object.get_or_insert_with(|| class.clone());
             }
@@ -222,28 +233,39 @@ impl Found {
                 for (key, value) in entries.borrow().iter() {
                     match key {
                         Value::Text(key) => self.below(prefix, key, value, depth),
-                        Value::Int(key) => self.below(prefix, &key.to_string(), value, depth),
+                        Value::Int(key) => self.apart(prefix, *key as usize, value, depth),
                         _ => {}
                     }
                 }
             }
             Value::Items(items) if depth < DEEPEST => {
                 for (at, value) in items.borrow().iter().enumerate() {
-                    self.below(prefix, &at.to_string(), value, depth);
+                    self.apart(prefix, at, value, depth);
                 }
             }
             _ => {}
         }
     }
-}
 
-impl Found {
     fn below(&mut self, prefix: &str, key: &str, value: &Value, depth: usize) {
-        self.names += 1;
-        if self.names <= MOST_NAMES {
+        let holds = matches!(
+            value,
+            Value::Tensor(_) | Value::Unkept | Value::Object(_) | Value::Dict(_) | Value::Items(_)
+        );
+        self.names += usize::from(holds);
+        if holds && self.names <= MOST_NAMES {
             let dot = if prefix.is_empty() { "" } else { "." };
             self.look(&format!("{prefix}{dot}{key}"), value, depth + 1);
         }
+    }
+
+    /// What stands in a list or under a number, as an optimiser's state does: its tensors are named, and are no weights.
+    fn apart(&mut self, prefix: &str, at: usize, value: &Value, depth: usize) {
+        let weights = self.tensors.len();
+        let object = self.object.clone();
+        self.below(prefix, &at.to_string(), value, depth);
+        self.listed.extend(self.tensors.drain(weights..).map(|(name, _)| name));
+        self.object = object;
     }
 
     /// A name that two tensors have.
@@ -338,12 +360,12 @@ mod tests {
             let whole = Machine::new(program).run().expect("data");
             let mut found = Found::default();
             found.look("", &whole.value, 0);
-            assert_eq!(found.unkept, [name]);
+            assert_eq!(found.unkept, [format!("`{name}`")]);
         }
     }
 
     #[test]
-    fn tensors_in_lists_and_under_numbers_have_names_and_no_two_have_one() {
+    fn tensors_in_lists_and_under_numbers_are_named_and_no_two_have_one_name() {
         let id = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
         let tensor =
             [b"ctorch._utils\n_rebuild_tensor_v2\n(", &id[..], b"K\0K\x01\x85K\x01\x85tR"].concat();
@@ -353,8 +375,7 @@ mod tests {
             let whole = Machine::new(&program).run().expect("data");
             let mut found = Found::default();
             found.look("", &whole.value, 0);
-            let names = found.tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-            (names, found.ambiguous().map(str::to_string))
+            (found.listed.clone(), found.ambiguous().map(str::to_string))
         };
         // {"a": [tensor, tensor]}, {"a": {7: tensor}}, {"a": {"b": tensor}, "a.b": tensor}
         let list = named(&[a, b"](", &tensor, &tensor, b"es"]);
@@ -363,7 +384,12 @@ mod tests {
         assert_eq!(number, (vec!["a.7".into()], None));
         let b: &[u8] = b"X\x01\0\0\0b";
         let twice = named(&[a, b"}", b, &tensor, b"ss", b"X\x03\0\0\0a.b", &tensor, b"s"]);
-        assert_eq!(twice.1, Some("a.b".into()));
+        assert_eq!(twice, (vec![], Some("a.b".into())));
+        // a subclass of tensors: its class and state are nothing to us
+        let kind: &[u8] = b"ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\ncmine\nKind\n(";
+        let program = [b"\x80\x02", kind, &id[..], b"K\0K\x01\x85K\x01\x85t}tR."].concat();
+        let whole = Machine::new(&program).run().expect("data");
+        assert!(matches!(whole.value, Value::Tensor(_)), "{:?}", whole.value);
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub mod fit;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::near;
-use crate::pickle;
+use crate::pickle::{self, Besides};
 use crate::torch::mapped::FileBytes;
 use fit::{Fit, Rules};
 use safetensors::SafeTensorError;
@@ -54,14 +54,13 @@ pub fn map_all(path: &Path) -> Result<Named> {
     }
 }
 
-/// Names and types of the tensors of a file that [`map_all`] leaves out. Of a `torch.save` file, names alone.
-pub fn left_out(path: &Path) -> Result<Vec<String>> {
+/// What [`map_all`] leaves out. Tensors of a `torch.save` file are told by name, others also by type.
+pub fn left_out(path: &Path) -> Result<Besides> {
     let files = match Format::of(path)? {
         Format::Index => Index::read(path)?.files(path)?,
         Format::Safetensors => BTreeSet::from([path.to_path_buf()]),
         Format::Pickle => {
-            let names = pickle::left_out(path)?;
-            return Ok(names.into_iter().map(|name| format!("`{name}`")).collect());
+            return pickle::left_out(path);
         }
     };
     let mut all = Vec::new();
@@ -75,7 +74,7 @@ pub fn left_out(path: &Path) -> Result<Vec<String>> {
         all.extend(header.tensors().into_iter().filter_map(of));
     }
     all.sort();
-    Ok(all)
+    Ok(Besides { unkept: all, listed: Vec::new() })
 }
 
 /// What a file of weights is.

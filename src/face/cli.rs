@@ -245,9 +245,20 @@ fn run(cli: Cli) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::find::OF_THE_SHELL;
+    use crate::lab::table::COMMANDS;
 
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_prompt_knows_every_subcommand() {
+        let at_the_prompt = |name: &str| COMMANDS.iter().any(|command| command.name == name);
+        for one in command().get_subcommands().map(clap::Command::get_name) {
+            let known = at_the_prompt(one) || OF_THE_SHELL.contains(&one) || one == "help";
+            assert!(known, "{one}");
+        }
     }
 }

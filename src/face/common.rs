@@ -135,11 +135,6 @@ fn nearby(program: &str) -> String {
     }
 }
 
-/// A path as an argument that is no flag.
-pub fn no_flag(path: &str) -> String {
-    if path.starts_with('-') { format!("./{path}") } else { path.into() }
-}
-
 /// Prints the answer of a command that took long. A reader that has gone hears nothing.
 ///
 /// Errors: the output cannot be written, such as on a full disk.

@@ -36,10 +36,15 @@ pub fn flags(text: &str) -> String {
     all
 }
 
-/// The remark for a setting of the prompt within a text, such as `steps=4`.
+/// The remark for a setting of the prompt within a text, such as `steps=4`, or for a file at its end.
 pub fn mistaken_option(text: &str) -> Option<String> {
     let is_setting =
         |word: &&str| word.split_once('=').is_some_and(|(key, _)| OPTIONS.contains(&key));
+    let is_file = |word: &&str| [".png", ".webp", ".gif"].iter().any(|end| word.ends_with(end));
+    if let Some(file) = text.split_whitespace().next_back().filter(is_file) {
+        let option = format!("`--out {}`", shell_path(file));
+        return Some(format!("\"{file}\" is part of the text; {option} writes there"));
+    }
     let typed = text.split_whitespace().find(is_setting)?;
     let option = of_shell(typed)?;
     Some(format!("\"{typed}\" is part of the text; {option} sets it"))
@@ -94,6 +99,8 @@ mod tests {
         assert_eq!(flags("`caption fox` searches"), "`caption fox` at the prompt searches");
         let remark = "\"cfg=2\" is part of the text; `--cfg 2` sets it";
         assert_eq!(mistaken_option("fox cfg=2 x").as_deref(), Some(remark));
+        let remark = "\"a.png\" is part of the text; `--out a.png` writes there";
+        assert_eq!(mistaken_option("fox a.png").as_deref(), Some(remark));
         assert_eq!(mistaken_option("e=mc2 steps"), None);
         for text in ["cfg=3", "`a cfg=3`", "`x=1`", "an open ` cfg=3", "`train a.ron`", "", "``"] {
             assert_eq!(flags(text), text);

@@ -8,7 +8,7 @@ use crate::checkpoint;
 use crate::config::{self, RunConfig};
 use crate::data::stream;
 use crate::dist::{LastWord, Launch, World};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, no_option};
 use crate::files;
 use crate::lab::watch::{Watch, stop_asked};
 use crate::metrics::StepRecord;
@@ -248,7 +248,7 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
     } else {
         let how = if finished { "finished" } else { "stopped" };
         let model = model.map(|m| {
-            let try_it = common::pasted(&["--model", &common::no_flag(&m)]);
+            let try_it = common::pasted(&["--model", &no_option(&m)]);
             format!("model: {m}\n  try it: {try_it}\n")
         });
         let go_on = if finished { String::new() } else { format!("  go on: {advice}\n") };
@@ -260,15 +260,11 @@ fn report(outcome: &Outcome, advice: &str, json: bool) -> Result<()> {
 
 /// The line that goes on with a run that was stopped: the same command, without the limits of this call.
 fn advice(args: &TrainArgs, common: &Common, moved: &[String], launched: bool) -> String {
-    let mut words = vec![
-        "train".to_string(),
-        common::no_flag(&args.config.display().to_string()),
-        "--resume".into(),
-    ];
+    let mut words = vec!["train".to_string(), no_option(&args.config), "--resume".into()];
     words.extend(matches!(args.resume, Some(ResumeFrom::Auto)).then(|| "auto".into()));
     let mut flag = |name: &str, value: String| words.extend([name.to_string(), value]);
     if let Some(out) = &args.out {
-        flag("--out", common::no_flag(&out.display().to_string()));
+        flag("--out", no_option(out));
     }
     args.set.iter().for_each(|(field, value)| flag("--set", format!("{field}={value}")));
     moved.iter().for_each(|places| flag("--moved", places.clone()));

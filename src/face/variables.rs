@@ -17,7 +17,7 @@ pub fn remarks(var: impl Fn(&str) -> Option<String>) -> Vec<String> {
         .filter(|value| !Path::new(value).is_dir())
         .map(|value| format!("PAELLA_HOME={value} is no folder"));
     let cuda = given("PAELLA_CUDA")
-        .filter(|value| !Path::new(value).is_file())
+        .filter(|value| value.contains('/') && !Path::new(value).is_file()) // the loader finds a bare name
         .map(|value| format!("PAELLA_CUDA={value} is no file"));
     [pictures, quick, home, cuda].into_iter().flatten().collect()
 }

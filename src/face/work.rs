@@ -1,13 +1,13 @@
 //! The subcommands for work other than training and sampling: eval, show, config.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use super::common::{Common, device, lab, no_flag, pasted, tell_sizes};
+use super::common::{Common, device, lab, pasted, tell_sizes};
 use super::progress::ProgressLine;
 use super::scenes::{self, Over};
 use super::shell::{in_shell, part_weights};
 use super::terminal::Terminal;
 use crate::config::{self, RunConfig};
-use crate::error::{Error, Result, counted};
+use crate::error::{Error, Result, counted, no_option};
 use crate::eval::InceptionNet;
 use crate::lab::Origin;
 use crate::lab::args::quoted;
@@ -238,8 +238,7 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
                 false => println!("{}: no faults", file.display()),
             }
             if config.name.is_empty() {
-                let line =
-                    pasted(&["train", &no_flag(&file.display().to_string()), "--out", "runs/NAME"]);
+                let line = pasted(&["train", &no_option(file), "--out", "runs/NAME"]);
                 eprintln!("it has no `name`: `{line}` names the folder of the run");
             }
             tell_sizes(&config);

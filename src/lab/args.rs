@@ -47,10 +47,13 @@ pub fn parse(line: &str) -> Result<Option<(String, Args)>> {
     Ok(name.map(|name| (name, args)))
 }
 
-/// A line without the sign of the prompt that it was copied with.
+/// A line without the sign of the prompt that it was copied with: a model's name, or nothing, and `>`.
 fn without_sign(line: &str) -> &str {
-    let copied = line.trim_start().split_once(' ').filter(|(first, _)| first.ends_with('>'));
-    copied.map_or(line, |(_, rest)| rest)
+    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "-_./@+".contains(c));
+    match line.trim_start().split_once("> ") {
+        Some((name, rest)) if is_name(name) && !name.ends_with('-') => rest,
+        _ => line,
+    }
 }
 
 /// The byte where the last word of a line begins, its quote included. The end of the line if a blank is last.
@@ -308,6 +311,9 @@ mod tests {
     fn the_sign_of_a_copied_prompt_is_no_part_of_the_line() {
         assert_eq!(args("> show 0").line, "show 0");
         assert_eq!(args("emoji-64> show 0").line, "show 0");
+        for line in ["Vec<u8> show 0", "=> show 0", "-> show 0", "a b> show 0"] {
+            assert_eq!(args(line).line, line);
+        }
         assert_eq!(args("sample a > b").joined(), "a > b");
         assert_eq!(parse("> # a comment"), Ok(None));
     }

@@ -73,6 +73,10 @@ impl Command {
     }
 
     fn one_too_many(&self, word: &str, args: &Args) -> Error {
+        let comment = word.starts_with('#').then(|| args.comment_at(&format!(" {word}")));
+        if let Some(error) = comment.flatten() {
+            return error;
+        }
         let what = format!("`{word}` is one word too many");
         if !matches!(self.takes, Takes::Model | Takes::File | Takes::Source) {
             return args.misused(what);

@@ -14,17 +14,15 @@ impl Command {
         let known = |c: &&Command| c.name == lower || c.aliases.contains(&lower.as_str());
         commands.iter().copied().find(known).ok_or_else(|| {
             let names = commands.iter().map(|c| c.name);
-            let hint = match of_elsewhere(&lower) {
-                Some(hint) => hint,
-                None => did_you_mean(&lower, names, "`help` lists all commands"),
-            };
+            let hint = of_the_shell(&lower)
+                .unwrap_or_else(|| did_you_mean(&lower, names, of_a_model(&lower)));
             Error::command(format!("unknown command `{name}`"), "", hint)
         })
     }
 }
 
 /// The program's own commands that the prompt does not have.
-const OF_THE_SHELL: [&str; 10] = [
+pub const OF_THE_SHELL: [&str; 11] = [
     "bench",
     "completions",
     "convert",
@@ -34,24 +32,28 @@ const OF_THE_SHELL: [&str; 10] = [
     "lesson",
     "lessons",
     "plan",
+    "precompute",
     "pull",
 ];
 
-/// The hint for a word that is none of the prompt's commands, but of the shell, or a model.
-fn of_elsewhere(word: &str) -> Option<String> {
+/// The hint for a word of the shell's.
+fn of_the_shell(word: &str) -> Option<String> {
     if matches!(word, "paella" | "$") {
         return Some(
             "this is the prompt: commands stand here without `paella`; `help` lists them".into(),
         );
     }
-    if OF_THE_SHELL.contains(&word) {
-        return Some(format!(
-            "`paella {word}` is a command of the shell; `quit` leaves this prompt"
-        ));
-    }
+    let hint = || format!("`paella {word}` is a command of the shell; `quit` leaves this prompt");
+    OF_THE_SHELL.contains(&word).then(hint)
+}
+
+/// The hint for a word near no command: it may be a model's name.
+fn of_a_model(word: &str) -> String {
     let models = shipped_models();
-    let model = nearest(word, models.iter().map(String::as_str))?;
-    Some(format!("`load {model}` opens that model; `help` lists all commands"))
+    match nearest(word, models.iter().map(String::as_str)) {
+        Some(model) => format!("`load {model}` opens that model; `help` lists all commands"),
+        None => "`help` lists all commands".into(),
+    }
 }
 
 #[cfg(test)]

@@ -76,9 +76,10 @@ impl CaptionList {
     }
 }
 
-/// Whether a line is a comment: a `#` alone, or with a blank behind it. `#1 dad` is a caption.
+/// Whether a line is a comment: a `#` alone, or with a blank or another `#` behind it. `#1 dad` is a caption.
 fn is_comment(line: &str) -> bool {
-    line.strip_prefix('#').is_some_and(|rest| rest.chars().next().is_none_or(char::is_whitespace))
+    line.strip_prefix('#')
+        .is_some_and(|rest| rest.chars().next().is_none_or(|c| c == '#' || c.is_whitespace()))
 }
 
 impl Lab {

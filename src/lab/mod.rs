@@ -8,7 +8,7 @@ pub mod command;
 pub mod complete;
 pub mod edit;
 pub mod explain;
-mod find;
+pub mod find;
 pub mod folder;
 pub mod grid;
 mod help;

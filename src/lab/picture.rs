@@ -333,12 +333,8 @@ pub fn source_of(word: &str) -> Result<Source> {
 fn unpacked(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(files::HEAD as u64).read_to_end(&mut head).ok()?;
-    let tool = match files::foreign(&head)?.0 {
-        "an xz file" => "xz -dk",
-        "a zstd file" => "zstd -dk",
-        "a bzip2 file" => "bzip2 -dk",
-        _ => return None,
-    };
+    let hint = files::foreign(&head)?.1?;
+    let (_, tool) = hint.strip_suffix("` unpacks it")?.split_once('`')?;
     Some(format!("{tool} {}", shell_path(path)))
 }
 

@@ -14,13 +14,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 impl Lab {
-    /// Changes one setting. `value` is written as in a config file; for a pair of numbers also as `8..4`, or as one number
-    /// for both.
+    /// Changes one setting. `value` is written as in a config file; guidance and temperature also as `8..4`, or as one
+    /// number for all steps.
     ///
     /// Errors: as `config::set`.
     pub fn set(&mut self, path: &str, value: &str) -> Result<View> {
         let old = config::get(&self.state.settings, path)?;
-        let both = pair_of(&old, value);
+        let both = pair_of(path, value);
         let value = both.as_deref().unwrap_or(value);
         let mut settings = config::set(&self.state.settings, path, value)?;
         if path == "sample.steps" && (1..=1000).contains(&settings.sample.steps) {
@@ -190,12 +190,12 @@ fn runs_now(field: &str) -> bool {
     ["name", "data", "sample", "train"].iter().any(|part| field.starts_with(part))
 }
 
-/// A value of one or two numbers as the pair that a setting is, such as `(8.0, 4.0)`. None: no pair, or other values.
-fn pair_of(old: &str, value: &str) -> Option<String> {
-    let is_pair = old.starts_with('(') && !old.contains(':') && old.matches(',').count() == 1;
-    let number = |text: &str| text.trim().parse::<f64>().ok();
+/// A value of one or two numbers as the pair of first and last step that a setting is. None: another setting or value.
+fn pair_of(path: &str, value: &str) -> Option<String> {
+    let is_pair = ["sample.cfg_scale", "sample.temperature"].contains(&path);
+    let is_number = |text: &str| text.trim().parse::<f64>().is_ok_and(f64::is_finite);
     let (first, last) = value.split_once("..").unwrap_or((value, value));
-    (is_pair && number(first).is_some() && number(last).is_some())
+    (is_pair && is_number(first) && is_number(last))
         .then(|| format!("({}, {})", first.trim(), last.trim()))
 }
 

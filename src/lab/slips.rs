@@ -14,9 +14,6 @@ impl Args {
         if !command.keys.is_empty() {
             self.no_flags(command.name)?;
         }
-        if command.name == "set" {
-            self.no_equals()?;
-        }
         if !matches!(command.takes, Takes::Caption | Takes::Word) {
             self.no_comment()?;
         }
@@ -52,41 +49,44 @@ impl Args {
         Err(self.fault(format!("`{found}` is no setting"), hint))
     }
 
-    /// Refuses `set PATH=VALUE` and `set PATH = VALUE`.
+    /// Refuses `set PATH=VALUE` and `set PATH = VALUE`, with the fields of `settings` as known paths.
     ///
-    /// Errors: a `=` behind the path; the hint is the line as it is meant.
-    fn no_equals(&self) -> Result<()> {
+    /// Errors: a `=` behind the path, and the hint is the line as it is meant; or the path is unknown and near none.
+    pub(super) fn no_equals(&self, settings: &RunConfig) -> Result<()> {
         let rest = self.rest();
         let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
         let (path, value) = rest.split_at(end);
         let Some(value) = value.trim_start().strip_prefix('=') else { return Ok(()) };
         let value = Some(value.trim()).filter(|value| !value.is_empty()).unwrap_or("VALUE");
-        let known = RunConfig::default();
-        let meant = config::nearest_path(&known, path);
-        if let (None, Err(faults)) = (&meant, config::get(&known, path))
-            && !faults.iter().any(|fault| fault.hint.contains("is `None`"))
-        {
-            return Err(Error::Config(faults)); // an optional section may be there in the session
+        let meant = config::nearest_path(settings, path);
+        if meant.is_none() {
+            config::get(settings, path)?;
         }
         let path = meant.as_deref().unwrap_or(path);
         let hint = format!("a blank stands between them: `set {path} {value}`");
         Err(self.fault("`=` between a setting and its value", hint))
     }
 
-    /// Refuses a `#` behind one blank: it is a word, and no comment.
+    /// Refuses a `#` with one blank before and one behind it: it is a word, and no comment.
     ///
     /// Errors: there is one; the hint is the line with the comment that was meant.
     fn no_comment(&self) -> Result<()> {
-        let begins = |(at, _): &(usize, &str)| last_word(&self.line[..at + 2]) == at + 1;
-        let Some((at, _)) = self.line.match_indices(" #").find(begins) else { return Ok(()) };
-        let (line, comment) = (&self.line[..at], &self.line[at + 2..]);
-        let first = self.words.first().is_some_and(|word| word.starts_with('#'));
-        if first && !comment.is_empty() && !comment.starts_with(char::is_whitespace) {
-            return Ok(()); // a name such as `#1.png`
+        match self.words.iter().any(|word| word == "#") {
+            true => self.comment_at(" # ").map_or(Ok(()), Err),
+            false => Ok(()),
         }
-        let hint =
-            format!("two blanks stand before a comment: `{line}  # {}`", comment.trim_start());
-        Err(self.fault("`#` begins no comment behind one blank", hint))
+    }
+
+    /// The error for the comment that begins with `sign` behind one blank, outside of quotes.
+    pub(super) fn comment_at(&self, sign: &str) -> Option<Error> {
+        let whole = format!("{} ", self.line); // a `#` may be its last letter
+        let begins = |(at, _): &(usize, &str)| {
+            last_word(&whole[..at + 2]) == at + 1 && !whole[..*at].contains(['"', '\''])
+        };
+        let (at, _) = whole.match_indices(sign).find(begins)?;
+        let (line, comment) = (&whole[..at], whole[at + 2..].trim());
+        let hint = format!("two blanks stand before a comment: `{line}  # {comment}`");
+        Some(self.fault("`#` begins no comment behind one blank", hint))
     }
 
     /// The remark for a `#` with a blank on either side in a text.
@@ -179,16 +179,24 @@ mod tests {
 
     #[test]
     fn a_setting_has_no_equals_sign_and_a_key_has_one() {
+        let set = |line: &str| {
+            let (_, args) = parse(line).expect("a good line").expect("a command");
+            args.no_equals(&RunConfig::default()).expect_err(line).to_string()
+        };
         for line in ["set sample.steps=5", "set sample.steps = 5", "set  sample.steps =5"] {
-            assert!(refused(line).contains("`set sample.steps 5`"), "{}", refused(line));
+            assert!(set(line).contains("`set sample.steps 5`"), "{}", set(line));
         }
-        assert!(refused("set seed=5").contains("`set seed 5`"));
-        assert!(refused("set train.lr=0.1").contains("`set train.optim.lr 0.1`"));
-        assert!(refused("set cfg=3").contains("`set sample.cfg_scale 3`"));
-        let several = refused("set train.batch=3");
+        assert!(set("set seed=5").contains("`set seed 5`"));
+        assert!(set("set train.lr=0.1").contains("`set train.optim.lr 0.1`"));
+        assert!(set("set cfg=3").contains("`set sample.cfg_scale 3`"));
+        let several = set("set train.batch=3");
         assert!(several.contains("`train.global_batch` or `train.micro_batch`"), "{several}");
-        assert!(refused("set foo.bar=3").contains("unknown field `foo.bar`"));
-        assert!(refused("set prior.model.x=3").contains("`set prior.model.x 3`"));
+        assert!(
+            set("set steps=3").contains("did you mean `train.steps`"),
+            "{}",
+            set("set steps=3")
+        );
+        assert!(set("set foo.bar=3").contains("unknown field `foo.bar`"));
         let said = |line: &str| {
             let (_, args) = parse(line).expect("a good line").expect("a command");
             args.mistaken_keys(&["steps", "negative"])
@@ -212,8 +220,15 @@ mod tests {
         assert!(refused("noise 0.4 # why").contains("`noise 0.4  # why`"));
         assert!(refused("set sample.steps 3 # why").contains("`set sample.steps 3  # why`"));
         assert!(refused("undo 1 #why").contains("`undo 1  # why`"));
-        assert!(refused("data \"my # dir\" # why").contains("`data \"my # dir\"  # why`"));
-        assert!(!refused("data #1.png x").contains("comment"));
+        assert!(refused("noise 0.4 #").contains("`noise 0.4  #"));
+        let whole = |line: &str| {
+            let (name, args) = parse(line).expect("a good line").expect("a command");
+            let all: Vec<&Command> = COMMANDS.iter().collect();
+            args.check(Command::find(&all, &name).expect("a command"))
+        };
+        for line in ["set data.groups [\"a # b\"]", "data \"my # dir\"", "set name #1", "data #1"] {
+            assert_eq!(whole(line), Ok(()), "{line}");
+        }
         let args = |line: &str| parse(line).expect("a good line").expect("a command").1;
         let said = args("sample mug # note").mistaken_comment().expect("a remark");
         assert!(said.starts_with("`# note` is part of the text"), "{said}");

@@ -42,6 +42,9 @@ impl Lab {
         let Some((name, mut args)) = parse(line)? else { return Ok(None) };
         let command = Command::find(&self.commands, &name)?;
         args.usage = command.synopsis;
+        if command.name == "set" {
+            args.no_equals(&self.state.settings)?; // such a line seems to lack its value
+        }
         args.check(command)?;
         let before = command.changes.then(|| self.moment(&args.line));
         let mut view = (command.run)(self, &args, watch)

@@ -327,9 +327,6 @@ impl<'a> Machine<'a> {
                 }
                 "collections OrderedDict" => self.heap.dict(),
                 "torch._tensor _rebuild_from_type_v2" => subclass(&items.borrow())?,
-                "numpy.core.multiarray _reconstruct" | "numpy._core.multiarray _reconstruct" => {
-                    Value::Unkept
-                }
                 // of other types, quantized, sparse, or without numbers
                 name if name.starts_with("torch._utils _rebuild_") => Value::Unkept,
                 _ => Value::Object(name.clone()),

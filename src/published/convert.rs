@@ -45,8 +45,8 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
     let file = source(from, request)?;
     let tensors = weights::map_all(&file)?;
     let left_out = weights::left_out(&file)?;
-    if let (None, Some(first)) = (request.network, left_out.first()) {
-        let what = match left_out.len() {
+    if let (None, Some(first)) = (request.network, left_out.unkept.first()) {
+        let what = match left_out.unkept.len() {
             1 => format!("{first} is of a type that cannot be kept"),
             n => format!("{n} tensors are of types that cannot be kept, such as {first}"),
         };
@@ -62,7 +62,11 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
             fit::fit(&vars, &tensors, &Rules { averaged, ..network.rules() })
         }
     };
-    fit.surplus.extend(left_out);
+    fit.surplus.extend(left_out.unkept);
+    for name in left_out.listed {
+        let group = name.split('.').next().unwrap_or_default();
+        *fit.beside.entry(group.to_string()).or_default() += 1;
+    }
     let mut done = Converted { from: file, network: request.network, fit, written: None };
     if done.fit.is_whole() && !done.fit.taken.is_empty() {
         let taken = done.fit.taken.iter();

@@ -174,7 +174,7 @@ fn checkpoints_behind_a_link_to_nowhere_are_no_new_run() {
 #[test]
 fn a_caption_that_begins_with_a_number_sign_is_no_comment() {
     let workspace = Workspace::new();
-    std::fs::write(workspace.file("list.txt"), "# a comment\n#\n#1 dad\n\nred apple\n").unwrap();
+    std::fs::write(workspace.file("list.txt"), "## a comment\n#\n#1 dad\n\nred apple\n").unwrap();
     let list = paella::lab::list::CaptionList::read(&workspace.file("list.txt")).unwrap();
     assert_eq!((list.captions.len(), list.captions[0].as_str()), (2, "#1 dad"));
     assert_eq!(list.skipped, 3);

@@ -194,13 +194,13 @@ pub(super) fn near_paths<'a>(path: &str, known: &'a Scan) -> (Vec<&'a str>, Vec<
     if let Some(near) = near {
         return (vec![near], here);
     }
-    // a field of that name further down, else one that has it as a part of its name, else one of another section
+    // fields of that name further down, else those that have it as a part of their name, else those of other sections
     let below = |p: &&str| parent.is_empty() || p.starts_with(&format!("{parent}."));
     let same = |p: &&str| split(p).1 == last;
     let part = |p: &&str| split(p).1.split('_').any(|word| word == last);
     let mut found: Vec<&str> = paths().filter(below).filter(same).collect();
-    if found.is_empty() || parent.is_empty() {
-        found.extend(paths().filter(below).filter(part).filter(|p| !same(p)));
+    if found.is_empty() {
+        found = paths().filter(below).filter(part).collect();
     }
     if found.is_empty() {
         found = paths().filter(same).collect();

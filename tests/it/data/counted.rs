@@ -90,9 +90,9 @@ fn shards_of_other_kinds_are_named() {
     let kinds: [(&[u8], &str); 14] = [
         (b"", "an empty file"),
         (&gzip(b""), "an empty file"),
-        (b"BZh91AY&SY", "a bzip2 file: tar and gzip are read"),
-        (b"\xfd7zXZ\0\0\x04", "an xz file: tar and gzip are read"),
-        (b"\x28\xb5\x2f\xfd\x04", "a zstd file: tar and gzip are read"),
+        (b"BZh91AY&SY", "a bzip2 file: `bzip2 -dk` unpacks it"),
+        (b"\xfd7zXZ\0\0\x04", "an xz file: `xz -dk` unpacks it"),
+        (b"\x28\xb5\x2f\xfd\x04", "a zstd file: `zstd -dk` unpacks it"),
         (b"PK\x03\x04\x14\0", "a zip archive: tar and gzip are read"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive: tar and gzip are read"),
         (&gzip(&packed), "gzip within gzip: unpack it once"),
