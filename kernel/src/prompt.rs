@@ -18,8 +18,13 @@ use jupyter_protocol::{IsCompleteReplyStatus, ReplyError};
 use paella_wire::{Event, Request, TERMINAL};
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// Whether Ctrl-C was pressed since the cell began. The terminal tells the evaluator too, which may end the cell before
+/// the task that counts presses has run; this is set as soon as the signal is there.
+static PRESSED: AtomicBool = AtomicBool::new(false);
 
 /// A session at the terminal, until the person leaves.
 ///
@@ -83,6 +88,10 @@ async fn serve(place: Workplace, tools: Tools) -> Result<()> {
     let (started_at, mut started) = watch::channel(None);
     let jobs = engine::start(place, tools, tell.clone(), started_at);
     let interrupts = Interrupts::default();
+    let press = || PRESSED.store(true, Ordering::SeqCst);
+    // SAFETY: the action only stores to an atomic.
+    unsafe { signal_hook_registry::register(libc::SIGINT, press) }
+        .map_err(|e| Trouble::new(e.to_string(), "paella --rust", ""))?;
     tokio::spawn(stop_on_interrupt(interrupts.clone(), bus.clone(), tell));
     let ended = || Trouble::new("the compiler's thread has ended", "paella --rust", "");
     let begun = started.wait_for(Option::is_some).await.map_err(|_| ended())?.clone();
@@ -177,11 +186,12 @@ impl Prompt {
     /// Run a piece of Rust. No reply if the evaluator has died: its successor begins a new prompt.
     async fn rust(&mut self, code: &str) -> Option<Request> {
         self.count += 1;
+        PRESSED.store(false, Ordering::SeqCst);
         self.runner.begin().await;
         let nobody = |_| oneshot::channel().1; // the evaluator asks at the terminal itself
         let outcome = self.runner.rust(code, code, self.count, &nobody).await;
         let killed = self.runner.interrupts.has_killed();
-        let asked = self.runner.interrupts.end();
+        let asked = self.runner.interrupts.end() | PRESSED.load(Ordering::SeqCst);
         let error = match outcome {
             Err(error) if error.ename == faults::DIED => {
                 self.again(&error).await;
