@@ -77,17 +77,10 @@ fn size() -> Chart {
     let at = |side: i64| {
         let mut config = small(STEPS);
         config.data.size = side;
-        config
+        (side as f64, config)
     };
-    let sides = [32, 64, 96, 128, 192];
-    let sampling = sides.map(|side| (side as f64, sampled(&at(side), 1))).to_vec();
-    let training = sides.map(|side| (side as f64, trained(&at(side), 1))).to_vec();
     let axes = Axes { title: "Side of a picture", x: "pixels", y: "ms" };
-    let curves = vec![
-        Curve { name: "a run of 1 picture", points: sampling },
-        Curve { name: "a training step of 1", points: training },
-    ];
-    (axes, curves)
+    (axes, run_and_step(&[32, 64, 96, 128, 192].map(at)))
 }
 
 fn parameters() -> Chart {
@@ -95,18 +88,21 @@ fn parameters() -> Chart {
         let mut config = small(STEPS);
         let levels = config.model.levels.iter_mut();
         levels.for_each(|level| level.c_hidden = level.c_hidden * quarters / 4);
-        let millions = Bench::new(&config, Device::Cpu).unwrap().size().0 as f64 / 1e6;
-        (config, millions)
+        (Bench::new(&config, Device::Cpu).unwrap().size().0 as f64 / 1e6, config)
     };
-    let all = [2, 4, 6, 8, 12, 16].map(at);
-    let sampling = all.iter().map(|(config, m)| (*m, sampled(config, 1))).collect();
-    let training = all.iter().map(|(config, m)| (*m, trained(config, 1))).collect();
     let axes = Axes { title: "Parameters, by width", x: "millions", y: "ms" };
-    let curves = vec![
-        Curve { name: "a run of 1 picture", points: sampling },
-        Curve { name: "a training step of 1", points: training },
-    ];
-    (axes, curves)
+    (axes, run_and_step(&[2, 4, 6, 8, 12, 16].map(at)))
+}
+
+/// A run and a training step of one picture at each point of an axis.
+fn run_and_step(points: &[(f64, RunConfig)]) -> Vec<Curve> {
+    let at = |of: fn(&RunConfig, i64) -> Vec<f64>| {
+        points.iter().map(|(x, config)| (*x, of(config, 1))).collect()
+    };
+    vec![
+        Curve { name: "a run of 1 picture", points: at(sampled) },
+        Curve { name: "a training step of 1", points: at(trained) },
+    ]
 }
 
 fn threads() -> Chart {

@@ -124,6 +124,13 @@ const NOT_A_PAGE: &str = "the address asks for a login or is none of a file";
 /// First bytes of a file that [`foreign`] needs.
 pub const HEAD: usize = 64;
 
+/// The first bytes of a file, [`HEAD`] at most.
+pub fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// What begins with these bytes, and how to get the right file, if it is a kind that is no data and no weights.
 pub fn foreign(head: &[u8]) -> Option<(&'static str, Option<&'static str>)> {
     let head = head[..head.len().min(HEAD)].trim_ascii_start().to_ascii_lowercase();

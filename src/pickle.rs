@@ -13,6 +13,7 @@ use crate::files::{TRAP, is_trap};
 use crate::torch::mapped::FileBytes;
 use machine::{Layout, Machine, Value};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -28,33 +29,22 @@ const LONGEST: u64 = 256 << 20;
 /// Most numbers of a tensor that repeats fewer stored ones.
 const MOST_REPEATED: i64 = 1 << 28;
 
-/// All tensors of a file. Keys of nested dictionaries are joined by dots. The numbers are read from the disk as they are
-/// used, see [`FileBytes`].
-///
-/// Tensors of types that tch does not have are left out: [`left_out`] names them.
-///
-/// Errors: not a file of `torch.save`; a whole module; TorchScript; numbers missing or truncated.
-pub fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    Ok(read_all(path)?.0)
-}
-
-/// What a file holds besides the tensors that [`read`] reads.
+/// What a file holds besides its weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Besides {
-    /// Names of tensors of types that tch does not have.
+    /// Tensors of types that tch does not have.
     pub unkept: Vec<String>,
     /// Names of tensors in lists and under numbers, such as an optimiser's state.
     pub listed: Vec<String>,
 }
 
-/// What [`read`] leaves out.
+/// All tensors of a file. Keys of nested dictionaries are joined by dots. The numbers are read from the disk as they are
+/// used, see [`FileBytes`].
 ///
-/// Errors: as `read`.
-pub fn left_out(path: &Path) -> Result<Besides> {
-    Ok(read_all(path)?.1)
-}
-
-fn read_all(path: &Path) -> Result<(Vec<(String, Tensor)>, Besides)> {
+/// Beside them, what is left out.
+///
+/// Errors: not a file of `torch.save`; a whole module; TorchScript; numbers missing or truncated; two tensors of one name.
+pub fn read(path: &Path) -> Result<(Vec<(String, Tensor)>, Besides)> {
     let broken = |what: String| broken(what, path);
     let file = FileBytes::open(path).map_err(|e| broken(e.to_string()))?;
     if file.starts_with(old::BEGINNING) {
@@ -93,7 +83,7 @@ fn built(
 ) -> Result<(Vec<(String, Tensor)>, Besides)> {
     let broken = |what: String| broken(what, path);
     let mut found = Found::default();
-    found.look("", value, 0);
+    found.look("", value, 0, false);
     if let (true, Some(class)) = (found.tensors.is_empty(), &found.object) {
         let what = format!("a whole `{}`, not its tensors", class.replace(' ', "."));
         let hint = state_dict_of(path, "torch.load", ", weights_only=False");
@@ -222,32 +212,34 @@ struct Found {
 }
 
 impl Found {
-    fn look(&mut self, prefix: &str, value: &Value, depth: usize) {
+    /// `aside`: within a list or under a number, as an optimiser's state is. Its tensors are named, and are no weights.
+    fn look(&mut self, prefix: &str, value: &Value, depth: usize, aside: bool) {
         match value {
+            Value::Tensor(_) | Value::Unkept if aside => self.listed.push(prefix.to_string()),
             Value::Tensor(layout) => self.tensors.push((prefix.to_string(), layout.clone())),
             Value::Unkept => self.unkept.push(format!("`{prefix}`")),
-            Value::Object(class) => {
+            Value::Object(class) if !aside => {
                 self.object.get_or_insert_with(|| class.clone());
             }
             Value::Dict(entries) if depth < DEEPEST => {
                 for (key, value) in entries.borrow().iter() {
                     match key {
-                        Value::Text(key) => self.below(prefix, key, value, depth),
-                        Value::Int(key) => self.apart(prefix, *key as usize, value, depth),
+                        Value::Text(key) => self.below(prefix, key, value, depth, aside),
+                        Value::Int(key) => self.below(prefix, key, value, depth, true),
                         _ => {}
                     }
                 }
             }
             Value::Items(items) if depth < DEEPEST => {
                 for (at, value) in items.borrow().iter().enumerate() {
-                    self.apart(prefix, at, value, depth);
+                    self.below(prefix, at, value, depth, true);
                 }
             }
             _ => {}
         }
     }
 
-    fn below(&mut self, prefix: &str, key: &str, value: &Value, depth: usize) {
+    fn below(&mut self, prefix: &str, key: impl Display, value: &Value, depth: usize, aside: bool) {
         let holds = matches!(
             value,
             Value::Tensor(_) | Value::Unkept | Value::Object(_) | Value::Dict(_) | Value::Items(_)
@@ -255,17 +247,8 @@ impl Found {
         self.names += usize::from(holds);
         if holds && self.names <= MOST_NAMES {
             let dot = if prefix.is_empty() { "" } else { "." };
-            self.look(&format!("{prefix}{dot}{key}"), value, depth + 1);
+            self.look(&format!("{prefix}{dot}{key}"), value, depth + 1, aside);
         }
-    }
-
-    /// What stands in a list or under a number, as an optimiser's state does: its tensors are named, and are no weights.
-    fn apart(&mut self, prefix: &str, at: usize, value: &Value, depth: usize) {
-        let weights = self.tensors.len();
-        let object = self.object.clone();
-        self.below(prefix, &at.to_string(), value, depth);
-        self.listed.extend(self.tensors.drain(weights..).map(|(name, _)| name));
-        self.object = object;
     }
 
     /// A name that two tensors have.
@@ -344,7 +327,7 @@ mod tests {
         let program = b"}q\x00}q\x01(X\x01\0\0\0ah\x00X\x01\0\0\0bh\x00uh\x00X\x01\0\0\0ch\x01s0.";
         let whole = Machine::new(program).run().expect("data");
         let mut found = Found::default();
-        found.look("", &whole.value, 0);
+        found.look("", &whole.value, 0, false);
         assert!(found.names > 2 && found.names <= MOST_NAMES + DEEPEST, "{}", found.names);
     }
 
@@ -359,7 +342,7 @@ mod tests {
         for (program, name) in [(&quantized[..], "a.b"), (&complex.concat(), "")] {
             let whole = Machine::new(program).run().expect("data");
             let mut found = Found::default();
-            found.look("", &whole.value, 0);
+            found.look("", &whole.value, 0, false);
             assert_eq!(found.unkept, [format!("`{name}`")]);
         }
     }
@@ -374,7 +357,7 @@ mod tests {
             let program = [b"\x80\x02}", &parts.concat()[..], b"."].concat();
             let whole = Machine::new(&program).run().expect("data");
             let mut found = Found::default();
-            found.look("", &whole.value, 0);
+            found.look("", &whole.value, 0, false);
             (found.listed.clone(), found.ambiguous().map(str::to_string))
         };
         // {"a": [tensor, tensor]}, {"a": {7: tensor}}, {"a": {"b": tensor}, "a.b": tensor}

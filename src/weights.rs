@@ -46,27 +46,29 @@ const STATE: &str = "state_dict.";
 
 /// As [`map`], with all that lies beside a dictionary `state_dict`.
 pub fn map_all(path: &Path) -> Result<Named> {
-    let path = &crate::data::home(path);
-    match Format::of(path)? {
-        Format::Index => map_sharded(path),
-        Format::Safetensors => Ok(read_with_metadata(path)?.0),
-        Format::Pickle => Ok(pickle::read(path)?.into_iter().collect()),
-    }
+    Ok(map_with_rest(path)?.0)
 }
 
-/// What [`map_all`] leaves out. Tensors of a `torch.save` file are told by name, others also by type.
-pub fn left_out(path: &Path) -> Result<Besides> {
-    let files = match Format::of(path)? {
-        Format::Index => Index::read(path)?.files(path)?,
-        Format::Safetensors => BTreeSet::from([path.to_path_buf()]),
+/// As [`map_all`], and what it leaves out. Tensors of a `torch.save` file are told by name, others also by type.
+pub fn map_with_rest(path: &Path) -> Result<(Named, Besides)> {
+    let path = &crate::data::home(path);
+    let (tensors, files) = match Format::of(path)? {
+        Format::Index => (map_sharded(path)?, Index::read(path)?.files(path)?),
+        Format::Safetensors => (read_with_metadata(path)?.0, BTreeSet::from([path.to_path_buf()])),
         Format::Pickle => {
-            return pickle::left_out(path);
+            let (tensors, rest) = pickle::read(path)?;
+            return Ok((tensors.into_iter().collect(), rest));
         }
     };
+    Ok((tensors, Besides { unkept: unkept(&files)?, listed: Vec::new() }))
+}
+
+/// Names and types of the tensors of safetensors files that tch does not have.
+fn unkept(files: &BTreeSet<PathBuf>) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for file in files {
         let broken = |e: String| Error::checkpoint(e, file.display().to_string(), "");
-        let bytes = FileBytes::open(&file).map_err(|e| broken(e.to_string()))?;
+        let bytes = FileBytes::open(file).map_err(|e| broken(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
         let of = |(name, about): (String, &safetensors::tensor::TensorInfo)| {
             kind_of(about.dtype).is_none().then(|| format!("`{name}` ({:?})", about.dtype))
@@ -74,7 +76,7 @@ pub fn left_out(path: &Path) -> Result<Besides> {
         all.extend(header.tensors().into_iter().filter_map(of));
     }
     all.sort();
-    Ok(Besides { unkept: all, listed: Vec::new() })
+    Ok(all)
 }
 
 /// What a file of weights is.
@@ -92,11 +94,10 @@ impl Format {
         near::there(path, "FILE")?;
         let refuse =
             |what: &str, hint: &str| Err(Error::checkpoint(what, path.display().to_string(), hint));
-        let mut head = Vec::new();
-        let file = File::open(path).and_then(|f| f.take(files::HEAD as u64).read_to_end(&mut head));
-        if let Err(e) = file {
-            return refuse(&e.to_string(), "");
-        }
+        let head = match files::head(path) {
+            Ok(head) => head,
+            Err(e) => return refuse(&e.to_string(), ""),
+        };
         let name = path.to_string_lossy().to_lowercase();
         if name.ends_with(".index.json") {
             return Ok(Self::Index);

@@ -55,17 +55,18 @@ impl RunConfig {
         let (factor, size) = (self.tokenizer.model.factor(), self.data.size);
         found.part("data", self.data.check());
         let grid = size / factor;
-        let whole = self.tokenizer.model.check().is_empty() && self.model.check().is_empty();
         let needs =
             self.model.patch_size.clamp(1, 64) << self.model.levels.len().saturating_sub(1).min(16);
         let unit = factor * needs;
+        // `factor` is clamped: with levels that are refused it says nothing of the size
+        let possible = (1..=8).contains(&self.tokenizer.model.levels);
         let above = (size.clamp(0, 4096) / unit + 1) * unit;
         let fits = match above - unit {
             0 => format!("{above} pixels"),
             below => format!("{below} or {above} pixels"),
         };
         found.unless(
-            !whole || (size % factor == 0 && grid % needs == 0), // sizes of what is no model say nothing
+            !possible || (size % factor == 0 && grid % needs == 0),
             "data.size",
             format!("{size} pixels are {grid} tokens a side, which {needs} (patch_size x 2 per level) does not divide"),
             &format!("{fits}, or fewer levels"),

@@ -18,8 +18,6 @@ use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 use ron_faults::Fault;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The config of a run. A file lists only what differs from the defaults.
@@ -182,12 +180,15 @@ impl RunConfig {
 
 /// Whether a file is a config by its name or by its first letters.
 fn looks_like_one(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|f| f.take(files::HEAD as u64).read_to_end(&mut head));
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("ron")) {
+        return true;
+    }
+    let Ok(head) = files::head(path) else { return true }; // the reader says why
     let head = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&head).trim_ascii_start();
     let begins = |with: &[u8]| head.starts_with(with);
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("ron"))
-        || read.is_err() // the reader says why
-        || head.is_empty()
-        || [&b"("[..], b"//", b"/*", b"#![", b"RunConfig", b"\xff\xfe", b"\xfe\xff"].into_iter().any(begins)
+    // the last two begin texts in UTF-16
+    head.is_empty()
+        || [&b"("[..], b"//", b"/*", b"#![", b"RunConfig", b"\xff\xfe", b"\xfe\xff"]
+            .into_iter()
+            .any(begins)
 }

@@ -83,5 +83,5 @@ pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
     if older {
         view = view.note("in place of an older file");
     }
-    show_view(&view, common)
+    show_view(view, common)
 }

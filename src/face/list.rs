@@ -28,5 +28,5 @@ pub(super) fn sample_list(args: &SampleArgs, common: &Common) -> Result<()> {
     // the lines are the progress: no bar moves between them
     let view =
         lab.sample_list(&list, folder, &request, &mut ProgressLine::new(true), &mut on_picture)?;
-    show_view(&view, common)
+    show_view(view, common)
 }

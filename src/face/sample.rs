@@ -303,7 +303,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         view = view.then(looked);
     }
     if !common.json {
-        return show_view(&view, common);
+        return show_view(view, common);
     }
     let row = |(k, seed): (usize, &u64)| {
         let file = outs.get(k).or(shown.as_ref());

@@ -56,20 +56,21 @@ fn of_shell(inside: &str) -> Option<String> {
     debug_assert_eq!(name, "of");
     let option = |key: &str, value: &str| format!("--{key} {}", shell_word(value));
     match args.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {}
         ["load", model] => return Some(format!("`--model {}`", shell_path(model))),
         ["show", what] => return Some(format!("`paella show {}`", shell_path(what))),
         ["caption", ..] => return Some(format!("`{inside}` at the prompt")),
-        _ => {}
-    }
-    if let [set, path, value] = args.words.as_slice() {
-        let last = path.rsplit('.').next().filter(|last| OPTIONS.contains(last));
-        return (set == "set").then(|| match last {
-            Some(key) => format!("`{}`", option(key, value)),
-            None => format!("`{path}` {value} in the model's config.ron"),
-        });
+        ["set", path, value] => {
+            let last = path.rsplit('.').next().filter(|last| OPTIONS.contains(last));
+            return Some(match last {
+                Some(key) => format!("`{}`", option(key, value)),
+                None => format!("`{path}` {value} in the model's config.ron"),
+            });
+        }
+        _ => return None,
     }
     let known = args.pairs.iter().all(|(key, _)| OPTIONS.contains(&key.as_str()));
-    if !known || args.pairs.is_empty() || !args.words.is_empty() {
+    if !known || args.pairs.is_empty() {
         return None;
     }
     let all: Vec<_> = args.pairs.iter().map(|(key, value)| option(key, value)).collect();

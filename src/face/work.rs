@@ -57,7 +57,7 @@ pub fn show(what: &str, common: &Common) -> Result<()> {
     let mut lab = lab(common)?;
     let line = format!("show {}", quoted(what, Some('"')));
     let reply = lab.turn(&line, &mut ProgressLine::new(common.json))?;
-    reply.map_or(Ok(()), |reply| show_view(&reply.view, common))
+    reply.map_or(Ok(()), |reply| show_view(reply.view, common))
 }
 
 /// `paella eval`: scores a model.
@@ -267,8 +267,8 @@ pub fn config(what: &ConfigCommand, json: bool) -> Result<()> {
 }
 
 /// Shows a view, with its hints as the shell has them.
-pub(super) fn show_view(view: &View, common: &Common) -> Result<()> {
-    let view = in_shell(view.clone());
+pub(super) fn show_view(view: View, common: &Common) -> Result<()> {
+    let view = in_shell(view);
     match common.json {
         true => println!("{}", view.to_json()),
         false => Terminal::detect().show(&view),

@@ -14,8 +14,7 @@ use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use ::image::RgbImage;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -331,9 +330,7 @@ pub fn source_of(word: &str) -> Result<Source> {
 
 /// The line of a shell that unpacks a shard of another packing, known by its first bytes. None for other files.
 fn unpacked(path: &Path) -> Option<String> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(files::HEAD as u64).read_to_end(&mut head).ok()?;
-    let hint = files::foreign(&head)?.1?;
+    let hint = files::foreign(&files::head(path).ok()?)?.1?;
     let (_, tool) = hint.strip_suffix("` unpacks it")?.split_once('`')?;
     Some(format!("{tool} {}", shell_path(path)))
 }

@@ -43,8 +43,7 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
     may_write(to, request.replace)?;
     let from = &home(from);
     let file = source(from, request)?;
-    let tensors = weights::map_all(&file)?;
-    let left_out = weights::left_out(&file)?;
+    let (tensors, left_out) = weights::map_with_rest(&file)?;
     if let (None, Some(first)) = (request.network, left_out.unkept.first()) {
         let what = match left_out.unkept.len() {
             1 => format!("{first} is of a type that cannot be kept"),
