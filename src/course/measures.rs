@@ -7,7 +7,6 @@ use crate::lab::canvas::EditCanvas;
 use crate::lab::view::plain;
 use crate::lab::workspace::{Sampling, ints};
 use crate::lab::{Lab, psnr};
-use crate::tokens::text::byte_tokens;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use tch::Kind;
@@ -181,7 +180,8 @@ pub const MEASURES: &[Measure] = &[
         Ok(lab.workspace().picture()?.images.size()[3] as f64)
     }),
     row("text_bytes", "", Count, "numbers that the text encoder sees", |lab, _| {
-        Ok(byte_tokens(&lab.workspace().picture()?.caption).len() as f64)
+        let caption = lab.workspace().picture()?.caption.clone();
+        Ok(lab.networks(|nets| nets.config.text.ids(&caption).len())? as f64)
     }),
     row("parameters", "", Number("million"), "parameters of the model in hand", |lab, _| {
         Ok(lab.networks(|nets| nets.parameters().iter().map(|(_, n)| n).sum::<i64>())? as f64 / 1e6)

@@ -8,7 +8,7 @@ mod collect;
 pub mod folder;
 mod groups;
 mod gzip;
-mod hash;
+pub(crate) mod hash;
 pub mod idx;
 mod json;
 pub mod laion;

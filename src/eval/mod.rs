@@ -27,7 +27,6 @@ use crate::model::weigh::PartWeights;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
 use crate::tokens::clip::ClipEncoder;
-use crate::tokens::text::batch_tokens;
 use asked::Asked;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
@@ -91,9 +90,10 @@ impl Options {
             ));
         }
         let captions = parts.iter().flat_map(|part| &part.records).map(|record| &record.caption);
+        let text = &nets.config.text;
         let shortest: Vec<String> =
-            captions.min_by_key(|text| text.len()).cloned().into_iter().collect();
-        let l = batch_tokens(&shortest, nets.config.text.length, Device::Cpu).0.size()[1];
+            captions.min_by_key(|caption| text.ids(caption).len()).cloned().into_iter().collect();
+        let l = text.batch(&shortest, Device::Cpu).0.size()[1];
         let vector = |there: bool| if there { nets.config.model.clip_seq_len } else { 0 };
         let lengths = [l, vector(nets.clip.is_some()), vector(nets.prior.is_some())];
         match weights.remarks(lengths)?.into_iter().next() {

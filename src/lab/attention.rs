@@ -1,6 +1,6 @@
 //! Where the denoiser looks: which places of the picture look at a word of the text, or at a part of the conditions.
 //!
-//! Letters: H x W positions of a level, S condition vectors, L of them of the text's bytes.
+//! Letters: H x W positions of a level, S condition vectors, L of them of the text's tokens.
 
 use super::Lab;
 use super::picture::first_image;
@@ -12,6 +12,7 @@ use crate::image;
 use crate::model::attention::BlockAttention;
 use crate::model::weigh::PARTS;
 use crate::near::did_you_mean;
+use crate::tokens::words::TextTokens;
 use ::image::{Rgb, RgbImage};
 use std::ops::Range;
 use tch::{Kind, Tensor};
@@ -28,6 +29,8 @@ pub enum Looked {
 /// One pass with its attention.
 struct LastPass {
     text: String,
+    /// What the model reads of it.
+    reads: TextTokens,
     blocks: Vec<BlockAttention>,
     /// Condition vectors of each of [`PARTS`].
     lengths: [i64; 3],
@@ -94,7 +97,7 @@ impl Lab {
             }
         };
         let at = run.path.len() - 2;
-        // the bytes of several texts stand at the same places
+        // the tokens of several texts stand at the same places
         let several = run.mix.as_ref().is_some_and(|mix| mix.texts().count() > 1);
         let text = if several { "" } else { &run.text };
         self.pass_on(&run.path[at], run.schedule[at].t, text, Some(&run))
@@ -119,6 +122,7 @@ impl Lab {
         let tokens = tokens.narrow(0, 0, 1).to_device(nets.device);
         Ok(LastPass {
             text: text.into(),
+            reads: nets.config.text.tokens,
             blocks: nets.denoiser.attention(&tokens, &ratio, &cond),
             lengths: cond.lengths(nets.config.model.clip_seq_len),
             t,
@@ -161,12 +165,18 @@ impl LastPass {
                     return Err(Lab::fault(format!("the text has no `{word}`"), hint));
                 }
                 let read = self.lengths[0] - 1; // the end token takes one
-                if found.iter().all(|bytes| bytes.start >= read) {
-                    let hint = format!("it reads the first {read} bytes of the text");
+                let tokens = self.reads.spans(&self.text);
+                let meant = |token: &Range<usize>| {
+                    found.iter().any(|at| at.start < token.end && token.start < at.end)
+                };
+                let columns: Vec<i64> =
+                    (0..read).zip(&tokens).filter(|(_, at)| meant(at)).map(|(i, _)| i).collect();
+                if columns.is_empty() {
+                    let hint =
+                        format!("it reads the first {read} {}s of the text", self.reads.noun());
                     return Err(Lab::fault(format!("the model does not read `{word}`"), hint));
                 }
-                let columns = found.into_iter().flatten().filter(|byte| *byte < read);
-                Ok((format!("`{word}` of \"{}\"", self.text), columns.collect()))
+                Ok((format!("`{word}` of \"{}\"", self.text), columns))
             }
         }
     }
@@ -233,7 +243,7 @@ pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Bytes of a text at which a word stands. Case does not count. A whole word is meant where there is one.
-fn places(text: &str, word: &str) -> Vec<Range<i64>> {
+fn places(text: &str, word: &str) -> Vec<Range<usize>> {
     let (small, wanted) = (text.to_ascii_lowercase(), word.trim().to_ascii_lowercase());
     if wanted.is_empty() {
         return Vec::new();
@@ -246,7 +256,7 @@ fn places(text: &str, word: &str) -> Vec<Range<i64>> {
     };
     let (words, parts): (Vec<_>, Vec<_>) = all.partition(whole);
     let found = if words.is_empty() { parts } else { words };
-    found.into_iter().map(|at| at.start as i64..at.end as i64).collect()
+    found
 }
 
 /// Share of the attention that goes to these columns: (H, W, S) -> (H, W).
@@ -290,7 +300,7 @@ mod tests {
 
     #[test]
     fn words_are_found_whole_where_they_stand() {
-        let at = |text: &str, word: &str| -> Vec<(i64, i64)> {
+        let at = |text: &str, word: &str| -> Vec<(usize, usize)> {
             places(text, word).into_iter().map(|bytes| (bytes.start, bytes.end)).collect()
         };
         assert_eq!(at("red Apple, pineapple", "apple"), [(4, 9)]);

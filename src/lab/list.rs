@@ -11,7 +11,6 @@ use crate::error::{Error, Fault, Result, counted};
 use crate::files;
 use crate::image;
 use crate::near::{no_folder, there};
-use crate::tokens::text::MAX_LENGTH;
 use ::image::RgbImage;
 use ron_faults::utf8;
 use serde::{Deserialize, Serialize};
@@ -190,8 +189,9 @@ impl Lab {
         if self.state.model.borrow().config.text.length.is_some() {
             return Ok(rows.len());
         }
+        let text = self.state.model.borrow().config.text.clone();
         let mut length = |row: &ListedPicture| -> Result<usize> {
-            Ok(self.as_caption(&row.caption)?.len().min(MAX_LENGTH - 1))
+            Ok(text.ids(&self.as_caption(&row.caption)?).len().min(text.room()))
         };
         let (first, mut n) = (length(&rows[0])?, 1);
         while n < rows.len() && length(&rows[n])? == first {

@@ -12,6 +12,7 @@ use crate::image;
 use crate::near::{did_you_mean, missing, there};
 use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
+use crate::tokens::words::TextTokens;
 use ::image::RgbImage;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -135,13 +136,18 @@ impl Lab {
     /// The caption of the current picture, and the numbers the text encoder receives for it.
     pub fn caption(&self) -> Result<View> {
         let picture = self.state.workspace.picture()?;
-        let bytes = crate::tokens::text::byte_tokens(&picture.caption);
-        let numbers: Vec<String> = bytes.iter().take(64).map(i64::to_string).collect();
+        let reads = self.state.model.borrow().config.text.clone();
+        let ids = reads.ids(&picture.caption);
+        let numbers: Vec<String> = ids.iter().take(64).map(i64::to_string).collect();
+        let how = match reads.tokens {
+            TextTokens::Bytes => "bytes + 3",
+            TextTokens::Words => "a hash of each word",
+        };
         Ok(View::new().text(picture.caption.clone()).note(format!(
-            "the text encoder sees {} numbers (bytes + 3, then 1 for the end): {}{}",
-            bytes.len(),
+            "the text encoder sees {} numbers ({how}, then 1 for the end): {}{}",
+            ids.len(),
             numbers.join(" "),
-            if bytes.len() > 64 { " .." } else { "" }
+            if ids.len() > 64 { " .." } else { "" }
         )))
     }
 

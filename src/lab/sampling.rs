@@ -14,7 +14,6 @@ use crate::model::weigh::PartWeights;
 use crate::networks::Networks;
 use crate::noise::{add_noise, draw_mask};
 use crate::sample::{Pass, PictureSeeds, SampleConfig, Step};
-use crate::tokens::text::batch_tokens;
 use ::image::RgbImage;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
@@ -322,7 +321,7 @@ impl Lab {
                 Some(mix) => mix.texts().map(String::from).collect(),
                 None => all,
             };
-            let l = batch_tokens(&texts, nets.config.text.length, Device::Cpu).0.size()[1];
+            let l = nets.config.text.batch(&texts, Device::Cpu).0.size()[1];
             let vector = |there: bool| if there { nets.config.model.clip_seq_len } else { 0 };
             let image = mix.is_some() || (has_prior && with_prior);
             remarks.extend(weights.remarks([l, vector(nets.clip.is_some()), vector(image)])?);

@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "caption [TEXT | N]",
         summary: "print the caption, or find pictures by a part of theirs",
         help: "With a number: the caption of that picture. With text: up to 20 pictures whose captions hold it. \
-               Without: the caption of the current picture and the bytes that the text encoder sees.",
+               Without: the caption of the current picture and the numbers that the text encoder sees.",
         example: "caption apple",
         needs: &[],
         words: None,

@@ -8,7 +8,6 @@ use crate::error::{Result, counted};
 use crate::model::clip::ClipTextConfig;
 use crate::networks::captions;
 use crate::tokens::pieces;
-use crate::tokens::text::MAX_LENGTH;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -85,18 +84,18 @@ impl Lab {
 
     /// Adds a note for each of these texts that the model truncates, and for each that it cannot know.
     pub(super) fn note_texts(&mut self, mut view: View, texts: &[&str]) -> Result<View> {
-        let (length, clip) = {
+        let (reads, clip) = {
             let model = self.state.model.borrow();
             let clip = model.config.clip.as_ref().map(|clip| clip.model.text.clone());
-            (model.config.text.length, clip)
+            (model.config.text.clone(), clip)
         };
-        let room = length.map_or(MAX_LENGTH, |length| length as usize) - 1; // the end token takes one
+        let (room, noun) = (reads.room(), reads.tokens.noun());
         let known = self.known_captions()?;
         for text in texts {
-            if text.len() > room {
-                let all = text.len();
+            let all = reads.tokens.spans(text).len();
+            if all > room {
                 view = view
-                    .note(format!("the model reads the first {room} of the text's {all} bytes"));
+                    .note(format!("the model reads the first {room} of the text's {all} {noun}s"));
             }
             if let Some(ClipTextConfig { pieces, context_length, .. }) = &clip {
                 let n = pieces::cut(text, *pieces, *context_length);

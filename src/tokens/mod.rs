@@ -7,3 +7,4 @@ pub mod lpips;
 pub mod pieces;
 pub mod text;
 pub mod vqgan;
+pub mod words;

@@ -1,7 +1,8 @@
-//! Text encoder: bytes of a text -> vectors that condition the denoiser.
+//! Text encoder: tokens of a text -> vectors that condition the denoiser.
 //!
-//! Letters: B texts, S bytes, d_model width of a vector, n heads of width d_kv.
+//! Letters: B texts, S tokens, d_model width of a vector, n heads of width d_kv.
 
+use super::words::TextTokens;
 use crate::model::init::{Init, VarBuilder};
 use crate::model::layers::Linear;
 use crate::torch::precision::{Autocast, products_in_bf16};
@@ -11,22 +12,28 @@ use tch::{Device, Kind, Tensor, nn};
 
 const PAD: i64 = 0;
 const END: i64 = 1;
-/// Offset of the bytes. The special tokens padding, end of text and unknown come first.
-const FIRST_BYTE: i64 = 3;
 /// Maximum length of the reference, including the end token.
 pub const MAX_LENGTH: usize = 768;
 
 /// ByT5's tokens of a text: its bytes shifted by three, then the end token 1.
 pub fn byte_tokens(text: &str) -> Vec<i64> {
-    text.bytes().map(|byte| i64::from(byte) + FIRST_BYTE).chain([END]).collect()
+    with_end(TextTokens::Bytes.ids(text, 0))
 }
 
-/// texts -> (ids (B, S) i64 padded with 0, mask (B, S) i64 with 1 on real tokens).
+fn with_end(mut ids: Vec<i64>) -> Vec<i64> {
+    ids.push(END);
+    ids
+}
+
+/// ByT5's tokens of texts -> (ids (B, S) i64 padded with 0, mask (B, S) i64 with 1 on real tokens).
 ///
 /// S is `length` if given, else the length of the longest text, at most 768. Longer texts are truncated before the end
 /// token.
 pub fn batch_tokens(texts: &[String], length: Option<i64>, device: Device) -> (Tensor, Tensor) {
-    let rows: Vec<Vec<i64>> = texts.iter().map(|text| byte_tokens(text)).collect();
+    batch(&texts.iter().map(|text| byte_tokens(text)).collect::<Vec<_>>(), length, device)
+}
+
+fn batch(rows: &[Vec<i64>], length: Option<i64>, device: Device) -> (Tensor, Tensor) {
     let longest = rows.iter().map(Vec::len).max().unwrap_or(1);
     let s = length.map_or(longest.min(MAX_LENGTH), |length| length as usize);
     let mut ids = vec![PAD; rows.len() * s];
@@ -50,6 +57,8 @@ pub fn fill_up(ids: &Tensor, length: i64) -> Tensor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
+    /// What a text is read as.
+    pub tokens: TextTokens,
     pub vocab_size: i64,
     pub d_model: i64,
     pub d_kv: i64,
@@ -58,13 +67,13 @@ pub struct TextConfig {
     pub num_heads: i64,
     pub relative_attention_num_buckets: i64,
     pub relative_attention_max_distance: i64,
-    /// Truncate or pad texts to this many bytes. None: pad to the longest text of the global batch.
+    /// Truncate or pad texts to this many tokens. None: pad to the longest text of the global batch.
     pub length: Option<i64>,
     /// Mask the padding inside the encoder. The reference attends to it.
     pub mask_padding: bool,
     /// Keep the weights of products in bf16: half the memory, for an encoder that is not trained.
     pub bf16: bool,
-    /// Fresh weights only: the first three heads start out attending to the byte before, after, and two before.
+    /// Fresh weights only: the first three heads start out attending to the token before, after, and two before.
     pub local_heads: bool,
 }
 
@@ -74,11 +83,28 @@ impl TextConfig {
         (self.num_layers, self.num_heads, self.d_kv, self.d_ff) = (1, 1, 8, 8);
         self.local_heads = false;
     }
+
+    /// The tokens of a text, then the end token.
+    pub fn ids(&self, text: &str) -> Vec<i64> {
+        with_end(self.tokens.ids(text, self.vocab_size))
+    }
+
+    /// Tokens of a text that are read at most, besides the end token.
+    pub fn room(&self) -> usize {
+        self.length.map_or(MAX_LENGTH, |length| length as usize) - 1
+    }
+
+    /// texts -> (ids, mask), as [`batch_tokens`] gives them of bytes.
+    pub fn batch(&self, texts: &[String], device: Device) -> (Tensor, Tensor) {
+        let rows: Vec<Vec<i64>> = texts.iter().map(|text| self.ids(text)).collect();
+        batch(&rows, self.length, device)
+    }
 }
 
 impl Default for TextConfig {
     fn default() -> Self {
         Self {
+            tokens: TextTokens::Bytes,
             vocab_size: 384,
             d_model: 2560,
             d_kv: 64,
@@ -119,7 +145,7 @@ impl TextConfig {
     }
 }
 
-/// The ByT5 encoder: T5 with gated GELU over bytes.
+/// The ByT5 encoder: T5 with gated GELU, over bytes as published, or over words.
 ///
 /// Source:  huggingface/transformers `T5EncoderModel`; weights have the names of its state dict.
 #[derive(Debug)]
@@ -170,7 +196,7 @@ impl TextEncoder {
 
     /// texts -> vectors (B, S, d_model) f32.
     pub fn encode(&self, texts: &[String], device: Device) -> Tensor {
-        self.encode_ids(&batch_tokens(texts, self.config.length, device).0)
+        self.encode_ids(&self.config.batch(texts, device).0)
     }
 
     /// ids (B, S) i64 -> (B, S, d_model) f32, with padding treated as the config says.
@@ -179,7 +205,8 @@ impl TextEncoder {
         self.forward(ids, mask.as_ref())
     }
 
-    /// Makes the first three heads attend to neighbouring bytes, so that training combines letters into words sooner.
+    /// Makes the first three heads attend to neighbouring tokens, so that training combines letters into words, and words
+    /// into phrases, sooner.
     pub fn init_local_head_bias(&self) {
         let _no_grad = tch::no_grad_guard();
         let (buckets, distance) = (

@@ -12,7 +12,6 @@ use crate::data::{Dataset, order::Order};
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::networks::Networks;
-use crate::tokens::text::batch_tokens;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
@@ -206,5 +205,5 @@ impl MemoryFeed {
 fn known(data: &Dataset, nets: &Networks) -> (Tensor, Tensor) {
     let everything: Vec<i64> = (0..data.len() as i64).collect();
     let captions = data.captions(&everything);
-    (nets.encode_all(&data.images), batch_tokens(&captions, nets.config.text.length, nets.device).0)
+    (nets.encode_all(&data.images), nets.config.text.batch(&captions, nets.device).0)
 }

@@ -7,7 +7,6 @@ use crate::data::Part;
 use crate::data::scenes::{self, ScenesConfig};
 use crate::error::Result;
 use crate::networks::Networks;
-use crate::tokens::text::batch_tokens;
 use tch::{Kind, Tensor};
 
 /// Row r of a batch is picture number `position + r`: all that a checkpoint needs is the position.
@@ -40,7 +39,7 @@ impl SceneFeed {
         let (pictures, captions) = self.images(rows)?;
         Ok(Batch {
             tokens: nets.encode(&pictures), // (b, h, w); encoded in every step, since no picture comes twice
-            ids: batch_tokens(&captions, nets.config.text.length, nets.device).0,
+            ids: nets.config.text.batch(&captions, nets.device).0,
             text: None,
             captions,
             images: images.then_some(pictures),

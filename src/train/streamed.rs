@@ -6,7 +6,6 @@ use super::batch::{Batch, Rows};
 use crate::data::stream::{Counts, Decoded, ShardSample, StopAsked, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
-use crate::tokens::text::batch_tokens;
 use crate::torch;
 use tch::{Device, Kind, Tensor};
 
@@ -73,7 +72,7 @@ impl Streamed {
         let captions = captions(&samples);
         Ok(Batch {
             tokens: tokens(nets, &samples, pictures.as_ref())?,
-            ids: batch_tokens(&captions, nets.config.text.length, nets.device).0,
+            ids: nets.config.text.batch(&captions, nets.device).0,
             text: text(nets, &samples)?,
             captions,
             images: pictures.filter(|_| images && images_of_all).as_ref().map(unit),
