@@ -116,6 +116,20 @@ pub enum NoiseRatio {
     /// Distributed as the largest of p uniform draws, where p is the value. 2 prefers high noise, where the text
     /// matters most.
     Power(f64),
+    /// As `Power`, with p rising evenly from 1 at the first step to this value at the last. Little noise teaches what
+    /// tokens look like beside each other, much noise what a text makes of none; the second is learned on the first.
+    Rising(f64),
+}
+
+impl NoiseRatio {
+    /// The p of [`NoiseRatio::Power`] at a step of a run of `steps`.
+    pub fn power(self, step: u64, steps: u64) -> f64 {
+        match self {
+            Self::Uniform => 1.0,
+            Self::Power(p) => p,
+            Self::Rising(p) => 1.0 + (p - 1.0) * (step as f64 / steps.max(1) as f64).min(1.0),
+        }
+    }
 }
 
 /// Which captions are dropped together.
@@ -251,7 +265,7 @@ impl TrainConfig {
         found.share("clip_text", self.clip_text);
         found.share("clip_image", self.clip_image);
         found.share("ema_decay", self.ema_decay);
-        if let NoiseRatio::Power(p) = self.noise_ratio {
+        if let NoiseRatio::Power(p) | NoiseRatio::Rising(p) = self.noise_ratio {
             found.number("noise_ratio", p, 0.01, 100.0);
         }
         found.part("optim", self.optim.check());
@@ -357,6 +371,14 @@ mod tests {
         ranks: usize,
     ) -> Result<Split, Fault> {
         TrainConfig { global_batch, micro_batch, ..TrainConfig::default() }.split(ranks)
+    }
+
+    #[test]
+    fn noise_rises_from_even_to_high() {
+        let powers = [0, 50, 100, 200].map(|step| NoiseRatio::Rising(3.0).power(step, 100));
+        assert_eq!(powers, [1.0, 2.0, 3.0, 3.0]);
+        let fixed = [NoiseRatio::Uniform, NoiseRatio::Power(2.0)].map(|how| how.power(7, 10));
+        assert_eq!(fixed, [1.0, 2.0]);
     }
 
     #[test]

@@ -117,8 +117,13 @@ pub struct AttnBlock {
 impl AttnBlock {
     pub fn new(p: &VarBuilder, c: i64, c_cond: i64, level: &LevelConfig, self_attn: bool) -> Self {
         let attn = p / "attention" / "attn";
+        let in_proj_weight = attn.var("in_proj_weight", &[3 * c, c], XAVIER);
+        if level.attn_gain != 1.0 {
+            let _no_grad = tch::no_grad_guard();
+            let _ = in_proj_weight.narrow(0, 0, 2 * c).g_mul_scalar_(level.attn_gain); // queries and keys
+        }
         Self {
-            in_proj_weight: attn.var("in_proj_weight", &[3 * c, c], XAVIER),
+            in_proj_weight,
             in_proj_bias: attn.var("in_proj_bias", &[3 * c], Init::Zeros),
             out_proj: Linear::new(&(attn / "out_proj"), c, c, XAVIER),
             kv_mapper: Linear::new(&(p / "kv_mapper" / 1), c_cond, c, XAVIER),

@@ -58,11 +58,21 @@ pub struct LevelConfig {
     pub blocks: i64,
     pub layout: Vec<Block>,
     pub dropout: f64,
+    /// Fresh weights only: factor of the queries and of the keys of A blocks. 1 as in the reference: every place begins by
+    /// looking at all words alike. With more, each head begins with a few.
+    pub attn_gain: f64,
 }
 
 impl Default for LevelConfig {
     fn default() -> Self {
-        Self { c_hidden: 640, nhead: 16, blocks: 6, layout: vec![Block::C, Block::T], dropout: 0.1 }
+        Self {
+            c_hidden: 640,
+            nhead: 16,
+            blocks: 6,
+            layout: vec![Block::C, Block::T],
+            dropout: 0.1,
+            attn_gain: 1.0,
+        }
     }
 }
 
@@ -74,6 +84,9 @@ pub struct PaellaConfig {
     pub c_in: i64,
     /// Codes to choose from, K.
     pub num_labels: i64,
+    /// Fresh weights only: standard deviation of the token embeddings. None: sqrt(1 / K), as in the reference. With more
+    /// the network can be sure of a code sooner.
+    pub embed_std: Option<f64>,
     /// Width of the noise ratio's embedding.
     pub c_r: i64,
     /// p x p tokens become one position.
@@ -104,6 +117,7 @@ impl Default for PaellaConfig {
         Self {
             c_in: 256,
             num_labels: 8192,
+            embed_std: None,
             c_r: 64,
             patch_size: 2,
             c_cond: 1024,
@@ -127,6 +141,9 @@ impl PaellaConfig {
         let mut found = Checks::default();
         found.within("c_in", self.c_in, 1, 1 << 16);
         found.within("num_labels", self.num_labels, 2, 1 << 20);
+        if let Some(std) = self.embed_std {
+            found.number("embed_std", std, 1e-4, 10.0);
+        }
         found.within("c_r", self.c_r, 4, 1 << 16);
         found.within("patch_size", self.patch_size, 1, 64);
         found.within("c_cond", self.c_cond, 1, 1 << 16);
@@ -158,6 +175,7 @@ impl LevelConfig {
         found.within("c_hidden", self.c_hidden, 1, 1 << 16);
         found.within("blocks", self.blocks, 1, 1000);
         found.share("dropout", self.dropout);
+        found.number("attn_gain", self.attn_gain, 0.1, 10.0);
         let hint = "such as [C, T] or [C, T, A]";
         found.unless(!self.layout.is_empty(), "layout", "no blocks", hint);
         let divides = self.nhead > 0 && self.c_hidden % self.nhead == 0;
@@ -220,12 +238,9 @@ impl Paella {
             let width = c_cond * config.clip_seq_len;
             (clip_embd > 0).then(|| Linear::new(&(p / name), clip_embd, width, Init::Normal(0.02)))
         };
-        // The reference's size. The first loss is ln K whatever it is, since `clf` starts at zeros.
-        let in_mapper = (p / "in_mapper" / 0).var(
-            "weight",
-            &[num_labels, c_in],
-            Init::Normal((1.0 / num_labels as f64).sqrt()),
-        );
+        // The first loss is ln K whatever the size is, since `clf` starts at zeros.
+        let std = config.embed_std.unwrap_or((1.0 / num_labels as f64).sqrt());
+        let in_mapper = (p / "in_mapper" / 0).var("weight", &[num_labels, c_in], Init::Normal(std));
         let out_mapper = Conv2d::without_bias(
             &(p / "out_mapper" / 1),
             c_in,

@@ -5,18 +5,17 @@
 
 use crate::device::seed_step;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
-use crate::recipe::{DropBy, NoiseRatio, TrainConfig};
+use crate::recipe::{DropBy, TrainConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-/// Noise ratios (B,) of one batch, in (0, 1].
-pub fn draw_t(b: i64, how: NoiseRatio, device: Device) -> Tensor {
-    match how {
-        NoiseRatio::Uniform => uniform(&[b], device),
-        // the largest of p uniform numbers has this distribution
-        NoiseRatio::Power(p) => uniform(&[b], device).pow_tensor_scalar(1.0 / p),
-    }
+/// Noise ratios (B,) of the batch of step `step`, in (0, 1].
+fn draw_t(recipe: &TrainConfig, step: u64, device: Device) -> Tensor {
+    let us = uniform(&[recipe.global_batch as i64], device);
+    let p = recipe.noise_ratio.power(step, recipe.steps);
+    // the largest of p uniform numbers has this distribution
+    if p == 1.0 { us } else { us.pow_tensor_scalar(1.0 / p) }
 }
 
 /// Which conditions the model receives for this batch.
@@ -73,7 +72,7 @@ impl Draws {
         seed_step(seed, step); // a resumed run draws what an uninterrupted one would have drawn
         let b = recipe.global_batch as i64;
         let size = [b, grid.0, grid.1];
-        let t = draw_t(b, recipe.noise_ratio, device);
+        let t = draw_t(recipe, step, device);
         let conditioning = Conditioning::new(recipe, (seed, step));
         Self {
             first: 0,

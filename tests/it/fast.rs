@@ -156,6 +156,7 @@ fn denoiser(layout: &[Block], self_attn: bool) -> (nn::VarStore, Paella) {
         blocks: 2,
         layout: layout.to_vec(),
         dropout: 0.0,
+        ..LevelConfig::default()
     };
     let config = PaellaConfig {
         c_in: 8,

@@ -29,6 +29,7 @@ fn config() -> PaellaConfig {
         blocks: 1,
         layout: layout.to_vec(),
         dropout: 0.0,
+        ..LevelConfig::default()
     };
     let layout = [Block::C, Block::T, Block::A];
     PaellaConfig {

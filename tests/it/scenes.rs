@@ -9,6 +9,7 @@ use paella::data::scenes::{SceneKind, ScenesConfig};
 use paella::data::{DataConfig, Dataset, Part, Source};
 use paella::eval::scene_reader::{Reading, SceneReader, Seen};
 use paella::eval::scenes::judge;
+use paella::networks::{Network, Networks};
 use paella::train::feed::Rows;
 use paella::train::{self, Feed, Resume, RunOptions};
 use std::path::Path;
@@ -229,6 +230,55 @@ fn every_step_sees_fresh_pictures_and_ranks_share_them() {
     );
 }
 
+#[test]
+fn the_words_of_the_world_are_told_apart_and_fit() {
+    let config =
+        RunConfig::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/scenes.ron")))
+            .unwrap();
+    let Source::Scenes(world) = &config.data.source else { panic!("no scenes") };
+    let mut words = std::collections::BTreeMap::new();
+    let mut longest = 0;
+    for i in 0..2_000 {
+        let caption = world.picture(Part::Train, i).unwrap().caption;
+        let ids = config.text.ids(&caption);
+        longest = longest.max(ids.len());
+        for (at, id) in config.text.tokens.spans(&caption).into_iter().zip(ids) {
+            let word = caption[at].to_string();
+            assert_eq!(words.entry(id).or_insert_with(|| word.clone()), &word, "one number");
+        }
+    }
+    assert!(words.len() > 30, "{words:?}");
+    assert!(longest <= config.text.room() + 1, "{longest} tokens, the end among them");
+}
+
+#[test]
+fn a_fresh_network_begins_as_the_config_says() {
+    let _turn = exclusive();
+    let weights = |embed_std, gain| {
+        let mut config = small();
+        config.model.embed_std = embed_std;
+        config.model.levels.iter_mut().for_each(|level| level.attn_gain = gain);
+        let nets = Networks::new(&config, tch::Device::Cpu).unwrap();
+        nets.vars(Network::Denoiser).unwrap().variables()
+    };
+    let (plain, own) = (weights(None, 1.0), weights(Some(0.5), 3.0));
+    let deviation = own["in_mapper.0.weight"].std(false).double_value(&[]);
+    assert!((deviation - 0.5).abs() < 0.05, "{deviation}");
+    assert_eq!(own["in_mapper.0.weight"].view(-1), own["out_mapper.1.weight"].view(-1));
+    let mut blocks = 0;
+    for (name, xs) in &plain {
+        if name.ends_with("in_proj_weight") {
+            let c = xs.size()[1];
+            let [before, after] = [xs, &own[name]];
+            let scaled = before.narrow(0, 0, 2 * c) * 3.0;
+            assert!(after.narrow(0, 0, 2 * c).allclose(&scaled, 1e-5, 1e-7, false), "{name}");
+            assert_eq!(after.narrow(0, 2 * c, c), before.narrow(0, 2 * c, c), "{name}: values");
+            blocks += 1;
+        }
+    }
+    assert!(blocks > 0);
+}
+
 fn small() -> RunConfig {
     let mut config = smoke(6, 6);
     config.data = DataConfig { source: Source::Scenes(world()), size: 32, ..DataConfig::default() };
@@ -263,7 +313,7 @@ fn a_run_on_scenes_goes_on_exactly() {
 #[test]
 fn a_patchwise_encoder_sees_one_token_at_a_time() {
     let _turn = exclusive();
-    let nets = paella::networks::Networks::new(&small(), tch::Device::Cpu).unwrap();
+    let nets = Networks::new(&small(), tch::Device::Cpu).unwrap();
     let images = tch::Tensor::rand([2, 3, 32, 32], (tch::Kind::Float, tch::Device::Cpu));
     let changed = images.copy();
     // the top left token's pixels, and none else

@@ -24,6 +24,7 @@ pub fn paella_config(init: &Value) -> PaellaConfig {
         blocks: blocks[i],
         layout: init["level_config"][i].as_str().unwrap().chars().map(block).collect(),
         dropout: init["dropout"].as_f64().or(init["dropout"][i].as_f64()).unwrap(),
+        ..LevelConfig::default()
     };
     assert_eq!(init["c_in"], init["c_out"]);
     PaellaConfig {
@@ -38,6 +39,7 @@ pub fn paella_config(init: &Value) -> PaellaConfig {
         clip_seq_len: int(&init["clip_seq_len"]),
         kernel_size: int(&init["kernel_size"]),
         self_attn: init["self_attn"].as_bool().unwrap(),
+        ..PaellaConfig::default()
     }
 }
 
