@@ -6,7 +6,6 @@ use crate::model::clip::TextPieces;
 use instant_clip_tokenizer::Tokenizer;
 use std::sync::LazyLock;
 use tch::{Device, Tensor};
-use unicode_normalization::UnicodeNormalization;
 
 /// Padding after the end token.
 const PAD: i64 = 0;
@@ -15,7 +14,6 @@ const PAD: i64 = 0;
 /// truncated before the end token. S is at least 2.
 ///
 /// Source:  mlfoundations/open_clip `SimpleTokenizer`, for subwords.
-/// Differs: ftfy repairs text that was decoded with a wrong encoding (`cafÃ©`); here it is unchanged.
 pub fn batch(texts: &[String], pieces: TextPieces, s: i64, device: Device) -> Tensor {
     let row = |text: &String| {
         let mut row = read(text, pieces);
@@ -57,41 +55,28 @@ fn bytes(text: &str) -> Vec<i64> {
     std::iter::once(start).chain(text.to_lowercase().bytes().map(i64::from)).collect()
 }
 
-/// Cleans a text: characters normalised, HTML entities unescaped twice, each run of white space replaced by one space.
+/// Cleans a text: mended as ftfy does (also what was decoded with a wrong encoding: `cafÃ©`), HTML entities unescaped
+/// twice, each run of white space replaced by one space.
 fn clean(text: &str) -> String {
-    let mended = mend(text);
+    let mended = plsfix::fix_text(&without_escapes(text), None);
     let once = htmlize::unescape(mended.as_str());
     let twice = htmlize::unescape(once.as_ref());
     twice.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What ftfy does to correctly decoded text: straight quotes, narrow letters, no ligatures, composed accents.
-fn mend(text: &str) -> String {
-    text.chars().filter(|c| !is_control(*c)).flat_map(plain).nfc().collect()
-}
-
-/// Whether ftfy removes this character.
-fn is_control(c: char) -> bool {
-    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}')
-        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}')
-}
-
-/// A character in its plainest form.
-fn plain(c: char) -> Vec<char> {
-    match c {
-        '\u{2bc}' | '\u{2018}'..='\u{201b}' => vec!['\''],
-        '\u{201c}'..='\u{201f}' => vec!['"'],
-        '\u{149}' => vec!['\'', 'n'],
-        '\u{fb05}' => vec!['\u{17f}', 't'],
-        // ligatures, wide letters, narrow katakana and signs
-        '\u{132}' | '\u{133}' | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}' => compatible(c),
-        '\u{fb00}'..='\u{fb06}' | '\u{ff01}'..='\u{ffef}' | '\u{3000}' => compatible(c),
-        _ => vec![c],
+/// A text without a terminal's colours, which ftfy removes whole.
+fn without_escapes(text: &str) -> String {
+    const ESCAPE: &str = "\u{1b}[";
+    let mut parts = text.split(ESCAPE);
+    let mut plain = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let code = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        match code.strip_prefix(|c: char| c.is_ascii_alphabetic()) {
+            Some(rest) => plain += rest,
+            None => plain.extend([ESCAPE, part]),
+        }
     }
-}
-
-fn compatible(c: char) -> Vec<char> {
-    std::iter::once(c).nfkc().collect()
+    plain
 }
 
 #[cfg(test)]
@@ -104,7 +89,9 @@ mod tests {
             clean("  &amp;lt;b&amp;gt;\u{a0}\u{ff21}\u{fb03} \u{201c}e\u{301}\u{201d}\n"),
             "<b> Affi \"\u{e9}\""
         );
+        assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m \u{1b}[ 5"), "red [ 5");
         assert_eq!(clean("\u{7}a\u{feff}b"), "ab");
+        assert_eq!(clean("caf\u{c3}\u{a9} don\u{e2}\u{20ac}\u{2122}t"), "caf\u{e9} don't");
     }
 
     #[test]
