@@ -7,6 +7,7 @@ use super::layers::{
 use crate::model::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::model::prior::PriorConfig;
 use crate::tokens::discriminator::DiscriminatorConfig;
+use crate::tokens::lpips::SLICES;
 use crate::tokens::text::TextConfig;
 use crate::tokens::vqgan::VqConfig;
 
@@ -83,6 +84,21 @@ pub fn discriminator(config: &DiscriminatorConfig, size: i64) -> Cost {
         .map(|(c, side)| conv(c[0], c[1], 3, 1, side[0] * side[0], side[1] * side[1]));
     let deepest = sides[config.depth as usize];
     convs.sum::<Cost>() + linear(config.c_hidden, 1, deepest * deepest)
+}
+
+/// Counts the features of LPIPS for one picture of `size` x `size` pixels, and what their differences keep.
+pub fn lpips(size: i64) -> Cost {
+    let (mut i, mut side, mut all) = (3, size, Cost::default());
+    for (at, (count, c)) in SLICES.into_iter().enumerate() {
+        side = if at > 0 { side / 2 } else { side };
+        let n = side * side;
+        for _ in 0..count {
+            all = all + conv(i, c, 3, 1, n, n); // an activation keeps what the next convolution reads
+            i = c;
+        }
+        all = all + remember(0, 4 * c * n); // the length of a vector, its quotient, the difference, its square
+    }
+    all
 }
 
 /// A residual block. Gains keep their input, and so does the padding.

@@ -18,7 +18,7 @@ mod work;
 
 pub use budget::{Budget, EstimateRequest, budget, largest, mfu};
 pub use denoiser::{DenoiserCost, LevelCost, denoiser};
-pub use encoders::{Tokenizer, Towers, clip, discriminator, prior, text, tokenizer};
+pub use encoders::{Tokenizer, Towers, clip, discriminator, lpips, prior, text, tokenizer};
 pub use exchange::{BUCKET, Exchange, exchange};
 pub use hardware::{DEVICES, Gpu, find, find_card, recognise};
 pub use memory::{MemoryNeed, usable};

@@ -2,7 +2,7 @@
 
 use super::Cost;
 use super::denoiser::{DenoiserCost, denoiser};
-use super::encoders::{Tokenizer, clip, discriminator, prior, text, tokenizer};
+use super::encoders::{Tokenizer, clip, discriminator, lpips, prior, text, tokenizer};
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::model::clip::ClipConfig;
@@ -122,6 +122,9 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
     let adversary = config.tokenizer.train.adversary.as_ref();
     // three judgements forward and backward: one that teaches, whose gradient is taken twice, two that learn
     let adversary = adversary.map(|own| discriminator(&own.model, config.data.size));
+    // features of two pictures, and the gradient of one; the weights have none
+    let seen = (config.tokenizer.train.perceptual > 0.0).then(|| lpips(config.data.size));
+    let seen_kept = seen.map_or(0, |cost| cost.kept.bytes(false));
     let judged = adversary.map_or(0, |cost| 2 * cost.kept.bytes(false)); // at most two are kept at once
     Work {
         phase: Phase::Tokenizer,
@@ -131,12 +134,13 @@ fn train_tokenizer(config: &RunConfig, images: &Tokenizer) -> Work {
         ]
         .into_iter()
         .chain(adversary.map(|cost| part("adversary", cost.params, 3 * cost.flops, true)))
+        .chain(seen.map(|cost| part("VGG-16 of LPIPS", cost.params, 3 * cost.flops, false)))
         .chain(towers(config).into_iter().map(|tower| NetworkCost { flops: 0, ..tower }))
         .collect(),
         precision: Precision { tf32: config.train.precision.tf32, ..Precision::default() },
         recomputed: 0,
         outside: 0,
-        kept: all.kept.bytes(false) + judged,
+        kept: all.kept.bytes(false) + judged + seen_kept,
         loss: images.widest,
         widest: 0,
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
 /// Convolutions of each slice and their width. A slice after the first begins with a pooling.
-const SLICES: [(usize, i64); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
+pub const SLICES: [(usize, i64); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
 /// Side of the smallest picture: four poolings leave one position.
 pub const SMALLEST: i64 = 16;
 /// Mean and deviation of the pictures that VGG was trained on, in -1..=1.

@@ -225,6 +225,21 @@ fn a_clip_in_training_is_planned_with_both_towers() {
 }
 
 #[test]
+fn the_features_of_lpips_are_planned() {
+    let features = cost::lpips(224);
+    // the convolutions of VGG-16: 14,714,688 weights and 15,346,630,656 multiplications at 224 pixels
+    assert_eq!((features.params, features.flops), (14_714_688, 2 * 15_346_630_656));
+    let mut config = RunConfig::default();
+    let plain = cost::work(&config, Phase::Tokenizer, 1);
+    config.tokenizer.train.perceptual = 1.0;
+    let with = cost::work(&config, Phase::Tokenizer, 1);
+    let own = cost::lpips(config.data.size);
+    assert_eq!(with.forward() - plain.forward(), 3 * own.flops, "two pictures, one gradient");
+    assert_eq!(with.trained(), plain.trained(), "nothing of it is trained");
+    assert!(with.kept > plain.kept);
+}
+
+#[test]
 fn a_ring_sends_nearly_twice_the_gradients_over_its_slowest_link() {
     let gpu = cost::find("a100-80gb").unwrap();
     let solo = cost::exchange(1_000_000_000, 1, 8, gpu, 1.0);
