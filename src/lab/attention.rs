@@ -255,8 +255,7 @@ fn places(text: &str, word: &str) -> Vec<Range<usize>> {
             && !is_letter(small[at.end..].chars().next())
     };
     let (words, parts): (Vec<_>, Vec<_>) = all.partition(whole);
-    let found = if words.is_empty() { parts } else { words };
-    found
+    if words.is_empty() { parts } else { words }
 }
 
 /// Share of the attention that goes to these columns: (H, W, S) -> (H, W).
