@@ -38,7 +38,7 @@ def write(out, name, model, inputs, call, cls, init, forward):
     with torch.no_grad():
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5 / math.sqrt(max(parameter.shape[-1] if parameter.dim() > 1 else 16, 1)))
-        single = forward(model.float(), {key: xs for key, xs in inputs.items()})
+        single = forward(model.float(), inputs)
         weights = {f"w.{key}": xs.detach().clone().contiguous() for key, xs in model.state_dict().items()}
         to_double = lambda xs: xs.double() if xs.is_floating_point() else xs
         double = forward(model.double(), {key: to_double(xs) for key, xs in inputs.items()})

@@ -191,7 +191,7 @@ impl Lab {
         }
         let text = self.state.model.borrow().config.text.clone();
         let mut length = |row: &ListedPicture| -> Result<usize> {
-            Ok(text.ids(&self.as_caption(&row.caption)?).len().min(text.room()))
+            Ok(text.ids(&self.as_caption(&row.caption)?).len().min(text.room() + 1)) // the end token is one of them
         };
         let (first, mut n) = (length(&rows[0])?, 1);
         while n < rows.len() && length(&rows[n])? == first {

@@ -14,6 +14,7 @@ const PAD: i64 = 0;
 /// truncated before the end token. S is at least 2.
 ///
 /// Source:  mlfoundations/open_clip `SimpleTokenizer`, for subwords.
+/// Differs: some texts that were decoded wrongly twice, or as Mac Roman, are mended otherwise than by ftfy.
 pub fn batch(texts: &[String], pieces: TextPieces, s: i64, device: Device) -> Tensor {
     let row = |text: &String| {
         let mut row = read(text, pieces);
