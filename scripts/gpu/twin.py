@@ -153,10 +153,12 @@ class Paella(nn.Module):
 
     def block(self, letter, level, skip):
         model, c, dropout = self.model, level["c_hidden"], level["dropout"]
+        own = level.get("self_attn")
+        self_attn = model["self_attn"] if own is None else own
         return {
             "C": lambda: C(c, skip, model["kernel_size"], dropout),
             "T": lambda: T(c, model["c_r"]),
-            "A": lambda: A(c, model["c_cond"], level["nhead"], model["self_attn"], dropout),
+            "A": lambda: A(c, model["c_cond"], level["nhead"], self_attn, dropout),
             "F": lambda: FF(c, dropout),
         }[letter]()
 

@@ -138,7 +138,7 @@ fn block(config: &PaellaConfig, i: usize, kind: Block, skip: bool, n: i64, s: i6
         }
         Block::F => channelwise(c, level.dropout, n),
         Block::T => linear(config.c_r, 2 * c, 1) + remember(0, c * n + 2 * c),
-        Block::A => attend(config, level, n, s),
+        Block::A => attend(config, i, n, s),
     }
 }
 
@@ -155,9 +155,10 @@ fn channelwise(c: i64, share: f64, n: i64) -> Cost {
 
 /// Attention block. Keys and values are projected from the same vectors. Under autocast each of the two products keeps
 /// its own copy.
-fn attend(config: &PaellaConfig, level: &LevelConfig, n: i64, s: i64) -> Cost {
+fn attend(config: &PaellaConfig, i: usize, n: i64, s: i64) -> Cost {
+    let level = &config.levels[i];
     let c = level.c_hidden;
-    let keys = if config.self_attn { n + s } else { s };
+    let keys = if config.self_attn_at(i) { n + s } else { s };
     let heads = if level.nhead > 0 { level.nhead } else { 1 };
     layer_norm(c, n)
         + linear(config.c_cond, c, s)

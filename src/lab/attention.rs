@@ -127,7 +127,7 @@ impl Lab {
             lengths: cond.lengths(nets.config.model.clip_seq_len),
             t,
             weighted: cond.attn_weights.is_some(),
-            self_attn: nets.config.model.self_attn,
+            self_attn: nets.config.model.looks_at_itself(),
         })
     }
 }

@@ -94,7 +94,9 @@ fn build_groups(
                 depth,
             )),
             Block::T => AnyBlock::timestep(&p, c, config.c_r),
-            Block::A => AnyBlock::A(AttnBlock::new(&p, c, config.c_cond, level, config.self_attn)),
+            Block::A => {
+                AnyBlock::A(AttnBlock::new(&p, c, config.c_cond, level, config.self_attn_at(i)))
+            }
             Block::F => AnyBlock::feed_forward(&p, c, level.dropout, depth),
         }
     };

@@ -39,6 +39,7 @@ fn configs() -> Vec<RunConfig> {
     odd.model.self_attn = false;
     odd.model.levels.push(odd.model.levels[0].clone());
     odd.model.levels[1].blocks = 3;
+    odd.model.levels[1].self_attn = Some(true);
     odd.model.levels[1].layout = vec![Block::F, Block::C, Block::A, Block::T];
     all.push(odd);
     all
@@ -94,15 +95,19 @@ fn work_is_what_the_weights_multiply() {
         for (var, xs) in variables(|p| drop(Paella::new(p, &model))) {
             let parts: Vec<&str> = var.split('.').collect();
             let level = |part: &str| part.parse::<usize>().unwrap();
+            let i = match parts[0] {
+                "down_blocks" => level(parts[1]),
+                "up_blocks" => deepest - level(parts[1]),
+                _ => 0,
+            };
             let n = match parts[0] {
-                "down_blocks" => places >> (2 * level(parts[1])),
-                "up_blocks" => places >> (2 * (deepest - level(parts[1]))),
+                "down_blocks" | "up_blocks" => places >> (2 * i),
                 "embedding" | "clf" => places,
                 "out_mapper" => tokens,
                 "byt5_mapper" => s,
                 _ => 0, // a table, or a mapper of CLIP vectors, which are not fed
             };
-            let keys = if model.self_attn { n + s } else { s };
+            let keys = if model.self_attn_at(i) { n + s } else { s };
             let c = xs.size()[0] / 3;
             by_hand += match parts[parts.len() - 2..] {
                 ["attn", "in_proj_weight"] => 2 * c * c * (n + 2 * keys) + 4 * c * n * keys,

@@ -9,7 +9,7 @@ use paella::lab::view::{View, ViewBlock};
 use paella::lab::watch::Quiet;
 use paella::lab::{Lab, SampleRequest};
 use paella::model::init::VarBuilder;
-use paella::model::{Cond, Denoiser, Paella, PaellaConfig};
+use paella::model::{Cond, Denoiser, LevelConfig, Paella, PaellaConfig};
 use paella::sample::{PictureSeeds, Sampler};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -206,6 +206,29 @@ fn recorded_attention_is_what_the_blocks_attend_with() {
     assert!(all.iter().all(|block| block.shares.select(2, 3).abs().max().double_value(&[]) == 0.0));
     let again = model.logits(&tokens, &t, &silent);
     assert!(again.equal(&model.logits(&tokens, &t, &silent)), "recording changes no pass");
+}
+
+#[test]
+fn one_level_may_look_at_the_picture_alone() {
+    let _turn = exclusive();
+    let mut config = PaellaConfig { self_attn: false, ..smoke(1, 1).model };
+    config.levels.push(LevelConfig { self_attn: Some(true), ..config.levels[0].clone() });
+    let vars = nn::VarStore::new(Device::Cpu);
+    let model = Paella::new(&VarBuilder::root(&vars), &config);
+    tch::no_grad(|| vars.variables().into_values().for_each(|mut xs| _ = xs.normal_(0.0, 0.5)));
+    let tokens = Tensor::randint(32, [1, 8, 8], (Kind::Int64, Device::Cpu));
+    let cond = Cond::text(Tensor::randn([1, 3, config.byt5_embd], (Kind::Float, Device::Cpu)));
+    let blocks = model.attention(&tokens, &Tensor::from_slice(&[0.3f32]), &cond);
+    assert_eq!(blocks.iter().map(|b| b.level).collect::<Vec<_>>(), [0, 1, 1, 0]);
+    for block in blocks {
+        let of_text = block.shares.sum_dim_intlist([2i64].as_slice(), false, Kind::Float);
+        let rest: Tensor = 1.0 - of_text; // what the picture gets
+        let most = rest.max().double_value(&[]);
+        assert_eq!(most > 1e-3, block.level == 1, "level {}: {most}", block.level);
+    }
+    assert!(config.looks_at_itself());
+    config.levels.pop();
+    assert!(!config.looks_at_itself());
 }
 
 #[test]
