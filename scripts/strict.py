@@ -131,6 +131,14 @@ def prior(weights, args):
     return model(clip_r=clip_r, c_hidden=c_hidden, c_r=c_r, num_blocks=len(numbers_after("blocks.", weights)) - 2)
 
 
+def unpacked(weights):
+    """Matrices in 8 bits (`paella convert --small`) as numbers, the others as they are."""
+    for name in [name for name in weights if f"{name}.scale" in weights and weights[name].dtype == torch.int8]:
+        rows = weights[name].shape[:1] + (1,) * (weights[name].dim() - 1)
+        weights[name] = weights[name].float() * weights.pop(f"{name}.scale").view(rows)
+    return weights
+
+
 NETWORKS = {"tokenizer": tokenizer, "text": text, "clip": clip, "prior": prior, "denoiser": denoiser}
 NEEDS = {"tokenizer": "paella", "denoiser": "paella", "prior": "arroz"}
 LIBRARIES = {"text": "transformers", "clip": "open_clip"}
@@ -154,7 +162,7 @@ def main():
         if (library := LIBRARIES.get(name)) and importlib.util.find_spec(library) is None:
             print(f"{name}: not tried, there is no {library}")
             continue
-        weights = load_file(file)
+        weights = unpacked(load_file(file))
         try:
             make(weights, args).load_state_dict(weights, strict=True)
             print(f"{name}: {len(weights)} tensors, strict=True")

@@ -1,6 +1,7 @@
 //! Named tensors on disk: reads `.safetensors` and `torch.save` files, writes `.safetensors`.
 
 pub mod fit;
+pub mod small;
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -176,7 +177,8 @@ fn map_sharded(path: &Path) -> Result<Named> {
     }
 }
 
-/// The tensors of a `.safetensors` file, mapped as by [`map`], and the strings of its header.
+/// The tensors of a `.safetensors` file, mapped as by [`map`], and the strings of its header. Weights in 8 bits come as
+/// f32.
 pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>)> {
     let broken =
         |what: String, hint: &str| Error::checkpoint(what, path.display().to_string(), hint);
@@ -196,7 +198,7 @@ pub fn read_with_metadata(path: &Path) -> Result<(Named, HashMap<String, String>
         let from = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         named.insert(name, bytes.view(from as u64, view.data().len() as u64, &size, kind)?);
     }
-    Ok((named, header.metadata().clone().unwrap_or_default()))
+    Ok((small::unpack(named), header.metadata().clone().unwrap_or_default()))
 }
 
 /// Checks that a `.safetensors` file is whole, from its header and its length. Reads no weights.

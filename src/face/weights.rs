@@ -42,6 +42,9 @@ pub struct ConvertArgs {
     /// Take the moving averages (EMA) that lie beside the weights
     #[arg(long, requires = "network")]
     ema: bool,
+    /// Store matrices in 8 bits a number, with a factor for each row: half of 16 bits, and nearly the same numbers
+    #[arg(long)]
+    small: bool,
     /// Replace OUT if it is there
     #[arg(long)]
     replace: bool,
@@ -67,6 +70,7 @@ pub fn convert(args: &ConvertArgs, common: &Common) -> Result<()> {
         config: args.config.as_deref().map(RunConfig::read).transpose()?,
         averaged: args.ema,
         replace: args.replace,
+        small: args.small,
     };
     let done = convert::convert(&args.from, &args.to, &request)?;
     match common.json {

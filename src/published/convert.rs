@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::near;
 use crate::networks::Network;
 use crate::weights::fit::{self, Fit, Rules};
-use crate::weights::{self, Named};
+use crate::weights::{self, Named, small};
 use std::path::{Path, PathBuf};
 
 /// What to convert to.
@@ -21,6 +21,8 @@ pub struct ConvertRequest {
     pub averaged: bool,
     /// Replace a file that is there.
     pub replace: bool,
+    /// Write matrices in 8 bits.
+    pub small: bool,
 }
 
 /// What was found and written.
@@ -36,7 +38,7 @@ pub struct Converted {
 }
 
 /// Reads weights and writes them as `.safetensors`, if a network can be filled from them. The numbers keep their types
-/// and bits. One tensor at a time is in memory.
+/// and bits, unless they are to be small. One tensor at a time is in memory, or all of them in 8 bits.
 ///
 /// Errors: no weights at `from`; `to` is there and is not to be replaced; no such network in the config; the disk.
 pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Converted> {
@@ -71,6 +73,7 @@ pub fn convert(from: &Path, to: &Path, request: &ConvertRequest) -> Result<Conve
         let taken = done.fit.taken.iter();
         let named: Named =
             taken.map(|(name, old)| (name.clone(), tensors[old].shallow_clone())).collect();
+        let named = if request.small { small::pack(named) } else { named };
         weights::write(to, &named)?;
         let bytes = named.values().map(|xs| xs.numel() * xs.kind().elt_size_in_bytes());
         done.written = Some((named.len(), bytes.sum::<usize>() as u64));

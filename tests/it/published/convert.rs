@@ -84,6 +84,37 @@ fn converting_keeps_every_bit_whatever_lies_around_it() {
     assert_eq!(fs::read(convert(&workspace, "once.safetensors", &CONFIG)).unwrap(), bytes);
 }
 
+#[test]
+fn eight_bits_a_number_are_a_quarter_and_read_like_others() {
+    let (workspace, model) = with_model();
+    let own = model.join("denoiser.safetensors");
+    let (bytes, whole) = (fs::metadata(&own).unwrap().len(), read(&own));
+    let small = convert(&workspace, "model", &["--small"]);
+    assert!(fs::metadata(&small).unwrap().len() < bytes * 4 / 10, "of {bytes} bytes in f32");
+    let near = |got: &Named| {
+        assert!(got.keys().eq(whole.keys()));
+        let mut moved = 0;
+        for (name, xs) in &whole {
+            let apart = (&got[name] - xs).abs().max().double_value(&[]);
+            assert!(apart <= xs.abs().max().double_value(&[]) / 253.0, "{name}: {apart}");
+            moved += i32::from(apart > 0.0);
+        }
+        assert!(moved > 5, "{moved} tensors are not what they were");
+    };
+    near(&read(&small));
+    // in place of the model's own file
+    fs::copy(&small, &own).unwrap();
+    let sampled = workspace.run(&["sample", "a fox", "--model", "model", "--out", "a.png"]);
+    assert!(sampled.status.success(), "{}", text(&sampled.stderr));
+    let doctor = workspace.run(&["doctor", "--weights", "model", "--config", CONFIG[1]]);
+    let said = text(&doctor.stdout);
+    assert!(said.contains("denoiser") && !said.contains("not of this network"), "{said}");
+    // and back, for others
+    near(&read(&convert(&workspace, "model", &[])));
+    let back = map_all(&workspace.file("out.safetensors")).unwrap();
+    assert!(back.values().all(|xs| xs.kind() == Kind::Float));
+}
+
 /// A file as safetensors has it, with two tensors of one number of 4 bytes each.
 fn two(path: &Path, types: [&str; 2]) {
     let header = format!(
