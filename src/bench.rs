@@ -8,6 +8,7 @@ mod pieces;
 use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::cost::{self, EstimateRequest, Gpu, find_card};
+use crate::data::DataConfig;
 use crate::device::wait;
 use crate::dist::World;
 use crate::error::{Error, Result};
@@ -112,7 +113,9 @@ impl Bench {
     pub fn new(config: &RunConfig, device: Device) -> Result<Self> {
         let mut config = config.clone();
         let bytes = cost::text_bytes(&config, None);
-        (config.clip, config.prior, config.data.stream) = (None, None, None);
+        (config.clip, config.prior) = (None, None);
+        // no pictures are read, and none become tokens
+        config.data = DataConfig { size: config.data.size, ..DataConfig::default() };
         (config.weights, config.stages) = (Default::default(), vec![Phase::Denoiser]);
         let text_config = config.text.clone();
         config.text.make_smallest();

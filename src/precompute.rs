@@ -165,6 +165,10 @@ fn all(
 /// Errors: no shards; an untrained tokenizer; vectors of a text encoder that is trained or has no length.
 pub fn check(config: &RunConfig, options: &PrecomputeOptions) -> Result<()> {
     let refuse = |what: &str, place: &str, hint: &str| Err(Error::command(what, place, hint));
+    if !config.data.augment.is_off() {
+        let what = "tokens are made once, so that pictures cannot change each time they come up";
+        return refuse(what, "`data.augment`", "leave it out");
+    }
     if config.data.stream.is_none() {
         return refuse("the config names no shards", "`data.stream`", "(shards: [..])");
     }

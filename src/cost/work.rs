@@ -208,8 +208,7 @@ fn widest(sizes: &ClipConfig) -> i64 {
 fn train_denoiser(config: &RunConfig, images: &Tokenizer, s: i64) -> Work {
     let (recipe, model) = (&config.train, &config.model);
     let precision = recipe.precision.clone();
-    // pictures in memory become tokens once, before the first step
-    let encode = if config.data.stream.is_some() { images.encode.flops } else { 0 };
+    let encode = if config.data.is_encoded_every_step() { images.encode.flops } else { 0 };
     let side = config.data.size / config.tokenizer.model.factor();
     let net = denoiser(model, (side, side), s);
     let words = text(&config.text, s);

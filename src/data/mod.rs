@@ -3,8 +3,10 @@
 //! A data set is held in memory as one tensor of bytes. Items that cannot be read are left out, counted and named.
 
 pub mod assets;
+pub mod augment;
 mod braces;
 mod collect;
+mod dice;
 pub mod folder;
 mod groups;
 mod gzip;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
+use augment::AugmentConfig;
 use collect::Collector;
 use scenes::ScenesConfig;
 use stream::StreamConfig;
@@ -65,6 +68,8 @@ pub struct DataConfig {
     pub styles: Vec<String>,
     /// Use only the first `limit` pictures that pass the filters; at least 1.
     pub limit: Option<usize>,
+    /// What happens to pictures in training; those of sessions and scores stay as they are.
+    pub augment: AugmentConfig,
     /// Train on a stream of shards instead. Then the fields above, except `size`, select the pictures for sessions and
     /// scores.
     pub stream: Option<StreamConfig>,
@@ -78,6 +83,7 @@ impl Default for DataConfig {
             groups: vec![],
             styles: vec![],
             limit: None,
+            augment: AugmentConfig::default(),
             stream: None,
         }
     }
@@ -259,7 +265,12 @@ impl Dataset {
 
     /// indices 0..len -> (B, 3, S, S) f32 in 0..=1, CPU.
     pub fn images(&self, indices: &[i64]) -> Tensor {
-        self.images.index_select(0, &Tensor::from_slice(indices)).to_kind(Kind::Float) / 255.0
+        self.bytes(indices).to_kind(Kind::Float) / 255.0
+    }
+
+    /// indices 0..len -> (B, 3, S, S) u8, CPU.
+    pub fn bytes(&self, indices: &[i64]) -> Tensor {
+        self.images.index_select(0, &Tensor::from_slice(indices))
     }
 
     /// indices 0..len -> their captions.
@@ -281,14 +292,33 @@ impl Dataset {
 }
 
 impl DataConfig {
+    /// Whether training reads a stream or scenes, not a data set in memory.
+    pub fn is_endless(&self) -> bool {
+        self.stream.is_some() || self.has_scenes()
+    }
+
+    /// Whether training sees scenes.
+    pub fn has_scenes(&self) -> bool {
+        self.stream.is_none() && matches!(self.source, Source::Scenes(_))
+    }
+
+    /// Whether pictures become tokens in every step of the denoiser's training, not once before the first.
+    pub fn is_encoded_every_step(&self) -> bool {
+        self.is_endless() || !self.augment.is_off()
+    }
+
     /// Everything that is wrong though well formed; `stream` apart, which has its own check.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         found.within("size", self.size, 1, 4096);
         found.unless(self.limit != Some(0), "limit", "no pictures", "at least 1, or None");
+        found.part("augment", self.augment.check(self.size));
         if let Source::Scenes(scenes) = &self.source {
             found.part("source", scenes.check());
         }
+        let what = "no step sees a picture of scenes twice: there is nothing to change";
+        let idle = self.has_scenes() && !self.augment.is_off();
+        found.unless(!idle, "augment", what, "leave `augment` out, or set its numbers to 0");
         found.faults()
     }
 }

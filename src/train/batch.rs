@@ -33,6 +33,25 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Of pictures (b, 3, S, S) f32 in 0..=1, none of which comes twice. `images` keeps them.
+    pub fn of_pictures(
+        nets: &Networks,
+        pictures: Tensor,
+        captions: Vec<String>,
+        images: bool,
+    ) -> Self {
+        // in chunks, as elsewhere: a rank's whole share may be more than the device holds
+        let tokens: Vec<Tensor> =
+            pictures.split(256, 0).iter().map(|some| nets.encode(some)).collect();
+        Self {
+            tokens: Tensor::cat(&tokens, 0),                       // (b, h, w)
+            ids: nets.config.text.batch(&captions, nets.device).0, // (b, L)
+            text: None,
+            captions,
+            images: images.then_some(pictures),
+        }
+    }
+
     /// Pads the captions to the longest of all ranks if the config sets no length. So the number of ranks does not
     /// change the result.
     pub fn fill_up(self, nets: &Networks, world: &World) -> Result<Self> {

@@ -6,6 +6,7 @@
 
 use super::fresh::SceneFeed;
 use super::streamed::Streamed;
+use crate::data::augment::AugmentConfig;
 use crate::data::scenes::ScenesConfig;
 use crate::data::stream::{Counts, StopAsked, Want};
 use crate::data::{Dataset, order::Order};
@@ -29,7 +30,16 @@ pub enum Feed {
 impl Feed {
     /// Endless epochs over a data set in memory, each in its own order.
     pub fn memory(data: Rc<Dataset>, seed: u64) -> Result<Self> {
-        Ok(Self::Memory(MemoryFeed { order: Order::new(data.len(), seed)?, data, known: None }))
+        let (order, augment) = (Order::new(data.len(), seed)?, AugmentConfig::default());
+        Ok(Self::Memory(MemoryFeed { order, augment, seed, data, known: None }))
+    }
+
+    /// Pictures in memory change like this each time they come up. A stream knows its config already.
+    pub fn augmented(mut self, augment: &AugmentConfig) -> Self {
+        if let Self::Memory(memory) = &mut self {
+            memory.augment = augment.clone();
+        }
+        self
     }
 
     /// The endless stream of the shards in `data.stream` of the networks' config.
@@ -44,7 +54,10 @@ impl Feed {
                 "(shards: [\"x-{000..127}.tar\"])",
             )
         })?;
-        let stream = Streamed::open(config, seed, data.size, want, nets.device)?;
+        // tokens cannot change: shards that hold both give their pictures
+        let want = if data.augment.is_off() { want } else { Want::Pictures };
+        let stream =
+            Streamed::open(config, seed, data.size, want, nets.device)?.augmented(&data.augment);
         // boxed: its own state is far larger than that of the other feeds
         Ok(Self::Stream(Box::new(stream)))
     }
@@ -103,8 +116,8 @@ impl Feed {
         }
     }
 
-    /// State for a checkpoint besides the position. None for a data set in memory and for scenes. The concatenated texts of all ranks
-    /// are the state of the run.
+    /// State for a checkpoint besides the position. None for a data set in memory and for scenes. The concatenated texts of all
+    /// ranks are the state of the run.
     pub fn text(&self) -> Option<String> {
         match self {
             Self::Memory(_) | Self::Fresh(_) | Self::Fixed(_) => None,
@@ -159,6 +172,8 @@ fn without_pictures() -> Error {
 pub struct MemoryFeed {
     data: Rc<Dataset>,
     order: Order,
+    augment: AugmentConfig,
+    seed: u64,
     /// Tokens (N, h, w) and text bytes (N, L) of the whole data set, computed once.
     known: Option<(Tensor, Tensor)>,
 }
@@ -170,8 +185,11 @@ impl MemoryFeed {
     }
 
     fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
+        let first = self.order.position() + rows.first as u64;
         let picks = self.picks(rows);
-        (self.data.images(&picks), self.data.captions(&picks))
+        let captions = self.data.captions(&picks);
+        let images = self.augment.apply(&self.data.bytes(&picks), &captions, self.seed, first);
+        (images.to_kind(Kind::Float) / 255.0, captions)
     }
 
     /// Random pictures, drawn with libtorch's generator.
@@ -182,6 +200,10 @@ impl MemoryFeed {
     }
 
     fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Batch {
+        if !self.augment.is_off() {
+            let (pictures, captions) = self.images(rows);
+            return Batch::of_pictures(nets, pictures, captions, images);
+        }
         let picks = self.picks(rows);
         // A frozen tokenizer gives the same tokens in every epoch: the whole set is encoded at the first batch.
         let (tokens, ids) = self.known.get_or_insert_with(|| known(&self.data, nets));

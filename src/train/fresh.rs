@@ -37,13 +37,7 @@ impl SceneFeed {
 
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
         let (pictures, captions) = self.images(rows)?;
-        Ok(Batch {
-            tokens: nets.encode(&pictures), // (b, h, w); encoded in every step, since no picture comes twice
-            ids: nets.config.text.batch(&captions, nets.device).0,
-            text: None,
-            captions,
-            images: images.then_some(pictures),
-        })
+        Ok(Batch::of_pictures(nets, pictures, captions, images))
     }
 
     pub fn position(&self) -> u64 {

@@ -288,7 +288,7 @@ impl Run<'_> {
     fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
         let config = &self.nets.config.data;
         match (&self.data, &config.source, &config.stream) {
-            (Some(data), _, _) => Feed::memory(data.clone(), seed),
+            (Some(data), _, _) => Ok(Feed::memory(data.clone(), seed)?.augmented(&config.augment)),
             (None, Source::Scenes(scenes), None) => Ok(Feed::fresh(scenes, config.size)),
             _ => Ok(Feed::stream(&self.nets, seed, want)?.until(self.options.asked)),
         }

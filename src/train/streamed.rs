@@ -3,6 +3,7 @@
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
 use super::batch::{Batch, Rows};
+use crate::data::augment::AugmentConfig;
 use crate::data::stream::{Counts, Decoded, ShardSample, StopAsked, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
@@ -15,6 +16,7 @@ pub struct Streamed {
     config: StreamConfig,
     seed: u64,
     size: i64,
+    augment: AugmentConfig,
     /// Device of the pictures.
     device: Device,
     asked: StopAsked,
@@ -32,7 +34,13 @@ impl Streamed {
         device: Device,
     ) -> Result<Self> {
         let stream = Stream::open(config, seed, size, want)?;
-        Ok(Self { stream, config: config.clone(), seed, size, device, asked: None })
+        let augment = AugmentConfig::default();
+        Ok(Self { stream, config: config.clone(), seed, size, augment, device, asked: None })
+    }
+
+    /// Pictures change like this.
+    pub fn augmented(self, augment: &AugmentConfig) -> Self {
+        Self { augment: augment.clone(), ..self }
     }
 
     /// Makes a wait for samples end with an error once `asked` says so.
@@ -43,8 +51,10 @@ impl Streamed {
 
     /// Pictures (b, 3, S, S) f32 in 0..=1, and captions.
     pub fn images(&mut self, rows: Rows) -> Result<(Tensor, Vec<String>)> {
+        let first = self.position() + rows.first as u64;
         let samples = self.stream.next(rows)?;
-        Ok((unit(&self.pictures(samples.iter())?), captions(&samples)))
+        let pictures = self.pictures(&samples.iter().collect::<Vec<_>>(), first)?;
+        Ok((unit(&pictures), captions(&samples)))
     }
 
     /// The first pictures of a separate stream. Every rank gets the same.
@@ -60,6 +70,7 @@ impl Streamed {
 
     /// The next batch. `images` requests the pictures too.
     pub fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Result<Batch> {
+        let first = self.position() + rows.first as u64;
         let samples = self.stream.next(rows)?;
         // some shards may hold tokens, others pictures: only these are encoded here
         let is_picture = |sample: &&ShardSample| matches!(sample.content, Decoded::Pixels(_));
@@ -67,7 +78,7 @@ impl Streamed {
         let images_of_all = shown.len() == samples.len();
         let pictures = match shown.is_empty() {
             true => None,
-            false => Some(self.pictures(shown.into_iter())?),
+            false => Some(self.pictures(&shown, first)?),
         };
         let captions = captions(&samples);
         Ok(Batch {
@@ -79,16 +90,19 @@ impl Streamed {
         })
     }
 
-    /// Pictures (n, 3, S, S) u8. For a GPU they are copied through pinned memory.
-    fn pictures<'a>(&self, samples: impl Iterator<Item = &'a ShardSample>) -> Result<Tensor> {
-        let picture = |sample: &ShardSample| match &sample.content {
+    /// Pictures (n, 3, S, S) u8, the first of them the `first`th that the run draws. For a GPU they are copied through pinned
+    /// memory.
+    fn pictures(&self, samples: &[&ShardSample], first: u64) -> Result<Tensor> {
+        let picture = |sample: &&ShardSample| match &sample.content {
             Decoded::Pixels(pixels) => {
                 Ok(Tensor::f_from_slice(pixels)?.f_view([3, self.size, self.size])?)
             }
             Decoded::Known(_) => Err(Error::data("a sample without a picture", &sample.key, "")),
         };
-        let all: Vec<Tensor> = samples.map(picture).collect::<Result<_>>()?;
+        let all: Vec<Tensor> = samples.iter().map(picture).collect::<Result<_>>()?;
         let all = Tensor::f_stack(&all, 0)?; // (n, 3, S, S) u8, a quarter of what f32 would send
+        let captions: Vec<String> = samples.iter().map(|sample| sample.caption.clone()).collect();
+        let all = self.augment.apply(&all, &captions, self.seed, first);
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 

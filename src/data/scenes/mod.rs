@@ -8,16 +8,15 @@
 //! | [`draw`] | a scene as pixels |
 //! | [`words`] | a scene as a caption, and back |
 
-pub mod dice;
 pub mod draw;
 pub mod place;
 pub mod words;
 pub mod world;
 
+use super::dice::Dice;
 use super::threads::{processors, side_by_side};
 use super::{Dataset, Part, Record, Skipped};
 use crate::error::{Error, Fault, Result};
-use dice::Dice;
 use place::Idea;
 use ron_faults::Checks;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Making up a scene: what is in it, then where it stands.
 
-use super::dice::Dice;
 use super::world::{Colour, Ground, Object, Relation, SIDE, Scene, Shape, Size};
+use crate::data::dice::Dice;
 
 /// Tries to place objects before others are made up.
 const TRIES: usize = 8;

@@ -3,8 +3,8 @@
 //! With two or three objects, each further one is placed relative to the first, the hub:
 //! `a small red star above a large blue ring on sky`, `small red star, large blue ring below it, sky`.
 
-use super::dice::Dice;
 use super::world::{Colour, Ground, Object, Relation, Scene, Shape, Size};
+use crate::data::dice::Dice;
 use crate::error::{Error, Result};
 
 /// What a caption says of one object.
@@ -217,17 +217,21 @@ impl Reader<'_> {
     }
 
     fn fault(&self, word: &str) -> Error {
-        let list = |words: Vec<&str>| words.join(", ");
-        let known = [
-            list(Shape::ALL.iter().map(|w| w.word()).collect()),
-            list(Colour::ALL.iter().map(|w| w.word()).collect()),
-            list(Size::ALL.iter().map(|w| w.word()).collect()),
-            list(Relation::ALL.iter().map(|w| w.word()).collect()),
-            list(Ground::ALL.iter().map(|w| w.word()).collect()),
-        ];
+        let known = vocabulary().map(|words| words.join(", "));
         let what = format!("`{word}` is not understood in \"{}\"", self.caption);
         Error::data(what, "the caption", format!("the words are {}", known.join("; ")))
     }
+}
+
+/// All words that say something: shapes, colours, sizes, relations, grounds.
+pub fn vocabulary() -> [Vec<&'static str>; 5] {
+    [
+        Shape::ALL.iter().map(|w| w.word()).collect(),
+        Colour::ALL.iter().map(|w| w.word()).collect(),
+        Size::ALL.iter().map(|w| w.word()).collect(),
+        Relation::ALL.iter().map(|w| w.word()).collect(),
+        Ground::ALL.iter().map(|w| w.word()).collect(),
+    ]
 }
 
 /// A relation that begins with this word, and what follows it.

@@ -5,12 +5,13 @@ use super::training::{config, run};
 use crate::train::exclusive;
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
-use paella::data::stream::{Crop, Want};
+use paella::data::augment::AugmentConfig;
+use paella::data::stream::{Crop, Rows, Want};
 use paella::networks::Networks;
 use paella::precompute::{self, PrecomputeOptions};
 use paella::train::Feed;
 use std::path::Path;
-use tch::Device;
+use tch::{Device, Tensor};
 use tempfile::tempdir;
 
 /// A run whose tokenizer and text encoder are given and frozen, with samples in the order of the shards.
@@ -72,6 +73,39 @@ fn batches_and_losses_are_those_of_the_pictures() {
     for ((_, a), (_, b)) in pairs {
         assert!((a - b).abs() < 1e-2, "{a} {b}");
     }
+}
+
+#[test]
+fn pictures_of_a_stream_change_and_tokens_cannot() {
+    let _turn = exclusive();
+    let folder = tempdir().unwrap();
+    let plain = frozen(folder.path());
+    let mut changing = plain.clone();
+    changing.data.augment = AugmentConfig { flip: 0.0, shift: 2, jitter: 0.1 };
+    let nets = |config: &RunConfig| Networks::new(config, Device::Cpu).unwrap();
+    // two batches of each feed: the second begins where the first of all ranks has ended
+    let images = |config: &RunConfig, rows: Rows| {
+        let mut feed = Feed::stream(&nets(config), 3, Want::Tokens).unwrap();
+        let two = [(); 2].map(|()| feed.images(rows).unwrap().0);
+        Tensor::stack(&two, 0)
+    };
+    let whole = images(&changing, all(8));
+    let halves =
+        [(0, 4), (4, 4)].map(|(first, count)| images(&changing, Rows { first, count, of: 8 }));
+    assert_eq!(whole, Tensor::cat(&halves, 1), "the same on one rank and on two");
+    assert_ne!(whole, images(&plain, all(8)));
+
+    let options =
+        PrecomputeOptions { out: folder.path().join("t"), text: false, part: (0, 1), asked: None };
+    let said = precompute::check(&changing, &options).unwrap_err().to_string();
+    assert!(said.contains("tokens are made once"), "{said}");
+    precompute::run(&nets(&plain), &options, &mut |_| true).unwrap();
+    changing.data.stream.as_mut().unwrap().shards =
+        vec![format!("{}/*.tar", options.out.display())];
+    let nets = nets(&changing);
+    let said = Feed::stream(&nets, 3, Want::Tokens).unwrap().batch(&nets, all(8), false);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("no picture"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Pictures that change each time they come up: the same for any number of ranks, again after a stop, and refused where
+//! nothing can change.
+
+use crate::train::{exclusive, smoke};
+use paella::config::RunConfig;
+use paella::data::augment::AugmentConfig;
+use paella::data::scenes::ScenesConfig;
+use paella::data::stream::Rows;
+use paella::data::{Dataset, Part, Source};
+use paella::networks::Networks;
+use paella::train::{self, Feed, Resume, RunOptions};
+use std::path::Path;
+use std::rc::Rc;
+use tch::Device;
+
+fn augment() -> AugmentConfig {
+    AugmentConfig { flip: 0.5, shift: 3, jitter: 0.2 }
+}
+
+#[test]
+fn a_batch_changes_with_its_place_in_the_run_and_not_with_the_ranks() {
+    let _turn = exclusive();
+    let config = smoke(1, 1);
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
+    let feed = |augment: &AugmentConfig| Feed::memory(data.clone(), 1).unwrap().augmented(augment);
+    let rows = |first, count| Rows { first, count, of: 8 };
+    let [mut whole, mut one, mut two] = [(); 3].map(|()| feed(&augment()));
+    let mut plain = feed(&AugmentConfig::default());
+    for _ in 0..3 {
+        let all = whole.batch(&nets, rows(0, 8), true).unwrap();
+        let [a, b] = [
+            one.batch(&nets, rows(0, 4), true).unwrap(),
+            two.batch(&nets, rows(4, 4), true).unwrap(),
+        ];
+        let images = all.images.unwrap();
+        assert_eq!(images.narrow(0, 0, 4), a.images.unwrap());
+        assert_eq!(images.narrow(0, 4, 4), b.images.unwrap());
+        assert_eq!([&all.captions[..4], &all.captions[4..]], [&a.captions[..], &b.captions[..]]);
+        assert_eq!(all.tokens, nets.encode(&images), "tokens are those of the changed pictures");
+        let own = plain.batch(&nets, rows(0, 8), true).unwrap();
+        assert_eq!((&own.captions, &own.ids), (&all.captions, &all.ids));
+        assert_ne!(own.images.unwrap(), images);
+    }
+    // gone on from the same place
+    let before = whole.position();
+    let next = whole.images(rows(0, 8)).unwrap();
+    let mut again = feed(&augment());
+    again.go_to(before, "").unwrap();
+    let (images, captions) = again.images(rows(0, 8)).unwrap();
+    assert_eq!((images, captions), next);
+}
+
+fn losses(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
+    let mut losses = Vec::new();
+    let (out, resume) = (Some(out.to_path_buf()), Resume::Auto);
+    let options = RunOptions { out, resume, max_steps, ..RunOptions::default() };
+    train::run(config, &options, &mut |record| {
+        losses.push(record.loss);
+        true
+    })
+    .unwrap_or_else(|e| panic!("{e}"));
+    losses
+}
+
+#[test]
+fn a_run_goes_on_exactly() {
+    let _turn = exclusive();
+    let mut config = smoke(4, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let plain = losses(&config, &folder.path().join("plain"), None);
+    config.data.augment = augment();
+    let whole = losses(&config, &folder.path().join("whole"), None);
+    let part = |_| losses(&config, &folder.path().join("parts"), Some(3));
+    let parts: Vec<f64> = (0..3).flat_map(part).collect();
+    assert_eq!(whole, parts, "every loss, bit for bit");
+    assert_ne!(plain, whole, "the pictures change");
+}
+
+#[test]
+fn scenes_and_impossible_values_are_faults() {
+    let mut config = smoke(1, 1);
+    config.data.augment = AugmentConfig { flip: 2.0, shift: 32, jitter: -1.0 };
+    let places: Vec<String> = config.check().into_iter().map(|fault| fault.place).collect();
+    assert_eq!(places, ["data.augment.flip", "data.augment.shift", "data.augment.jitter"]);
+    config.data.augment = augment();
+    assert!(config.check().is_empty(), "{:?}", config.check());
+    config.data.source = Source::Scenes(ScenesConfig::default());
+    let faults = config.check();
+    assert!(faults.len() == 1 && faults[0].what.contains("no step sees a picture"), "{faults:?}");
+}
