@@ -32,7 +32,7 @@
 //! | [`generate`] | whole batches of pictures, for scores and previews | tokens |
 //! | [`train`] | a whole training run, with exact resume | a model folder |
 //! | [`bench`] | speed and memory of a denoiser on a device, with random weights | times, kernels |
-//! | [`eval`] | PSNR, predictions per noise ratio, concept accuracy, scenes read by rule, CLIP's view of pictures, FID | `Scores` |
+//! | [`eval`] | PSNR, guesses per noise ratio, concepts, recitation, scenes read by rule, CLIP's view of pictures, FID | `Scores` |
 //! | [`lab`] | the session: one method per command, plain values in and out | `View` |
 //! | [`course`] | lessons and exercises from `tutorials/`, at the prompt and as notebooks | `Lesson` |
 //! | [`face`] | command line, prompt, terminal pictures; the only code that prints | |

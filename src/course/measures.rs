@@ -127,6 +127,13 @@ pub const MEASURES: &[Measure] = &[
         "of all real pictures, one of `{}` is nearest to the one in hand",
         |lab, name| Ok(yes(shows(lab)? == name)),
     ),
+    row(
+        "misread",
+        "",
+        Yes,
+        "the picture was generated, and a rule reads something else than its caption",
+        |lab, _| Ok(yes(lab.is_misread()?)),
+    ),
     row("run_text", "TEXT", Yes, "the sampling run is of `{}`", |lab, text| {
         Ok(yes(lab.workspace().sampling()?.text.contains(text)))
     }),

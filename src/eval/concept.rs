@@ -1,8 +1,9 @@
 //! Concept accuracy: whether a generated picture's nearest real picture shows the requested concept.
 
+use super::nearest::PictureIndex;
 use crate::data::{Dataset, Record};
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Fractions of captions whose concept is that of the nearest real picture (rank 1), or of one of the five nearest
 /// (rank 5).
@@ -15,32 +16,22 @@ pub struct ConceptScore {
     pub candidates: f64,
 }
 
-/// Features of real pictures.
+/// Real pictures, and what they show.
 pub struct Gallery {
-    features: Tensor, // (N, 3 f f) f32
+    index: PictureIndex,
     records: Vec<Record>,
-    feature_size: i64,
 }
 
 impl Gallery {
-    /// Computes the features. A picture's feature is its average over a grid of `feature_size` x `feature_size` cells.
-    /// Distances are Euclidean.
+    /// The pictures of these parts; see [`PictureIndex`] for `feature_size`.
     pub fn new(parts: &[&Dataset], feature_size: i64) -> Self {
-        let all: Vec<Tensor> = parts
-            .iter()
-            .flat_map(|part| part.images.split(256, 0))
-            .map(|images| features(&(images.to_kind(Kind::Float) / 255.0), feature_size))
-            .collect();
         let records = parts.iter().flat_map(|part| part.records.iter().cloned()).collect();
-        Self { features: Tensor::cat(&all, 0), records, feature_size }
+        Self { index: PictureIndex::new(parts, feature_size), records }
     }
 
     /// Names of the real pictures of `style` that are nearest to the image (3, S, S), nearest first.
     pub fn nearest(&self, image: &Tensor, style: &str, count: usize) -> Vec<String> {
-        let feature = features(&image.unsqueeze(0), self.feature_size);
-        let distances =
-            (&self.features - feature).square().sum_dim_intlist(&[1i64][..], false, Kind::Float);
-        let distances: Vec<f64> = distances.iter::<f64>().expect("floats").collect();
+        let distances = self.index.distances(image);
         let mut same: Vec<usize> =
             (0..self.records.len()).filter(|&i| self.records[i].style == style).collect();
         same.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
@@ -50,11 +41,6 @@ impl Gallery {
     fn candidates(&self, style: &str) -> usize {
         self.records.iter().filter(|record| record.style == style).count()
     }
-}
-
-/// images (B, 3, S, S) f32 -> (B, 3 f f).
-fn features(images: &Tensor, feature_size: i64) -> Tensor {
-    images.adaptive_avg_pool2d([feature_size, feature_size]).flatten(1, -1)
 }
 
 /// Finds the nearest real picture of the same style for each of the pictures (N, 3, S, S) f32 that were generated from the

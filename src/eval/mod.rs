@@ -7,6 +7,7 @@ mod clip;
 mod concept;
 pub mod distance;
 mod fid;
+mod nearest;
 mod probe;
 pub mod scene_reader;
 pub mod scenes;
@@ -15,6 +16,7 @@ pub use classifier::Classifier;
 pub use clip::{ClipJudge, ClipScore, read_vit_h};
 pub use concept::{ConceptScore, Gallery, concept_accuracy};
 pub use fid::{FidJudge, FidScore, InceptionNet};
+pub use nearest::{NearestScore, PictureIndex};
 pub use probe::probe;
 pub use scenes::{SceneScore, SceneScores};
 
@@ -44,6 +46,8 @@ pub struct Scores {
     /// Concept accuracy on captions whose concept was trained in other styles only.
     pub concepts_held_out: Option<ConceptScore>,
     pub classifier: Option<ClassifierScore>,
+    /// How near pictures are to those of the training: real ones that were held back, then generated ones.
+    pub nearest: Vec<NearestScore>,
     /// Pictures of scenes, read by rule.
     pub scenes: Option<SceneScores>,
     /// Pictures as CLIP sees them, with captions of training. Empty without a CLIP.
@@ -134,13 +138,24 @@ pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Re
     let guesses = [0.1, 0.3, 0.5, 0.7, 0.9].map(|t| guess(nets, &val, t)).to_vec();
     let mut scores = Scores { psnr_db, codes_used, guesses, ..Scores::default() };
     let mut by_concept = false;
+    // what a stream or scenes trained on is not in hand: there is nothing to recite
+    let trained =
+        (!config.data.is_endless()).then(|| PictureIndex::new(&[&train], config.eval.feature_size));
+    let near = |kind, images: &Tensor| trained.as_ref().and_then(|all| all.score(kind, images));
     if let Source::Scenes(world) = &config.data.source {
         scores.scenes = Some(scenes::score(nets, world, note)?);
-    } else if config.eval.classifier {
-        note("a classifier on the real pictures, then generated ones");
-        scores.classifier = Some(classify(nets, &train, &val)?);
     } else {
-        by_concept = true;
+        let step = val.len().div_ceil(config.eval.captions).max(1);
+        let held_back: Vec<i64> = (0..val.len() as i64).step_by(step).collect();
+        scores.nearest.extend(near("real, held back", &val.images(&held_back)));
+        if config.eval.classifier {
+            note("a classifier on the real pictures, then generated ones");
+            let (score, images) = classify(nets, &train, &val)?;
+            scores.classifier = Some(score);
+            scores.nearest.extend(near("generated", &images));
+        } else {
+            by_concept = true;
+        }
     }
     if !by_concept && !options.are_given() {
         return Ok(scores); // scenes and classes have scores of their own
@@ -154,9 +169,11 @@ pub fn run(nets: &Networks, options: &Options, note: &mut dyn FnMut(&str)) -> Re
     scores.concepts_train = concepts(&asked);
     (scores.clip_train, scores.fid_train) = asked.seen(nets, &train, options, note)?;
     if by_concept {
+        scores.nearest.extend(near("generated, training captions", &asked.images));
         note("pictures for held-out pairs of concept and style");
         let asked = Asked::new(nets, &val, |record| record.split == "val-style");
         scores.concepts_held_out = concepts(&asked);
+        scores.nearest.extend(near("generated, held-out pairs", &asked.images));
         (scores.clip_held_out, scores.fid_held_out) = asked.seen(nets, &val, options, note)?;
     }
     Ok(scores)
@@ -227,20 +244,17 @@ fn pictures_of(
     Tensor::cat(&images, 0)
 }
 
-/// Trains a classifier and lets it classify pictures generated from captions of all classes in turn.
-fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<ClassifierScore> {
+/// Trains a classifier and lets it classify pictures generated from captions of all classes in turn: the score, and these
+/// pictures (N, 3, S, S) f32 in 0..=1.
+fn classify(nets: &Networks, train: &Dataset, val: &Dataset) -> Result<(ClassifierScore, Tensor)> {
     let config = &nets.config;
     let classifier = Classifier::train(train, config.eval.seed, nets.device)?;
     let on_real = classifier.accuracy(&val.images, &val.records);
     let classes = classifier.examples(train);
     let asked: Vec<Record> = classes.iter().cycle().take(config.eval.captions).cloned().collect();
     let captions: Vec<String> = asked.iter().map(|record| record.caption.clone()).collect();
-    let images = (pictures(nets, &captions, &config.sample, config.eval.seed) * 255.0)
-        .round()
-        .to_kind(Kind::Uint8);
-    Ok(ClassifierScore {
-        on_real,
-        on_generated: classifier.accuracy(&images, &asked),
-        pictures: asked.len(),
-    })
+    let images = pictures(nets, &captions, &config.sample, config.eval.seed);
+    let bytes = (&images * 255.0).round().to_kind(Kind::Uint8);
+    let on_generated = classifier.accuracy(&bytes, &asked);
+    Ok((ClassifierScore { on_real, on_generated, pictures: asked.len() }, images))
 }

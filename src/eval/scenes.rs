@@ -41,7 +41,7 @@ impl Verdict {
 }
 
 /// Compare a picture with a caption, its objects paired so that most is right.
-pub fn judge(claim: &Claim, reading: &Reading) -> Verdict {
+pub fn verdict_on(claim: &Claim, reading: &Reading) -> Verdict {
     let count = claim.objects.len() == reading.objects.len();
     let ground = claim.ground.is_none_or(|ground| ground == reading.ground);
     let mut best = (0, Verdict { count, ground, ..Verdict::default() });
@@ -172,7 +172,8 @@ pub fn score(
             counted(count, "object")
         ));
         let asked = ask(scenes, kind, count, captions)?;
-        generated.push(of_captions(nets, &asked, (kind, count), &nets.config.sample, &reader));
+        let how = (&nets.config.sample, nets.config.eval.seed);
+        generated.push(of_captions(nets, &asked, (kind, count), how, &reader));
         let images = drawn(&asked, SIDE.into())?.to_kind(Dtype::Float) / 255.0;
         let tokens = nets.encode(&images);
         codes += codes_per_picture(&tokens) * asked.len() as f64;
@@ -192,18 +193,37 @@ pub fn sweep(
     settings: &[SampleConfig],
     note: &mut dyn FnMut(&str),
 ) -> Result<Vec<Vec<SceneScore>>> {
-    let (reader, captions) = (SceneReader::new(), nets.config.eval.captions);
-    readable(nets)?;
     let mut rows = Vec::new();
     for (i, sample) in settings.iter().enumerate() {
         note(&format!("setting {} of {}", i + 1, settings.len()));
-        let score = |(kind, count)| {
-            let asked = ask(scenes, kind, count, captions)?;
-            Ok(of_captions(nets, &asked, (kind, count), sample, &reader))
-        };
-        rows.push(questions(scenes).into_iter().map(score).collect::<Result<_>>()?);
+        let eval = &nets.config.eval;
+        rows.push(questioned(nets, scenes, sample, (eval.captions, eval.seed), &mut |_, _| true)?);
     }
     Ok(rows)
+}
+
+/// Scores of pictures generated under these settings and this seed, from `captions` of each kind and number of objects. `go_on`
+/// is told how many of these are done, and of how many; if it says no, the others are left out.
+///
+/// Errors: as [`score`].
+pub fn questioned(
+    nets: &Networks,
+    scenes: &ScenesConfig,
+    sample: &SampleConfig,
+    (captions, seed): (usize, u64),
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Vec<SceneScore>> {
+    readable(nets)?;
+    let (reader, questions) = (SceneReader::new(), questions(scenes));
+    let mut scores = Vec::new();
+    for (i, (kind, count)) in questions.iter().enumerate() {
+        let asked = ask(scenes, *kind, *count, captions)?;
+        scores.push(of_captions(nets, &asked, (*kind, *count), (sample, seed), &reader));
+        if !go_on(i + 1, questions.len()) {
+            break;
+        }
+    }
+    Ok(scores)
 }
 
 /// Every kind with every number of objects that the config draws.
@@ -236,19 +256,20 @@ fn of_captions(
     nets: &Networks,
     asked: &[ScenePicture],
     (kind, count): (SceneKind, usize),
-    sample: &SampleConfig,
+    (sample, seed): (&SampleConfig, u64),
     reader: &SceneReader,
 ) -> SceneScore {
     let captions: Vec<String> = asked.iter().map(|picture| picture.caption.clone()).collect();
-    let images = pictures(nets, &captions, sample, nets.config.eval.seed);
+    let images = pictures(nets, &captions, sample, seed);
     SceneScore::new(kind, count, &verdicts(asked, &images, reader))
 }
 
 /// images (B, 3, S, S) f32 in 0..=1.
 fn verdicts(asked: &[ScenePicture], images: &Tensor, reader: &SceneReader) -> Vec<Verdict> {
     let shown = all_from_tensor(images);
-    let read =
-        |(picture, shown): (&ScenePicture, &RgbImage)| judge(&picture.claim, &reader.read(shown));
+    let read = |(picture, shown): (&ScenePicture, &RgbImage)| {
+        verdict_on(&picture.claim, &reader.read(shown))
+    };
     asked.iter().zip(&shown).map(read).collect()
 }
 

@@ -5,6 +5,7 @@ use crate::data::scenes::{SceneKind, ScenesConfig};
 use crate::error::{Error, Result};
 use crate::eval::{SceneScore, SceneScores, scenes};
 use crate::lab::plot::{Axes, Plot, Series};
+use crate::lab::reading::{SCORE_HEADERS, score_row};
 use crate::lab::view::View;
 use crate::networks::Networks;
 use crate::sample::SampleConfig;
@@ -40,33 +41,10 @@ impl Over {
     }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
-}
-
 /// The tables of `paella eval`.
 pub fn tables(view: View, scores: &SceneScores) -> View {
-    let headers = [
-        "captions",
-        "objects",
-        "asked",
-        "count",
-        "shape",
-        "colour",
-        "size",
-        "relation",
-        "background",
-        "whole caption",
-    ];
-    let row = |s: &SceneScore| {
-        let relation = s.relation.map_or(String::new(), percent);
-        let shares = [s.count, s.shape, s.colour, s.size].map(percent);
-        let head = [s.kind.word().to_string(), s.objects.to_string(), s.captions.to_string()];
-        let tail = [relation, percent(s.background), percent(s.whole)];
-        head.into_iter().chain(shares).chain(tail).collect()
-    };
     let table = |view: View, title: &str, all: &[SceneScore]| {
-        view.text("").text(title).table(&headers, all.iter().map(row).collect())
+        view.text("").text(title).table(&SCORE_HEADERS, all.iter().map(score_row).collect())
     };
     let view = table(view, "generated pictures, read by rule:", &scores.generated);
     let view =

@@ -266,6 +266,21 @@ pub fn attention(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     lab.attention(looked.as_ref(), levels)
 }
 
+pub fn nearest(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
+    lab.nearest(args.word(0, "N", 1u64..=12)?.unwrap_or(3) as usize)
+}
+
+pub fn read(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    match args.word(0, "N", 1u64..=200)? {
+        Some(count) => {
+            let sampler = request(&Args { words: Vec::new(), ..args.clone() }, None)?;
+            lab.read_many(count as usize, &sampler, watch)
+        }
+        None if args.pairs.is_empty() => lab.read(),
+        None => Err(args.misused("settings of the sampler without a number of captions")),
+    }
+}
+
 pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     lab.sample(&request(args, None)?, watch)
 }

@@ -5,7 +5,8 @@ use super::args::{last_word, quoted, unquoted};
 use super::attention::words_of;
 use super::command::{Command, Takes};
 use super::model::shipped_models;
-use crate::data::{Part, Record, home};
+use crate::data::scenes::words::vocabulary;
+use crate::data::{Part, Record, Source, home};
 use crate::model::weigh::PARTS;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -41,7 +42,9 @@ impl Lab {
         let mut words = match command.takes {
             Takes::Caption => {
                 let mut found = self.complete_caption(line, name);
-                if found.words.is_empty() {
+                if found.start == start && !found.words.is_empty() && !word.is_empty() {
+                    found.words.extend(pick(keys)); // a word of a caption, or a key
+                } else if found.words.is_empty() {
                     let words = [pick(keys), pick(self.values(command, before, word))].concat();
                     found = Completion { start, words, files: command.name == "show" };
                 }
@@ -57,7 +60,9 @@ impl Lab {
             }
             Takes::Names(names) if first => pick(names()),
             Takes::Model if first => pick(shipped_models()),
-            Takes::Source if first => pick(["emoji", "fashion"].map(String::from).to_vec()),
+            Takes::Source if first => {
+                pick(["emoji", "fashion", "scenes"].map(String::from).to_vec())
+            }
             Takes::OneOf(words) if first => pick(words.iter().map(|w| w.to_string()).collect()),
             _ => Vec::new(),
         };
@@ -123,6 +128,9 @@ impl Lab {
         if typed.is_empty() && quote.is_none() {
             return Completion::default();
         }
+        if let Source::Scenes(_) = self.state.settings.data.source {
+            return complete_scene(line, (start, quote));
+        }
         let Ok(data) = self.data(Part::Train) else { return Completion::default() };
         let mut words: Vec<String> = Vec::new();
         for record in data.records.iter().filter(|r| r.caption.to_lowercase().starts_with(&typed)) {
@@ -139,6 +147,19 @@ impl Lab {
         }
         Completion { start, words, files: false }
     }
+}
+
+/// Words of the captions of scenes that begin as the last word of the caption does, which begins at `from`. None behind its
+/// end.
+fn complete_scene(line: &str, (from, quote): (usize, Option<char>)) -> Completion {
+    let typed = &line[from..];
+    if quote.is_some_and(|quote| typed[1..].contains(quote)) || typed.contains('=') {
+        return Completion::default();
+    }
+    let start = from + typed.rfind([' ', '"', '\'', ',']).map_or(0, |before| before + 1);
+    let all = vocabulary().into_iter().flatten();
+    let words = all.filter(|word| word.starts_with(&line[start..].to_lowercase()));
+    Completion { start, words: words.map(String::from).collect(), files: false }
 }
 
 /// Files and folders that begin with `typed`, written as commands read them: in quotes where that is needed, folders

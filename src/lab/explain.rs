@@ -44,6 +44,8 @@ const SOURCES: &[(&str, &str)] = sources![
     "src/lab/explain.rs",
     "src/model/attention.rs",
     "src/lab/sampling.rs",
+    "src/eval/nearest.rs",
+    "src/eval/scenes.rs",
 ];
 
 /// A function found in the sources.

@@ -103,6 +103,8 @@ mod tests {
             ("update", "src/optim.rs"),
             ("set", "crates/ron-faults/src/edit.rs"),
             ("back", "src/lab/sampling.rs"),
+            ("closest", "src/eval/nearest.rs"),
+            ("verdict_on", "src/eval/scenes.rs"),
         ] {
             let found = super::super::explain::find_function(name).expect("a function");
             assert_eq!(found.file, file, "{name}");

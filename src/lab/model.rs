@@ -2,9 +2,8 @@
 
 use crate::checkpoint::Progress;
 use crate::config::RunConfig;
-use crate::data::Dataset;
 use crate::data::assets::assets_dir;
-use crate::data::home;
+use crate::data::{Dataset, Source, home};
 use crate::dist::World;
 use crate::error::{Error, Result};
 use crate::metrics::StepRecord;
@@ -149,11 +148,16 @@ pub struct ModelSnapshot {
 }
 
 fn new_trainer(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<Box<dyn Stage>> {
+    let config = &nets.config.data;
+    let feed = |seed| match &config.source {
+        Source::Scenes(scenes) if config.has_scenes() => Ok(Feed::fresh(scenes, config.size)), // as a run does
+        _ => Ok::<_, Error>(Feed::memory(data.clone(), seed)?.augmented(&config.augment)),
+    };
     Ok(if tokenizer {
-        let feed = Feed::memory(data.clone(), TokenizerTrainer::order_seed(nets))?;
+        let feed = feed(TokenizerTrainer::order_seed(nets))?;
         Box::new(TokenizerTrainer::new(nets, feed, &World::solo())?)
     } else {
-        let feed = Feed::memory(data.clone(), nets.config.seed)?;
+        let feed = feed(nets.config.seed)?;
         Box::new(DenoiserTrainer::new(nets, feed, &World::solo())?)
     })
 }

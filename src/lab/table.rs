@@ -361,6 +361,40 @@ pub const COMMANDS: &[Command] = &[
         run: run::attention,
     },
     Command {
+        name: "nearest",
+        aliases: &[],
+        synopsis: "nearest [N]",
+        summary: "the pictures to train on that are nearest to the current one",
+        help: "Shows the current picture and beside it the N nearest of those to train on (3 if N is left out), with their \
+               distances: root mean squares over averaged cells. A generated picture that is as near to one of them as they are \
+               to each other in one of 20 cases is recited, not new.",
+        example: "nearest",
+        needs: &[],
+        words: Some(1),
+        keys: &[],
+        takes: Takes::Nothing,
+        functions: &["closest", "recital"],
+        changes: false,
+        run: run::nearest,
+    },
+    Command {
+        name: "read",
+        aliases: &[],
+        synopsis: "read [N] [steps=N] [cfg=X] [temperature=X]",
+        summary: "scenes: what a rule reads from the picture, and whether its caption is right",
+        help: "Reads the objects and the ground of the current picture by rule, without a network, and compares them with its \
+               caption. With N it asks the model for N pictures of each kind of caption, held-out ones too, and tells how many \
+               are right; the settings of the sampler are for these. For scenes of 64 pixels.",
+        example: "read",
+        needs: &[],
+        words: Some(1),
+        keys: &["steps", "cfg", "temperature"],
+        takes: Takes::Nothing,
+        functions: &["verdict_on"],
+        changes: false,
+        run: run::read,
+    },
+    Command {
         name: "step",
         aliases: &[],
         synopsis: "step [N]",

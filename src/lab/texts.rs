@@ -3,8 +3,9 @@
 use super::Lab;
 use super::model::LoadedModel;
 use super::view::View;
+use crate::data::scenes::words::Claim;
 use crate::data::{DataConfig, Dataset, Part, Source, tidy};
-use crate::error::{Result, counted};
+use crate::error::{Error, Result, counted};
 use crate::model::clip::ClipTextConfig;
 use crate::networks::captions;
 use crate::tokens::pieces;
@@ -50,6 +51,13 @@ impl Lab {
         Ok(self.known.captions.clone())
     }
 
+    /// Whether the model in hand learned from scenes, whose captions have a grammar.
+    fn speaks_of_scenes(&self) -> Result<bool> {
+        let model = self.model()?;
+        let model = model.borrow();
+        Ok(model.nets().config.data.has_scenes() && model.is_trained())
+    }
+
     /// The captions of a model's data: of the data in hand, of shipped ones, or from its folder.
     fn own_captions(&self, model: &LoadedModel) -> BTreeSet<String> {
         let data = &model.nets().config.data;
@@ -91,6 +99,7 @@ impl Lab {
         };
         let (room, noun) = (reads.room(), reads.tokens.noun());
         let known = self.known_captions()?;
+        let speaks_of_scenes = self.speaks_of_scenes()?;
         for text in texts {
             let all = reads.tokens.spans(text).len();
             if all > room {
@@ -103,6 +112,12 @@ impl Lab {
                     let what = format!("{pieces:?}").to_lowercase();
                     view = view.note(format!("CLIP does not read the last {n} {what} of the text"));
                 }
+            }
+            let spoken = Some(text).filter(|text| speaks_of_scenes && !text.is_empty());
+            for fault in
+                spoken.and_then(|text| Claim::parse(text).err()).iter().flat_map(Error::faults)
+            {
+                view = view.note(format!("{}: {}", fault.what, fault.hint));
             }
             if !known.is_empty() && !text.is_empty() && !known.contains(*text) {
                 let near = nearest(text, &known);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a test may panic
 
 mod adversary;
+mod augment;
 mod brought;
 mod claims;
 mod cli;
@@ -25,6 +26,7 @@ mod lab;
 mod list;
 mod lost;
 mod method;
+mod nearest;
 mod numbers;
 mod old_runs;
 mod parity;

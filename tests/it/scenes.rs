@@ -8,7 +8,8 @@ use paella::data::scenes::world::{Ground, Relation, Scene};
 use paella::data::scenes::{SceneKind, ScenesConfig};
 use paella::data::{DataConfig, Dataset, Part, Source};
 use paella::eval::scene_reader::{Reading, SceneReader, Seen};
-use paella::eval::scenes::judge;
+use paella::eval::scenes::verdict_on;
+use paella::lab::{Lab, Origin};
 use paella::networks::{Network, Networks};
 use paella::train::feed::Rows;
 use paella::train::{self, Feed, Resume, RunOptions};
@@ -115,7 +116,7 @@ fn captions_say_their_scene_in_every_wording() {
                 let text = claim.text(wording);
                 assert_eq!(&Claim::parse(&text).unwrap_or_else(|e| panic!("{e}")), claim, "{text}");
             }
-            assert!(judge(claim, &read_right(&picture.scene)).whole(), "{}", picture.caption);
+            assert!(verdict_on(claim, &read_right(&picture.scene)).whole(), "{}", picture.caption);
         }
     }
 }
@@ -152,9 +153,9 @@ fn a_wrong_picture_is_judged_part_by_part() {
     let wrong = |change: &dyn Fn(&mut Reading)| {
         let mut reading = right.clone();
         change(&mut reading);
-        judge(&picture.claim, &reading)
+        verdict_on(&picture.claim, &reading)
     };
-    let all = judge(&picture.claim, &right);
+    let all = verdict_on(&picture.claim, &right);
     assert!(all.whole());
     let verdict = wrong(&|reading| reading.objects[1].shape = None);
     assert!(!verdict.shape && verdict.colour && verdict.size && verdict.relation && verdict.count);
@@ -325,6 +326,88 @@ fn a_patchwise_encoder_sees_one_token_at_a_time() {
     assert_eq!(moved.int64_value(&[0, 0]), 1);
 }
 
+/// A session on a small model that was trained for a moment on scenes of 64 pixels.
+fn lab(folder: &Path) -> Lab {
+    let mut config = small();
+    config.data.size = 64;
+    run(&config, folder, None);
+    let mut lab = Lab::new(Origin::Folder(folder.join("model")), tch::Device::Cpu).unwrap();
+    lab.runs_in(folder);
+    lab
+}
+
+#[test]
+fn the_prompt_speaks_the_grammar() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let mut lab = lab(folder.path());
+    assert_eq!(lab.complete("sample a small r").words, ["ring", "red", "right of"]);
+    let at = lab.complete("sample \"a small star on sn");
+    assert_eq!((at.start, at.words), ("sample \"a small star on ".len(), vec!["snow".to_string()]));
+    assert!(lab.complete("sample a ").words.len() > 20, "all words");
+    assert_eq!(lab.complete("sample \"a small star on snow\" st").words, ["steps="]);
+    assert!(lab.complete("sample a star st").words.contains(&"steps=".to_string()));
+    let said = |lab: &mut Lab, text: &str| {
+        let view = crate::lab::run(lab, &format!("start \"{text}\""));
+        view.blocks.iter().map(|block| format!("{block:?}\n")).collect::<String>()
+    };
+    let unknown = said(&mut lab, "a red dragon on sand");
+    assert!(unknown.contains("`dragon` is not understood"), "{unknown}");
+    assert!(unknown.contains("circle, square, triangle"), "{unknown}");
+    let open = said(&mut lab, "a large red");
+    assert!(open.contains("names no whole objects"), "{open}");
+    for known in ["a red ring on sand", ""] {
+        let view = said(&mut lab, known);
+        assert!(!view.contains("understood") && !view.contains("whole objects"), "{view}");
+    }
+}
+
+#[test]
+fn the_prompt_reads_pictures_by_rule() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let mut lab = lab(folder.path());
+    let run = |lab: &mut Lab, line: &str| format!("{:?}", crate::lab::run(lab, line));
+    for number in 0..10 {
+        crate::lab::run(&mut lab, &format!("show {number}"));
+        let view = run(&mut lab, "read");
+        assert!(view.contains("\": right"), "a drawn picture is what its caption says: {view}");
+    }
+    // the same pixels under another caption
+    let file = folder.path().join("a.png");
+    let world = world();
+    let picture = (0..).map(|i| world.picture(Part::Train, i).unwrap());
+    let picture = picture.into_iter().find(|p| p.scene.objects.len() == 1).unwrap();
+    let pixels = draw(&picture.scene, 64).unwrap();
+    image::RgbImage::from_raw(64, 64, pixels).unwrap().save(&file).unwrap();
+    let not = if picture.caption.contains("star") { "a ring" } else { "a star" };
+    std::fs::write(folder.path().join("a.txt"), format!("{not}, a circle")).unwrap();
+    crate::lab::run(&mut lab, &format!("show {}", file.display()));
+    let view = run(&mut lab, "read");
+    assert!(view.contains("wrong: the number of objects, shape"), "{view}");
+    std::fs::write(folder.path().join("a.txt"), "my cat").unwrap();
+    crate::lab::run(&mut lab, &format!("show {}", file.display()));
+    assert!(run(&mut lab, "read").contains("is no caption of scenes"));
+    let misread = lab.is_misread().unwrap_err().to_string();
+    assert!(misread.contains("was not generated"), "{misread}");
+    crate::lab::run(&mut lab, "sample \"a large red circle on snow\" steps=1 seed=1");
+    assert!(lab.is_misread().unwrap(), "a model that has learned nothing");
+    assert!(run(&mut lab, "read").contains("wrong: "));
+    let view = crate::lab::run(&mut lab, "read 2 steps=1");
+    let shown = format!("{view:?}");
+    let rows = shown.matches("held-out").count();
+    assert!(rows > 2 && shown.contains("ordinary"), "{shown}");
+    let error = |lab: &mut Lab, line: &str| {
+        lab.turn(line, &mut paella::lab::watch::Quiet).unwrap_err().to_string()
+    };
+    assert!(error(&mut lab, "read steps=1").contains("without a number of captions"));
+    crate::lab::run(&mut lab, "data scenes size=32");
+    crate::lab::run(&mut lab, "show 0");
+    assert!(error(&mut lab, "read").contains("64 x 64 pixels, not 32 x 32"));
+    crate::lab::run(&mut lab, "load configs/smoke.ron");
+    assert!(error(&mut lab, "read 3").contains("did not learn from scenes"));
+}
+
 #[test]
 fn faults_of_a_world_are_all_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -347,7 +430,7 @@ fn drawn_scenes_are_read_right() {
     let right = (0..1_000).filter(|&i| {
         let picture = world().picture(Part::Val, i).unwrap();
         let whole = Claim::whole(&picture.scene);
-        judge(&whole, &reader.read(&draw(&picture.scene, 64).unwrap())).whole()
+        verdict_on(&whole, &reader.read(&draw(&picture.scene, 64).unwrap())).whole()
     });
     let right = right.count();
     assert!(right >= 980, "{right} of 1000");

@@ -474,6 +474,12 @@ fn an_evaluation_compares_pictures_with_and_without_the_prior() {
             assert!(score.rank1 <= score.rank5 && score.captions <= score.count, "{score:?}");
             assert_eq!(score.frechet.is_some(), score.pictures != "real");
         }
+        let near: Vec<&str> = scores.nearest.iter().map(|score| score.kind).collect();
+        let asked = ["generated, training captions", "generated, held-out pairs"];
+        assert_eq!(near, ["real, held back", asked[0], asked[1]]);
+        let shares =
+            scores.nearest.iter().all(|s| (0.0..=1.0).contains(&s.recited) && s.median > 0.0);
+        assert!(shares, "{:?}", scores.nearest);
         let names = |all: &[ClipScore]| all.iter().map(|score| score.pictures).collect();
         vec![names(&scores.clip_train), names(&scores.clip_held_out)]
     };
