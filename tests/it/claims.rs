@@ -315,11 +315,11 @@ fn claims_of_lesson_6_condition() {
         &world.held_out,
     );
     let (sample, single) = (lab.settings().sample.clone(), alone(&world));
-    let right = lab.networks(|nets| questioned(nets, &single, &sample, (25, 1), &mut |_, _| true));
+    let right = lab.networks(|nets| questioned(nets, &single, &sample, (15, 1), &mut |_, _| true));
     let right: Vec<f64> = right.unwrap().unwrap().iter().map(|score| score.whole).collect();
-    // 25 captions: within three standard deviations
-    claims.add("one object is right eight times in ten", right[0] > 0.55, &right);
-    claims.add("six times in ten", (0.3..0.9).contains(&right[1]), &right);
+    // 15 captions: within three standard deviations
+    claims.add("one object is right eight times in ten", right[0] > 0.5, &right);
+    claims.add("six times in ten", (0.2..1.0).contains(&right[1]), &right);
     claims.all_hold();
 }
 
