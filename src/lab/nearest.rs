@@ -37,7 +37,9 @@ impl Lab {
         let mut view = View::new()
             .picture(image::grid(&pictures, pictures.len(), 2), caption)
             .table(&["nearest", "distance", "`show` takes it by"], rows.collect());
-        if let (Some(below), Some((_, nearest))) = (index.recital(), found.first()) {
+        // of an endless world there are always pictures nearby
+        let recital = index.recital().filter(|_| !settings.data.is_endless());
+        if let (Some(below), Some((_, nearest))) = (recital, found.first()) {
             let verdict = match (itself, nearest < &below) {
                 (Some(_), _) => "the picture is one of them",
                 (None, true) => "the picture is recited",

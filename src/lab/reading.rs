@@ -86,7 +86,7 @@ impl Lab {
         let nets = model.nets();
         let data = &nets.config.data;
         let (Source::Scenes(world), true) = (&data.source, data.has_scenes()) else {
-            let hint = "a model of `configs/scenes.ron`; only its pictures are read by rule";
+            let hint = "`load scenes`; only its pictures are read by rule";
             return Err(Self::fault("this model did not learn from scenes", hint));
         };
         let mut all = 0;

@@ -373,6 +373,8 @@ fn the_prompt_reads_pictures_by_rule() {
         let view = run(&mut lab, "read");
         assert!(view.contains("\": right"), "a drawn picture is what its caption says: {view}");
     }
+    let near = run(&mut lab, "nearest 1");
+    assert!(near.contains("sees new ones at every step") && !near.contains("19 of 20"), "{near}");
     // the same pixels under another caption
     let file = folder.path().join("a.png");
     let world = world();
