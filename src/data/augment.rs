@@ -95,15 +95,23 @@ impl AugmentConfig {
 
     /// Pictures (B, 3, S, S) u8 on the CPU -> the same, changed. The first is the `first`th that the run draws; the changes follow
     /// from (seed, number) alone, so that they do not depend on the number of ranks.
-    pub fn apply(&self, images: &Tensor, captions: &[String], seed: u64, first: u64) -> Tensor {
+    pub fn apply(
+        &self,
+        images: &Tensor,
+        captions: impl IntoIterator<Item = impl AsRef<str>>,
+        seed: u64,
+        first: u64,
+    ) -> Tensor {
         if self.is_off() {
             return images.shallow_clone();
         }
-        let change = |(i, caption): (usize, &String)| {
-            let mut dice = Dice::new(seed, STREAM, first + i as u64);
-            self.change(&images.get(i as i64), has_sides(caption), &mut dice)
+        let change = |(i, has_sides): (u64, bool)| {
+            let mut dice = Dice::new(seed, STREAM, first + i);
+            self.change(&images.get(i as i64), has_sides, &mut dice)
         };
-        let all: Vec<Tensor> = captions.iter().enumerate().map(change).collect();
+        let captions = captions.into_iter();
+        let all: Vec<Tensor> =
+            (0..).zip(captions.map(|c| has_sides(c.as_ref()))).map(change).collect();
         Tensor::stack(&all, 0) // (B, 3, S, S)
     }
 

@@ -3,7 +3,7 @@
 use super::Lab;
 use super::picture::{first_image, source_name};
 use super::view::View;
-use crate::data::{DataConfig, Part, Source};
+use crate::data::{DataConfig, Part};
 use crate::error::{Result, counted};
 use crate::eval::PictureIndex;
 use crate::image;
@@ -64,7 +64,7 @@ impl Lab {
             None
         } else if learned.stream.is_some() {
             Some("the model learned from a stream of shards, which these pictures are not".into())
-        } else if let Source::Scenes(_) = learned.source {
+        } else if learned.has_scenes() {
             Some(
                 "training on scenes sees new ones at every step: these are examples of them".into(),
             )

@@ -38,7 +38,7 @@ impl Lab {
             let place = model.origin.path().to_path_buf();
             (model.nets().config.data.clone(), model.is_trained(), place)
         };
-        if !trained || data.stream.is_some() || matches!(data.source, Source::Scenes(_)) {
+        if !trained || data.is_endless() {
             return Ok(Rc::default());
         }
         let of = Some((data, place));

@@ -101,8 +101,8 @@ impl Streamed {
         };
         let all: Vec<Tensor> = samples.iter().map(picture).collect::<Result<_>>()?;
         let all = Tensor::f_stack(&all, 0)?; // (n, 3, S, S) u8, a quarter of what f32 would send
-        let captions: Vec<String> = samples.iter().map(|sample| sample.caption.clone()).collect();
-        let all = self.augment.apply(&all, &captions, self.seed, first);
+        let captions = samples.iter().map(|sample| &sample.caption);
+        let all = self.augment.apply(&all, captions, self.seed, first);
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 

@@ -1,15 +1,13 @@
 //! Pictures that change each time they come up: the same for any number of ranks, again after a stop, and refused where
 //! nothing can change.
 
-use crate::train::{exclusive, smoke};
-use paella::config::RunConfig;
+use crate::train::{exclusive, losses, smoke};
 use paella::data::augment::AugmentConfig;
 use paella::data::scenes::ScenesConfig;
 use paella::data::stream::Rows;
 use paella::data::{Dataset, Part, Source};
 use paella::networks::Networks;
-use paella::train::{self, Feed, Resume, RunOptions};
-use std::path::Path;
+use paella::train::Feed;
 use std::rc::Rc;
 use tch::Device;
 
@@ -49,18 +47,6 @@ fn a_batch_changes_with_its_place_in_the_run_and_not_with_the_ranks() {
     again.go_to(before, "").unwrap();
     let (images, captions) = again.images(rows(0, 8)).unwrap();
     assert_eq!((images, captions), next);
-}
-
-fn losses(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
-    let mut losses = Vec::new();
-    let (out, resume) = (Some(out.to_path_buf()), Resume::Auto);
-    let options = RunOptions { out, resume, max_steps, ..RunOptions::default() };
-    train::run(config, &options, &mut |record| {
-        losses.push(record.loss);
-        true
-    })
-    .unwrap_or_else(|e| panic!("{e}"));
-    losses
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Scenes: the same on every machine, held out by rule, read back from words and from pixels, fresh at every step.
 
-use crate::train::{exclusive, same_weights, smoke};
+use crate::train::{exclusive, losses, same_weights, smoke};
 use paella::config::RunConfig;
 use paella::data::scenes::draw::draw;
 use paella::data::scenes::words::{Claim, WORDINGS};
@@ -11,8 +11,8 @@ use paella::eval::scene_reader::{Reading, SceneReader, Seen};
 use paella::eval::scenes::verdict_on;
 use paella::lab::{Lab, Origin};
 use paella::networks::{Network, Networks};
+use paella::train::Feed;
 use paella::train::feed::Rows;
-use paella::train::{self, Feed, Resume, RunOptions};
 use std::path::Path;
 
 fn world() -> ScenesConfig {
@@ -288,24 +288,12 @@ fn small() -> RunConfig {
     config
 }
 
-fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
-    let mut losses = Vec::new();
-    let (out, resume) = (Some(out.to_path_buf()), Resume::Auto);
-    let options = RunOptions { out, resume, max_steps, ..RunOptions::default() };
-    train::run(config, &options, &mut |record| {
-        losses.push(record.loss);
-        true
-    })
-    .unwrap_or_else(|e| panic!("{e}"));
-    losses
-}
-
 #[test]
 fn a_run_on_scenes_goes_on_exactly() {
     let _turn = exclusive();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let at_once = run(&small(), whole.path(), None);
-    let in_parts: Vec<f64> = (0..3).flat_map(|_| run(&small(), parts.path(), Some(4))).collect();
+    let at_once = losses(&small(), whole.path(), None);
+    let in_parts: Vec<f64> = (0..3).flat_map(|_| losses(&small(), parts.path(), Some(4))).collect();
     assert_eq!(at_once.len(), 12);
     assert_eq!(at_once, in_parts, "every loss, bit for bit");
     same_weights(whole.path(), parts.path());
@@ -330,7 +318,7 @@ fn a_patchwise_encoder_sees_one_token_at_a_time() {
 fn lab(folder: &Path) -> Lab {
     let mut config = small();
     config.data.size = 64;
-    run(&config, folder, None);
+    losses(&config, folder, None);
     let mut lab = Lab::new(Origin::Folder(folder.join("model")), tch::Device::Cpu).unwrap();
     lab.runs_in(folder);
     lab

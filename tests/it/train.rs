@@ -85,9 +85,14 @@ pub fn trained_clip(config: &mut RunConfig, steps: u64) {
     clip.train = ClipTrainConfig { steps, batch: 16, optim, ema_decay: 0.9 };
 }
 
-fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
+pub fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
     let records = records(config, out, max_steps);
     records.into_iter().map(|record| (record.step, record.loss)).collect()
+}
+
+/// The same without the steps.
+pub fn losses(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<f64> {
+    run(config, out, max_steps).into_iter().map(|(_, loss)| loss).collect()
 }
 
 /// Runs up to `max_steps` updates. Returns their records.

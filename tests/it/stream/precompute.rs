@@ -1,8 +1,8 @@
 //! Precomputed tokens are equal to those computed during training.
 
 use super::make::{all, shard};
-use super::training::{config, run};
-use crate::train::exclusive;
+use super::training::config;
+use crate::train::{exclusive, run};
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
 use paella::data::augment::AugmentConfig;

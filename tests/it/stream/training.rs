@@ -2,7 +2,7 @@
 
 use crate::cli::{self, Workspace, assert_refused};
 use crate::survive::{command, lines};
-use crate::train::{exclusive, same_weights, smoke};
+use crate::train::{exclusive, run, same_weights, smoke};
 use paella::checkpoint::{self, SaveConfig};
 use paella::config::{RunConfig, to_ron};
 use paella::data::shards::ShardReader;
@@ -42,22 +42,6 @@ pub fn config(folder: &Path, tokenizer: u64, denoiser: u64) -> RunConfig {
         ..StreamConfig::default()
     });
     config
-}
-
-pub fn run(config: &RunConfig, out: &Path, max_steps: Option<u64>) -> Vec<(u64, f64)> {
-    let mut losses = Vec::new();
-    let options = RunOptions {
-        out: Some(out.into()),
-        resume: Resume::Auto,
-        max_steps,
-        ..RunOptions::default()
-    };
-    train::run(config, &options, &mut |record| {
-        losses.push((record.step, record.loss));
-        true
-    })
-    .unwrap_or_else(|e| panic!("{e}"));
-    losses
 }
 
 #[test]
