@@ -196,7 +196,7 @@ mod tests {
         let shift = AugmentConfig { shift: 2, ..AugmentConfig::default() };
         let mut seen = std::collections::BTreeSet::new();
         for i in 0..300 {
-            let got = shift.apply(&image.unsqueeze(0), &texts(&["x"]), 7, i).get(0);
+            let got = shift.apply(&image.unsqueeze(0), texts(&["x"]), 7, i).get(0);
             let all = (-2..=2).flat_map(|x| (-2..=2).map(move |y| (x, y)));
             seen.extend(all.filter(|(x, y)| moved(&moved(&image, 2, *x), 1, *y) == got));
         }
@@ -207,7 +207,7 @@ mod tests {
     fn jitter_keeps_grey_grey_and_stays_within_its_factors() {
         let jitter = AugmentConfig { jitter: 0.2, ..AugmentConfig::default() };
         let grey = Tensor::full([40, 3, 4, 4], 100, (Kind::Uint8, Device::Cpu));
-        let got = jitter.apply(&grey, &vec![String::new(); 40], 3, 0).to_kind(Kind::Float);
+        let got = jitter.apply(&grey, vec![String::new(); 40], 3, 0).to_kind(Kind::Float);
         assert_eq!(got.select(1, 0), got.select(1, 2), "no colour comes in");
         let (least, most) = (got.min().double_value(&[]), got.max().double_value(&[]));
         // a flat picture has no contrast and no saturation: brightness alone
@@ -216,7 +216,7 @@ mod tests {
             "{least} to {most}"
         );
         let images = pictures(1);
-        let changed = jitter.apply(&images, &texts(&["x"]), 3, 0);
+        let changed = jitter.apply(&images, texts(&["x"]), 3, 0);
         assert_ne!(changed, images);
         assert_eq!(changed.kind(), Kind::Uint8);
     }
