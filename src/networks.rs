@@ -108,6 +108,9 @@ impl Networks {
             }
             nets.begun_fresh.extend(lacking);
         }
+        if nets.waiting.is_none() {
+            nets.denoiser.store_in_bf16(&nets.denoiser_vars);
+        }
         nets.set_precision(&config.train.precision)?;
         Ok(nets)
     }
@@ -171,6 +174,9 @@ impl Networks {
         if network == Network::Denoiser && self.in_turn && self.can_wait(path, rules)? {
             self.waiting = Some(path.into());
             return Ok(Vec::new());
+        }
+        if network == Network::Denoiser {
+            self.denoiser.store_in_bf16(&self.denoiser_vars); // not before: what waits touches no memory
         }
         match self.vars(network) {
             Some(vars) => Ok(weights::load(vars, path, rules)?.lacking),

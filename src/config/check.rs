@@ -12,6 +12,11 @@ const LONGEST_NAME: usize = 200;
 const IN_16_BITS: &str = "weights in 16 bits cannot be trained";
 const FROZEN: &str = "`false`; `train.precision.bf16` computes in 16 bits";
 
+/// The fault of weights that are kept in 16 bits, but are to be trained.
+pub fn frozen(place: &str) -> Fault {
+    Fault { what: IN_16_BITS.into(), place: place.into(), hint: FROZEN.into() }
+}
+
 /// Whether a text is the name of one folder, without a path to another place. Blanks at its ends and control characters are
 /// not seen where it is printed.
 pub fn is_name(name: &str) -> bool {
@@ -175,11 +180,9 @@ impl RunConfig {
 
     fn check_stages(&self, found: &mut Checks) {
         let rising = self.stages.windows(2).all(|pair| pair[0] < pair[1]);
-        found.unless(
-            !self.stages.is_empty() && rising,
-            "stages",
-            "nothing to train, or not in order",
-            "some of [Tokenizer, Clip, Prior, Denoiser], in this order",
-        );
+        let hint = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
+        found.unless(rising, "stages", "not in order", hint);
+        let trained = self.stages.contains(&Phase::Denoiser);
+        found.unless(!trained || !self.model.bf16, "model.bf16", IN_16_BITS, FROZEN);
     }
 }

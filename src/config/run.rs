@@ -29,8 +29,8 @@ pub struct RunConfig {
     /// Seed of every random draw of the run.
     pub seed: u64,
     pub device: DeviceChoice,
-    /// The networks to train, in this order. A network whose weights are given in `weights` is not trained, except the
-    /// denoiser.
+    /// The networks to train, in this order; none where a config only makes pictures. A network whose weights are given in
+    /// `weights` is not trained, except the denoiser.
     pub stages: Vec<Phase>,
     pub weights: WeightsConfig,
     pub data: DataConfig,
@@ -175,6 +175,25 @@ impl RunConfig {
             Phase::Denoiser => false,
         };
         self.stages.iter().copied().filter(|phase| !given(phase)).collect()
+    }
+
+    /// Checks that there is something to train.
+    ///
+    /// Errors: no stages, or only such whose weights are given.
+    pub fn has_work(&self) -> Result<()> {
+        if !self.to_train().is_empty() {
+            return Ok(());
+        }
+        let what = match self.stages.is_empty() {
+            true => "no stages: this config makes pictures and trains nothing",
+            false => "nothing to train: the weights of all these stages are given",
+        };
+        let hint = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
+        Err(Error::Config(vec![Fault {
+            place: "stages".into(),
+            what: what.into(),
+            hint: hint.into(),
+        }]))
     }
 }
 

@@ -53,6 +53,7 @@ pub fn run(args: &Plan, common: &Common) -> Result<()> {
         let what = format!("`--text-bytes {n}` would do nothing: `text.length` is {own}");
         return Err(Error::command(what, "paella plan", "leave one of them out"));
     }
+    config.has_work()?;
     let gpu = kind(common.device.as_deref())?;
     let known = share_of(gpu);
     let request = EstimateRequest {

@@ -76,6 +76,8 @@ pub struct PaellaConfig {
     pub kernel_size: i64,
     /// Positions also look at each other, not only at the text; a level may say otherwise.
     pub self_attn: bool,
+    /// Keep the weights of products in bf16: half the memory, for a denoiser that is not trained.
+    pub bf16: bool,
 }
 
 impl Default for PaellaConfig {
@@ -104,6 +106,7 @@ impl Default for PaellaConfig {
             clip_seq_len: 4,
             kernel_size: 3,
             self_attn: true,
+            bf16: false,
         }
     }
 }

@@ -23,6 +23,7 @@ mod record;
 pub mod replay;
 pub mod weigh;
 
+use crate::torch::precision::Autocast;
 use blocks::Context;
 pub use cond::Cond;
 pub use config::{Block, LevelConfig, PaellaConfig};
@@ -31,7 +32,7 @@ use layers::{Conv2d, Linear, Window};
 use layers::{channels_first, embed_ratio, layer_norm, layer_norm2d};
 use level::Level;
 use reader::Reader;
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 /// Anything that can guess tokens.
 pub trait Denoiser {
@@ -130,6 +131,18 @@ impl Paella {
         &self.config
     }
 
+    /// Stores the weights of products in bf16 if the config says so. They cannot be trained then.
+    pub fn store_in_bf16(&self, vars: &nn::VarStore) {
+        if self.config.bf16 {
+            replay::sampling_only(vars);
+        }
+    }
+
+    /// Products in bf16 until it is dropped, if the weights are stored so.
+    fn in_bf16(&self) -> Option<Autocast> {
+        Autocast::bf16(self.config.bf16, self.in_mapper.device()).expect("bf16 for products")
+    }
+
     /// Training keeps no activations of these levels (0 is the finest) and computes them again for the gradient.
     /// `vars` are the variables that the network was made of.
     pub fn recompute(&mut self, levels: &[usize], vars: &nn::VarStore) {
@@ -161,6 +174,7 @@ impl Paella {
 
     /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).
     pub fn unet(&self, tokens: &Tensor, context: &Context) -> Tensor {
+        let _bf16 = self.in_bf16();
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {
@@ -172,7 +186,8 @@ impl Paella {
             let skip = if i > 0 { skips.pop() } else { None }; // the skip of the same resolution
             xs = level.forward(&xs, skip.as_ref(), context); // doubles each side, except at the last level
         }
-        self.read_out(&xs) // (B, K, h, w)
+        let logits = self.read_out(&xs); // (B, K, h, w)
+        if self.config.bf16 { logits.to_kind(Kind::Float) } else { logits }
     }
 
     /// tokens (B, h, w) -> (B, c, h / p, w / p).
@@ -195,6 +210,7 @@ impl Paella {
 
     /// Everything the picture should show, as one sequence (B, S, c_cond).
     pub fn embed_cond(&self, cond: &Cond) -> Tensor {
+        let _bf16 = self.in_bf16();
         let mut parts = vec![self.byt5_mapper.forward(&cond.byt5)]; // (B, L, c_cond)
         let clips = [
             (&self.clip_mapper, cond.clip.as_slice()),

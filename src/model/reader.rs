@@ -27,6 +27,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(model: &'a Paella, cond: &'a Cond, null: &'a Cond) -> Self {
         let _no_grad = tch::no_grad_guard();
+        let _bf16 = model.in_bf16();
         let [a, b] = [cond, null].map(|cond| model.embed_cond(cond)); // (B, S, c_cond) each
         // one batch twice as large, not two: weights are read once
         let together =

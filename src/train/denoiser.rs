@@ -9,6 +9,7 @@ use super::shell::{Shell, ShellConfig, Update};
 use super::stage::Stage;
 use super::step_stats::StepStats;
 use crate::checkpoint::Phase;
+use crate::config::frozen;
 use crate::device::seed_step;
 use crate::dist::World;
 use crate::error::{Error, Result};
@@ -38,8 +39,11 @@ const DROPOUT: u64 = 0xd409;
 impl DenoiserTrainer {
     /// The trainer of one of the ranks of `world`; all of them make one at the same time.
     ///
-    /// Errors: ranks among which the batch cannot be shared evenly; exchanges that fail.
+    /// Errors: weights in 16 bits; ranks among which the batch cannot be shared evenly; exchanges that fail.
     pub fn new(nets: &Networks, feed: Feed, world: &World) -> Result<Self> {
+        if nets.config.model.bf16 {
+            return Err(Error::Config(vec![frozen("model.bf16")]));
+        }
         let (recipe, seed) = (nets.config.train.clone(), nets.config.seed);
         let job = ShellConfig {
             phase: Phase::Denoiser,

@@ -43,6 +43,7 @@ pub fn run(
             return Err(Error::command("the run has no name", "`name`", hint));
         }
     };
+    config.has_work()?;
     can_share(config, options.world.size())?;
     // before the networks are built: what is refused is refused within a second, also with a billion parameters
     let footprint = Footprint::before(&folder);
@@ -288,7 +289,7 @@ impl Run<'_> {
     fn feed(&self, seed: u64, want: Want) -> Result<Feed> {
         let config = &self.nets.config.data;
         match (&self.data, &config.source, &config.stream) {
-            (Some(data), _, _) => Ok(Feed::memory(data.clone(), seed)?.augmented(&config.augment)),
+            (Some(data), _, _) => Feed::memory(data.clone(), seed)?.augmented(&config.augment),
             (None, Source::Scenes(scenes), None) => Ok(Feed::fresh(scenes, config.size)),
             _ => Ok(Feed::stream(&self.nets, seed, want)?.until(self.options.asked)),
         }

@@ -8,9 +8,13 @@ use crate::cli::{Workspace, smoke, text};
 use crate::train::{exclusive, small_clip, small_prior, smoke as small};
 use paella::checkpoint::Phase;
 use paella::config::RunConfig;
+use paella::data::scenes::ScenesConfig;
+use paella::dist::World;
 use paella::lab::watch::Quiet;
 use paella::lab::{Lab, Origin, SampleRequest};
+use paella::model::Denoiser;
 use paella::networks::{Network, Networks};
+use paella::train::{DenoiserTrainer, Feed};
 use paella::weights::{self, Named};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -153,6 +157,60 @@ fn frozen_networks_in_bf16_take_half_and_say_nearly_the_same() {
     config.weights.prior = None;
     let places: Vec<String> = config.check().into_iter().map(|fault| fault.place).collect();
     assert_eq!(places, ["text.bf16", "prior.model.bf16"]);
+}
+
+#[test]
+fn a_denoiser_in_bf16_takes_half_and_guesses_nearly_the_same() {
+    let _turn = exclusive();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = small(1, 1);
+    small_clip(&mut config);
+    config.weights.clip = None;
+    let whole = Networks::new(&config, Device::Cpu).unwrap();
+    let draw = |mut xs: Tensor| tch::no_grad(|| drop(xs.uniform_(-0.2, 0.2)));
+    // a fresh network has no opinion: its last layer is zeros
+    whole.denoiser_vars.trainable_variables().into_iter().for_each(draw);
+    whole.save(folder.path(), false).unwrap();
+
+    (config.model.bf16, config.train.train_text) = (true, false);
+    let places = |config: &RunConfig| -> Vec<String> {
+        config.check().into_iter().map(|fault| fault.place).collect()
+    };
+    assert_eq!(places(&config), ["model.bf16"], "what is kept so cannot be trained");
+    config.stages = Vec::new();
+    assert_eq!(places(&config), [""; 0]);
+    let own = paella::config::to_ron(&config);
+    std::fs::write(folder.path().join("config.ron"), own).unwrap();
+
+    let bytes = |nets: &Networks| -> usize {
+        let all = nets.denoiser_vars.variables().into_values();
+        all.map(|xs| xs.numel() * xs.kind().elt_size_in_bytes()).sum()
+    };
+    let texts = ["red apple".to_string(), "a fox".to_string()];
+    let tokens = Tensor::randint(config.model.num_labels, [2, 8, 8], (Kind::Int64, Device::Cpu));
+    let t = Tensor::from_slice(&[0.3f32, 0.9]);
+    let (cond, null) = (whole.condition(&texts), whole.null(2));
+    let exact = whole.denoiser.logits(&tokens, &t, &cond);
+    for in_turn in [false, true] {
+        let mut half = Networks::loaded(folder.path(), Device::Cpu, in_turn).unwrap();
+        half.end_reading().unwrap();
+        let share = bytes(&half) as f64 / bytes(&whole) as f64;
+        assert!((0.5..0.6).contains(&share), "{share}: what no product multiplies stays f32");
+        let reader = half.denoiser.reader(&cond, &null).unwrap();
+        let both = reader.guidance_logits(&tokens, &t, &cond, &null).0;
+        for guess in [half.denoiser.logits(&tokens, &t, &cond), both] {
+            assert_eq!(guess.kind(), Kind::Float);
+            let apart = (&guess - &exact).abs().max() / exact.abs().max();
+            let apart = apart.double_value(&[]);
+            assert!(apart > 0.0 && apart < 0.05, "{apart}");
+        }
+    }
+    let half = Networks::load(folder.path(), Device::Cpu).unwrap();
+    let feed = Feed::fresh(&ScenesConfig::default(), config.data.size);
+    let error = DenoiserTrainer::new(&half, feed, &World::solo()).err().unwrap().to_string();
+    assert!(error.contains("in 16 bits cannot be trained"), "{error}");
+    let error = config.has_work().unwrap_err().to_string();
+    assert!(error.contains("makes pictures and trains nothing"), "{error}");
 }
 
 #[test]
