@@ -1,4 +1,4 @@
-//! Changes of training pictures, drawn anew each time a picture comes up, so that fewer of them are learned by heart.
+//! Changes of training pictures and captions, drawn anew each time a picture comes up, so that fewer are learned by heart.
 //!
 //! Letters: B pictures, S pixels a side.
 
@@ -7,7 +7,7 @@ use ron_faults::{Checks, Fault};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// What may happen to a picture in training. All zero: nothing.
+/// What may happen to a picture and its caption in training. All zero: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
@@ -17,6 +17,9 @@ pub struct AugmentConfig {
     pub shift: i64,
     /// Most that brightness, contrast and saturation change, each by a factor of 1 - jitter to 1 + jitter, 0..=1.
     pub jitter: f64,
+    /// Chance of a caption in which one of the picture's keywords stands for its name, 0..=1: `puppy, 3d emoji`. Keywords
+    /// are the `tags` of a shard's json; without them a caption stays as it is.
+    pub tags: f64,
 }
 
 /// Words of captions whose pictures are not mirrored: sides, and things that show writing, hands of a clock, a flag or a phase of
@@ -78,10 +81,17 @@ pub const SIDED: [&str; 52] = [
 
 /// A seed of its own, apart from the order of the pictures.
 const STREAM: u64 = 0xa06_3e47;
+/// The same for captions.
+const WORDS: u64 = 0xa06_3e48;
 
 impl AugmentConfig {
     pub fn is_off(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether pictures stay as they are; captions may change.
+    pub fn keeps_pictures(&self) -> bool {
+        Self { tags: 0.0, ..self.clone() }.is_off()
     }
 
     /// Everything that is wrong though well formed, for pictures of `size` pixels a side.
@@ -90,6 +100,7 @@ impl AugmentConfig {
         found.share("flip", self.flip);
         found.within("shift", self.shift, 0, (size - 1).max(0));
         found.share("jitter", self.jitter);
+        found.share("tags", self.tags);
         found.faults()
     }
 
@@ -102,7 +113,7 @@ impl AugmentConfig {
         seed: u64,
         first: u64,
     ) -> Tensor {
-        if self.is_off() {
+        if self.keeps_pictures() {
             return images.shallow_clone();
         }
         let change = |(i, has_sides): (u64, bool)| {
@@ -113,6 +124,13 @@ impl AugmentConfig {
         let all: Vec<Tensor> =
             (0..).zip(captions.map(|c| has_sides(c.as_ref()))).map(change).collect();
         Tensor::stack(&all, 0) // (B, 3, S, S)
+    }
+
+    /// The caption of the picture that the run draws as its `number`th, or one of the `others` that it may have instead.
+    pub fn caption(&self, caption: &str, others: &[String], seed: u64, number: u64) -> String {
+        let mut dice = Dice::new(seed, WORDS, number);
+        let other = dice.chance(self.tags).then(|| others.get(dice.below(others.len())));
+        other.flatten().map_or(caption, String::as_str).into()
     }
 
     /// One picture (3, S, S) u8. All draws are made, whatever is used of them.
@@ -223,7 +241,7 @@ mod tests {
 
     #[test]
     fn changes_depend_on_the_number_alone() {
-        let all = AugmentConfig { flip: 0.5, shift: 3, jitter: 0.3 };
+        let all = AugmentConfig { flip: 0.5, shift: 3, jitter: 0.3, tags: 0.0 };
         let (images, captions) = (pictures(6), texts(&["a", "b", "c", "d", "e", "f"]));
         let whole = all.apply(&images, &captions, 9, 100);
         let part = all.apply(&images.narrow(0, 4, 2), &captions[4..], 9, 104);
@@ -235,7 +253,7 @@ mod tests {
         );
         assert_eq!(AugmentConfig::default().apply(&images, &captions, 9, 0), images);
         assert!(AugmentConfig::default().is_off() && !all.is_off());
-        let odd = AugmentConfig { flip: 1.5, shift: 8, jitter: -0.1 };
+        let odd = AugmentConfig { flip: 1.5, shift: 8, jitter: -0.1, tags: 0.0 };
         assert_eq!((odd.check(8).len(), all.check(8).len()), (3, 0));
     }
 }

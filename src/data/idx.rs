@@ -71,6 +71,7 @@ fn record(i: usize, label: u8, prefix: &str, split: &str) -> std::result::Result
         style: "fashion".into(),
         group: "clothes".into(),
         split: split.into(),
+        ..Record::default()
     })
 }
 

@@ -120,6 +120,9 @@ pub struct Record {
     /// Unique in its shard, folder or file.
     pub key: String,
     pub caption: String,
+    /// Captions that training may use instead, see [`AugmentConfig::tags`].
+    #[serde(skip)]
+    pub others: Vec<String>,
     /// The concept or class: `red apple`, `ankle boot`.
     pub name: String,
     pub style: String,
@@ -304,7 +307,7 @@ impl DataConfig {
 
     /// Whether pictures become tokens in every step of the denoiser's training, not once before the first.
     pub fn is_encoded_every_step(&self) -> bool {
-        self.is_endless() || !self.augment.is_off()
+        self.is_endless() || !self.augment.keeps_pictures()
     }
 
     /// Everything that is wrong though well formed; `stream` apart, which has its own check.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Refusal;
 use super::groups::{KNOWN, MemberGroup, is_picture};
 use super::json::{Json, parse};
-use super::text::{caption, checked, tidy};
+use super::text::{caption, checked, others, tidy};
 
 /// The files of a sample by kind.
 pub(super) struct Parts {
@@ -78,6 +78,19 @@ impl Parts {
         let txt = self.txt.clone().filter(|text| !text.is_empty());
         let caption = txt.unwrap_or_else(|| self.field("caption"));
         if caption.is_empty() { Err("no caption".into()) } else { Ok(checked(caption)?) }
+    }
+
+    /// The captions that the sample may have instead of `caption`: see [`others`].
+    pub(super) fn others(&self, caption: &str) -> Vec<String> {
+        let Some(Json::List(tags)) = self.json.as_ref().and_then(|about| about.get("tags")) else {
+            return Vec::new();
+        };
+        let text = |tag: &Json| match tag {
+            Json::Text(text) => Some(tidy(text)).filter(|tag| !tag.is_empty()),
+            _ => None,
+        };
+        let tags: Vec<String> = tags.iter().filter_map(text).collect();
+        others(caption, &self.field("name"), &tags)
     }
 
     /// A text of the json, tidied. Empty if there is none.

@@ -118,6 +118,7 @@ fn item(sample: RawSample, shard: &str) -> std::result::Result<Item, Broken> {
     let caption = parts.caption().map_err(|refusal| refusal.at(place.clone()))?;
     let [name, style, group, split] =
         ["name", "style", "group", "split"].map(|name| parts.field(name));
-    let record = Record { key: parts.key, caption, name, style, group, split };
+    let others = parts.others(&caption);
+    let record = Record { key: parts.key, caption, others, name, style, group, split };
     Ok(Item { place, record, picture: Picture::File(image) })
 }

@@ -28,6 +28,14 @@ pub(super) fn checked(caption: String) -> Result<String, &'static str> {
     if caption.len() > LONGEST { Err(TOO_LONG) } else { Ok(caption) }
 }
 
+/// The caption once with each of the picture's keywords in place of its name. None if it does not begin with the name.
+pub(super) fn others(caption: &str, name: &str, tags: &[String]) -> Vec<String> {
+    let Some(rest) = caption.strip_prefix(name).filter(|_| !name.is_empty()) else {
+        return Vec::new();
+    };
+    tags.iter().filter(|tag| *tag != name).map(|tag| format!("{tag}{rest}")).collect()
+}
+
 /// The bytes of a caption's file; of one that is too long as many as it takes for [`caption`] to refuse it.
 pub fn read_caption(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -72,6 +80,14 @@ pub(super) fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keywords_take_the_place_of_the_name() {
+        let tags = ["puppy", "pet", "dog"].map(String::from);
+        assert_eq!(others("dog, 3d emoji", "dog", &tags), ["puppy, 3d emoji", "pet, 3d emoji"]);
+        assert!(others("my dog, 3d emoji", "dog", &tags).is_empty());
+        assert!(others("dog, 3d emoji", "", &tags).is_empty());
+    }
 
     #[test]
     fn a_caption_has_a_bound() {

@@ -151,7 +151,7 @@ fn new_trainer(nets: &Networks, data: &Rc<Dataset>, tokenizer: bool) -> Result<B
     let config = &nets.config.data;
     let feed = |seed| match &config.source {
         Source::Scenes(scenes) if config.has_scenes() => Ok(Feed::fresh(scenes, config.size)), // as a run does
-        _ => Ok::<_, Error>(Feed::memory(data.clone(), seed)?.augmented(&config.augment)),
+        _ => Feed::memory(data.clone(), seed)?.augmented(&config.augment),
     };
     Ok(if tokenizer {
         let feed = feed(TokenizerTrainer::order_seed(nets))?;

@@ -34,12 +34,20 @@ impl Feed {
         Ok(Self::Memory(MemoryFeed { order, augment, seed, data, known: None }))
     }
 
-    /// Pictures in memory change like this each time they come up. A stream knows its config already.
-    pub fn augmented(mut self, augment: &AugmentConfig) -> Self {
+    /// Pictures in memory, and their captions, change like this each time they come up. A stream knows its config already.
+    ///
+    /// Errors: keywords are asked for where no picture has any.
+    pub fn augmented(mut self, augment: &AugmentConfig) -> Result<Self> {
         if let Self::Memory(memory) = &mut self {
+            let tagged = memory.data.records.iter().any(|record| !record.others.is_empty());
+            if augment.tags > 0.0 && !tagged {
+                let hint =
+                    "`tags: 0`; keywords are the `tags` of a shard's json, beside its `name`";
+                return Err(Error::data("no picture has keywords", "`data.augment.tags`", hint));
+            }
             memory.augment = augment.clone();
         }
-        self
+        Ok(self)
     }
 
     /// The endless stream of the shards in `data.stream` of the networks' config.
@@ -185,11 +193,24 @@ impl MemoryFeed {
     }
 
     fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
-        let first = self.order.position() + rows.first as u64;
+        let first = self.first(rows);
         let picks = self.picks(rows);
-        let captions = self.data.captions(&picks);
-        let images = self.augment.apply(&self.data.bytes(&picks), &captions, self.seed, first);
-        (images.to_kind(Kind::Float) / 255.0, captions)
+        let own = self.data.captions(&picks);
+        let images = self.augment.apply(&self.data.bytes(&picks), &own, self.seed, first);
+        (images.to_kind(Kind::Float) / 255.0, self.captions(&picks, first))
+    }
+
+    /// How many pictures the run draws before these.
+    fn first(&self, rows: Rows) -> u64 {
+        self.order.position() + rows.first as u64
+    }
+
+    fn captions(&self, picks: &[i64], first: u64) -> Vec<String> {
+        let caption = |(number, &i): (u64, &i64)| {
+            let it = &self.data.records[i as usize];
+            self.augment.caption(&it.caption, &it.others, self.seed, number)
+        };
+        (first..).zip(picks).map(caption).collect()
     }
 
     /// Random pictures, drawn with libtorch's generator.
@@ -200,19 +221,24 @@ impl MemoryFeed {
     }
 
     fn batch(&mut self, nets: &Networks, rows: Rows, images: bool) -> Batch {
-        if !self.augment.is_off() {
+        if !self.augment.keeps_pictures() {
             let (pictures, captions) = self.images(rows);
             return Batch::of_pictures(nets, pictures, captions, images);
         }
+        let first = self.first(rows);
         let picks = self.picks(rows);
+        let captions = self.captions(&picks, first);
         // A frozen tokenizer gives the same tokens in every epoch: the whole set is encoded at the first batch.
         let (tokens, ids) = self.known.get_or_insert_with(|| known(&self.data, nets));
         let index = Tensor::from_slice(&picks).to_device(nets.device);
         Batch {
             tokens: tokens.index_select(0, &index), // (b, h, w)
-            ids: ids.index_select(0, &index),       // (b, L)
+            ids: match self.augment.tags > 0.0 {
+                true => nets.config.text.batch(&captions, nets.device).0,
+                false => ids.index_select(0, &index),
+            }, // (b, L)
             text: None, // from `ids` in each step, also by an encoder that is not trained
-            captions: self.data.captions(&picks),
+            captions,
             images: images.then(|| self.data.images(&picks)),
         }
     }

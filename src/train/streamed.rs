@@ -54,7 +54,7 @@ impl Streamed {
         let first = self.position() + rows.first as u64;
         let samples = self.stream.next(rows)?;
         let pictures = self.pictures(&samples.iter().collect::<Vec<_>>(), first)?;
-        Ok((unit(&pictures), captions(&samples)))
+        Ok((unit(&pictures), self.captions(&samples, first)))
     }
 
     /// The first pictures of a separate stream. Every rank gets the same.
@@ -80,7 +80,7 @@ impl Streamed {
             true => None,
             false => Some(self.pictures(&shown, first)?),
         };
-        let captions = captions(&samples);
+        let captions = self.captions(&samples, first);
         Ok(Batch {
             tokens: tokens(nets, &samples, pictures.as_ref())?,
             ids: nets.config.text.batch(&captions, nets.device).0,
@@ -104,6 +104,14 @@ impl Streamed {
         let captions = samples.iter().map(|sample| &sample.caption);
         let all = self.augment.apply(&all, captions, self.seed, first);
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
+    }
+
+    /// The captions of samples, the first of them the `first`th that the run draws.
+    fn captions(&self, samples: &[ShardSample], first: u64) -> Vec<String> {
+        let caption = |(number, it): (u64, &ShardSample)| {
+            self.augment.caption(&it.caption, &it.others, self.seed, number)
+        };
+        (first..).zip(samples).map(caption).collect()
     }
 
     /// Pictures drawn from the data so far, by all ranks.
@@ -130,10 +138,6 @@ impl Streamed {
 /// Bytes -> f32 in 0..=1.
 fn unit(pictures: &Tensor) -> Tensor {
     pictures.to_kind(Kind::Float) / 255.0
-}
-
-fn captions(samples: &[ShardSample]) -> Vec<String> {
-    samples.iter().map(|sample| sample.caption.clone()).collect()
 }
 
 /// Tokens (b, h, w): those in the shards, and those computed from the other samples' `pictures` (n, 3, S, S) u8.

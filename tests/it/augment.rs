@@ -4,15 +4,15 @@
 use crate::train::{exclusive, losses, smoke};
 use paella::data::augment::AugmentConfig;
 use paella::data::scenes::ScenesConfig;
-use paella::data::stream::Rows;
-use paella::data::{Dataset, Part, Source};
+use paella::data::stream::{Rows, StreamConfig, Want};
+use paella::data::{DataConfig, Dataset, Part, Source};
 use paella::networks::Networks;
 use paella::train::Feed;
 use std::rc::Rc;
 use tch::Device;
 
 fn augment() -> AugmentConfig {
-    AugmentConfig { flip: 0.5, shift: 3, jitter: 0.2 }
+    AugmentConfig { flip: 0.5, shift: 3, jitter: 0.2, tags: 0.0 }
 }
 
 #[test]
@@ -21,7 +21,9 @@ fn a_batch_changes_with_its_place_in_the_run_and_not_with_the_ranks() {
     let config = smoke(1, 1);
     let nets = Networks::new(&config, Device::Cpu).unwrap();
     let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
-    let feed = |augment: &AugmentConfig| Feed::memory(data.clone(), 1).unwrap().augmented(augment);
+    let feed = |augment: &AugmentConfig| {
+        Feed::memory(data.clone(), 1).unwrap().augmented(augment).unwrap()
+    };
     let rows = |first, count| Rows { first, count, of: 8 };
     let [mut whole, mut one, mut two] = [(); 3].map(|()| feed(&augment()));
     let mut plain = feed(&AugmentConfig::default());
@@ -50,6 +52,46 @@ fn a_batch_changes_with_its_place_in_the_run_and_not_with_the_ranks() {
 }
 
 #[test]
+fn keywords_stand_for_names_in_captions() {
+    let _turn = exclusive();
+    let mut config = smoke(1, 1);
+    let data = Rc::new(Dataset::open(&config.data, Part::Train).unwrap());
+    let other = |caption: &String| data.records.iter().any(|it| it.others.contains(caption));
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let rows = |first, count| Rows { first, count, of: 64 };
+    let feed = |tags| {
+        let augment = AugmentConfig { tags, ..AugmentConfig::default() };
+        Feed::memory(data.clone(), 1).unwrap().augmented(&augment).unwrap()
+    };
+    let [plain, all, half] =
+        [0.0, 1.0, 0.5].map(|tags| feed(tags).batch(&nets, rows(0, 64), true).unwrap());
+    let part = feed(0.5).batch(&nets, rows(16, 8), true).unwrap();
+    assert_eq!(part.captions, half.captions[16..24], "on any number of ranks");
+    for (batch, few, most) in [(&plain, 0, 0), (&all, 60, 64), (&half, 16, 48)] {
+        let count = batch.captions.iter().filter(|caption| other(caption)).count();
+        assert!((few..=most).contains(&count), "{count} of 64");
+        assert_eq!(batch.ids, nets.config.text.batch(&batch.captions, Device::Cpu).0);
+        assert_eq!((&batch.tokens, &batch.images), (&plain.tokens, &plain.images), "pictures stay");
+    }
+    // a stream of the same shards
+    let shards = vec!["assets/emoji/emoji-train-00000.tar.gz".into()];
+    config.data.stream = Some(StreamConfig { shards, ..StreamConfig::default() });
+    config.data.augment.tags = 1.0;
+    let nets = Networks::new(&config, Device::Cpu).unwrap();
+    let mut stream = Feed::stream(&nets, 1, Want::Tokens).unwrap();
+    let batch = stream.batch(&nets, rows(0, 64), false).unwrap();
+    let everything = DataConfig { size: 32, ..DataConfig::default() };
+    let everything = Dataset::open(&everything, Part::Train).unwrap();
+    let other = |it: &&String| everything.records.iter().any(|record| record.others.contains(it));
+    assert!(batch.captions.iter().filter(other).count() > 60);
+    // nothing that would not be done
+    let fashion = DataConfig { source: Source::Fashion, size: 32, ..DataConfig::default() };
+    let fashion = Rc::new(Dataset::open(&fashion, Part::Train).unwrap());
+    let error = Feed::memory(fashion, 1).unwrap().augmented(&config.data.augment).err().unwrap();
+    assert!(error.to_string().contains("no picture has keywords"), "{error}");
+}
+
+#[test]
 fn a_run_goes_on_exactly() {
     let _turn = exclusive();
     let mut config = smoke(4, 4);
@@ -66,9 +108,10 @@ fn a_run_goes_on_exactly() {
 #[test]
 fn scenes_and_impossible_values_are_faults() {
     let mut config = smoke(1, 1);
-    config.data.augment = AugmentConfig { flip: 2.0, shift: 32, jitter: -1.0 };
+    config.data.augment = AugmentConfig { flip: 2.0, shift: 32, jitter: -1.0, tags: 1.5 };
     let places: Vec<String> = config.check().into_iter().map(|fault| fault.place).collect();
-    assert_eq!(places, ["data.augment.flip", "data.augment.shift", "data.augment.jitter"]);
+    let all = ["flip", "shift", "jitter", "tags"].map(|field| format!("data.augment.{field}"));
+    assert_eq!(places, all);
     config.data.augment = augment();
     assert!(config.check().is_empty(), "{:?}", config.check());
     config.data.source = Source::Scenes(ScenesConfig::default());

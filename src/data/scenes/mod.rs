@@ -375,5 +375,6 @@ fn record(picture: &ScenePicture, part: Part, number: u64) -> Record {
         style: picture.scene.count_word().into(),
         group: picture.kind.word().into(),
         split: split.into(),
+        ..Record::default()
     }
 }

@@ -36,6 +36,7 @@ pub enum Want {
 pub struct Packed {
     key: String,
     caption: String,
+    others: Vec<String>,
     content: Content,
 }
 
@@ -44,6 +45,8 @@ pub struct Packed {
 pub struct ShardSample {
     pub key: String,
     pub caption: String,
+    /// Captions that training may use instead.
+    pub others: Vec<String>,
     pub content: Decoded,
 }
 
@@ -75,7 +78,8 @@ pub fn judge(
     }
     let parts = parts(group, want == Want::Tokens).map_err(|why| why.reason)?;
     let caption = parts.caption().map_err(|why| why.reason)?;
-    Ok(Packed { key: parts.key, caption, content: parts.content })
+    let others = parts.others(&caption);
+    Ok(Packed { key: parts.key, caption, others, content: parts.content })
 }
 
 impl Packed {
@@ -91,7 +95,7 @@ impl Packed {
                 Decoded::Pixels(planes(&square(&img, size, crop, place)))
             }
         };
-        Ok(ShardSample { key: self.key, caption: self.caption, content })
+        Ok(ShardSample { key: self.key, caption: self.caption, others: self.others, content })
     }
 }
 

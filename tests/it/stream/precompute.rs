@@ -81,7 +81,7 @@ fn pictures_of_a_stream_change_and_tokens_cannot() {
     let folder = tempdir().unwrap();
     let plain = frozen(folder.path());
     let mut changing = plain.clone();
-    changing.data.augment = AugmentConfig { flip: 0.0, shift: 2, jitter: 0.1 };
+    changing.data.augment = AugmentConfig { shift: 2, jitter: 0.1, ..Default::default() };
     let nets = |config: &RunConfig| Networks::new(config, Device::Cpu).unwrap();
     // two batches of each feed: the second begins where the first of all ranks has ended
     let images = |config: &RunConfig, rows: Rows| {
