@@ -100,7 +100,8 @@ def measure(config, args):
         requests = [(peer.name, peer, ()) for peer in programs]
         if what == "sample":
             requests[0] = ("paella", programs[0], ("plain",))
-            requests.append(("paella in bf16", programs[0], ()))
+            if args.bf16:
+                requests.append(("paella in bf16", programs[0], ()))
         for name_, peer, how in requests:
             peer.ask(what, n, 1, *how)  # warm
         for _ in range(args.rounds):
@@ -192,6 +193,7 @@ def main():
     parser.add_argument("--python", default="", help="with PyTorch; empty: there is no peer, and the table says so")
     parser.add_argument("--candle", default="", help="the program of benches/peers/candle; empty: no such peer")
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
+    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="a processor without it takes minutes for a run")
     parser.add_argument("--out", default=os.path.join(os.path.dirname(PROGRAM), ".."))
     args = parser.parse_args()
     about = {"processor": processor(), "threads": args.threads, "dtype": "f32", "peer": "no peer: PyTorch was not found"}
