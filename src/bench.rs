@@ -117,6 +117,7 @@ impl Bench {
         // no pictures are read, and none become tokens
         config.data = DataConfig { size: config.data.size, ..DataConfig::default() };
         (config.weights, config.stages) = (Default::default(), vec![Phase::Denoiser]);
+        config.model.bf16 = false; // each way to sample is measured by itself
         let text_config = config.text.clone();
         config.text.make_smallest();
         config.text.length = Some(bytes);

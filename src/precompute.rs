@@ -6,7 +6,6 @@
 //!
 //! Letters: b samples, h x w tokens, L bytes, D width of a text vector.
 
-use crate::checkpoint::Phase;
 use crate::config::RunConfig;
 use crate::data::laion::is_filters;
 use crate::data::stream::{
@@ -100,7 +99,7 @@ pub fn networks(
 ) -> Result<Networks> {
     check(config, options)?;
     let mut config = config.clone();
-    (config.clip, config.prior, config.stages) = (None, None, vec![Phase::Denoiser]);
+    (config.clip, config.prior, config.stages) = (None, None, Vec::new());
     let (weights, train) = (&mut config.weights, &mut config.train);
     (weights.clip, weights.prior, weights.denoiser) = (None, None, None);
     (train.clip_text, train.clip_image, train.precision.recompute) = (0.0, 0.0, Vec::new());
@@ -166,7 +165,10 @@ fn all(
 pub fn check(config: &RunConfig, options: &PrecomputeOptions) -> Result<()> {
     let refuse = |what: &str, place: &str, hint: &str| Err(Error::command(what, place, hint));
     if !config.data.augment.is_off() {
-        let what = "tokens are made once, so that pictures cannot change each time they come up";
+        let what = match config.data.augment.keeps_pictures() {
+            true => "precomputed shards have no keywords, so that captions stay as they are",
+            false => "tokens are made once, so that pictures cannot change each time they come up",
+        };
         return refuse(what, "`data.augment`", "leave it out");
     }
     if config.data.stream.is_none() {

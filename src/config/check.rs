@@ -10,7 +10,7 @@ use ron_faults::{Checks, Fault};
 const LONGEST_NAME: usize = 200;
 
 const IN_16_BITS: &str = "weights in 16 bits cannot be trained";
-const FROZEN: &str = "`false`; `train.precision.bf16` computes in 16 bits";
+const FROZEN: &str = "`false`, or no such stage; `train.precision.bf16` computes in 16 bits";
 
 /// The fault of weights that are kept in 16 bits, but are to be trained.
 pub fn frozen(place: &str) -> Fault {
@@ -27,7 +27,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl RunConfig {
-    /// Checks the values. Returns all faults, each with its field as the place. Empty if the config can run.
+    /// Checks the values. Returns all faults, each with its field as the place. Empty if it can be used.
     pub fn check(&self) -> Vec<Fault> {
         let mut found = Checks::default();
         let hint = "one folder below runs/, such as emoji-32";
@@ -131,7 +131,8 @@ impl RunConfig {
             format!("{} for text vectors of width {}", self.model.byt5_embd, self.text.d_model),
             "make it `text.d_model`",
         );
-        found.unless(!(self.text.bf16 && self.train.train_text), "text.bf16", IN_16_BITS, FROZEN);
+        let trained = self.train.train_text && !self.stages.is_empty();
+        found.unless(!(self.text.bf16 && trained), "text.bf16", IN_16_BITS, FROZEN);
     }
 
     fn check_clip(&self, found: &mut Checks) {
@@ -162,7 +163,9 @@ impl RunConfig {
             return;
         };
         let what = "a prior that is neither trained nor given";
-        found.unless(trained || given, "stages", what, "add Prior, or set `weights.prior`");
+        // without stages it is a model, whose folder has its prior
+        let there = trained || given || self.stages.is_empty();
+        found.unless(there, "stages", what, "add Prior, or set `weights.prior`");
         let width = self.clip.as_ref().map_or(0, |clip| clip.model.embed_dim);
         let what = format!("{} for CLIP vectors of width {width}", model.clip_r);
         found.unless(

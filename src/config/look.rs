@@ -47,7 +47,8 @@ impl RunConfig {
 
     /// Says that the denoiser has the default sizes, and which configs have smaller ones. None: it has other sizes.
     pub fn sizes_left_out(&self) -> Option<&'static str> {
-        (self.model == PaellaConfig::default()).then_some(
+        let model = PaellaConfig { bf16: false, ..self.model.clone() };
+        (model == PaellaConfig::default()).then_some(
             "`model` has the default sizes, those of the published 1 B model; \
              smaller ones: configs/emoji-64.ron, configs/emoji-32.ron, configs/smoke.ron",
         )

@@ -184,16 +184,15 @@ impl RunConfig {
         if !self.to_train().is_empty() {
             return Ok(());
         }
-        let what = match self.stages.is_empty() {
-            true => "no stages: this config makes pictures and trains nothing",
-            false => "nothing to train: the weights of all these stages are given",
+        let all = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
+        let (what, hint) = match self.stages.is_empty() {
+            true => ("no stages: this config makes pictures and trains nothing", all.into()),
+            false => (
+                "nothing to train: the weights of all these stages are given",
+                format!("{all}, or leave out a file of `weights`"),
+            ),
         };
-        let hint = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
-        Err(Error::Config(vec![Fault {
-            place: "stages".into(),
-            what: what.into(),
-            hint: hint.into(),
-        }]))
+        Err(Error::Config(vec![Fault { place: "stages".into(), what: what.into(), hint }]))
     }
 }
 

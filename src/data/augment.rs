@@ -11,7 +11,8 @@ use tch::{Kind, Tensor};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
-    /// Chance of a mirrored picture, 0..=1. Pictures whose captions have a word of [`SIDED`] are never mirrored.
+    /// Chance of a mirrored picture, 0..=1. Pictures with a word of [`SIDED`] in a caption that they may have are never
+    /// mirrored.
     pub flip: f64,
     /// Most pixels by which a picture is moved, along both sides; its border is repeated. 0..S.
     pub shift: i64,
@@ -24,7 +25,7 @@ pub struct AugmentConfig {
 
 /// Words of captions whose pictures are not mirrored: sides, and things that show writing, hands of a clock, a flag or a phase of
 /// the moon.
-pub const SIDED: [&str; 52] = [
+pub const SIDED: [&str; 53] = [
     "left",
     "right",
     "leftwards",
@@ -67,6 +68,7 @@ pub const SIDED: [&str; 52] = [
     "newspaper",
     "book",
     "clock",
+    "thirty",
     "watch",
     "o",
     "flag",
@@ -104,7 +106,7 @@ impl AugmentConfig {
         found.faults()
     }
 
-    /// Pictures (B, 3, S, S) u8 on the CPU -> the same, changed. The first is the `first`th that the run draws; the changes follow
+    /// Pictures (B, 3, S, S) u8 on the CPU -> the same, changed; `captions` are all that a picture may have, as one text. The first is the `first`th that the run draws; the changes follow
     /// from (seed, number) alone, so that they do not depend on the number of ranks.
     pub fn apply(
         &self,
@@ -170,6 +172,12 @@ fn moved(image: &Tensor, dim: i64, by: i64) -> Tensor {
 fn grey(xs: &Tensor) -> Tensor {
     let channel = |i: i64, weight: f64| xs.narrow(0, i, 1) * weight;
     channel(0, 0.299) + channel(1, 0.587) + channel(2, 0.114)
+}
+
+/// A caption and those that training may use instead, as one text.
+pub fn together(caption: &str, others: &[String]) -> String {
+    let all: Vec<&str> = [caption].into_iter().chain(others.iter().map(String::as_str)).collect();
+    all.join(" ")
 }
 
 /// Whether a mirrored picture would no longer be what the caption says.

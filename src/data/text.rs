@@ -30,7 +30,8 @@ pub(super) fn checked(caption: String) -> Result<String, &'static str> {
 
 /// The caption once with each of the picture's keywords in place of its name. None if it does not begin with the name.
 pub(super) fn others(caption: &str, name: &str, tags: &[String]) -> Vec<String> {
-    let Some(rest) = caption.strip_prefix(name).filter(|_| !name.is_empty()) else {
+    let ends = |rest: &&str| !name.is_empty() && !rest.starts_with(char::is_alphanumeric);
+    let Some(rest) = caption.strip_prefix(name).filter(ends) else {
         return Vec::new();
     };
     tags.iter().filter(|tag| *tag != name).map(|tag| format!("{tag}{rest}")).collect()
@@ -87,6 +88,7 @@ mod tests {
         assert_eq!(others("dog, 3d emoji", "dog", &tags), ["puppy, 3d emoji", "pet, 3d emoji"]);
         assert!(others("my dog, 3d emoji", "dog", &tags).is_empty());
         assert!(others("dog, 3d emoji", "", &tags).is_empty());
+        assert!(others("dogma in colours", "dog", &tags).is_empty());
     }
 
     #[test]

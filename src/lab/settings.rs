@@ -95,7 +95,10 @@ impl Lab {
         ));
         let faults = self.state.settings.check();
         if faults.is_empty() {
-            return Ok(view.note(format!("`paella train {}` runs it", shell_path(file))));
+            return Ok(view.note(match self.state.settings.has_work() {
+                Ok(()) => format!("`paella train {}` runs it", shell_path(file)),
+                Err(_) => "it has no stages: it makes pictures and trains nothing".into(),
+            }));
         }
         let why = faults.into_iter().map(|Fault { what, place, hint }| {
             format!("no run begins with it yet: `{place}`: {what}; {hint}")
@@ -154,9 +157,11 @@ impl Lab {
         self.state.model = Rc::new(RefCell::new(model));
         self.state.log = Rc::default();
         let view = View::new().text(text).notes(fresh);
-        let view = match untrained {
-            true => view.note("its weights are random: `train 100` teaches it"),
-            false => view,
+        let view = match (untrained, &self.state.settings) {
+            (true, own) if own.model.bf16 => view,
+            (true, own) if own.weights.denoiser.is_some() => view,
+            (true, _) => view.note("its weights are random: `train 100` teaches it"),
+            (false, _) => view,
         };
         Ok(match untrained && apart {
             true => view.note(format!(

@@ -63,7 +63,7 @@ impl Lab {
         let data = &model.nets().config.data;
         let open = self.state.train.as_ref().filter(|_| *data == self.state.settings.data);
         match (open, &data.source) {
-            (Some(open), _) => captions::of(open),
+            (Some(open), _) => captions::of(open, data),
             (None, Source::Emoji | Source::Fashion) => shipped(data),
             _ => captions::read(model.origin.path()),
         }

@@ -20,6 +20,7 @@ impl Paella {
     /// One pass: tokens (1, h, w) i64, t (1,) f32 -> where each A block looks, in their order.
     pub fn attention(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Vec<BlockAttention> {
         let _no_grad = tch::no_grad_guard();
+        let _bf16 = self.in_bf16();
         let record = AttentionRecord::default();
         let context = Context {
             t_embed: &self.embed_t(t),

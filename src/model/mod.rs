@@ -174,7 +174,6 @@ impl Paella {
 
     /// The U-Net: tokens (B, h, w) -> logits (B, K, h, w).
     pub fn unet(&self, tokens: &Tensor, context: &Context) -> Tensor {
-        let _bf16 = self.in_bf16();
         let mut xs = self.embed_tokens(tokens); // (B, c, h / p, w / p)
         let mut skips = Vec::new();
         for level in &self.down {
@@ -186,8 +185,7 @@ impl Paella {
             let skip = if i > 0 { skips.pop() } else { None }; // the skip of the same resolution
             xs = level.forward(&xs, skip.as_ref(), context); // doubles each side, except at the last level
         }
-        let logits = self.read_out(&xs); // (B, K, h, w)
-        if self.config.bf16 { logits.to_kind(Kind::Float) } else { logits }
+        self.read_out(&xs) // (B, K, h, w)
     }
 
     /// tokens (B, h, w) -> (B, c, h / p, w / p).
@@ -210,7 +208,6 @@ impl Paella {
 
     /// Everything the picture should show, as one sequence (B, S, c_cond).
     pub fn embed_cond(&self, cond: &Cond) -> Tensor {
-        let _bf16 = self.in_bf16();
         let mut parts = vec![self.byt5_mapper.forward(&cond.byt5)]; // (B, L, c_cond)
         let clips = [
             (&self.clip_mapper, cond.clip.as_slice()),
@@ -250,7 +247,8 @@ impl<D: Denoiser> Denoiser for &D {
 
 impl Denoiser for Paella {
     fn logits(&self, tokens: &Tensor, t: &Tensor, cond: &Cond) -> Tensor {
-        self.forward(tokens, t, cond, false)
+        let _bf16 = self.in_bf16();
+        self.forward(tokens, t, cond, false).to_kind(Kind::Float)
     }
 
     fn reader<'a>(&'a self, cond: &'a Cond, null: &'a Cond) -> Option<Box<dyn Denoiser + 'a>> {

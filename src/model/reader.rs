@@ -7,7 +7,7 @@ use super::blocks::{AttnBlock, Context};
 use super::key_values::KeyValues;
 use super::level::Level;
 use super::{Cond, Denoiser, Paella};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// A condition that has been read: (B, S, c_cond), and its keys and values.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ impl<'a> Reader<'a> {
         let key_values = Some(&read.key_values);
         let (cond, record) = (&read.cond, None);
         let context = Context { t_embed, cond, key_values, attn_weights, record, train: false };
-        self.model.unet(tokens, &context)
+        let _bf16 = self.model.in_bf16();
+        self.model.unet(tokens, &context).to_kind(Kind::Float)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::config::RunConfig;
-use crate::data::{Dataset, Source};
+use crate::data::{DataConfig, Dataset, Source};
 use crate::files;
 
 /// With more captions than this a model combines what it read, and no list of captions tells what it knows.
@@ -13,11 +13,13 @@ const MOST: usize = 20_000;
 /// Their file in a model folder. No user writes a file of this name there.
 pub const FILE: &str = "learned-captions.txt";
 
-/// Each caption of a data set once. Empty if there are too many.
-pub fn of(data: &Dataset) -> BTreeSet<String> {
+/// Each caption of a data set once, with those that training may use instead. Empty if there are too many.
+pub fn of(data: &Dataset, config: &DataConfig) -> BTreeSet<String> {
     let mut captions = BTreeSet::new();
+    let others = if config.augment.tags > 0.0 { usize::MAX } else { 0 };
     for record in &data.records {
         captions.insert(record.caption.clone());
+        captions.extend(record.others.iter().take(others).cloned());
         if captions.len() > MOST {
             return BTreeSet::new();
         }

@@ -61,28 +61,3 @@ impl Chance for PictureSeeds {
         Tensor::cat(&self.uniforms.borrow(), 0) // (B, h, w)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tch::Kind;
-
-    #[test]
-    fn a_picture_is_the_same_alone_and_among_others() {
-        tch::manual_seed(0);
-        let logits = Tensor::randn([3, 9, 4, 5], (Kind::Float, Device::Cpu));
-        let seeds = [7, 8, 1 << 63];
-        let many = PictureSeeds::new(&seeds, 2, false);
-        let (tokens, u) = (many.draw(&logits, 1.0), many.uniform(&[3, 4, 5], Device::Cpu));
-        let noise = PictureSeeds::start(&seeds, (4, 5), 9, Device::Cpu).0;
-        for (i, seed) in seeds.iter().enumerate() {
-            let (i, single) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
-            let row = |xs: &Tensor| xs.narrow(0, i, 1);
-            assert_eq!(single.draw(&row(&logits), 1.0), row(&tokens));
-            assert_eq!(single.uniform(&[1, 4, 5], Device::Cpu), row(&u));
-            assert_eq!(PictureSeeds::start(&[*seed], (4, 5), 9, Device::Cpu).0, row(&noise));
-        }
-        // another pass, other draws
-        assert_ne!(many.draw(&logits, 1.0), tokens);
-    }
-}

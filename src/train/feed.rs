@@ -6,7 +6,7 @@
 
 use super::fresh::SceneFeed;
 use super::streamed::Streamed;
-use crate::data::augment::AugmentConfig;
+use crate::data::augment::{AugmentConfig, together};
 use crate::data::scenes::ScenesConfig;
 use crate::data::stream::{Counts, StopAsked, Want};
 use crate::data::{Dataset, order::Order};
@@ -62,7 +62,7 @@ impl Feed {
                 "(shards: [\"x-{000..127}.tar\"])",
             )
         })?;
-        // tokens cannot change: shards that hold both give their pictures
+        // tokens cannot change, and have no keywords beside them: shards that hold both give their pictures
         let want = if data.augment.is_off() { want } else { Want::Pictures };
         let stream =
             Streamed::open(config, seed, data.size, want, nets.device)?.augmented(&data.augment);
@@ -195,8 +195,9 @@ impl MemoryFeed {
     fn images(&mut self, rows: Rows) -> (Tensor, Vec<String>) {
         let first = self.first(rows);
         let picks = self.picks(rows);
-        let own = self.data.captions(&picks);
-        let images = self.augment.apply(&self.data.bytes(&picks), &own, self.seed, first);
+        let records = picks.iter().map(|&i| &self.data.records[i as usize]);
+        let words = records.map(|it| together(&it.caption, &it.others));
+        let images = self.augment.apply(&self.data.bytes(&picks), words, self.seed, first);
         (images.to_kind(Kind::Float) / 255.0, self.captions(&picks, first))
     }
 

@@ -435,7 +435,8 @@ impl Run<'_> {
         if self.options.world.is_first() {
             self.nets.save(&model, true)?;
             let own = self.data.as_ref().filter(|_| captions::are_kept(&self.nets.config));
-            let all = own.map(|data| captions::of(data)).unwrap_or_default();
+            let all =
+                own.map(|data| captions::of(data, &self.nets.config.data)).unwrap_or_default();
             captions::write(&model, &all).map_err(|e| unwritable(&model, &e))?;
         }
         Ok(Some(model))

@@ -3,7 +3,7 @@
 //! Letters: b rows of one rank, h x w tokens, L bytes, D width of a text vector.
 
 use super::batch::{Batch, Rows};
-use crate::data::augment::AugmentConfig;
+use crate::data::augment::{AugmentConfig, together};
 use crate::data::stream::{Counts, Decoded, ShardSample, StopAsked, Stream, StreamConfig, Want};
 use crate::error::{Error, Result};
 use crate::networks::Networks;
@@ -101,8 +101,8 @@ impl Streamed {
         };
         let all: Vec<Tensor> = samples.iter().map(picture).collect::<Result<_>>()?;
         let all = Tensor::f_stack(&all, 0)?; // (n, 3, S, S) u8, a quarter of what f32 would send
-        let captions = samples.iter().map(|sample| &sample.caption);
-        let all = self.augment.apply(&all, captions, self.seed, first);
+        let words = samples.iter().map(|it| together(&it.caption, &it.others));
+        let all = self.augment.apply(&all, words, self.seed, first);
         Ok(if self.device.is_cuda() { torch::pinned(&all)? } else { all })
     }
 

@@ -291,6 +291,10 @@ fn the_command_plans_every_shipped_config() {
         let args: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(args[0], file, "the line is that of its file");
         let (fine, text) = plan(&args);
+        if RunConfig::read(&path).unwrap().to_train().is_empty() {
+            assert!(!fine && text.contains("makes pictures and trains nothing"), "{line}: {text}");
+            continue;
+        }
         assert!(fine && text.contains("pictures a second"), "{line}: {text}");
     }
 }

@@ -12,7 +12,7 @@ use paella::data::scenes::ScenesConfig;
 use paella::dist::World;
 use paella::lab::watch::Quiet;
 use paella::lab::{Lab, Origin, SampleRequest};
-use paella::model::Denoiser;
+use paella::model::{Cond, Denoiser};
 use paella::networks::{Network, Networks};
 use paella::train::{DenoiserTrainer, Feed};
 use paella::weights::{self, Named};
@@ -206,6 +206,20 @@ fn a_denoiser_in_bf16_takes_half_and_guesses_nearly_the_same() {
         }
     }
     let half = Networks::load(folder.path(), Device::Cpu).unwrap();
+    // the paths of `attention` and of weights by part
+    let one = Tensor::narrow(&tokens, 0, 0, 1);
+    let looks = half.denoiser.attention(&one, &t.narrow(0, 0, 1), &whole.condition(&texts[..1]));
+    assert!(!looks.is_empty());
+    let attn_weights = Some(Tensor::from_slice(&[0.5f32, 2.0]));
+    let weighed = Cond { attn_weights, ..whole.condition(&texts) };
+    let [a, b] = [&whole, &half].map(|nets| nets.denoiser.logits(&tokens, &t, &weighed));
+    assert!(((&a - &b).abs().max() / a.abs().max()).double_value(&[]) < 0.05);
+    // saved and read again
+    let again = tempfile::tempdir().unwrap();
+    half.save(again.path(), true).unwrap();
+    let again = Networks::load(again.path(), Device::Cpu).unwrap();
+    let [a, b] = [&half, &again].map(|nets| nets.denoiser.logits(&tokens, &t, &cond));
+    assert!(((&a - &b).abs().max() / a.abs().max()).double_value(&[]) < 0.05);
     let feed = Feed::fresh(&ScenesConfig::default(), config.data.size);
     let error = DenoiserTrainer::new(&half, feed, &World::solo()).err().unwrap().to_string();
     assert!(error.contains("in 16 bits cannot be trained"), "{error}");

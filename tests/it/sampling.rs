@@ -1,8 +1,11 @@
 //! `paella sample`: seeds, files, films and JSON.
 
+use paella::sample::{Chance, PictureSeeds};
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 
 use crate::cli::{Workspace, smoke, text};
+use crate::train::exclusive;
 use crate::vary::config_with_clip;
 
 /// Runs `paella sample` on the untrained smoke model, and reads its JSON.
@@ -99,4 +102,24 @@ fn pictures_stand_beside_the_text_if_the_model_has_a_clip() {
         let said = text(&output.stderr);
         assert!(!output.status.success() && said.contains(what), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn draws_of_a_picture_are_the_same_alone_and_among_others() {
+    let _turn = exclusive();
+    tch::manual_seed(0);
+    let logits = Tensor::randn([3, 9, 4, 5], (Kind::Float, Device::Cpu));
+    let seeds = [7, 8, 1 << 63];
+    let many = PictureSeeds::new(&seeds, 2, false);
+    let (tokens, u) = (many.draw(&logits, 1.0), many.uniform(&[3, 4, 5], Device::Cpu));
+    let noise = PictureSeeds::start(&seeds, (4, 5), 9, Device::Cpu).0;
+    for (i, seed) in seeds.iter().enumerate() {
+        let (i, single) = (i as i64, PictureSeeds::new(&[*seed], 2, false));
+        let row = |xs: &Tensor| xs.narrow(0, i, 1);
+        assert_eq!(single.draw(&row(&logits), 1.0), row(&tokens));
+        assert_eq!(single.uniform(&[1, 4, 5], Device::Cpu), row(&u));
+        assert_eq!(PictureSeeds::start(&[*seed], (4, 5), 9, Device::Cpu).0, row(&noise));
+    }
+    // another pass, other draws
+    assert_ne!(many.draw(&logits, 1.0), tokens);
 }
