@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A second set of fixtures, of sizes, seeds and texts that the repository's own set has not.
 
-    python scripts/second_fixtures.py OUT --paella Paella/src
+    python scripts/second_fixtures.py OUT --paella Paella/src --arroz Arroz-Con-Cosas/arroz
     PAELLA_FIXTURES=OUT cargo test --test it parity::
 
---paella is the folder of a clone of dome272/Paella. Needs torch, safetensors, transformers, open_clip_torch and ftfy. The files have
+--paella and --arroz are folders of clones of dome272/Paella and pabloppp/Arroz-Con-Cosas. Needs torch, safetensors, transformers, open_clip_torch and ftfy. The files have
 the form of tests/fixtures/README.md, and its tolerances: 8 times the difference between float32 and float64, at least 2e-6 of
 the largest output.
 """
@@ -78,6 +78,60 @@ def denoisers(out, paella):
         write(out, f"denoiser_{i}", paella(**init), inputs, {"mode": "eval"}, "Paella", init, forward)
 
 
+class Table(torch.nn.Module):
+    """Stands in for torchtools' VectorQuantize: only its table is used here, no nearest code is looked for."""
+
+    def __init__(self, c, k):
+        super().__init__()
+        self.codebook = torch.nn.Embedding(k, c)
+
+    def forward(self, xs, dim):
+        return xs, (0.0, 0.0), None
+
+    def idx2vq(self, indices, dim):
+        return self.codebook(indices).movedim(-1, dim)
+
+
+def tokenizers(out, vqgan):
+    cases = [
+        dict(levels=1, bottleneck_blocks=3, c_hidden=20, c_latent=5, codebook_size=33, scale_factor=0.3764),
+        dict(levels=4, bottleneck_blocks=2, c_hidden=64, c_latent=3, codebook_size=50, scale_factor=1.0),
+    ]
+    for i, init in enumerate(cases):
+        torch.manual_seed(300 + i)
+        factor, (h, w) = 2 ** init["levels"], (3, 2)
+        inputs = {
+            "img": torch.rand(2, 3, h * factor, w * factor), "latent": torch.randn(2, init["c_latent"], h, w),
+            "indices": torch.randint(0, init["codebook_size"], (2, h, w)),
+        }
+        model = vqgan(**init)
+        norm = model.down_blocks[-1][1]
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+
+        def forward(model, given):
+            return {
+                "x": model.encode(given["img"])[1], "decoded_latent": model.decode(given["latent"]),
+                "decoded_indices": model.decode_indices(given["indices"]),
+            }
+
+        write(out, f"tokenizer_{i}", model, inputs, {"mode": "eval"}, "VQModel", init, forward)
+
+
+def priors(out, prior):
+    # what the schedule of the first set's file says; only the network is run here
+    call = {"s": 0.008, "cfg": 3.0, "timesteps": 8, "p2_k": [1.0, 0.5], "p2_gamma": [1.0, 0.75]}
+    for i, (clip_r, c_hidden, c_r, blocks) in enumerate([(12, 20, 30, 1), (50, 36, 16, 7)]):
+        init = {"clip_r": clip_r, "c_hidden": c_hidden, "c_r": c_r, "num_blocks": blocks}
+        torch.manual_seed(400 + i)
+        inputs = {"x": torch.randn(4, clip_r), "r": torch.tensor([1.0, 0.62, 0.07, 0.0]), "c": torch.randn(4, clip_r)}
+
+        def forward(model, given):
+            return {"pred": model(given["x"], given["r"], given["c"]), "r_embed": model.gen_r_embedding(given["r"])}
+
+        write(out, f"prior_{i}", prior(**init), inputs, call, "PriorModel", init, forward)
+
+
 def text_encoders(out):
     from transformers import T5Config, T5EncoderModel
 
@@ -124,9 +178,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--paella", type=pathlib.Path, required=True)
+    parser.add_argument("--arroz", type=pathlib.Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     denoisers(args.out, module_of(args.paella / "modules.py").Paella)
+    table = {"torchtools": {}, "torchtools__nn": {"VectorQuantize": Table}}
+    tokenizers(args.out, module_of(args.paella / "vqgan.py", **table).VQModel)
+    wavelets = {"DWTForward": None, "DWTInverse": None}
+    priors(args.out, module_of(args.arroz / "modules.py", pytorch_wavelets=wavelets).PriorModel)
     text_encoders(args.out)
     tokens(args.out)
     print(*sorted(path.name for path in args.out.iterdir()), sep="\n")
