@@ -8,8 +8,6 @@ Concepts that are held out in every style stay out; so does what the shipped sha
 do not have. Sets whose licence asks to share alike (OpenMoji, EmojiOne v1) are not
 taken, so that a model trained on these pictures may ship under any licence.
 """
-import argparse
-import multiprocessing
 import pathlib
 import re
 import tarfile
@@ -81,12 +79,7 @@ def work(job):
 
 def main():
     here = pathlib.Path(__file__).resolve().parent
-    parser = argparse.ArgumentParser(description="Draw the shipped emoji in more styles.")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="output folder")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("emoji-packages"),
-                        help="folder for the downloaded packages")
-    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
-    args = parser.parse_args()
+    args = build_emoji.options("Draw the shipped emoji in more styles.", required=True).parse_args()
 
     folders = fetch(args.work, PACKAGES)
     noto = Icons(folders["@iconify-json/noto@1.2.9"])
@@ -97,11 +90,7 @@ def main():
             for style, icons in ICONS.items()
             for code, name in names(style, icons, noto, concepts).items()]
     samples = [{"key": key(record, style)} for record, style, _ in jobs]
-
-    # fork: the workers inherit ICONS
-    with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
-        for sample, files in zip(samples, pool.imap(work, jobs, chunksize=16)):
-            sample["files"] = files
+    build_emoji.draw(samples, work, jobs, args.jobs)
 
     args.out.mkdir(parents=True, exist_ok=True)
     samples.sort(key=lambda s: order("shuffle", s["key"]))

@@ -1,6 +1,6 @@
 //! Checks that concern several parts of a config together. Checks of a single part are in that part's module.
 
-use super::run::{ClipStageConfig, PriorStageConfig, RunConfig};
+use super::run::{ClipStageConfig, PriorStageConfig, RunConfig, STAGES};
 use crate::checkpoint::Phase;
 use crate::error::counted;
 use crate::tokens::lpips;
@@ -183,8 +183,7 @@ impl RunConfig {
 
     fn check_stages(&self, found: &mut Checks) {
         let rising = self.stages.windows(2).all(|pair| pair[0] < pair[1]);
-        let hint = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
-        found.unless(rising, "stages", "not in order", hint);
+        found.unless(rising, "stages", "not in order", STAGES);
         let trained = self.stages.contains(&Phase::Denoiser);
         found.unless(!trained || !self.model.bf16, "model.bf16", IN_16_BITS, FROZEN);
     }

@@ -20,6 +20,9 @@ use ron_faults::Fault;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// What `stages` may hold.
+pub(super) const STAGES: &str = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
+
 /// The config of a run. A file lists only what differs from the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,12 +187,11 @@ impl RunConfig {
         if !self.to_train().is_empty() {
             return Ok(());
         }
-        let all = "some of [Tokenizer, Clip, Prior, Denoiser], in this order";
         let (what, hint) = match self.stages.is_empty() {
-            true => ("no stages: this config makes pictures and trains nothing", all.into()),
+            true => ("no stages: this config makes pictures and trains nothing", STAGES.into()),
             false => (
                 "nothing to train: the weights of all these stages are given",
-                format!("{all}, or leave out a file of `weights`"),
+                format!("{STAGES}, or leave out a file of `weights`"),
             ),
         };
         Err(Error::Config(vec![Fault { place: "stages".into(), what: what.into(), hint }]))

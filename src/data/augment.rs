@@ -106,8 +106,9 @@ impl AugmentConfig {
         found.faults()
     }
 
-    /// Pictures (B, 3, S, S) u8 on the CPU -> the same, changed; `captions` are all that a picture may have, as one text. The first is the `first`th that the run draws; the changes follow
-    /// from (seed, number) alone, so that they do not depend on the number of ranks.
+    /// Pictures (B, 3, S, S) u8 on the CPU -> the same, changed; of each all captions that it may have, [`together`]. The first
+    /// is the `first`th that the run draws; the changes follow from (seed, number) alone, so that they do not depend on the
+    /// number of ranks.
     pub fn apply(
         &self,
         images: &Tensor,
@@ -128,11 +129,22 @@ impl AugmentConfig {
         Tensor::stack(&all, 0) // (B, 3, S, S)
     }
 
-    /// The caption of the picture that the run draws as its `number`th, or one of the `others` that it may have instead.
-    pub fn caption(&self, caption: &str, others: &[String], seed: u64, number: u64) -> String {
-        let mut dice = Dice::new(seed, WORDS, number);
-        let other = dice.chance(self.tags).then(|| others.get(dice.below(others.len())));
-        other.flatten().map_or(caption, String::as_str).into()
+    /// A caption for each picture, given as (its own, the others that it may have instead). Numbers as in [`Self::apply`].
+    pub fn captions<'a>(
+        &self,
+        pictures: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
+        seed: u64,
+        first: u64,
+    ) -> Vec<String> {
+        let caption = |(number, (own, others)): (u64, (&String, &Vec<String>))| {
+            if self.tags == 0.0 {
+                return own.clone();
+            }
+            let mut dice = Dice::new(seed, WORDS, number);
+            let other = dice.chance(self.tags).then(|| others.get(dice.below(others.len())));
+            other.flatten().unwrap_or(own).clone()
+        };
+        (first..).zip(pictures).map(caption).collect()
     }
 
     /// One picture (3, S, S) u8. All draws are made, whatever is used of them.

@@ -207,11 +207,8 @@ impl MemoryFeed {
     }
 
     fn captions(&self, picks: &[i64], first: u64) -> Vec<String> {
-        let caption = |(number, &i): (u64, &i64)| {
-            let it = &self.data.records[i as usize];
-            self.augment.caption(&it.caption, &it.others, self.seed, number)
-        };
-        (first..).zip(picks).map(caption).collect()
+        let records = picks.iter().map(|&i| &self.data.records[i as usize]);
+        self.augment.captions(records.map(|it| (&it.caption, &it.others)), self.seed, first)
     }
 
     /// Random pictures, drawn with libtorch's generator.

@@ -108,10 +108,8 @@ impl Streamed {
 
     /// The captions of samples, the first of them the `first`th that the run draws.
     fn captions(&self, samples: &[ShardSample], first: u64) -> Vec<String> {
-        let caption = |(number, it): (u64, &ShardSample)| {
-            self.augment.caption(&it.caption, &it.others, self.seed, number)
-        };
-        (first..).zip(samples).map(caption).collect()
+        let all = samples.iter().map(|it| (&it.caption, &it.others));
+        self.augment.captions(all, self.seed, first)
     }
 
     /// Pictures drawn from the data so far, by all ranks.
