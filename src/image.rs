@@ -2,6 +2,7 @@
 //!
 //! A tensor of one picture is (3, H, W) f32 in 0..=1, on the CPU unless noted.
 
+pub mod film;
 mod judge;
 
 use std::io::Cursor;
@@ -119,12 +120,37 @@ pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
     }
 }
 
+/// The largest part of a picture of `own` pixels, from its middle, that has the shape of `w` x `h`: left, top, width, height.
+pub fn middle(own: (u32, u32), (w, h): (u32, u32)) -> [u32; 4] {
+    let scaled = |side: u32, a: u32, b: u32| {
+        (u64::from(side) * u64::from(a) / u64::from(b.max(1))).max(1) as u32 // fits: at most the other side
+    };
+    let is_wide = u64::from(own.0) * u64::from(h) > u64::from(own.1) * u64::from(w);
+    let (part_w, part_h) =
+        if is_wide { (scaled(own.1, w, h), own.1) } else { (own.0, scaled(own.0, h, w)) };
+    [(own.0 - part_w.min(own.0)) / 2, (own.1 - part_h.min(own.1)) / 2, part_w, part_h]
+}
+
+/// As [`fit`], to another shape: the [`middle`] of that shape, resized to `w` x `h` pixels.
+pub fn fit_to(img: &RgbImage, (w, h): (u32, u32)) -> RgbImage {
+    let [x, y, part_w, part_h] = middle(img.dimensions(), (w, h));
+    match (part_w, part_h) == (w, h) {
+        _ if w == h => fit(img, w),
+        true => imageops::crop_imm(img, x, y, w, h).to_image(),
+        false => resize(&imageops::crop_imm(img, x, y, part_w, part_h).to_image(), (w, h)),
+    }
+}
+
 /// Resizes the whole picture to `size` x `size` pixels, ignoring its aspect ratio.
 pub fn squeeze(img: &RgbImage, size: u32) -> RgbImage {
-    let (mut to, kind) = (RgbImage::new(size, size), PixelType::U8x3);
+    resize(img, (size, size))
+}
+
+fn resize(img: &RgbImage, (w, h): (u32, u32)) -> RgbImage {
+    let (mut to, kind) = (RgbImage::new(w, h), PixelType::U8x3);
     let from = ImageRef::new(img.width(), img.height(), img.as_raw(), kind);
     let from = from.expect("three bytes for every pixel");
-    let mut into = Image::from_slice_u8(size, size, &mut to, kind).expect("as many");
+    let mut into = Image::from_slice_u8(w, h, &mut to, kind).expect("as many");
     let lanczos = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(Lanczos3));
     Resizer::new().resize(&from, &mut into, &lanczos).expect("of one kind");
     to
@@ -299,6 +325,19 @@ mod tests {
             assert!(square.pixels().all(|p| p.0 == [0, 0, 255]), "size {size}");
         }
         assert_eq!(fit(&RgbImage::new(0, 4), 3).dimensions(), (3, 3));
+    }
+
+    #[test]
+    fn the_middle_has_the_shape_that_is_asked_for() {
+        assert_eq!(middle((96, 64), (64, 64)), [16, 0, 64, 64]);
+        assert_eq!(middle((64, 96), (96, 48)), [0, 32, 64, 32]);
+        assert_eq!(middle((300, 200), (96, 64)), [0, 0, 300, 200]);
+        assert_eq!(middle((1, 1000), (2048, 1)), [0, 499, 1, 1]);
+        for (w, h) in [(20, 10), (10, 20), (30, 10), (7, 3), (10, 10)] {
+            assert_eq!(fit_to(&ramp(30, 10), (w, h)).dimensions(), (w, h));
+        }
+        assert_eq!(fit_to(&ramp(30, 10), (30, 10)), ramp(30, 10));
+        assert_eq!(fit_to(&ramp(30, 12), (30, 10)).get_pixel(0, 0), ramp(30, 12).get_pixel(0, 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::shell::{in_shell, mistaken_option, part_weights};
 use super::work::show_view;
 use crate::config::full_place;
 use crate::error::{Error, Result};
-use crate::image;
+use crate::image::{self, film};
 use crate::lab::edit::{self, Area, Edit, Side};
 use crate::lab::folder::replaceable;
 use crate::lab::mix::{MixPart, MixSource};
@@ -16,12 +16,9 @@ use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Looked, Pick, SampleRequest};
 use crate::model::weigh::PartWeights;
 use crate::near::there;
-use ::image::codecs::gif::{GifEncoder, Repeat};
-use ::image::{Delay, Frame, RgbImage};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[derive(Args)]
 pub struct SampleArgs {
@@ -56,7 +53,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
     /// Width and height in pixels
-    #[arg(long, value_name = "WxH", value_parser = size, conflicts_with = "image")]
+    #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(i64, i64)>,
     /// Go from TEXT to this one, over `--count` pictures with one seed; or from the `--picture` to this one
     #[arg(long, value_name = "TEXT|FILE")]
@@ -83,10 +80,12 @@ pub struct SampleArgs {
 /// What to do with a picture that is there. TEXT "" stands for its caption.
 #[derive(Args)]
 struct EditArgs {
-    /// Edit this picture, cropped to a square, instead of making one from nothing
+    /// Edit this picture instead of making one from nothing. It is read as `--size`, else as it is if its shorter side fits
+    /// the model, else its middle square
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// Sample this area of it: left, right, top, bottom, middle, X,Y,W,H, a circle X,Y,R, or a picture, white on black
+    /// Sample this area of it: left, right, top, bottom, middle, X,Y,W,H, a circle X,Y,R, in pixels of the picture as it is read, or a
+    /// picture, white on black
     #[arg(long, requires = "image", conflicts_with_all = ["outpaint", "strength"])]
     area: Option<Area>,
     /// Continue it beyond this side: left, right, top or bottom
@@ -209,7 +208,7 @@ impl SampleArgs {
             count: self.count,
             edit: self.edit.edit(),
             keep_pixels: self.edit.keep_pixels,
-            size: self.size,
+            size: self.size.filter(|_| self.edit.image.is_none()), // else that of the picture which is edited
             to,
             mix,
             to_picture,
@@ -226,7 +225,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     for file in outs.iter().chain(&args.sheet) {
         image::format_of(file)?;
     }
-    args.gif.iter().try_for_each(|file| is_gif(file))?;
+    args.gif.iter().try_for_each(|file| film::is_gif(file))?;
     let map = args.attention.as_ref().and(args.out.as_ref()).map(|out| beside(out, "attention"));
     let all = || outs.iter().chain(&args.sheet).chain(&args.gif).chain(&map);
     each_once(all())?;
@@ -258,14 +257,15 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         lab.sample_once();
     }
     let request = args.request(common)?;
-    if let Some(picture) = &args.edit.image {
-        lab.show(&Pick::File(picture.clone()))?;
-    }
+    let read = match &args.edit.image {
+        Some(picture) => lab.show(&Pick::File(picture.clone(), args.size))?,
+        None => View::new(),
+    };
     let mut progress = ProgressLine::new(common.json);
     let run = lab.walk(&request, &mut progress)?;
     drop(progress);
     if let Some(file) = &args.gif {
-        film(&lab.frames(&run)?, file)?;
+        film::write(&lab.frames(&run)?, file)?;
     }
     let images = lab.images(&run)?;
     let mut view = lab.finish(&run, &images)?;
@@ -286,6 +286,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     if let Some(file) = &args.gif {
         view = view.note(format!("film: {}", file.display()));
     }
+    view = view.notes(read.blocks.into_iter().filter_map(ViewBlock::into_note));
     view = view.notes(mistaken_option(&args.text()));
     if !older.is_empty() {
         view = view.note(format!("in place of older files: {}", older.join(", ")));
@@ -342,15 +343,6 @@ fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Errors: a film in another format than the one it is written in.
-fn is_gif(file: &Path) -> Result<()> {
-    if file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif")) {
-        return Ok(());
-    }
-    let what = "a film is written as GIF";
-    Err(Error::command(what, file.display().to_string(), "end the name with .gif"))
-}
-
 pub(super) fn save_as(view: &mut View, out: &Path) -> Result<()> {
     // the last one: before it an edit shows what it samples
     for block in view.blocks.iter_mut().rev() {
@@ -361,27 +353,4 @@ pub(super) fn save_as(view: &mut View, out: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes a GIF. Each frame lasts a quarter second and the last one 2 s. Frames are enlarged by a whole factor, to at
-/// most 256 pixels wide.
-fn film(frames: &[RgbImage], file: &Path) -> Result<()> {
-    let place = file.display().to_string();
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::data(format!("could not write the film: {e}"), &place, "")
-    };
-    let mut bytes = Vec::new();
-    {
-        let mut encoder = GifEncoder::new(&mut bytes);
-        encoder.set_repeat(Repeat::Infinite).map_err(|e| failed(&e))?;
-        for (i, frame) in frames.iter().enumerate() {
-            let millis = if i + 1 == frames.len() { 2000 } else { 250 };
-            let factor = (256 / frame.width().max(1)).max(1);
-            let large =
-                ::image::DynamicImage::ImageRgb8(image::enlarge(frame, factor)).into_rgba8();
-            let delay = Delay::from_saturating_duration(Duration::from_millis(millis));
-            encoder.encode_frame(Frame::from_parts(large, 0, 0, delay)).map_err(|e| failed(&e))?;
-        }
-    }
-    crate::files::write(file, &bytes).map_err(|e| failed(&e))
 }

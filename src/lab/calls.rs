@@ -4,16 +4,19 @@
 use super::args::{Args, quoted};
 use super::attention::Looked;
 use super::edit::{self, Area, Edit, Side};
+use super::file::names_a_file;
 use super::grid::{GRID_AXES, GridAxis};
+use super::list::CaptionList;
 use super::mix::{MixPart, MixSource};
 use super::parts;
-use super::picture::{names_a_file, source_of};
+use super::picture::source_of;
 use super::plots::PLOTS;
 use super::view::View;
 use super::watch::Watch;
 use super::{Lab, Pick, SampleRequest};
 use crate::data::home;
 use crate::error::Result;
+use crate::image;
 use crate::near::{did_you_mean, no_file};
 use std::path::Path;
 
@@ -39,13 +42,17 @@ pub fn data(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
 }
 
 pub fn show(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    if args.words.is_empty() {
-        return lab.show_again();
-    }
+    let size = args.get("size").map(|size| size_of(args, size)).transpose()?;
     let text = args.joined();
     let path = home(Path::new(&text));
     if path.is_file() {
-        return lab.show(&Pick::File(path));
+        return lab.show(&Pick::File(path, size));
+    }
+    if size.is_some() {
+        return Err(args.fault("`size` is for a picture in a file", "show \"FILE\" size=96x64"));
+    }
+    if args.words.is_empty() {
+        return lab.show_again();
     }
     if let Ok(index) = text.parse::<i64>() {
         return lab.show(&Pick::Index(index));
@@ -231,16 +238,23 @@ pub fn morph(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let Some(to) = args.get("to") else {
         return Err(args.misused("the second text is missing: to=TEXT"));
     };
+    lab.sample(&way(args, to)?, watch)
+}
+
+/// Pictures from what the words say to `to`.
+fn way(args: &Args, to: &str) -> Result<SampleRequest> {
     let count = args.key("frames", 2i64..=64)?.unwrap_or(8);
     let request = SampleRequest { count, ..request(args, None)? };
-    let request = match parts::ends(&args.joined(), to)? {
+    if request.edit.is_some() || !request.mix.is_empty() {
+        return Err(args.fault("a way from one to another edits no picture", "`to` alone"));
+    }
+    Ok(match parts::ends(&args.joined(), to)? {
         None => SampleRequest { to: Some(to.into()), ..request },
         Some([from, to]) => {
             let mix = vec![MixPart { source: from, weight: 1.0 }];
             SampleRequest { text: String::new(), mix, to_picture: Some(to), ..request }
         }
-    };
-    lab.sample(&request, watch)
+    })
 }
 
 pub fn grid(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
@@ -285,8 +299,24 @@ pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     lab.sample(&request(args, None)?, watch)
 }
 
+/// Pictures for a file of captions.
+pub fn list(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
+    let Some(folder) = args.get("out") else {
+        return Err(args.misused("the folder for the pictures is missing: out=DIR"));
+    };
+    let captions = CaptionList::read(&args.path())?;
+    let request = request(&Args { words: Vec::new(), ..args.clone() }, None)?;
+    lab.sample_list(&captions, &home(Path::new(folder)), &request, watch, &mut |_| ())
+}
+
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
-    let request = request(args, None)?;
+    let request = match args.get("to") {
+        Some(to) => way(args, to)?,
+        None if args.get("frames").is_some() => {
+            return Err(args.misused("`frames` without `to`"));
+        }
+        None => request(args, None)?,
+    };
     // an edited picture has its caption as the text, a varied one needs none: no row can ask for it
     if args.words.is_empty() && request.edit.is_none() && request.mix.is_empty() {
         let hint = format!("usage: {}; the empty text is \"\"", args.usage);
@@ -363,6 +393,13 @@ fn may_replace(old: Option<String>, watch: Watching) -> bool {
 
 pub fn save(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let dir = args.path();
+    if image::format_of(&dir).is_ok() && !dir.is_dir() {
+        let old = dir.is_file().then(|| dir.display().to_string());
+        return match may_replace(old, watch) {
+            true => lab.save_picture(&dir),
+            false => Ok(View::new().text(format!("not saved: {} is as it was", dir.display()))),
+        };
+    }
     let old = lab.replaced_by_save(&dir)?.map(|what| format!("{what} in {}", dir.display()));
     match may_replace(old, watch) {
         true => lab.save(&dir),

@@ -17,9 +17,17 @@ pub struct EditCanvas {
     pub pixels: Option<Tensor>,
     /// The picture with the sampled part in grey. None if all of it is sampled, from the picture under noise.
     pub shown: Option<RgbImage>,
+    /// What there is to say about how the area was read.
+    pub remark: Option<String>,
 }
 
 impl EditCanvas {
+    /// How much of the picture is sampled.
+    pub fn sampled_in_words(&self) -> String {
+        let sampled = self.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
+        format!("grey: {sampled} of {} tokens are sampled", self.mask.numel())
+    }
+
     /// Puts the picture's own pixels back outside of the sampled tokens, where they are kept: (B, 3, H, W) -> the same.
     pub fn restore(&self, images: Tensor) -> Tensor {
         let Some(pixels) = &self.pixels else { return images };

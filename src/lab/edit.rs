@@ -7,6 +7,7 @@ use super::canvas::{EditCanvas, marked};
 use super::picture::first_image;
 use super::view::{View, plain};
 use super::workspace::Sampling;
+use crate::config::RunConfig;
 use crate::data::home;
 use crate::error::{Error, Result};
 use crate::image;
@@ -40,7 +41,7 @@ pub enum Area {
     Rect([i64; 4]),
     /// Centre across and down, radius.
     Circle([i64; 3]),
-    /// A picture of any size, stretched over the current one: white is the area, black stays.
+    /// A picture of any size: white is the area, black stays. As of a picture's file, its middle is laid over the current one.
     Mask(PathBuf),
 }
 
@@ -114,6 +115,9 @@ impl Area {
             Self::Mask(path) => Some(image::load(path)?),
             _ => None,
         };
+        let laid = mask.as_ref().map_or([0; 4], |mask| {
+            image::middle(mask.dimensions(), (w as u32, h as u32)).map(i64::from)
+        });
         let inside = |x: i64, y: i64| match self {
             Self::Half(Side::Left) => 2 * x < w,
             Self::Half(Side::Right) => 2 * x >= w,
@@ -130,11 +134,27 @@ impl Area {
                 far(x, cx) + far(y, cy) <= (*radius as f64).powi(2) && *radius > 0
             }
             Self::Mask(_) => mask.as_ref().is_some_and(|mask| {
-                let at = |place: i64, side: i64, own: u32| (place * i64::from(own) / side) as u32;
-                mask.get_pixel(at(x, w, mask.width()), at(y, h, mask.height())).0[1] >= 128
+                let [left, top, part_w, part_h] = laid;
+                let (x, y) = (left + x * part_w / w, top + y * part_h / h);
+                mask.get_pixel(x as u32, y as u32).0[1] >= 128
             }),
         };
         Ok((0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| inside(x, y)).collect())
+    }
+
+    /// What of a mask is not used on a picture of `w` x `h`, in words. None: all is.
+    ///
+    /// Errors: a mask that cannot be read.
+    fn cut(&self, (w, h): (i64, i64)) -> Result<Option<String>> {
+        let Self::Mask(path) = self else { return Ok(None) };
+        let own = image::load(path)?.dimensions();
+        let [_, _, part_w, part_h] = image::middle(own, (w as u32, h as u32));
+        Ok(((part_w, part_h) != own).then(|| {
+            format!(
+                "of the mask's {} x {} pixels the middle {part_w} x {part_h} are used",
+                own.0, own.1
+            )
+        }))
     }
 }
 
@@ -173,7 +193,7 @@ impl Edit {
                 (tokens.shallow_clone(), mask, images.shallow_clone())
             }
             Self::Outpaint(side, by) => {
-                let unit = unit(nets);
+                let unit = unit(&nets.config);
                 if *by < 1 || by % unit != 0 {
                     let near = (by / unit).clamp(1, MOST / unit) * unit;
                     let hint = format!("by={near}: multiples of {unit}");
@@ -205,11 +225,15 @@ impl Edit {
                 (original, mask, pixels)
             }
         };
+        let remark = match self {
+            Self::Inpaint(area) => area.cut((w * f, h * f))?,
+            _ => None,
+        };
         let shown = match self {
             Self::Renoise(_) => None,
             Self::Inpaint(_) | Self::Outpaint(..) => Some(marked(&pixels, &mask, f)),
         };
-        Ok(EditCanvas { original, mask, pixels: keep_pixels.then_some(pixels), shown })
+        Ok(EditCanvas { original, mask, pixels: keep_pixels.then_some(pixels), shown, remark })
     }
 }
 
@@ -230,9 +254,7 @@ impl Lab {
             let start = first_image(&model.borrow().nets().decode(&run.path[0].narrow(0, 0, 1)));
             return Ok(View::new().picture(start, format!("the start: {}", under_noise(run))));
         };
-        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
-        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
-        Ok(View::new().picture(shown.clone(), caption))
+        Ok(View::new().picture(shown.clone(), canvas.sampled_in_words()))
     }
 }
 
@@ -244,16 +266,24 @@ pub(super) fn under_noise(run: &Sampling) -> String {
 
 /// The grid (h, w) of tokens for a picture of `w` x `h` pixels.
 ///
+/// Errors: as [`makeable`].
+pub fn grid(nets: &Networks, size: (i64, i64)) -> Result<(i64, i64)> {
+    let ((w, h), f) = (makeable(&nets.config, size)?, nets.config.tokenizer.model.factor());
+    Ok((h / f, w / f))
+}
+
+/// The same size, if a model of this config makes pictures of it.
+///
 /// Errors: a size that tokenizer, patches and levels do not divide; the hint names the nearest that they do.
-pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
-    let (unit, f) = (unit(nets), nets.config.tokenizer.model.factor());
+pub(super) fn makeable(config: &RunConfig, (w, h): (i64, i64)) -> Result<(i64, i64)> {
+    if is_makeable(config, (w, h)) {
+        return Ok((w, h));
+    }
+    let unit = unit(config);
     let near = |side: i64| {
         let side = side.clamp(unit, MOST);
         (side + unit / 2) / unit * unit
     };
-    if [w, h].iter().all(|side| (1..=MOST).contains(side) && side % unit == 0) {
-        return Ok((h / f, w / f));
-    }
     let what = format!("this model makes no picture of {w} x {h} pixels");
     let hint =
         format!("the nearest is {}x{}: multiples of {unit}, at most {MOST}", near(w), near(h));
@@ -263,10 +293,15 @@ pub fn grid(nets: &Networks, (w, h): (i64, i64)) -> Result<(i64, i64)> {
 /// Most pixels a side.
 const MOST: i64 = 2048;
 
+/// Whether a model of this config makes pictures of `w` x `h` pixels.
+pub(super) fn is_makeable(config: &RunConfig, (w, h): (i64, i64)) -> bool {
+    [w, h].iter().all(|side| (1..=MOST).contains(side) && side % unit(config) == 0)
+}
+
 /// Pixels a side of one position of the deepest level.
-fn unit(nets: &Networks) -> i64 {
-    let model = &nets.config.model;
-    nets.config.tokenizer.model.factor() * (model.patch_size << (model.levels.len() - 1))
+fn unit(config: &RunConfig) -> i64 {
+    let model = &config.model;
+    config.tokenizer.model.factor() * (model.patch_size << (model.levels.len() - 1))
 }
 
 fn refused(what: impl Into<String>, hint: impl Into<String>) -> Error {

@@ -103,20 +103,26 @@ impl Lab {
         let (mut texts, mut images, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         let (mut captions, mut remarks) = (Vec::<String>::new(), Vec::new());
         for MixPart { source, weight } in parts {
-            let (image, caption, remark) = match source {
+            let picture = match source {
                 MixSource::Text(text) => {
                     texts.push((self.as_caption(text)?, *weight));
                     continue;
                 }
-                MixSource::Current => {
-                    let picture = self.state.workspace.picture()?;
-                    (picture.images.shallow_clone(), picture.caption.clone(), None)
+                MixSource::Current => self.state.workspace.picture()?,
+                MixSource::File(path) => {
+                    let (picture, said) = self.picture_of(path, None)?;
+                    remarks.extend(said);
+                    Rc::new(picture)
                 }
-                MixSource::File(path) => self.picture_of(path)?,
             };
-            images.push(square(&image));
-            captions.push(caption);
-            remarks.extend(remark);
+            let [h, w] = [picture.images.size()[2], picture.images.size()[3]];
+            if h != w {
+                remarks.push(format!(
+                    "of {w} x {h} pixels the middle square is read: CLIP reads squares"
+                ));
+            }
+            images.push(square(&picture.images));
+            captions.push(picture.caption.clone());
             weights.push(*weight);
         }
         if images.is_empty() {

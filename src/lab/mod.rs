@@ -8,6 +8,7 @@ pub mod command;
 pub mod complete;
 pub mod edit;
 pub mod explain;
+mod file;
 pub mod find;
 pub mod folder;
 pub mod grid;

@@ -1,7 +1,7 @@
 //! Reads the words of `vary`: pictures and texts with weights.
 
+use super::file::names_a_file;
 use super::mix::{MixPart, MixSource};
-use super::picture::names_a_file;
 use crate::data::home;
 use crate::error::{Error, Result};
 use crate::near::no_file;

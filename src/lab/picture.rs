@@ -5,17 +5,16 @@ use super::view::View;
 use super::workspace::{Picture, floats, ints, token_grid};
 use super::{Lab, seed_torch};
 use crate::data::scenes::ScenesConfig;
-use crate::data::{Dataset, Part, Source, caption, home, read_caption, shard_list, tidy};
+use crate::data::{Dataset, Part, Source, home, shard_list};
 use crate::error::{Fault, Result, counted, shell_path};
 use crate::files;
 use crate::image;
-use crate::near::{did_you_mean, missing, there};
+use crate::near::{did_you_mean, missing};
 use crate::networks::Networks;
 use crate::noise::{Noised, draw_mask, random_tokens, uniform};
 use crate::tokens::words::TextTokens;
 use ::image::RgbImage;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tch::{Kind, Tensor};
@@ -27,7 +26,8 @@ pub enum Pick {
     Index(i64),
     /// A caption, or the beginning of one.
     Caption(String),
-    File(PathBuf),
+    /// A picture in a file, read at this width and height in pixels; None: as [`Lab::show`] says.
+    File(PathBuf, Option<(i64, i64)>),
 }
 
 impl Lab {
@@ -82,28 +82,31 @@ impl Lab {
 
     /// Makes a picture the current one.
     ///
-    /// Errors: no such picture.
+    /// A file keeps its pixels if its shorter side is as long as the pictures that the model was trained on, and the model
+    /// makes pictures of its size. Of any other its middle square is read, resized to theirs.
+    ///
+    /// Errors: no such picture; a size that the model does not make.
     pub fn show(&mut self, pick: &Pick) -> Result<View> {
-        let mut remark = None;
+        let mut remarks = Vec::new();
         let picture = match pick {
-            Pick::File(path) => {
-                let (images, caption, said) = self.picture_of(path)?;
-                remark = said;
-                Picture { images, caption, index: None }
+            Pick::File(path, size) => {
+                let (picture, said) = self.picture_of(path, *size)?;
+                remarks = said;
+                picture
             }
             Pick::Index(_) | Pick::Caption(_) => {
                 let data = self.data(Part::Train)?;
                 match find(&data, pick) {
                     Ok(index) => Picture { index: Some(index), ..picture_at(&data, index) },
                     Err(error) => {
-                        remark = Some("held back: it is not among the pictures to train on".into());
+                        remarks.push("held back: it is not among the pictures to train on".into());
                         self.held_back(pick).ok_or(error)?
                     }
                 }
             }
         };
         self.state.workspace.put(picture);
-        Ok(self.show_again()?.notes(remark))
+        Ok(self.show_again()?.notes(remarks))
     }
 
     /// The picture of a caption among those that are not trained on. None if there is none; shards are not read for this.
@@ -114,15 +117,6 @@ impl Lab {
         }
         let data = self.data(Part::Val).ok()?;
         Some(picture_at(&data, data.find(text)? as i64))
-    }
-
-    /// The picture in a file, cropped to a square and resized: (1, 3, S, S) f32 in 0..=1, and its caption.
-    /// What there is to say about the caption comes third.
-    pub(super) fn picture_of(&self, path: &Path) -> Result<(Tensor, String, Option<String>)> {
-        there(path, "show \"FILE\"")?;
-        let image = image::fit(&image::load(path)?, self.state.settings.data.size as u32);
-        let (caption, remark) = caption_of_file(path);
-        Ok((image::to_tensor(&image).unsqueeze(0), caption, remark))
     }
 
     /// Shows the current picture again.
@@ -341,34 +335,6 @@ fn unpacked(path: &Path) -> Option<String> {
     Some(format!("{tool} {}", shell_path(path)))
 }
 
-/// The text of the `.txt` beside a picture's file, else the file's name. The remark says why a `.txt` is not used.
-fn caption_of_file(path: &Path) -> (String, Option<String>) {
-    let file = path.with_extension("txt");
-    let why = match read_caption(&file) {
-        Err(e) if e.kind() == ErrorKind::NotFound => None,
-        Err(e) => Some(format!("cannot be read: {e}")),
-        Ok(bytes) => match caption(&bytes) {
-            Ok(text) if !text.is_empty() => return (text, None),
-            Ok(_) => Some("is empty".into()),
-            Err(why) => Some(why.trim_start_matches("the caption ").into()),
-        },
-    };
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().replace(['_', '-'], " ");
-    let said = |why| format!("{} {why}: the picture's name is its caption", file.display());
-    (tidy(&name), why.map(said))
-}
-
-/// Whether a path that is no file reads like one, rather than like a caption.
-pub fn names_a_file(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    let picture = ending.is_some_and(|e| ::image::ImageFormat::from_extension(e).is_some());
-    picture
-        || path.is_dir()
-        || path.is_absolute()
-        || path.starts_with(".")
-        || path.starts_with("..")
-}
-
 /// A picture of a data set, without its number.
 fn picture_at(data: &Dataset, index: i64) -> Picture {
     let caption = data.captions(&[index]).remove(0);
@@ -389,7 +355,7 @@ fn find(data: &Dataset, pick: &Pick) -> Result<i64> {
             let hint = did_you_mean(text, known.filter(|name| !name.is_empty()), search);
             Lab::fault(format!("no caption begins with `{text}`"), hint)
         }),
-        Pick::File(_) => unreachable!("files are not in the data set"),
+        Pick::File(..) => unreachable!("files are not in the data set"),
     }
 }
 

@@ -65,6 +65,14 @@ impl SampleRequest {
     }
 }
 
+/// Pictures (B, 3, H, W) side by side; one alone as it is.
+fn sheet(images: &Tensor) -> RgbImage {
+    match images.size()[0] {
+        1 => first_image(images),
+        _ => image::square_grid(&image::all_from_tensor(images), 2),
+    }
+}
+
 impl Lab {
     /// Samples pictures from a text. The first becomes the current picture.
     pub fn sample(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<View> {
@@ -98,6 +106,11 @@ impl Lab {
         let run = self.begin(request)?;
         if watch.stop() {
             return Ok(run);
+        }
+        if let Some(canvas) = &run.canvas
+            && let Some(shown) = &canvas.shown
+        {
+            watch.region(Preview { image: shown.clone(), caption: canvas.sampled_in_words() });
         }
         let steps = run.schedule.len();
         self.go_on(&run, |nets, at, _, pass| {
@@ -160,7 +173,7 @@ impl Lab {
     pub fn start(&mut self, request: &SampleRequest) -> Result<View> {
         let run = self.begin(request)?;
         let model = self.model()?;
-        let picture = first_image(&model.borrow().nets().decode(&run.path[0]));
+        let picture = sheet(&model.borrow().nets().decode(&run.path[0]));
         let (what, first) = match &run.canvas {
             // the same picture as that of the edit
             Some(canvas) if canvas.shown.is_none() => (edit::under_noise(&run), View::new()),
@@ -203,7 +216,7 @@ impl Lab {
         let mut view = View::new();
         let run = self.go_on(&run, |nets, at, before, pass| {
             let pictures =
-                [before, &pass.drawn, &pass.after].map(|xs| first_image(&nets.decode(xs)));
+                [before, &pass.drawn, &pass.after].map(|xs| sheet(&nets.decode(xs)));
             let Step { t, t_next, temperature, cfg_scale } = run.schedule[at];
             let [t, t_next, temperature, cfg] = [t, t_next, temperature, cfg_scale].map(plain);
             let caption = format!(
@@ -215,8 +228,8 @@ impl Lab {
             watch.pass(at + 1, steps);
             at + 1 < start + count && !watch.stop()
         })?;
-        let tokens = run.path[run.path.len() - 1].clone();
-        let images = self.images(&run)?;
+        let tokens = Rc::new(run.path[run.path.len() - 1].narrow(0, 0, 1));
+        let images = self.images(&run)?.narrow(0, 0, 1);
         if run.path.len() > run.schedule.len() {
             view = view.note("that was the last step");
         }
@@ -237,7 +250,7 @@ impl Lab {
         let left = run.path.len().saturating_sub(count).max(1);
         let run = run.with_path(run.path[..left].to_vec());
         let model = self.model()?;
-        let picture = first_image(&model.borrow().nets().decode(&run.path[run.path.len() - 1]));
+        let picture = sheet(&model.borrow().nets().decode(&run.path[run.path.len() - 1]));
         let caption = format!("back at step {} of {}", run.path.len() - 1, run.schedule.len());
         self.state.workspace.sampling = Some(Rc::new(run));
         Ok(View::new().picture(picture, caption))
@@ -304,6 +317,7 @@ impl Lab {
         };
         let path = vec![Rc::new(start)];
         let mut remarks = remarks(request, &config);
+        remarks.extend(canvas.iter().filter_map(|canvas| canvas.remark.clone()));
         if mix.is_some() && nets.config.train.clip_image == 0.0 {
             let what =
                 "this model was trained without vectors of pictures: they mean nothing to it";

@@ -12,13 +12,13 @@ macro_rules! keys {
 }
 
 const SAMPLE: &[&str] = keys!([] ["count", "size", "weights", "prior"]);
-const START: &[&str] =
-    keys!([] ["size", "area", "side", "by", "strength", "keep", "picture", "weights", "prior"]);
-const INPAINT: &[&str] = keys!(["area", "keep"] ["count", "weights"]);
-const OUTPAINT: &[&str] = keys!(["side", "by", "keep"] ["count", "weights"]);
-const EDIT: &[&str] = keys!(["strength"] ["count", "weights"]);
+const START: &[&str] = keys!(["to", "frames"] ["size", "area", "side", "by", "strength", "keep", "picture", "weights", "prior"]);
+const INPAINT: &[&str] = keys!(["area", "keep"] ["count", "weights", "prior"]);
+const OUTPAINT: &[&str] = keys!(["side", "by", "keep"] ["count", "weights", "prior"]);
+const EDIT: &[&str] = keys!(["strength"] ["count", "weights", "prior"]);
 const VARY: &[&str] = keys!([] ["count", "size", "weights"]);
-const MORPH: &[&str] = keys!(["to", "frames"] ["size", "weights"]);
+const MORPH: &[&str] = keys!(["to", "frames"] ["size", "weights", "prior"]);
+const LIST: &[&str] = keys!(["out"] ["size", "weights", "prior"]);
 const GRID: &[&str] =
     &["steps", "cfg", "temperature", "seed", "prior", "negative", "greedy", "size", "weights"];
 
@@ -43,15 +43,16 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "show",
         aliases: &["picture"],
-        synopsis: "show [N | CAPTION | FILE]",
+        synopsis: "show [N | CAPTION | FILE [size=WxH]]",
         summary: "take a picture in hand: by number, caption or file",
         help: "Shows a picture of the data set and makes it the current one, which `encode`, `noise` and `predict` \
-               work on. A file is cropped to a square and resized; its caption is that of the .txt beside it, else its \
-               name. Without arguments it shows the current picture again.",
+               work on. A file stays as it is if its shorter side is as long as the pictures of training (64 pixels) and \
+               the model makes that size; of any other the middle square is read, or with size=96x64 the middle of that \
+               shape. Its caption is that of the .txt beside it, else its name. Without arguments it shows the current picture again.",
         example: "show red apple",
         needs: &[],
         words: None,
-        keys: &[],
+        keys: &["size"],
         takes: Takes::Caption,
         functions: &["find", "fit"],
         changes: true,
@@ -192,11 +193,12 @@ pub const COMMANDS: &[Command] = &[
         name: "start",
         aliases: &[],
         synopsis: "start TEXT [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
-                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels] [picture=FILE:WEIGHT,..] [weights=..] [prior=off]",
+                   [area=AREA] [side=SIDE] [by=PIXELS] [strength=0.6] [keep=pixels] [picture=FILE:WEIGHT,..] [to=TEXT|FILE] [frames=8] \
+                   [weights=..] [prior=off]",
         summary: "begin a sampling run that goes one step at a time",
         help: "As `sample`, but stops before the first step: then `next`, `back` and `next` again. With `area`, `side` or \
-               `strength` it begins what `inpaint`, `outpaint` or `edit` do, with `picture` what `vary` does; picture=this is the \
-               current one.",
+               `strength` it begins what `inpaint`, `outpaint` or `edit` do, with `picture` what `vary` does (picture=this is the \
+               current one), with `to` what `morph` does.",
         example: "start \"red apple\" steps=6",
         needs: &[],
         words: None,
@@ -241,10 +243,10 @@ pub const COMMANDS: &[Command] = &[
         name: "inpaint",
         aliases: &["fill"],
         synopsis: "inpaint [TEXT] [area=middle] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] \
-                   [negative=TEXT] [greedy=true] [weights=..]",
+                   [negative=TEXT] [greedy=true] [weights=..] [prior=off]",
         summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
-               X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled. `keep=pixels` keeps \
+               X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled, read as pictures are. `keep=pixels` keeps \
                the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area.",
         example: "inpaint area=right steps=8",
         needs: &[],
@@ -259,7 +261,7 @@ pub const COMMANDS: &[Command] = &[
         name: "outpaint",
         aliases: &["extend"],
         synopsis: "outpaint [TEXT] [side=right] [by=16] [keep=pixels] [steps=12] [cfg=..] [temperature=..] [seed=..] \
-                   [count=1] [negative=TEXT] [greedy=true] [weights=..]",
+                   [count=1] [negative=TEXT] [greedy=true] [weights=..] [prior=off]",
         summary: "continue the picture beyond a side",
         help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
                a panorama. Sides: left, right, top, bottom; `outpaint left` means the side.",
@@ -276,7 +278,7 @@ pub const COMMANDS: &[Command] = &[
         name: "edit",
         aliases: &[],
         synopsis: "edit [TEXT] [strength=0.6] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] \
-                   [greedy=true] [weights=..]",
+                   [greedy=true] [weights=..] [prior=off]",
         summary: "change the picture towards a text, and keep its structure",
         help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
                alone. Little keeps the picture, 1 keeps nothing of it. The first picture shows this start; `edit 0.5` means \
@@ -312,7 +314,7 @@ pub const COMMANDS: &[Command] = &[
         name: "morph",
         aliases: &[],
         synopsis: "morph TEXT|FILE to=TEXT|FILE [frames=8] [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] \
-                   [negative=TEXT] [greedy=true] [weights=..]",
+                   [negative=TEXT] [greedy=true] [weights=..] [prior=off]",
         summary: "pictures on the way from one text to another, or from one picture to another",
         help: "All frames start from the same noise and draw the same numbers; what the texts say is mixed in equal parts. \
                Between two pictures their CLIP vectors are mixed, which needs a model with a CLIP; `this` is the current one: \
@@ -325,6 +327,23 @@ pub const COMMANDS: &[Command] = &[
         functions: &["between", "passes", "denoise"],
         changes: true,
         run: run::morph,
+    },
+    Command {
+        name: "list",
+        aliases: &[],
+        synopsis: "list FILE out=DIR [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
+                   [weights=..] [prior=off]",
+        summary: "a picture for each caption of a file, into a folder",
+        help: "FILE has a caption on each line; lines that begin with # are left out. The folder gets a picture for each, and \
+               samples.jsonl with caption, seed and settings. Stopped, the same line goes on. The picture in hand stays.",
+        example: "list captions.txt out=pictures",
+        needs: &["the file"],
+        words: Some(1),
+        keys: LIST,
+        takes: Takes::File,
+        functions: &["passes", "denoise"],
+        changes: true,
+        run: run::list,
     },
     Command {
         name: "grid",
@@ -507,9 +526,10 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "save",
         aliases: &[],
-        synopsis: "save DIR",
-        summary: "write the model into a folder",
-        help: "config.ron and the weights; `load DIR` and `paella --model DIR` read them again. At the prompt it asks before \
+        synopsis: "save DIR|FILE",
+        summary: "write the model into a folder, or the picture into a file",
+        help: "With the name of a picture: the current one, in the format of its ending; a .gif shows how it emerged, step by \
+               step. With a folder: config.ron and the weights; `load DIR` and `paella --model DIR` read them again. At the prompt it asks before \
                it replaces a model.",
         example: "save runs/mine",
         needs: &["the folder"],

@@ -139,6 +139,11 @@ impl Workspace {
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
+    /// The run that made the current picture, or the one that goes step by step.
+    pub fn run(&self) -> Option<Rc<Sampling>> {
+        self.made.clone().or_else(|| self.sampling.clone())
+    }
+
     /// The tokens of the current picture.
     ///
     /// Errors: there are none.

@@ -30,6 +30,7 @@ mod nearest;
 mod numbers;
 mod old_runs;
 mod parity;
+mod picture_files;
 mod precision;
 mod prompt;
 mod published;
