@@ -33,7 +33,8 @@ cp scripts/{setup,libtorch_cache,libtorch_check}.py "$folder/scripts/"
 cp LICENSE LICENSE-MIT LICENSE-APACHE ATTRIBUTION.md "$folder/"
 cat >"$folder/install.sh" <<'END'
 #!/bin/sh
-# Fetches libtorch once (0.5 GB, kept in ~/.cache/paella for all versions) and links it here. Needs Python 3.9 with pip.
+# Fetches libtorch once (0.5 GB, with an NVIDIA card 2.7; kept in ~/.cache/paella for all versions) and links it here. Needs Python 3.9
+# with pip, 3.10 for a card.
 set -eu
 cd "$(dirname "$0")"
 command -v python3 >/dev/null || { printf 'error: python3 is missing\n  in: PATH\n  hint: Debian, Ubuntu: apt install python3 python3-pip\n' >&2; exit 1; }

@@ -119,11 +119,6 @@ impl Watch for Live {
         }
     }
 
-    fn region(&mut self, shown: Preview) {
-        self.asked = Instant::now();
-        self.preview(shown);
-    }
-
     fn pass(&mut self, done: usize, total: usize) {
         self.bar(done as u64, total as u64, &format!("step {done} of {total}"));
     }
