@@ -58,6 +58,9 @@ fn decode_any(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
             MAX_BYTES >> 20
         ));
     }
+    if decoder.total_bytes() == 0 {
+        return Err("it has no pixel".into());
+    }
     let turn = decoder.orientation().map_err(|e| e.to_string())?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     picture.apply_orientation(turn);
@@ -134,10 +137,12 @@ pub fn middle(own: (u32, u32), (w, h): (u32, u32)) -> [u32; 4] {
 /// As [`fit`], to another shape: the [`middle`] of that shape, resized to `w` x `h` pixels.
 pub fn fit_to(img: &RgbImage, (w, h): (u32, u32)) -> RgbImage {
     let [x, y, part_w, part_h] = middle(img.dimensions(), (w, h));
-    match (part_w, part_h) == (w, h) {
+    let part = imageops::crop_imm(img, x, y, part_w, part_h).to_image();
+    match part_w / w.max(1) {
         _ if w == h => fit(img, w),
-        true => imageops::crop_imm(img, x, y, w, h).to_image(),
-        false => resize(&imageops::crop_imm(img, x, y, part_w, part_h).to_image(), (w, h)),
+        1 if (part_w, part_h) == (w, h) => part,
+        n @ 2..=64 if (part_w, part_h) == (n * w, n * h) => block_means(&part, n),
+        _ => resize(&part, (w, h)),
     }
 }
 
@@ -158,11 +163,11 @@ fn resize(img: &RgbImage, (w, h): (u32, u32)) -> RgbImage {
 
 /// The rounded mean of each block of `n` x `n` pixels. `n` is at most 64, so that the sums fit.
 fn block_means(img: &RgbImage, n: u32) -> RgbImage {
-    let size = img.width() / n;
-    let mut sums = vec![0u32; (size * size * 3) as usize];
-    for (y, row) in img.as_raw().chunks_exact((size * n * 3) as usize).enumerate() {
-        let start = y / n as usize * size as usize * 3;
-        let sums = &mut sums[start..start + size as usize * 3];
+    let (w, h) = (img.width() / n, img.height() / n);
+    let mut sums = vec![0u32; (w * h * 3) as usize];
+    for (y, row) in img.as_raw().chunks_exact((w * n * 3) as usize).enumerate() {
+        let start = y / n as usize * w as usize * 3;
+        let sums = &mut sums[start..start + w as usize * 3];
         for (sum, block) in sums.chunks_exact_mut(3).zip(row.chunks_exact(3 * n as usize)) {
             for pixel in block.chunks_exact(3) {
                 sum.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u32::from(value));
@@ -171,7 +176,7 @@ fn block_means(img: &RgbImage, n: u32) -> RgbImage {
     }
     let area = n * n;
     let means = sums.into_iter().map(|sum| ((sum + area / 2) / area) as u8).collect();
-    RgbImage::from_raw(size, size, means).expect("three channels a pixel")
+    RgbImage::from_raw(w, h, means).expect("three channels a pixel")
 }
 
 /// (H, W) RGB -> (3, H, W) f32 in 0..=1.
@@ -345,6 +350,8 @@ mod tests {
         let img = RgbImage::from_fn(6, 6, |x, y| Rgb([(x * 10) as u8, (y * 10) as u8, 7]));
         assert_eq!(fit(&img, 3).get_pixel(1, 2).0, [25, 45, 7]);
         assert_eq!(fit(&img, 2).get_pixel(1, 0).0, [40, 10, 7]);
+        let wide = RgbImage::from_fn(6, 4, |x, y| Rgb([(x * 10) as u8, (y * 10) as u8, 7]));
+        assert_eq!(fit_to(&wide, (3, 2)).get_pixel(2, 1).0, [45, 25, 7]);
     }
 
     #[test]

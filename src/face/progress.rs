@@ -4,7 +4,7 @@ use super::signals::stop_for;
 use super::terminal::printable;
 use crate::error::size;
 use crate::lab::view::plain;
-use crate::lab::watch::{Preview, Watch, stop_asked};
+use crate::lab::watch::{Watch, stop_asked};
 use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -96,12 +96,6 @@ impl Watch for ProgressLine {
         );
         let text = format!("{} {done}/{total} {numbers}", r.phase);
         self.line(done, total, text);
-    }
-
-    fn region(&mut self, shown: Preview) {
-        if let Some(bar) = &self.bar {
-            bar.println(shown.caption);
-        }
     }
 
     fn pass(&mut self, done: usize, total: usize) {

@@ -80,8 +80,8 @@ pub struct SampleArgs {
 /// What to do with a picture that is there. TEXT "" stands for its caption.
 #[derive(Args)]
 struct EditArgs {
-    /// Edit this picture instead of making one from nothing. It is read as `--size`, else as it is if its shorter side fits
-    /// the model, else its middle square
+    /// Edit this picture instead of making one from nothing. It is read as `--size`, else as it is if its shorter side is
+    /// as long as in training, else its middle square
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Sample this area of it: left, right, top, bottom, middle, X,Y,W,H, a circle X,Y,R, in pixels of the picture as it is read, or a

@@ -6,8 +6,8 @@ use crate::lab::view::{View, ViewBlock};
 use crate::model::weigh::PartWeights;
 
 /// Settings of the prompt that are options of `sample` and `grid`.
-const OPTIONS: [&str; 8] =
-    ["steps", "cfg", "temperature", "seed", "size", "weights", "negative", "prior"];
+const OPTIONS: [&str; 9] =
+    ["out", "steps", "cfg", "temperature", "seed", "size", "weights", "negative", "prior"];
 
 /// A view with the notes of the shell.
 pub fn in_shell(mut view: View) -> View {
@@ -58,6 +58,7 @@ fn of_shell(inside: &str) -> Option<String> {
     match args.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {}
         ["load", model] => return Some(format!("`--model {}`", shell_path(model))),
+        ["list", file] => return Some(format!("`--from {}`", shell_path(file))),
         ["show", what] => return Some(format!("`paella show {}`", shell_path(what))),
         ["caption", ..] => return Some(format!("`{inside}` at the prompt")),
         ["set", path, value] => {

@@ -87,8 +87,7 @@ impl Lab {
     /// The last pass of the run that made the current picture, else a pass on its tokens with its caption.
     fn last_pass(&mut self) -> Result<LastPass> {
         let workspace = &self.state.workspace;
-        let run = workspace.run();
-        let run = match run.filter(|run| run.path.len() > 1) {
+        let run = match workspace.run() {
             Some(run) => run,
             None => {
                 let (tokens, picture) = (self.need_tokens()?, self.state.workspace.picture()?);

@@ -48,6 +48,9 @@ pub fn show(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     if path.is_file() {
         return lab.show(&Pick::File(path, size));
     }
+    if size.is_some() && names_a_file(&path) {
+        return Err(no_file(&path, "show \"FILE\" size=96x64"));
+    }
     if size.is_some() {
         return Err(args.fault("`size` is for a picture in a file", "show \"FILE\" size=96x64"));
     }
@@ -301,7 +304,7 @@ pub fn sample(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
 
 /// Pictures for a file of captions.
 pub fn list(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    let Some(folder) = args.get("out") else {
+    let Some(folder) = args.get("out").filter(|folder| !folder.is_empty()) else {
         return Err(args.misused("the folder for the pictures is missing: out=DIR"));
     };
     let captions = CaptionList::read(&args.path())?;

@@ -26,7 +26,7 @@ pub enum Edit {
     Inpaint(Area),
     /// Continues the picture beyond a side, by this many pixels.
     Outpaint(Side, i64),
-    /// Starts from the picture with this share of its tokens under noise, above 0 to 1. A small share keeps its structure.
+    /// Starts from the picture with this share of its tokens under noise, above 0 to 1.
     Renoise(f64),
 }
 

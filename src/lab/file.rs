@@ -4,13 +4,14 @@ use super::Lab;
 use super::edit;
 use super::picture::first_image;
 use super::view::View;
-use super::workspace::Picture;
+use super::workspace::{Picture, Sampling};
 use crate::data::{caption, read_caption, tidy};
 use crate::error::{Result, counted};
 use crate::image::{self, film};
 use crate::near::there;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::rc::Rc;
 
 impl Lab {
     /// The picture in a file, and what there is to say about how it was read; `size` as in [`super::Pick::File`].
@@ -31,11 +32,12 @@ impl Lab {
         };
         let [_, _, part_w, part_h] = image::middle(image.dimensions(), (w as u32, h as u32));
         let is_whole = (part_w, part_h) == image.dimensions();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let read = format!("of {} x {} pixels", own.0, own.1);
         let size = match (is_whole, own == (w, h)) {
             (true, true) => None,
-            (true, false) => Some(format!("the picture {read} is read as {w} x {h}")),
-            (false, _) => Some(format!("the middle {read} is read, as {w} x {h}")),
+            (true, false) => Some(format!("{name}, {read}, is read as {w} x {h}")),
+            (false, _) => Some(format!("{name}: the middle {read} is read, as {w} x {h}")),
         };
         let (caption, remark) = caption_of_file(path);
         let image = image::fit_to(&image, (w as u32, h as u32));
@@ -53,7 +55,9 @@ impl Lab {
             image::save(&first_image(&picture.images), file)?;
             return Ok(View::new().text(format!("picture: {}", file.display())));
         }
-        let Some(run) = self.state.workspace.run() else {
+        // a run that goes step by step stays when another picture is taken in hand
+        let made = |run: &Rc<Sampling>| picture.index.is_none() && run.caption() == picture.caption;
+        let Some(run) = self.state.workspace.run().filter(made) else {
             let hint =
                 "`sample TEXT` makes one; with the name of a .png the picture itself is saved";
             return Err(Self::fault("no run made this picture, so there is no film of it", hint));

@@ -2,6 +2,7 @@
 //!
 //! Letters: K codes, h x w tokens.
 
+use super::args::quoted;
 use super::picture::first_image;
 use super::view::View;
 use super::watch::Watch;
@@ -56,7 +57,7 @@ impl CaptionList {
     ///
     /// Errors: no such file, no UTF-8, no caption in it.
     pub fn read(path: &Path) -> Result<Self> {
-        there(path, "--from FILE")?;
+        there(path, "list FILE out=DIR")?;
         let place = path.display().to_string();
         let bytes = files::read_up_to(path, LONGEST)
             .map_err(|e| Error::command(format!("the captions cannot be read: {e}"), &place, ""))?;
@@ -304,7 +305,7 @@ fn earlier(folder: &Path) -> Result<Vec<ListedPicture>> {
             Ok(row) => rows.push(row),
             Err(e) => {
                 let what = format!("line {} is no picture of a list: {e}", i + 1);
-                return refused(what, "another folder: `--out NAME`");
+                return refused(what, "another folder: `out=NAME`");
             }
         }
     }
@@ -324,8 +325,8 @@ fn first_seed(
     let refused = |what: String| {
         let other = files::free(folder);
         let hint = format!(
-            "the same again goes on; anything else goes into another folder: `--out {}`",
-            other.display()
+            "the same again goes on; anything else goes into another folder: `out={}`",
+            quoted(&other.display().to_string(), None)
         );
         Err(Error::command(what, folder.display().to_string(), hint))
     };

@@ -118,7 +118,8 @@ impl Lab {
             let [h, w] = [picture.images.size()[2], picture.images.size()[3]];
             if h != w {
                 remarks.push(format!(
-                    "of {w} x {h} pixels the middle square is read: CLIP reads squares"
+                    "{}: of {w} x {h} pixels the middle square is read: CLIP reads squares",
+                    picture.caption
                 ));
             }
             images.push(square(&picture.images));

@@ -107,11 +107,6 @@ impl Lab {
         if watch.stop() {
             return Ok(run);
         }
-        if let Some(canvas) = &run.canvas
-            && let Some(shown) = &canvas.shown
-        {
-            watch.region(Preview { image: shown.clone(), caption: canvas.sampled_in_words() });
-        }
         let steps = run.schedule.len();
         self.go_on(&run, |nets, at, _, pass| {
             let done = at + 1;

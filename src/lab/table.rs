@@ -46,7 +46,7 @@ pub const COMMANDS: &[Command] = &[
         synopsis: "show [N | CAPTION | FILE [size=WxH]]",
         summary: "take a picture in hand: by number, caption or file",
         help: "Shows a picture of the data set and makes it the current one, which `encode`, `noise` and `predict` \
-               work on. A file stays as it is if its shorter side is as long as the pictures of training (64 pixels) and \
+               work on. A file stays as it is if its shorter side is as long as the pictures of training and \
                the model makes that size; of any other the middle square is read, or with size=96x64 the middle of that \
                shape. Its caption is that of the .txt beside it, else its name. Without arguments it shows the current picture again.",
         example: "show red apple",
@@ -246,7 +246,7 @@ pub const COMMANDS: &[Command] = &[
                    [negative=TEXT] [greedy=true] [weights=..] [prior=off]",
         summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
-               X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled, read as pictures are. `keep=pixels` keeps \
+               X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled (its middle, if it has another shape). `keep=pixels` keeps \
                the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area.",
         example: "inpaint area=right steps=8",
         needs: &[],
@@ -279,7 +279,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: "edit [TEXT] [strength=0.6] [steps=12] [cfg=..] [temperature=..] [seed=..] [count=1] [negative=TEXT] \
                    [greedy=true] [weights=..] [prior=off]",
-        summary: "change the picture towards a text, and keep its structure",
+        summary: "change the picture towards a text, from the picture under noise",
         help: "Sampling starts from the picture with a share `strength` of its tokens under noise, instead of from noise \
                alone. Little keeps the picture, 1 keeps nothing of it. The first picture shows this start; `edit 0.5` means \
                the strength.",

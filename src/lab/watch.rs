@@ -15,8 +15,6 @@ pub struct Preview {
 pub trait Watch {
     /// Called after each optimiser step. `progress` is (done, total), if known.
     fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>);
-    /// Called before the first pass of an edit, with what it is going to sample.
-    fn region(&mut self, _shown: Preview) {}
     /// Called after each sampler pass, when `done` of `total` passes are done.
     fn pass(&mut self, _done: usize, _total: usize) {}
     /// Called after each step. Returns whether to spend time on a preview. `last` is true after the final step.

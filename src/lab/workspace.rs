@@ -26,7 +26,7 @@ pub struct Workspace {
 /// A picture with its caption, from the data set, a file or the sampler.
 #[derive(Debug)]
 pub struct Picture {
-    /// (1, 3, S, S) f32 in 0..=1.
+    /// (1, 3, H, W) f32 in 0..=1.
     pub images: Tensor,
     pub caption: String,
     /// Index in the data set, if the picture comes from there.
@@ -139,9 +139,10 @@ impl Workspace {
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
-    /// The run that made the current picture, or the one that goes step by step.
+    /// The run that made the current picture, or the one that goes step by step, if it has taken a step.
     pub fn run(&self) -> Option<Rc<Sampling>> {
-        self.made.clone().or_else(|| self.sampling.clone())
+        let run = self.made.clone().or_else(|| self.sampling.clone());
+        run.filter(|run| run.path.len() > 1)
     }
 
     /// The tokens of the current picture.

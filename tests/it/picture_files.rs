@@ -42,21 +42,22 @@ fn a_picture_of_the_models_size_is_read_whole_and_others_in_part() {
     }
     let (size, said) = show(&file(96, 96), "");
     assert!(
-        size == (32, 32) && said == "the picture of 96 x 96 pixels is read as 32 x 32",
+        size == (32, 32) && said == "96x96.png, of 96 x 96 pixels, is read as 32 x 32",
         "{said}"
     );
     for (w, h) in [(96, 48), (50, 32)] {
         let (size, said) = show(&file(w, h), "");
-        let wanted = format!("the middle of {w} x {h} pixels is read, as 32 x 32");
+        let wanted = format!("{w}x{h}.png: the middle of {w} x {h} pixels is read, as 32 x 32");
         assert!(size == (32, 32) && said == wanted, "{said}");
     }
     let (size, said) = show(&file(96, 48), " size=48x24");
     assert!(
-        size == (24, 48) && said == "the picture of 96 x 48 pixels is read as 48 x 24",
+        size == (24, 48) && said == "96x48.png, of 96 x 48 pixels, is read as 48 x 24",
         "{said}"
     );
     for (line, what) in [
         (format!("show \"{}\" size=50x32", file(96, 48).display()), "the nearest is 48x32"),
+        ("show nowhere.png size=48x32".into(), "there is no file"),
         ("show 0 size=48x32".into(), "for a picture in a file"),
         ("show size=48x32".into(), "for a picture in a file"),
     ] {
@@ -87,6 +88,9 @@ fn a_mask_lies_where_it_lies_on_the_file_it_was_drawn_for() {
     let all_cut = format!("inpaint area=\"{}\" steps=1", mask(80, 32, |x| x >= 60));
     let error = lab.turn(&all_cut, &mut Quiet).unwrap_err().to_string();
     assert!(error.contains("no pixel of the picture"), "{error}");
+    std::fs::write(folder.path().join("empty.pgm"), "P2 0 4 255 ").unwrap();
+    let empty = format!("inpaint area=\"{}\"", folder.path().join("empty.pgm").display());
+    assert!(lab.turn(&empty, &mut Quiet).is_err(), "a mask without a pixel");
     let view = run(&mut lab, &format!("inpaint area=\"{}\" steps=1", mask(8, 8, |x| x < 4)));
     assert!(!notes(&view).contains("of the mask's"), "nothing of it is cut: {view:?}");
 }
@@ -109,7 +113,7 @@ fn the_program_continues_a_wide_picture_and_says_what_it_reads() {
     let (size, said) = wider(&big, &[]);
     assert!(size == (48, 32) && said.contains("the middle of 96 x 64 pixels"), "{said}");
     let (size, said) = wider(&big, &["--size", "48x32"]);
-    assert!(size == (64, 32) && said.contains("of 96 x 64 pixels is read as 48 x 32"), "{said}");
+    assert!(size == (64, 32) && said.contains("of 96 x 64 pixels, is read as 48 x 32"), "{said}");
 }
 
 #[test]
@@ -125,9 +129,13 @@ fn the_prompt_writes_the_picture_its_film_and_a_list() {
     let (mut lab, (folder, _turn)) = lab();
     let file = |name: &str| folder.path().join(name);
     let line = |name: &str| format!("save \"{}\"", file(name).display());
-    run(&mut lab, "show 0");
-    let error = lab.turn(&line("film.gif"), &mut Quiet).unwrap_err().to_string();
-    assert!(error.contains("no film of it"), "{error}");
+    // neither a picture of the data set, nor a run without a step, nor another picture than that of the run
+    for before in ["show 0", "start a fox steps=2", "next", "show 1"] {
+        run(&mut lab, before);
+        let saved = lab.turn(&line("film.gif"), &mut Quiet);
+        let error = saved.err().map_or(String::new(), |error| error.to_string());
+        assert_eq!(error.contains("no film of it"), before != "next", "{before}: {error}");
+    }
     run(&mut lab, "sample a fox steps=3 seed=1");
     run(&mut lab, &line("fox.png"));
     let picture = &lab.workspace().picture().unwrap().images.get(0);
@@ -137,8 +145,12 @@ fn the_prompt_writes_the_picture_its_film_and_a_list() {
     assert!(std::fs::read(file("film.gif")).unwrap().starts_with(b"GIF89a"));
     std::fs::write(file("captions.txt"), "a fox\n# none\na cat\n").unwrap();
     let list = format!("list \"{}\" steps=1 seed=4", file("captions.txt").display());
-    let missing = lab.turn(&list, &mut Quiet).unwrap_err().to_string();
-    assert!(missing.contains("out=DIR"), "{missing}");
+    for odd in [list.clone(), format!("{list} out=\"\"")] {
+        let missing = lab.turn(&odd, &mut Quiet).unwrap_err().to_string();
+        assert!(missing.contains("out=DIR"), "{missing}");
+    }
+    let folder = lab.turn("list . out=made", &mut Quiet).unwrap_err().to_string();
+    assert!(folder.contains("`list ./FILE out=DIR`"), "{folder}");
     let view = run(&mut lab, &format!("{list} out=\"{}\"", file("made").display()));
     assert!(view.first_text().unwrap().contains("2 made"), "{view:?}");
     assert!(file("made/00001.png").is_file() && file("made/00002.png").is_file());
