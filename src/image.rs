@@ -99,28 +99,14 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// Crops the middle square of a picture and resizes it to `size` x `size` pixels. If `size` divides the side, a pixel
 /// is the exact mean of a block; else Lanczos is used.
 pub fn fit(img: &RgbImage, size: u32) -> RgbImage {
-    let (w, h) = img.dimensions();
-    let side = w.min(h);
-    fit_at(img, size, ((w - side) / 2, (h - side) / 2))
+    fit_to(img, (size, size))
 }
 
 /// As [`fit`], for the square that begins `x` pixels from the left and `y` from the top. Its side is the picture's
 /// shorter side, so `x` or `y` is 0.
 pub fn fit_at(img: &RgbImage, size: u32, (x, y): (u32, u32)) -> RgbImage {
-    let (w, h) = img.dimensions();
-    let side = w.min(h);
-    if (w, h) == (size, size) {
-        return img.clone();
-    }
-    if side == 0 || size == 0 {
-        return RgbImage::from_pixel(size, size, WHITE);
-    }
-    let square = imageops::crop_imm(img, x, y, side, side).to_image();
-    match side {
-        _ if side == size => square,
-        _ if side.is_multiple_of(size) && side / size <= 64 => block_means(&square, side / size),
-        _ => squeeze(&square, size),
-    }
+    let side = img.width().min(img.height());
+    resized(imageops::crop_imm(img, x, y, side, side).to_image(), (size, size))
 }
 
 /// The largest part of a picture of `own` pixels, from its middle, that has the shape of `w` x `h`: left, top, width, height.
@@ -137,12 +123,19 @@ pub fn middle(own: (u32, u32), (w, h): (u32, u32)) -> [u32; 4] {
 /// As [`fit`], to another shape: the [`middle`] of that shape, resized to `w` x `h` pixels.
 pub fn fit_to(img: &RgbImage, (w, h): (u32, u32)) -> RgbImage {
     let [x, y, part_w, part_h] = middle(img.dimensions(), (w, h));
-    let part = imageops::crop_imm(img, x, y, part_w, part_h).to_image();
-    match part_w / w.max(1) {
-        _ if w == h => fit(img, w),
-        1 if (part_w, part_h) == (w, h) => part,
-        n @ 2..=64 if (part_w, part_h) == (n * w, n * h) => block_means(&part, n),
-        _ => resize(&part, (w, h)),
+    resized(imageops::crop_imm(img, x, y, part_w, part_h).to_image(), (w, h))
+}
+
+/// A picture at another size: the mean of each block if `w` and `h` are whole parts of its sides, else by Lanczos. White if there
+/// is no pixel.
+fn resized(img: RgbImage, (w, h): (u32, u32)) -> RgbImage {
+    let own = img.dimensions();
+    let n = own.0.checked_div(w).unwrap_or_default();
+    match own {
+        _ if own == (w, h) => img,
+        _ if img.is_empty() || w == 0 || h == 0 => RgbImage::from_pixel(w, h, WHITE),
+        _ if (2..=64).contains(&n) && own == (n * w, n * h) => block_means(&img, n),
+        _ => resize(&img, (w, h)),
     }
 }
 

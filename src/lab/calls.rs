@@ -48,11 +48,12 @@ pub fn show(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
     if path.is_file() {
         return lab.show(&Pick::File(path, size));
     }
-    if size.is_some() && names_a_file(&path) {
-        return Err(no_file(&path, "show \"FILE\" size=96x64"));
-    }
     if size.is_some() {
-        return Err(args.fault("`size` is for a picture in a file", "show \"FILE\" size=96x64"));
+        let line = "show \"FILE\" size=96x64";
+        return Err(match names_a_file(&path) {
+            true => no_file(&path, line),
+            false => args.fault("`size` is for a picture in a file", line),
+        });
     }
     if args.words.is_empty() {
         return lab.show_again();
@@ -395,18 +396,16 @@ fn may_replace(old: Option<String>, watch: Watching) -> bool {
 }
 
 pub fn save(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
-    let dir = args.path();
-    if image::format_of(&dir).is_ok() && !dir.is_dir() {
-        let old = dir.is_file().then(|| dir.display().to_string());
-        return match may_replace(old, watch) {
-            true => lab.save_picture(&dir),
-            false => Ok(View::new().text(format!("not saved: {} is as it was", dir.display()))),
-        };
-    }
-    let old = lab.replaced_by_save(&dir)?.map(|what| format!("{what} in {}", dir.display()));
+    let path = args.path();
+    let picture = image::format_of(&path).is_ok() && !path.is_dir();
+    let old = match picture {
+        true => path.is_file().then(|| path.display().to_string()),
+        false => lab.replaced_by_save(&path)?.map(|what| format!("{what} in {}", path.display())),
+    };
     match may_replace(old, watch) {
-        true => lab.save(&dir),
-        false => Ok(View::new().text(format!("not saved: {} is as it was", dir.display()))),
+        true if picture => lab.save_picture(&path),
+        true => lab.save(&path),
+        false => Ok(View::new().text(format!("not saved: {} is as it was", path.display()))),
     }
 }
 

@@ -22,12 +22,6 @@ pub struct EditCanvas {
 }
 
 impl EditCanvas {
-    /// How much of the picture is sampled.
-    pub fn sampled_in_words(&self) -> String {
-        let sampled = self.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
-        format!("grey: {sampled} of {} tokens are sampled", self.mask.numel())
-    }
-
     /// Puts the picture's own pixels back outside of the sampled tokens, where they are kept: (B, 3, H, W) -> the same.
     pub fn restore(&self, images: Tensor) -> Tensor {
         let Some(pixels) = &self.pixels else { return images };

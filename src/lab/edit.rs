@@ -106,17 +106,26 @@ impl FromStr for Area {
 }
 
 impl Area {
-    /// Whether each pixel of a picture of `w` x `h` is inside, row by row.
+    /// Whether each pixel of a picture of `w` x `h` is inside, row by row; and what of a mask is not used, in words.
     ///
     /// Errors: a mask that cannot be read.
-    fn pixels(&self, (w, h): (i64, i64)) -> Result<Vec<bool>> {
+    fn pixels(&self, (w, h): (i64, i64)) -> Result<(Vec<bool>, Option<String>)> {
         let mask = match self {
             Self::Mask(path) if !path.is_file() => return Err(no_file(path, "area=\"FILE\"")),
-            Self::Mask(path) => Some(image::load(path)?),
+            Self::Mask(path) => {
+                let mask = image::load(path)?;
+                let part = image::middle(mask.dimensions(), (w as u32, h as u32));
+                Some((mask, part))
+            }
             _ => None,
         };
-        let laid = mask.as_ref().map_or([0; 4], |mask| {
-            image::middle(mask.dimensions(), (w as u32, h as u32)).map(i64::from)
+        let remark = mask.as_ref().and_then(|(mask, [_, _, part_w, part_h])| {
+            let (own_w, own_h) = mask.dimensions();
+            ((*part_w, *part_h) != (own_w, own_h)).then(|| {
+                format!(
+                    "of the mask's {own_w} x {own_h} pixels the middle {part_w} x {part_h} are used"
+                )
+            })
         });
         let inside = |x: i64, y: i64| match self {
             Self::Half(Side::Left) => 2 * x < w,
@@ -133,28 +142,14 @@ impl Area {
                 let far = |at: i64, centre: &i64| (at as f64 + 0.5 - *centre as f64).powi(2);
                 far(x, cx) + far(y, cy) <= (*radius as f64).powi(2) && *radius > 0
             }
-            Self::Mask(_) => mask.as_ref().is_some_and(|mask| {
-                let [left, top, part_w, part_h] = laid;
+            Self::Mask(_) => mask.as_ref().is_some_and(|(mask, part)| {
+                let [left, top, part_w, part_h] = part.map(i64::from);
                 let (x, y) = (left + x * part_w / w, top + y * part_h / h);
                 mask.get_pixel(x as u32, y as u32).0[1] >= 128
             }),
         };
-        Ok((0..h).flat_map(|y| (0..w).map(move |x| (x, y))).map(|(x, y)| inside(x, y)).collect())
-    }
-
-    /// What of a mask is not used on a picture of `w` x `h`, in words. None: all is.
-    ///
-    /// Errors: a mask that cannot be read.
-    fn cut(&self, (w, h): (i64, i64)) -> Result<Option<String>> {
-        let Self::Mask(path) = self else { return Ok(None) };
-        let own = image::load(path)?.dimensions();
-        let [_, _, part_w, part_h] = image::middle(own, (w as u32, h as u32));
-        Ok(((part_w, part_h) != own).then(|| {
-            format!(
-                "of the mask's {} x {} pixels the middle {part_w} x {part_h} are used",
-                own.0, own.1
-            )
-        }))
+        let all = (0..h).flat_map(|y| (0..w).map(move |x| (x, y)));
+        Ok((all.map(|(x, y)| inside(x, y)).collect(), remark))
     }
 }
 
@@ -173,13 +168,15 @@ impl Edit {
         let (_, h, w) = tokens.size3()?;
         let f = nets.config.tokenizer.model.factor();
         let yes = |size: &[i64]| Tensor::ones(size, (Kind::Bool, tokens.device()));
+        let mut remark = None;
         let (original, mask, pixels) = match self {
             Self::Renoise(share) if !(*share > 0.0 && *share <= 1.0) => {
                 return Err(refused(format!("a strength of {share}"), "above 0 to 1, such as 0.6"));
             }
             Self::Renoise(_) => (tokens.shallow_clone(), yes(&[1, h, w]), images.shallow_clone()),
             Self::Inpaint(area) => {
-                let inside = area.pixels((w * f, h * f))?;
+                let (inside, said) = area.pixels((w * f, h * f))?;
+                remark = said;
                 if !inside.contains(&true) {
                     let what =
                         format!("no pixel of the picture, {} x {}, is in the area", w * f, h * f);
@@ -225,10 +222,6 @@ impl Edit {
                 (original, mask, pixels)
             }
         };
-        let remark = match self {
-            Self::Inpaint(area) => area.cut((w * f, h * f))?,
-            _ => None,
-        };
         let shown = match self {
             Self::Renoise(_) => None,
             Self::Inpaint(_) | Self::Outpaint(..) => Some(marked(&pixels, &mask, f)),
@@ -254,7 +247,9 @@ impl Lab {
             let start = first_image(&model.borrow().nets().decode(&run.path[0].narrow(0, 0, 1)));
             return Ok(View::new().picture(start, format!("the start: {}", under_noise(run))));
         };
-        Ok(View::new().picture(shown.clone(), canvas.sampled_in_words()))
+        let sampled = canvas.mask.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[]);
+        let caption = format!("grey: {sampled} of {} tokens are sampled", canvas.mask.numel());
+        Ok(View::new().picture(shown.clone(), caption))
     }
 }
 
@@ -314,7 +309,7 @@ mod tests {
 
     fn count(area: &str, size: (i64, i64)) -> usize {
         let area: Area = area.parse().expect("an area");
-        area.pixels(size).expect("no file").iter().filter(|inside| **inside).count()
+        area.pixels(size).expect("no file").0.iter().filter(|inside| **inside).count()
     }
 
     #[test]

@@ -4,14 +4,13 @@ use super::Lab;
 use super::edit;
 use super::picture::first_image;
 use super::view::View;
-use super::workspace::{Picture, Sampling};
+use super::workspace::Picture;
 use crate::data::{caption, read_caption, tidy};
 use crate::error::{Result, counted};
 use crate::image::{self, film};
 use crate::near::there;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::rc::Rc;
 
 impl Lab {
     /// The picture in a file, and what there is to say about how it was read; `size` as in [`super::Pick::File`].
@@ -55,9 +54,7 @@ impl Lab {
             image::save(&first_image(&picture.images), file)?;
             return Ok(View::new().text(format!("picture: {}", file.display())));
         }
-        // a run that goes step by step stays when another picture is taken in hand
-        let made = |run: &Rc<Sampling>| picture.index.is_none() && run.caption() == picture.caption;
-        let Some(run) = self.state.workspace.run().filter(made) else {
+        let Some(run) = self.state.workspace.run() else {
             let hint =
                 "`sample TEXT` makes one; with the name of a .png the picture itself is saved";
             return Err(Self::fault("no run made this picture, so there is no film of it", hint));

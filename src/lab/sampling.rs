@@ -65,12 +65,9 @@ impl SampleRequest {
     }
 }
 
-/// Pictures (B, 3, H, W) side by side; one alone as it is.
+/// Pictures (B, 3, H, W) side by side.
 fn sheet(images: &Tensor) -> RgbImage {
-    match images.size()[0] {
-        1 => first_image(images),
-        _ => image::square_grid(&image::all_from_tensor(images), 2),
-    }
+    image::square_grid(&image::all_from_tensor(images), 2)
 }
 
 impl Lab {
@@ -92,7 +89,7 @@ impl Lab {
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         self.state.workspace.made = Some(Rc::new(run.with_path(run.path.clone())));
         let view = self.shown_edit(run)?;
-        let view = view.picture(image::square_grid(&image::all_from_tensor(images), 2), caption);
+        let view = view.picture(sheet(images), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
             view.note(format!("stopped after step {done} of {steps}"))
@@ -149,10 +146,7 @@ impl Lab {
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
         let model = self.model()?;
         let model = model.borrow();
-        let frame = |tokens: &Rc<Tensor>| {
-            let images = run.restored(model.nets().decode(tokens));
-            image::square_grid(&image::all_from_tensor(&images), 2)
-        };
+        let frame = |tokens: &Rc<Tensor>| sheet(&run.restored(model.nets().decode(tokens)));
         Ok(run.path.iter().map(frame).collect())
     }
 

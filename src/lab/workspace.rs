@@ -139,10 +139,13 @@ impl Workspace {
         self.picture.clone().ok_or_else(|| Error::command("there is no picture yet", "", hint))
     }
 
-    /// The run that made the current picture, or the one that goes step by step, if it has taken a step.
+    /// The run that made the current picture, at once or step by step. One that goes step by step stays when another picture
+    /// is taken in hand: then there is none.
     pub fn run(&self) -> Option<Rc<Sampling>> {
-        let run = self.made.clone().or_else(|| self.sampling.clone());
-        run.filter(|run| run.path.len() > 1)
+        let run = self.made.clone().or_else(|| self.sampling.clone())?;
+        let picture = self.picture.as_ref()?;
+        let made = run.path.len() > 1 && picture.index.is_none();
+        (made && run.caption() == picture.caption).then_some(run)
     }
 
     /// The tokens of the current picture.
