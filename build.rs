@@ -20,9 +20,10 @@ fn main() {
         .include("src/shim")
         .include(include.join("torch/csrc/api/include"))
         .include(include);
-    build.clone().file("src/shim/all.cpp").compile("paella_shim");
-    loops();
-    println!("cargo:rustc-env=PAELLA_CUDA={}", cuda(&build, &lib).unwrap_or_default());
+    at_level("-O1", || build.clone().file("src/shim/all.cpp").compile("paella_shim"));
+    at_level("-O3", loops);
+    let cuda = at_level("-O1", || cuda(&build, &lib)).unwrap_or_default();
+    println!("cargo:rustc-env=PAELLA_CUDA={cuda}");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
@@ -31,19 +32,25 @@ fn main() {
     }
 }
 
+/// Compiles under another level than libtorch's bindings: the flags of the environment come last.
+fn at_level<T>(level: &str, compile: impl FnOnce() -> T) -> T {
+    let given = env::var("CXXFLAGS").unwrap_or_default();
+    // SAFETY: one thread, before and after.
+    unsafe { env::set_var("CXXFLAGS", format!("{given} {level}")) };
+    let compiled = compile();
+    // SAFETY: as above.
+    unsafe { env::set_var("CXXFLAGS", given) };
+    compiled
+}
+
 /// Compiles the loops that the compiler turns into vector instructions. It may: nobody looks at floating point traps or errno.
 fn loops() {
-    let given = env::var("CXXFLAGS").unwrap_or_default();
-    // SAFETY: one thread. Flags of the environment come last, and those of this repository keep the shim's other half at -O1.
-    unsafe { env::set_var("CXXFLAGS", format!("{given} -O3")) };
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").file("src/shim/kernels.cpp");
     for flag in ["-fno-math-errno", "-fno-trapping-math", "-mprefer-vector-width=512"] {
         build.flag_if_supported(flag);
     }
     build.compile("paella_kernels");
-    // SAFETY: as above.
-    unsafe { env::set_var("CXXFLAGS", given) };
 }
 
 /// Writes the `rust` blocks of `tutorials/NAME.md`, in order, as a function in `OUT_DIR/NAME.rs`.

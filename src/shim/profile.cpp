@@ -2,8 +2,8 @@
 #include "guard.h"
 #include <c10/core/CachingDeviceAllocator.h>
 #include <cstdlib>
+#include <set>
 #include <torch/csrc/autograd/profiler_kineto.h>
-#include <torch/torch.h>
 
 namespace profiler = torch::autograd::profiler;
 namespace impl = torch::profiler::impl;
