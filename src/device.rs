@@ -129,6 +129,18 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Bytes of memory that programs could take now. None where the system does not tell.
+pub fn free_memory() -> Option<usize> {
+    meminfo("MemAvailable:")
+}
+
+/// An entry of /proc/meminfo, in bytes. Linux only.
+pub fn meminfo(name: &str) -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib << 10)
+}
+
 /// Gives memory that was freed back to the kernel, against [`keep_freed_memory`].
 pub fn hand_back_freed_memory() {
     // SAFETY: gives back pages that no allocation uses; allowed at any time.

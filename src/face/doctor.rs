@@ -6,7 +6,7 @@ use super::weights::shortened;
 use crate::config::RunConfig;
 use crate::data::assets::assets_dir;
 use crate::device::driver::{Driver, dotted};
-use crate::device::gpu_name;
+use crate::device::{free_memory, gpu_name, meminfo};
 use crate::error::{Error, Result, counted, size};
 use crate::lab::model::shipped_models;
 use crate::near::no_folder;
@@ -256,12 +256,8 @@ fn loaded(name: &str) -> Option<String> {
 
 /// Free and total memory. Linux only.
 fn memory() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let gib = |name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0 / 1024.0)
-    };
-    Some(format!("{:.1} GiB free of {:.1}", gib("MemAvailable:")?, gib("MemTotal:")?))
+    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
+    Some(format!("{:.1} GiB free of {:.1}", gib(free_memory()?), gib(meminfo("MemTotal:")?)))
 }
 
 fn assets() -> Finding {

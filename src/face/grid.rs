@@ -2,10 +2,10 @@
 
 use super::common::{Common, lab_by_chance};
 use super::progress::ProgressLine;
-use super::sample::{save_as, size};
+use super::sample::{each_once, save_as, size};
 use super::shell::{mistaken_option, part_weights};
 use super::work::show_view;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::image;
 use crate::lab::SampleRequest;
 use crate::lab::folder::replaceable;
@@ -47,12 +47,18 @@ pub struct GridArgs {
     /// Write the sheet here; else into the run folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write a film of the sheet as its pictures emerge
+    #[arg(long, value_name = "FILE.gif")]
+    gif: Option<PathBuf>,
 }
 
 /// `paella grid`: a sheet with labelled axes.
 pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
     args.out.iter().try_for_each(|file| image::format_of(file).map(|_| ()))?;
-    let older = args.out.as_deref().map(replaceable).transpose()?.unwrap_or(false);
+    let files = [&args.out, &args.gif].into_iter().flatten();
+    each_once(files.clone())?;
+    let older = files.map(|file| replaceable(file)).collect::<Result<Vec<bool>>>()?;
+    let older = older.into_iter().filter(|there| *there).count();
     let named = [
         ("steps", &args.steps),
         ("cfg", &args.cfg),
@@ -73,15 +79,15 @@ pub fn grid(args: &GridArgs, common: &Common) -> Result<()> {
     };
     let mut lab = lab_by_chance(common)?;
     let mut progress = ProgressLine::new(common.json);
-    let mut view = lab.grid(axes, &request, &mut progress)?;
+    let mut view = lab.grid(axes, &request, args.gif.as_deref(), &mut progress)?;
     drop(progress);
     match &args.out {
         Some(file) => save_as(&mut view, file)?,
         None => lab.keep(&mut view, "grid")?,
     }
     view = view.notes(mistaken_option(&args.text.join(" ")));
-    if older {
-        view = view.note("in place of an older file");
+    if older > 0 {
+        view = view.note(format!("in place of {}", counted(older, "older file")));
     }
     show_view(view, common)
 }

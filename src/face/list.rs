@@ -26,7 +26,7 @@ pub(super) fn sample_list(args: &SampleArgs, common: &Common) -> Result<()> {
         false => println!("{}: seed {}, {}", row.file, row.seed, printable(&row.caption)),
     };
     // the lines are the progress: no bar moves between them
-    let view =
-        lab.sample_list(&list, folder, &request, &mut ProgressLine::new(true), &mut on_picture)?;
+    let mut quiet = ProgressLine::new(true);
+    let view = lab.sample_list(&list, folder, &request, args.films, &mut quiet, &mut on_picture)?;
     show_view(view, common)
 }

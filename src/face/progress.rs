@@ -1,9 +1,9 @@
 //! A moving progress line for training and sampling. Plain lines if the output is not a terminal.
 
 use super::signals::stop_for;
-use super::terminal::printable;
+use super::terminal::{Pictures, Terminal, printable};
 use crate::error::size;
-use crate::lab::view::plain;
+use crate::lab::view::{View, plain};
 use crate::lab::watch::{Watch, stop_asked};
 use crate::metrics::StepRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -96,6 +96,15 @@ impl Watch for ProgressLine {
         );
         let text = format!("{} {done}/{total} {numbers}", r.phase);
         self.line(done, total, text);
+    }
+
+    fn begins(&mut self, view: &View) -> bool {
+        let terminal = Terminal::detect();
+        let shows = !self.json && terminal.pictures != Pictures::Files;
+        if shows {
+            terminal.show(view);
+        }
+        shows
     }
 
     fn pass(&mut self, done: usize, total: usize) {

@@ -14,7 +14,7 @@ use crate::lab::mix::{MixPart, MixSource};
 use crate::lab::parts;
 use crate::lab::view::{View, ViewBlock};
 use crate::lab::{Looked, Pick, SampleRequest};
-use crate::model::weigh::PartWeights;
+use crate::model::weigh::{PARTS, PartWeights};
 use crate::near::there;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -52,6 +52,9 @@ pub struct SampleArgs {
     /// Write a film of the pictures as they emerge
     #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
+    /// With `--from`: beside each picture a film of how it emerged, as GIF
+    #[arg(long, requires = "from")]
+    pub(super) films: bool,
     /// Width and height in pixels
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(i64, i64)>,
@@ -70,7 +73,7 @@ pub struct SampleArgs {
     /// Whether the picture that a prior guesses stands beside TEXT
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
     prior: Option<bool>,
-    /// Also draw which places of the first picture look at this word of TEXT
+    /// Also draw which places of the first picture look at this word of TEXT, or at a part: text, clip_text or clip_image
     #[arg(long, value_name = "WORD")]
     attention: Option<String>,
     #[command(flatten)]
@@ -245,11 +248,13 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         let hint = "with `--area` or `--outpaint`: from a picture under noise all of it is sampled";
         return Err(Error::command("`--keep-pixels` would do nothing", "paella sample", hint));
     }
+    let looked = args.attention.as_ref().map(|word| looked_at(word, &args.text()));
     let text = args.text().to_lowercase();
-    if let Some(word) = args.attention.as_ref().filter(|word| !text.contains(&word.to_lowercase()))
+    if let Some(Looked::Word(word)) = &looked
+        && !text.contains(&word.to_lowercase())
         && args.edit.image.is_none()
     {
-        let hint = "--attention with a word of the text";
+        let hint = format!("--attention with a word of the text, or one of {}", PARTS.join(", "));
         return Err(Error::command(format!("the text has no `{word}`"), "--attention", hint));
     }
     let mut lab = lab_by_chance(common)?;
@@ -265,7 +270,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let run = lab.walk(&request, &mut progress)?;
     drop(progress);
     if let Some(file) = &args.gif {
-        film::write(&lab.frames(&run)?, file)?;
+        film::write(lab.frames(&run)?.into_iter().map(Ok), file)?;
     }
     let images = lab.images(&run)?;
     let mut view = lab.finish(&run, &images)?;
@@ -295,8 +300,8 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
         _ => None,
     });
-    if let Some(word) = &args.attention {
-        let mut looked = lab.attention(Some(&Looked::Word(word.clone())), false)?;
+    if let Some(looked) = &looked {
+        let mut looked = lab.attention(Some(looked), false)?;
         match &map {
             Some(file) => save_as(&mut looked, file)?,
             None => lab.keep(&mut looked, "attention")?,
@@ -316,6 +321,15 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// A word of the text; else a part, if it is the name of one.
+fn looked_at(word: &str, text: &str) -> Looked {
+    let said = text.to_lowercase().contains(&word.to_lowercase());
+    match PARTS.contains(&word) && !said {
+        true => Looked::Part(word.into()),
+        false => Looked::Word(word.into()),
+    }
+}
+
 /// `x-NAME.png` for `x.png`.
 fn beside(file: &Path, name: &str) -> PathBuf {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -332,7 +346,7 @@ fn numbered(out: &Path, count: i64) -> Vec<PathBuf> {
 }
 
 /// Errors: two of the files are the same.
-fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+pub(super) fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for file in files {
         if !seen.insert(full_place(&file.display().to_string())) {

@@ -18,8 +18,8 @@ pub fn is_gif(file: &Path) -> Result<()> {
 /// Writes a GIF. Each frame lasts a quarter second and the last one 2 s. Frames are enlarged by a whole factor, to at
 /// most 256 pixels wide.
 ///
-/// Errors: the file cannot be written.
-pub fn write(frames: &[RgbImage], file: &Path) -> Result<()> {
+/// Errors: the file cannot be written; those of the frames.
+pub fn write(frames: impl ExactSizeIterator<Item = Result<RgbImage>>, file: &Path) -> Result<()> {
     let place = file.display().to_string();
     let failed = |e: &dyn std::fmt::Display| {
         Error::data(format!("could not write the film: {e}"), &place, "")
@@ -28,10 +28,11 @@ pub fn write(frames: &[RgbImage], file: &Path) -> Result<()> {
     {
         let mut encoder = GifEncoder::new(&mut bytes);
         encoder.set_repeat(Repeat::Infinite).map_err(|e| failed(&e))?;
-        for (i, frame) in frames.iter().enumerate() {
-            let millis = if i + 1 == frames.len() { 2000 } else { 250 };
+        let last = frames.len().saturating_sub(1);
+        for (i, frame) in frames.enumerate() {
+            let (frame, millis) = (frame?, if i == last { 2000 } else { 250 });
             let factor = (256 / frame.width().max(1)).max(1);
-            let large = DynamicImage::ImageRgb8(super::enlarge(frame, factor)).into_rgba8();
+            let large = DynamicImage::ImageRgb8(super::enlarge(&frame, factor)).into_rgba8();
             let delay = Delay::from_saturating_duration(Duration::from_millis(millis));
             encoder.encode_frame(Frame::from_parts(large, 0, 0, delay)).map_err(|e| failed(&e))?;
         }

@@ -268,7 +268,13 @@ pub fn grid(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let axes = axes.collect::<Result<Vec<_>>>()?;
     let mut rest = args.clone();
     rest.pairs.retain(|(key, _)| !GRID_AXES.contains(&key.as_str()));
-    lab.grid(axes, &request(&rest, None)?, watch)
+    let gif = args.get("gif").map(|file| home(Path::new(file)));
+    if let Some(file) = gif.as_ref().filter(|file| file.is_file())
+        && !may_replace(Some(file.display().to_string()), watch)
+    {
+        return Ok(View::new().text(format!("not drawn: {} is as it was", file.display())));
+    }
+    lab.grid(axes, &request(&rest, None)?, gif.as_deref(), watch)
 }
 
 pub fn attention(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {
@@ -310,7 +316,8 @@ pub fn list(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     };
     let captions = CaptionList::read(&args.path())?;
     let request = request(&Args { words: Vec::new(), ..args.clone() }, None)?;
-    lab.sample_list(&captions, &home(Path::new(folder)), &request, watch, &mut |_| ())
+    let films = yes_or_no(args, "films")?.unwrap_or(false);
+    lab.sample_list(&captions, &home(Path::new(folder)), &request, films, watch, &mut |_| ())
 }
 
 pub fn start(lab: &mut Lab, args: &Args, _: Watching) -> Result<View> {

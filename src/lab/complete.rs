@@ -101,7 +101,7 @@ impl Lab {
     /// Names that a key accepts. Empty if it takes numbers or text.
     fn values_of(&mut self, key: &str) -> BTreeSet<String> {
         let field = match key {
-            "greedy" | "levels" => return ["true", "false"].map(String::from).into(),
+            "greedy" | "levels" | "films" => return ["true", "false"].map(String::from).into(),
             "prior" => return ["on", "off"].map(String::from).into(),
             "part" => return PARTS.map(String::from).into(),
             "group" => |r: &Record| r.group.clone(),

@@ -192,7 +192,8 @@ impl Edit {
             Self::Outpaint(side, by) => {
                 let unit = unit(&nets.config);
                 if *by < 1 || by % unit != 0 {
-                    let near = (by / unit).clamp(1, MOST / unit) * unit;
+                    let near =
+                        ((by.clamp(&0, &MOST) + unit / 2) / unit).clamp(1, MOST / unit) * unit;
                     let hint = format!("by={near}: multiples of {unit}");
                     return Err(refused(format!("the picture cannot grow by {by} pixels"), hint));
                 }

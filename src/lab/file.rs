@@ -60,8 +60,8 @@ impl Lab {
             return Err(Self::fault("no run made this picture, so there is no film of it", hint));
         };
         let frames = self.frames(&run)?;
-        film::write(&frames, file)?;
         let length = counted(frames.len(), "frame");
+        film::write(frames.into_iter().map(Ok), file)?;
         Ok(View::new().text(format!("film of {length}: {}", file.display())))
     }
 }

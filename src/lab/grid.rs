@@ -1,16 +1,20 @@
 //! One picture for each of several settings, on a sheet with labelled axes: what do steps, guidance, chance do?
 
 use super::mix::FULL_MODEL;
+use super::picture::first_image;
 use super::view::{View, plain};
-use super::watch::Watch;
+use super::watch::{Preview, Watch};
 use super::{Lab, SampleRequest};
 use crate::error::{Error, Result, counted};
-use crate::image;
+use crate::image::{self, film};
 use crate::metrics::StepRecord;
 use crate::sheet::{SheetAxis, labelled};
+use ::image::RgbImage;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
+use tch::Tensor;
 
 /// The settings that a grid can compare.
 pub const GRID_AXES: [&str; 5] = ["steps", "cfg", "temperature", "seed", "prior"];
@@ -149,15 +153,18 @@ pub fn axes(all: Vec<GridAxis>, request: &mut SampleRequest) -> Result<Vec<GridA
 
 impl Lab {
     /// A picture for each value of one axis, or each pair of values of two: the first goes across, the second down. All
-    /// have the same seed, unless that is an axis. The picture in hand stays.
+    /// have the same seed, unless that is an axis. `gif`: also a film of the sheet as its pictures emerge, where one with fewer
+    /// steps waits for the others. The picture in hand stays.
     ///
-    /// Errors: as [`axes`] and [`Lab::sample`]; the prior as an axis for a model without one.
+    /// Errors: as [`axes`] and [`Lab::sample`]; the prior as an axis for a model without one; a film that cannot be written.
     pub fn grid(
         &mut self,
         all: Vec<GridAxis>,
         request: &SampleRequest,
+        gif: Option<&Path>,
         watch: &mut dyn Watch,
     ) -> Result<View> {
+        gif.map_or(Ok(()), film::is_gif)?;
         let mut request = request.clone();
         let axes = axes(all, &mut request)?;
         if axes.iter().any(|axis| axis.name == "prior")
@@ -182,9 +189,9 @@ impl Lab {
         }
         let passes = |cell: &SampleRequest| cell.config(&self.state.settings.sample).steps as usize;
         let (mut before, total) = (0, cells.iter().map(passes).sum());
-        let (mut pictures, mut remarks) = (Vec::new(), Vec::<String>::new());
+        let (mut runs, mut remarks) = (Vec::new(), Vec::<String>::new());
         for cell in &cells {
-            let run = self.walk(cell, &mut Cells { watch, before, total })?;
+            let run = self.walk(cell, &mut PassesOfAll { watch, before, at_once: 1, total })?;
             if run.path.len() <= run.schedule.len() {
                 break; // a stop: the rest of the sheet stays empty
             }
@@ -196,12 +203,29 @@ impl Lab {
                     .cloned()
                     .collect::<Vec<_>>(),
             );
-            let picture = image::from_tensor(&self.images(&run)?.get(0));
-            let factor = SIDE / picture.width().max(1);
-            pictures.push(image::enlarge(&picture, factor));
+            runs.push(run);
         }
         let axis = |axis: &GridAxis| SheetAxis { name: axis.name.into(), labels: axis.labels() };
-        let sheet = labelled(&axis(across), down.map(axis).as_ref(), &pictures);
+        let mut drawn = vec![(usize::MAX, RgbImage::default()); runs.len()]; // after so many passes
+        let mut sheet = |passes: usize| -> Result<RgbImage> {
+            for ((at, picture), run) in drawn.iter_mut().zip(&runs) {
+                let passes = passes.min(run.schedule.len());
+                if *at != passes {
+                    (*at, *picture) = (passes, self.enlarged(&run.path[passes])?);
+                }
+            }
+            let pictures: Vec<RgbImage> =
+                drawn.iter().map(|(_, picture)| picture.clone()).collect();
+            Ok(labelled(&axis(across), down.map(axis).as_ref(), &pictures))
+        };
+        let most = runs.iter().map(|run| run.schedule.len()).max().unwrap_or(0);
+        let film = gif.filter(|_| !runs.is_empty()).map(|file| {
+            match film::write((0..most + 1).map(&mut sheet), file) {
+                Ok(()) => format!("film: {}", file.display()),
+                Err(error) => format!("no film, the sheet is there: {error}"),
+            }
+        });
+        let sheet = sheet(most)?;
         let text = self.as_caption(&request.text)?;
         let down = down.map_or(String::new(), |axis| format!(", {} down", axis.name));
         let seed = match axes.iter().any(|axis| axis.name == "seed") {
@@ -209,31 +233,53 @@ impl Lab {
             false => format!(", seed {seed}"),
         };
         let caption = format!("\"{text}\": {} across{down}{seed}", across.name);
-        let view = View::new().picture(sheet, caption).notes(remarks);
-        let stopped = (pictures.len() < cells.len())
-            .then(|| format!("stopped after picture {} of {}", pictures.len(), cells.len()));
+        let view = View::new().picture(sheet, caption).notes(film).notes(remarks);
+        let stopped = (runs.len() < cells.len())
+            .then(|| format!("stopped after picture {} of {}", runs.len(), cells.len()));
         self.note_texts(view.notes(stopped), &[&text, &request.negative])
+    }
+
+    /// The first picture of tokens (B, h, w), large enough for a sheet.
+    fn enlarged(&self, tokens: &Tensor) -> Result<RgbImage> {
+        let picture = self.networks(|nets| first_image(&nets.decode(&tokens.narrow(0, 0, 1))))?;
+        Ok(image::enlarge(&picture, SIDE / picture.width().max(1)))
     }
 }
 
-/// Counts the passes of all pictures of a grid as one.
-struct Cells<'a> {
-    watch: &'a mut dyn Watch,
-    before: usize,
-    total: usize,
+/// Counts the passes of many pictures as one.
+pub(super) struct PassesOfAll<'a> {
+    pub(super) watch: &'a mut dyn Watch,
+    /// Passes of the pictures that are done.
+    pub(super) before: usize,
+    /// Pictures of one batch.
+    pub(super) at_once: usize,
+    /// Passes of all pictures.
+    pub(super) total: usize,
 }
 
-impl Watch for Cells<'_> {
+impl Watch for PassesOfAll<'_> {
     fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>) {
         self.watch.record(record, progress);
     }
 
     fn pass(&mut self, done: usize, _total: usize) {
-        self.watch.pass(self.before + done, self.total);
+        self.watch.pass(self.before + done * self.at_once, self.total);
+    }
+
+    fn wants_preview(&mut self, last: bool) -> bool {
+        self.watch.wants_preview(last)
+    }
+
+    fn preview(&mut self, preview: Preview) {
+        self.watch.preview(preview);
     }
 
     fn note(&mut self, text: &str) {
         self.watch.note(text);
+    }
+
+    fn confirm(&mut self, question: &str) -> bool {
+        self.watch.confirm(question)
     }
 
     fn stop(&self) -> bool {

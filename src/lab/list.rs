@@ -3,14 +3,17 @@
 //! Letters: K codes, h x w tokens.
 
 use super::args::quoted;
+use super::grid::PassesOfAll;
 use super::picture::first_image;
 use super::view::View;
 use super::watch::Watch;
+use super::workspace::Sampling;
 use super::{Lab, SampleRequest, edit};
 use crate::data::tidy;
+use crate::device::free_memory;
 use crate::error::{Error, Fault, Result, counted};
 use crate::files;
-use crate::image;
+use crate::image::{self, film};
 use crate::near::{no_folder, there};
 use ::image::RgbImage;
 use ron_faults::utf8;
@@ -20,7 +23,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
 
 /// The file in the folder with a line of JSON for each picture: its [`ListedPicture`].
 pub const LIST_FILE: &str = "samples.jsonl";
@@ -84,7 +88,8 @@ fn is_comment(line: &str) -> bool {
 
 impl Lab {
     /// Makes a picture for each caption of a list, and a line of `samples.jsonl` in the folder. Captions whose pictures are
-    /// there are left out. The caption with number k has the seed of the first plus k - 1. `on_picture` is given each new picture.
+    /// there are left out. The caption with number k has the seed of the first plus k - 1. `films`: beside each new picture a
+    /// GIF of how it emerged. `on_picture` is given each new picture.
     ///
     /// Errors: the folder holds pictures of other settings or captions, or cannot be written.
     pub fn sample_list(
@@ -92,6 +97,7 @@ impl Lab {
         list: &CaptionList,
         folder: &Path,
         request: &SampleRequest,
+        films: bool,
         watch: &mut dyn Watch,
         on_picture: &mut dyn FnMut(&ListedPicture),
     ) -> Result<View> {
@@ -105,18 +111,23 @@ impl Lab {
             self.begin(&batch(std::slice::from_ref(row), request))?; // what is refused leaves no folder
         }
         fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
-        let replaced = todo.iter().filter(|row| folder.join(&row.file).exists()).count();
+        let files = todo.iter().map(|row| folder.join(&row.file));
+        let is_there = |file: &PathBuf| file.exists() || films && film_of(file).exists();
+        let replaced = files.filter(is_there).count();
         let whole: String = rows.iter().map(line).collect(); // without a torn line
         files::write(&log, whole.as_bytes()).map_err(|e| unwritable(&log, &e))?;
         let opened = OpenOptions::new().append(true).open(&log);
         let mut lines = opened.map_err(|e| unwritable(&log, &e))?;
-        let (mut made, mut remarks) = (0, Vec::new());
+        let (mut made, mut remarks) = (0, Vec::<String>::new());
+        let steps = request.config(&self.state.settings.sample).steps as usize;
         while made < todo.len() && !watch.stop() {
             let rest = &mut todo[made..];
             let n = self.alike(rest)?.min(most);
+            let (before, total) = (made * steps, (made + rest.len()) * steps);
+            let mut passes = PassesOfAll { watch, before, at_once: n, total };
             let outcome = match n {
-                1 => Some(self.at_once(&rest[..n], request, watch)),
-                n => unless_full(|| self.at_once(&rest[..n], request, watch)),
+                1 => Some(self.at_once(&rest[..n], request, &mut passes)),
+                n => unless_full(|| self.at_once(&rest[..n], request, &mut passes)),
             };
             let Some(outcome) = outcome else {
                 most = n / 2;
@@ -124,21 +135,40 @@ impl Lab {
                     .note(&format!("no memory for a batch of {n}: batches of {most} from here on"));
                 continue;
             };
-            let Some((images, said)) = outcome? else { break };
-            remarks = said;
-            for (row, picture) in rest.iter_mut().zip(&images) {
-                image::save(picture, &folder.join(&row.file))?;
+            let Some(run) = outcome? else { break };
+            for (k, row) in rest[..n].iter_mut().enumerate() {
+                let file = folder.join(&row.file);
+                if films {
+                    let frames = run.path.iter().map(|tokens| self.decoded(tokens, k));
+                    film::write(frames, &film_of(&file))?;
+                }
+                image::save(&self.decoded(&run.path[steps], k)?, &file)?;
                 row.notes = self.notes_of(&row.caption)?;
                 // in one write, so that a kill cannot come between a line and its end
                 lines.write_all(line(row).as_bytes()).map_err(|e| unwritable(&log, &e))?;
                 on_picture(row);
             }
             made += n;
+            remarks.extend(
+                run.remarks.into_iter().filter(|said| !remarks.contains(said)).collect::<Vec<_>>(),
+            );
         }
+        remarks.extend(self.notes_of(&request.negative)?);
         let replaced = (replaced > 0).then(|| {
-            format!("{} without a line in {LIST_FILE} replaced", counted(replaced, "file"))
+            format!("{} without a line in {LIST_FILE} replaced", counted(replaced, "picture"))
         });
-        Ok(summary(list, folder, &todo, made, rows.len()).notes(replaced).notes(remarks))
+        let bare = |row: &&ListedPicture| !film_of(&folder.join(&row.file)).is_file();
+        let bare = if films { rows.iter().filter(bare).count() } else { 0 };
+        let bare = (bare > 0).then(|| {
+            format!(
+                "no film of {} made before; without its file a picture is made again",
+                counted(bare, "picture")
+            )
+        });
+        Ok(summary(list, folder, &todo, made, rows.len())
+            .notes(replaced)
+            .notes(bare)
+            .notes(remarks))
     }
 
     /// What a picture of a list depends on besides its caption and its seed.
@@ -202,7 +232,7 @@ impl Lab {
     }
 
     /// A bound for the pictures made at once, from the scores of one pass, (B, K, h, w) f32. A pass holds about ten times
-    /// as much: both guesses, their mixture, its softmax.
+    /// as much, both guesses, their mixture, its softmax: a quarter of the free memory.
     fn most_at_once(&self, request: &SampleRequest) -> Result<usize> {
         let model = self.model()?;
         let model = model.borrow();
@@ -212,29 +242,25 @@ impl Lab {
         let scores = (nets.config.model.num_labels * h * w * 4) as usize;
         let (room, most) = match nets.device.is_cuda() {
             true => (2 << 30, 64), // halved where the card has less
-            false => (1 << 28, 16),
+            false => (free_memory().map_or(1 << 28, |bytes| bytes / 40), 16),
         };
         Ok((room / scores).clamp(1, most))
     }
 
-    /// Makes these pictures in one batch, and tells what of the request has no effect. None if a stop is asked for.
+    /// The run of these pictures in one batch. None if a stop is asked for.
     fn at_once(
         &mut self,
         rows: &[ListedPicture],
         request: &SampleRequest,
         watch: &mut dyn Watch,
-    ) -> Result<Option<(Vec<RgbImage>, Vec<String>)>> {
+    ) -> Result<Option<Sampling>> {
         let run = self.walk(&batch(rows, request), watch)?;
-        if run.path.len() <= run.schedule.len() {
-            return Ok(None);
-        }
-        let model = self.model()?;
-        let model = model.borrow();
-        let tokens = &run.path[run.path.len() - 1];
-        // one by one, as a picture alone is decoded
-        let picture = |k| first_image(&model.nets().decode(&tokens.narrow(0, k, 1)));
-        let pictures = (0..tokens.size()[0]).map(picture).collect();
-        Ok(Some((pictures, run.remarks)))
+        Ok((run.path.len() > run.schedule.len()).then_some(run))
+    }
+
+    /// Picture `k` of tokens (B, h, w), decoded alone: the others change nothing in it.
+    fn decoded(&self, tokens: &Tensor, k: usize) -> Result<RgbImage> {
+        self.networks(|nets| first_image(&nets.decode(&tokens.narrow(0, k as i64, 1))))
     }
 
     /// What the model cannot read or know of a caption.
@@ -243,6 +269,11 @@ impl Lab {
         let blocks = self.note_texts(View::new(), &[&text])?.blocks.into_iter();
         Ok(blocks.filter_map(|block| block.into_note()).collect())
     }
+}
+
+/// The film of a picture of a list.
+fn film_of(file: &Path) -> PathBuf {
+    file.with_extension("gif")
 }
 
 /// The request for these pictures in one batch.

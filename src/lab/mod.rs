@@ -28,6 +28,7 @@ pub mod quick;
 pub mod reading;
 mod runner;
 mod sampling;
+pub mod seam;
 mod settings;
 pub mod sketch;
 mod slips;

@@ -1,5 +1,6 @@
 //! The sampler of a run: its conditions, and the draws of the passes that are left.
 
+use super::seam::SeamLoss;
 use super::workspace::Sampling;
 use crate::model::{Cond, Denoiser};
 use crate::networks::Networks;
@@ -19,6 +20,14 @@ impl<'a> Runner<'a> {
     pub(super) fn new(nets: &'a Networks, run: &'a Sampling, (cond, null): (Cond, Cond)) -> Self {
         let chance = PictureSeeds::new(run.seeds(), run.path.len() - 1, run.greedy);
         Self { model: nets.sampling_denoiser(), run, cond, null, chance }
+    }
+
+    /// What the seam of an edit costs in the first picture, once `run` is at its end under the same conditions.
+    pub(super) fn seam(&self, nets: &Networks, run: &Sampling) -> Option<SeamLoss> {
+        let (canvas, last) = (run.canvas.as_ref()?, run.path.last()?);
+        let ended = run.path.len() > run.schedule.len();
+        let seam = || SeamLoss::of(nets, &last.narrow(0, 0, 1), &canvas.mask, &self.cond);
+        ended.then(seam).flatten()
     }
 
     pub(super) fn sampler(&self) -> Sampler<'_> {

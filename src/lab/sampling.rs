@@ -88,7 +88,7 @@ impl Lab {
         self.state.workspace.put(Picture { images: picture, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         self.state.workspace.made = Some(Rc::new(run.with_path(run.path.clone())));
-        let view = self.shown_edit(run)?;
+        let view = if run.was_shown { View::new() } else { self.shown_edit(run)? };
         let view = view.picture(sheet(images), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
@@ -100,10 +100,11 @@ impl Lab {
 
     /// Runs all steps of `sample`, and keeps the tokens after every step.
     pub fn walk(&mut self, request: &SampleRequest, watch: &mut dyn Watch) -> Result<Sampling> {
-        let run = self.begin(request)?;
+        let mut run = self.begin(request)?;
         if watch.stop() {
             return Ok(run);
         }
+        run.was_shown = run.canvas.is_some() && watch.begins(&self.shown_edit(&run)?);
         let steps = run.schedule.len();
         self.go_on(&run, |nets, at, _, pass| {
             let done = at + 1;
@@ -139,11 +140,17 @@ impl Lab {
                 break;
             }
         }
-        Ok(run.with_path(path))
+        let mut run = run.with_path(path);
+        run.seam = runner.seam(model.nets(), &run);
+        Ok(run)
     }
 
-    /// The pictures of a run after each step, from noise to the end: a sheet of all of them a frame.
+    /// The pictures of a run after each step, from noise to the end: a sheet of all of them a frame. Of a way from one to another:
+    /// its pictures, one after the other.
     pub fn frames(&self, run: &Sampling) -> Result<Vec<RgbImage>> {
+        if run.to.is_some() || run.mix_to.is_some() {
+            return Ok(image::all_from_tensor(&self.images(run)?));
+        }
         let model = self.model()?;
         let model = model.borrow();
         let frame = |tokens: &Rc<Tensor>| sheet(&run.restored(model.nets().decode(tokens)));
@@ -179,14 +186,20 @@ impl Lab {
 
     /// Adds what of the request has no effect, and what the model cannot read or know of its texts.
     fn note_run(&mut self, view: View, run: &Sampling) -> Result<View> {
-        let view = run.remarks.iter().fold(view, |view, remark| view.note(remark));
+        let view = view.notes(run.remarks.iter().cloned().chain(run.seam_in_words()));
         match &run.mix {
             Some(mix) => {
                 let to = run.mix_to.iter().flat_map(|to| to.remarks.clone());
                 let view = view.notes(mix.remarks.clone().into_iter().chain(to));
                 self.note_texts(view, &mix.texts().chain([&*run.negative]).collect::<Vec<_>>())
             }
-            None => self.note_texts(view, &[&run.text, &run.negative]),
+            None => {
+                let texts = [Some(&run.text), run.to.as_ref(), Some(&run.negative)];
+                self.note_texts(
+                    view,
+                    &texts.into_iter().flatten().map(|text| &**text).collect::<Vec<_>>(),
+                )
+            }
         }
     }
 
@@ -220,7 +233,7 @@ impl Lab {
         let tokens = Rc::new(run.path[run.path.len() - 1].narrow(0, 0, 1));
         let images = self.images(&run)?.narrow(0, 0, 1);
         if run.path.len() > run.schedule.len() {
-            view = view.note("that was the last step");
+            view = view.note("that was the last step").notes(run.seam_in_words());
         }
         self.state.workspace.put(Picture { images, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(tokens);
@@ -345,6 +358,8 @@ impl Lab {
             greedy: config.greedy,
             remarks,
             canvas,
+            was_shown: false,
+            seam: None,
         })
     }
 }

@@ -18,9 +18,19 @@ const OUTPAINT: &[&str] = keys!(["side", "by", "keep"] ["count", "weights", "pri
 const EDIT: &[&str] = keys!(["strength"] ["count", "weights", "prior"]);
 const VARY: &[&str] = keys!([] ["count", "size", "weights"]);
 const MORPH: &[&str] = keys!(["to", "frames"] ["size", "weights", "prior"]);
-const LIST: &[&str] = keys!(["out"] ["size", "weights", "prior"]);
-const GRID: &[&str] =
-    &["steps", "cfg", "temperature", "seed", "prior", "negative", "greedy", "size", "weights"];
+const LIST: &[&str] = keys!(["out", "films"] ["size", "weights", "prior"]);
+const GRID: &[&str] = &[
+    "steps",
+    "cfg",
+    "temperature",
+    "seed",
+    "prior",
+    "negative",
+    "greedy",
+    "size",
+    "weights",
+    "gif",
+];
 
 /// All commands in the order of a first lesson: data, tokens, noise, prediction, sampling, training, the rest.
 pub const COMMANDS: &[Command] = &[
@@ -247,7 +257,8 @@ pub const COMMANDS: &[Command] = &[
         summary: "sample an area of the picture again",
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
                X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled (its middle, if it has another shape). `keep=pixels` keeps \
-               the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area.",
+               the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area. The note tells \
+               what a token costs the model at the seam of the first picture; that takes four passes more.",
         example: "inpaint area=right steps=8",
         needs: &[],
         words: None,
@@ -264,7 +275,8 @@ pub const COMMANDS: &[Command] = &[
                    [count=1] [negative=TEXT] [greedy=true] [weights=..] [prior=off]",
         summary: "continue the picture beyond a side",
         help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
-               a panorama. Sides: left, right, top, bottom; `outpaint left` means the side.",
+               a panorama. Sides: left, right, top, bottom; `outpaint left` means the side. The note tells what a token costs the \
+               model at the seam of the first picture; that takes four passes more.",
         example: "outpaint side=left by=16",
         needs: &[],
         words: None,
@@ -332,27 +344,29 @@ pub const COMMANDS: &[Command] = &[
         name: "list",
         aliases: &[],
         synopsis: "list FILE out=DIR [steps=12] [cfg=..] [temperature=..] [seed=..] [size=64x64] [negative=TEXT] [greedy=true] \
-                   [weights=..] [prior=off]",
+                   [weights=..] [prior=off] [films=true]",
         summary: "a picture for each caption of a file, into a folder",
         help: "FILE has a caption on each line; lines that begin with # are left out. The folder gets a picture for each, and \
-               samples.jsonl with caption, seed and settings. Stopped, the same line goes on. The picture in hand stays.",
+               samples.jsonl with caption, seed and settings; with `films`, also a GIF of each. Stopped, the same line goes on. \
+               The picture in hand stays.",
         example: "list captions.txt out=pictures",
         needs: &["the file"],
         words: Some(1),
         keys: LIST,
         takes: Takes::File,
         functions: &["passes", "denoise"],
-        changes: true,
+        changes: false,
         run: run::list,
     },
     Command {
         name: "grid",
         aliases: &[],
         synopsis: "grid TEXT [steps=4,8,12] [cfg=1,3,8] [temperature=..] [seed=..] [prior=on,off] [negative=TEXT] [greedy=true] \
-                   [size=64x64] [weights=..]",
+                   [size=64x64] [weights=..] [gif=FILE.gif]",
         summary: "one text under several settings, on a sheet",
         help: "One or two of steps, cfg, temperature, seed and prior get several values, with commas between them: the first goes \
-               across, the second down. All pictures have the same seed, unless that is what differs. The picture in hand stays.",
+               across, the second down. All pictures have the same seed, unless that is what differs. `gif` is a film of the sheet as its pictures emerge. \
+               The picture in hand stays.",
         example: "grid \"red apple\" steps=4,8,12 cfg=1,3,8",
         needs: &["the text"],
         words: None,

@@ -1,5 +1,6 @@
 //! Observing a running command: reports come out, and a request to stop goes in.
 
+use super::view::View;
 use crate::metrics::StepRecord;
 use image::RgbImage;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,11 @@ pub struct Preview {
 pub trait Watch {
     /// Called after each optimiser step. `progress` is (done, total), if known.
     fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>);
+    /// Receives what an edit begins with, before the first pass. Returns whether it was shown: then the answer does not show it
+    /// again.
+    fn begins(&mut self, _view: &View) -> bool {
+        false
+    }
     /// Called after each sampler pass, when `done` of `total` passes are done.
     fn pass(&mut self, _done: usize, _total: usize) {}
     /// Called after each step. Returns whether to spend time on a preview. `last` is true after the final step.

@@ -2,6 +2,7 @@
 
 use super::canvas::EditCanvas;
 use super::mix::Mixture;
+use super::seam::SeamLoss;
 use super::view::TokenGrid;
 use crate::error::{Error, Result};
 use crate::model::weigh::PartWeights;
@@ -57,10 +58,14 @@ pub struct Sampling {
     /// Seed of each picture.
     pub(super) seeds: Vec<u64>,
     pub greedy: bool,
-    /// What of the request has no effect.
+    /// What of the request has no effect, and how its area was read.
     pub remarks: Vec<String>,
     /// The picture that the run edits.
     pub canvas: Option<Rc<EditCanvas>>,
+    /// What the edit begins with has been shown.
+    pub(super) was_shown: bool,
+    /// What the seam of the edit costs, once the run is at its end.
+    pub seam: Option<SeamLoss>,
 }
 
 /// Seeds of `count` pictures: `first` and the numbers that follow, or always the `same`.
@@ -126,7 +131,14 @@ impl Sampling {
             greedy: self.greedy,
             remarks: self.remarks.clone(),
             canvas: self.canvas.clone(),
+            was_shown: self.was_shown,
+            seam: self.seam,
         }
+    }
+
+    pub(super) fn seam_in_words(&self) -> Option<String> {
+        let of = if self.seeds.len() > 1 { "in the first picture, " } else { "" };
+        self.seam.map(|seam| format!("{of}{seam}"))
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::lab::{lab, run};
 use paella::lab::edit::{Area, Edit, Side};
-use paella::lab::view::ViewBlock;
-use paella::lab::watch::Quiet;
-use paella::lab::{Lab, SampleRequest};
-use tch::{Kind, Tensor};
+use paella::lab::seam::SeamLoss;
+use paella::lab::view::{View, ViewBlock};
+use paella::lab::watch::{Quiet, Watch};
+use paella::lab::{Lab, Origin, SampleRequest};
+use paella::metrics::StepRecord;
+use tch::{Device, Kind, Tensor};
 
 fn request(edit: Edit) -> SampleRequest {
     SampleRequest {
@@ -196,4 +198,114 @@ fn an_edit_can_be_walked_step_by_step() {
     assert!(same(&hand(&lab).0, &walked), "all at once and step by step");
     let w = tokens.size()[2];
     assert!(same(&walked.narrow(2, w / 2, w / 2), &tokens.narrow(2, w / 2, w / 2)));
+}
+
+#[test]
+fn a_seam_costs_more_where_two_pictures_meet() {
+    let (_lab, (_folder, _turn)) = lab();
+    let mut lab = Lab::new(Origin::find("emoji-64").unwrap(), Device::Cpu).unwrap();
+    run(&mut lab, "show red apple");
+    run(&mut lab, "encode");
+    let apple = hand(&lab).0;
+    run(&mut lab, "show tiger face");
+    run(&mut lab, "encode");
+    let tiger = hand(&lab).0;
+    let (h, w) = (apple.size()[1], apple.size()[2]);
+    let right = Tensor::arange(w, (Kind::Int64, Device::Cpu)).ge(w / 2).expand([1, h, w], false);
+    let cut = tiger.where_self(&right, &apple); // (1, h, w)
+    let cost = |tokens: &Tensor, mask: &Tensor| {
+        lab.networks(|nets| SeamLoss::of(nets, tokens, mask, &nets.null(1))).unwrap()
+    };
+    let (whole, seen) = (cost(&apple, &right).unwrap(), cost(&cut, &right).unwrap());
+    assert!(seen.seam > whole.seam + 1.0, "{whole:?}, {seen:?}");
+    assert!(seen.seam > seen.kept.unwrap() + 1.0, "{seen:?}");
+    // a mask whose edge lies away from the cut does not find it
+    let quarter = Tensor::arange(w, (Kind::Int64, Device::Cpu)).lt(w / 4).expand([1, h, w], false);
+    assert!(cost(&cut, &quarter).unwrap().seam < seen.seam - 0.5);
+    assert_eq!(cost(&apple, &right), Some(whole), "the same draws every time");
+    let corner = Tensor::zeros_like(&right);
+    let _ = corner.narrow(1, 0, 1).narrow(2, 0, 1).fill_(1);
+    let corner = cost(&apple, &corner).unwrap();
+    assert_eq!(
+        (corner.sampled, corner.kept.is_some()),
+        (None, true),
+        "one token touches the others"
+    );
+    assert_eq!(cost(&apple, &Tensor::ones_like(&right)), None, "nothing is kept");
+    // it is said once a run is at its end, at once or step by step
+    run(&mut lab, "show red apple");
+    let said = |view: &View| {
+        let notes = view.blocks.iter().cloned().filter_map(ViewBlock::into_note);
+        notes.filter(|note| note.contains("nats at the seam")).count() == 1
+    };
+    assert!(said(&run(&mut lab, "outpaint right by=16 steps=2 seed=1")));
+    run(&mut lab, "show red apple");
+    assert!(!said(&run(&mut lab, "start \"red apple\" area=left steps=2 seed=1")));
+    assert!(!said(&run(&mut lab, "next")));
+    assert!(said(&run(&mut lab, "next")));
+    assert!(!said(&run(&mut lab, "edit strength=0.5 steps=2 seed=1")), "all of it is sampled");
+}
+
+/// Notes what comes first, and shows what an edit begins with if it is told to.
+#[derive(Default)]
+struct Onlooker {
+    shows: bool,
+    seen: Vec<String>,
+}
+
+impl Watch for Onlooker {
+    fn record(&mut self, _record: &StepRecord, _progress: Option<(u64, u64)>) {}
+    fn begins(&mut self, view: &View) -> bool {
+        let ViewBlock::Picture { caption, .. } = &view.blocks[0] else { panic!("{view:?}") };
+        self.seen.push(caption.clone());
+        self.shows
+    }
+    fn pass(&mut self, done: usize, _total: usize) {
+        self.seen.push(format!("pass {done}"));
+    }
+    fn note(&mut self, _text: &str) {}
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_is_sampled_is_shown_before_the_first_pass_and_once() {
+    let (mut lab, _folder) = lab();
+    for shows in [true, false] {
+        run(&mut lab, "show 0");
+        let mut onlooker = Onlooker { shows, ..Onlooker::default() };
+        let reply = lab.turn("inpaint area=left steps=2 seed=1", &mut onlooker).unwrap().unwrap();
+        assert!(onlooker.seen[0].starts_with("grey: 32 of 64 tokens"), "{:?}", onlooker.seen);
+        assert_eq!(onlooker.seen[1..], ["pass 1", "pass 2"]);
+        let pictures =
+            reply.view.blocks.iter().filter(|block| matches!(block, ViewBlock::Picture { .. }));
+        assert_eq!(
+            pictures.count(),
+            if shows { 1 } else { 2 },
+            "a face that shows nothing gets it in the end"
+        );
+    }
+    let mut onlooker = Onlooker::default();
+    lab.turn("sample a fox steps=1 seed=1", &mut onlooker).unwrap();
+    assert_eq!(onlooker.seen, ["pass 1"], "no edit");
+}
+
+#[test]
+fn the_film_of_a_way_is_its_pictures() {
+    let (mut lab, _folder) = lab();
+    let request = SampleRequest {
+        text: "a fox".into(),
+        to: Some("a cat".into()),
+        count: 5,
+        edit: None,
+        ..request(Edit::Renoise(0.5))
+    };
+    let way = lab.walk(&request, &mut Quiet).unwrap();
+    let pictures = paella::image::all_from_tensor(&lab.images(&way).unwrap());
+    assert!(lab.frames(&way).unwrap() == pictures && pictures.len() == 5);
+    let long = "b".repeat(300);
+    let notes = run(&mut lab, &format!("morph \"a fox\" to=\"{long}\" frames=2 steps=1 seed=1"));
+    let notes: Vec<String> = notes.blocks.into_iter().filter_map(ViewBlock::into_note).collect();
+    assert!(notes.iter().any(|note| note.contains("bytes")), "the second text is cut: {notes:?}");
 }

@@ -23,8 +23,10 @@ fn each_picture_of_a_list_is_remade_alone_by_its_seed_bit_for_bit() {
         let (mut lab, (folder, _turn)) = lab_of(&config);
         let list = CaptionList { captions: CAPTIONS.map(String::from).into(), skipped: 0 };
         let (out, mut rows) = (folder.path().join("pictures"), Vec::<ListedPicture>::new());
-        lab.sample_list(&list, &out, &request(), &mut Quiet, &mut |row| rows.push(row.clone()))
-            .unwrap();
+        lab.sample_list(&list, &out, &request(), false, &mut Quiet, &mut |row| {
+            rows.push(row.clone())
+        })
+        .unwrap();
         rows.sort_by_key(|row| row.number);
         assert_eq!(rows.iter().map(|row| row.seed).collect::<Vec<_>>(), [40, 41, 42, 43]);
         for row in &rows {
@@ -74,7 +76,7 @@ fn a_list_goes_on_where_it_was_stopped_and_refuses_what_changed() {
     std::fs::remove_file(out.join("00003.png")).unwrap();
     let second = said(&["--steps", "2"]);
     assert!(second.contains("2 made, 1 there before"), "{second}");
-    assert!(second.contains("1 file without a line in samples.jsonl replaced"), "{second}");
+    assert!(second.contains("1 picture without a line in samples.jsonl replaced"), "{second}");
     assert_eq!(rows(&out), whole);
     assert_eq!(rows(&out).iter().map(bytes).collect::<Vec<_>>(), before);
     // a new caption goes at the end
@@ -103,6 +105,34 @@ fn a_list_goes_on_where_it_was_stopped_and_refuses_what_changed() {
         assert!(error.contains(what) && error.contains("`--out out-2`"), "{error}");
     }
     assert_eq!(rows(&out).len(), 4, "what is refused changes nothing");
+}
+
+#[test]
+fn each_picture_of_a_list_has_a_film_where_that_is_asked_for() {
+    let workspace = Workspace::new();
+    let smoke = smoke_file();
+    std::fs::write(workspace.file("c.txt"), "a fox\na cat\n").unwrap();
+    let list = |more: &[&str]| {
+        let args = ["sample", "--from", "c.txt", "--out", "out", "--steps", "3", "--model", &smoke];
+        let output = workspace.run(&[&args[..], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    list(&["--films"]);
+    let frames = |name: &str| {
+        let file = std::fs::File::open(workspace.file("out").join(name)).unwrap();
+        let film = image::codecs::gif::GifDecoder::new(std::io::BufReader::new(file)).unwrap();
+        image::AnimationDecoder::into_frames(film).collect_frames().unwrap().len()
+    };
+    assert_eq!([frames("00001.gif"), frames("00002.gif")], [4, 4], "before and after each step");
+    std::fs::remove_file(workspace.file("out").join("00001.gif")).unwrap();
+    std::fs::write(workspace.file("c.txt"), "a fox\na cat\na hen\n").unwrap();
+    let more = list(&["--films"]);
+    assert!(more.contains("1 made, 2 there before"), "{more}");
+    assert!(more.contains("no film of 1 picture made before"), "{more}");
+    assert_eq!(frames("00003.gif"), 4);
+    let alone = workspace.run(&["sample", "a fox", "--films", "--model", &smoke]);
+    assert_eq!(alone.status.code(), Some(2), "`--films` is for lists");
 }
 
 #[test]

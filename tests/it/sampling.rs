@@ -33,6 +33,14 @@ fn each_picture_of_many_is_remade_alone_by_its_seed() {
     sample(&workspace, &["--out", "alone.png", "--seed", "8"]);
     let read = |name: &str| image::open(workspace.file(name)).unwrap().into_rgb8();
     assert_eq!(read("alone.png"), read("a-2.png"));
+    for threads in ["1", "3"] {
+        let smoke = smoke();
+        let args = ["sample", "an apple", "--steps", "2", "--seed", "8", "--model", &smoke];
+        let args = [&args[..], &["--out", "threads.png"]].concat();
+        let output = workspace.command(&args).env("OMP_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(read("threads.png"), read("a-2.png"), "{threads} threads");
+    }
     // the sheet and the film show all three: two rows of two, with a gap
     assert_eq!(read("sheet.png").dimensions(), (66, 66));
     assert_eq!(read("film.gif").dimensions(), (198, 198));

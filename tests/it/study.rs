@@ -68,6 +68,26 @@ fn the_shell_draws_a_grid_into_a_file() {
     assert_eq!(json["blocks"][0]["file"], "grid.png", "{json}");
     assert_eq!(json["blocks"][0]["caption"], "\"a fox\": steps across, seed down");
     assert!(image::open(workspace.file("grid.png")).unwrap().width() > 256);
+    let film = ["--steps", "1,3", "--seed", "3", "--out", "steps.png", "--gif", "steps.gif"];
+    assert!(grid(&film).status.success());
+    let file = std::io::BufReader::new(std::fs::File::open(workspace.file("steps.gif")).unwrap());
+    let frames = image::codecs::gif::GifDecoder::new(file).unwrap();
+    let frames = image::AnimationDecoder::into_frames(frames).collect_frames().unwrap();
+    assert_eq!(frames.len(), 4, "noise, and each step of the longest run");
+    let sheet = image::open(workspace.file("steps.png")).unwrap();
+    assert_eq!(frames[3].buffer().dimensions(), (sheet.width(), sheet.height()));
+    // the picture of one step waits, that of three goes on; each frame has 256 colours of its own
+    let cell = |i: usize, x: u32| crop_imm(frames[i].buffer(), x, 40, 128, 128).to_image();
+    let moved = |x: u32| {
+        let (a, b) = (cell(1, x).into_raw(), cell(3, x).into_raw());
+        let sum: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        sum / a.len() as f64
+    };
+    let (waits, goes_on) = (moved(4), moved(sheet.width() - 132));
+    assert!(goes_on > 5.0 * waits && waits < 2.0, "{waits}, {goes_on}");
+    let twice = ["--steps", "1,2", "--out", "a.gif", "--gif", "a.gif"];
+    assert_refused("two pictures", &grid(&twice));
+    assert_refused("a film is written as GIF", &grid(&["--steps", "1,2", "--gif", "a.png"]));
     assert_refused("prior", &grid(&["--prior", "on,off"]));
     assert_refused("nothing", &grid(&["--steps", "4"]));
     assert_eq!(grid(&["--seeds", "1,2", "--seed", "3"]).status.code(), Some(2));

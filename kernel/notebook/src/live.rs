@@ -7,6 +7,7 @@ use crate::output::Slot;
 use crate::views::picture;
 use paella::error::counted;
 use paella::lab::loss_plot;
+use paella::lab::view::{View, ViewBlock};
 use paella::lab::watch::{Preview, Watch, stop_asked};
 use paella::metrics::StepRecord;
 use paella_wire::Event;
@@ -121,6 +122,15 @@ impl Watch for Live {
 
     fn pass(&mut self, done: usize, total: usize) {
         self.bar(done as u64, total as u64, &format!("step {done} of {total}"));
+    }
+
+    fn begins(&mut self, view: &View) -> bool {
+        for block in &view.blocks {
+            if let ViewBlock::Picture { image, caption, .. } = block {
+                Slot::new().put(&picture(image, caption));
+            }
+        }
+        true
     }
 
     fn wants_preview(&mut self, last: bool) -> bool {
