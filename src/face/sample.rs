@@ -49,7 +49,7 @@ pub struct SampleArgs {
     /// Also write all pictures on one sheet
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
-    /// Write a film of the pictures as they emerge
+    /// Write a film of the pictures as they emerge; with `--to`, of the pictures one after the other
     #[arg(long, value_name = "FILE.gif")]
     gif: Option<PathBuf>,
     /// With `--from`: beside each picture a film of how it emerged, as GIF
@@ -269,9 +269,6 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let mut progress = ProgressLine::new(common.json);
     let run = lab.walk(&request, &mut progress)?;
     drop(progress);
-    if let Some(file) = &args.gif {
-        film::write(lab.frames(&run)?.into_iter().map(Ok), file)?;
-    }
     let images = lab.images(&run)?;
     let mut view = lab.finish(&run, &images)?;
     for (picture, file) in image::all_from_tensor(&images).iter().zip(&outs) {
@@ -288,8 +285,13 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
             view = view.note(format!("seed {seed}: {}", file.display()));
         }
     }
+    // what fails from here on is told behind the pictures
+    let mut failed = None;
     if let Some(file) = &args.gif {
-        view = view.note(format!("film: {}", file.display()));
+        match film::write(lab.frames(&run)?.into_iter().map(Ok), file) {
+            Ok(()) => view = view.note(format!("film: {}", file.display())),
+            Err(error) => failed = Some(error),
+        }
     }
     view = view.notes(read.blocks.into_iter().filter_map(ViewBlock::into_note));
     view = view.notes(mistaken_option(&args.text()));
@@ -300,16 +302,20 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
         ViewBlock::Picture { file, .. } => file.clone(), // several pictures: their sheet
         _ => None,
     });
-    if let Some(looked) = &looked {
-        let mut looked = lab.attention(Some(looked), false)?;
-        match &map {
-            Some(file) => save_as(&mut looked, file)?,
-            None => lab.keep(&mut looked, "attention")?,
+    match looked.map(|looked| lab.attention(Some(&looked), false)) {
+        Some(Ok(mut looked)) => {
+            match &map {
+                Some(file) => save_as(&mut looked, file)?,
+                None => lab.keep(&mut looked, "attention")?,
+            }
+            view = view.then(looked);
         }
-        view = view.then(looked);
+        Some(Err(error)) => failed = Some(error),
+        None => {}
     }
     if !common.json {
-        return show_view(view, common);
+        show_view(view, common)?;
+        return failed.map_or(Ok(()), Err);
     }
     let row = |(k, seed): (usize, &u64)| {
         let file = outs.get(k).or(shown.as_ref());
@@ -318,7 +324,7 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
     let mut all = in_shell(view).to_json();
     all["pictures"] = run.seeds().iter().enumerate().map(row).collect();
     println!("{all}");
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// A word of the text; else a part, if it is the name of one.
@@ -350,7 +356,7 @@ pub(super) fn each_once<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<
     let mut seen = BTreeSet::new();
     for file in files {
         if !seen.insert(full_place(&file.display().to_string())) {
-            let what = "two pictures would be written into one file";
+            let what = "two of these would be written into one file";
             return Err(Error::command(what, file.display().to_string(), "give each another name"));
         }
     }

@@ -56,7 +56,12 @@ impl Terminal {
                 ViewBlock::Note(text) => println!("{}", self.paint("2", &printable(text))),
                 ViewBlock::Table { headers, rows } => println!("{}", self.table(headers, rows)),
                 ViewBlock::Tokens(grid) => println!("{}", self.tokens(grid)),
-                ViewBlock::Picture { image, caption, file } => self.picture(image, caption, file),
+                ViewBlock::Picture { caption, file, shown: true, .. } => {
+                    self.caption(caption, file.as_deref());
+                }
+                ViewBlock::Picture { image, caption, file, .. } => {
+                    self.picture(image, caption, file)
+                }
                 ViewBlock::Chart { plot, sketch, caption, file } => {
                     let pixels = self.pictures == Pictures::Pixels;
                     match pixels.then(|| plot.image("")) {

@@ -16,7 +16,7 @@ use super::watch::Watch;
 use super::{Lab, Pick, SampleRequest};
 use crate::data::home;
 use crate::error::Result;
-use crate::image;
+use crate::image::{self, film};
 use crate::near::{did_you_mean, no_file};
 use std::path::Path;
 
@@ -269,6 +269,7 @@ pub fn grid(lab: &mut Lab, args: &Args, watch: Watching) -> Result<View> {
     let mut rest = args.clone();
     rest.pairs.retain(|(key, _)| !GRID_AXES.contains(&key.as_str()));
     let gif = args.get("gif").map(|file| home(Path::new(file)));
+    gif.iter().try_for_each(|file| film::is_gif(file))?;
     if let Some(file) = gif.as_ref().filter(|file| file.is_file())
         && !may_replace(Some(file.display().to_string()), watch)
     {

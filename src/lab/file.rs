@@ -45,7 +45,7 @@ impl Lab {
         Ok((picture, size.into_iter().chain(remark).collect()))
     }
 
-    /// Writes the current picture; with the name of a GIF, how it emerged.
+    /// Writes the current picture; with the name of a GIF, how it emerged; of a way from one to another, its pictures.
     ///
     /// Errors: no picture, or for a GIF one that no run made; the file cannot be written.
     pub fn save_picture(&self, file: &Path) -> Result<View> {

@@ -32,7 +32,7 @@ impl RunFolder {
     pub fn keep(&mut self, view: &mut View, command: &str, text: Option<&str>) -> Result<()> {
         for block in &mut view.blocks {
             match block {
-                ViewBlock::Picture { image, caption, file } if file.is_none() => {
+                ViewBlock::Picture { image, caption, file, .. } if file.is_none() => {
                     let path = self.write(image, text.unwrap_or(caption), command)?;
                     self.note(&path, caption)?;
                     *file = Some(path);

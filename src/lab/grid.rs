@@ -156,7 +156,7 @@ impl Lab {
     /// have the same seed, unless that is an axis. `gif`: also a film of the sheet as its pictures emerge, where one with fewer
     /// steps waits for the others. The picture in hand stays.
     ///
-    /// Errors: as [`axes`] and [`Lab::sample`]; the prior as an axis for a model without one; a film that cannot be written.
+    /// Errors: as [`axes`] and [`Lab::sample`]; the prior as an axis for a model without one; a film whose name is not one of a GIF.
     pub fn grid(
         &mut self,
         all: Vec<GridAxis>,

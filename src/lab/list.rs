@@ -112,8 +112,10 @@ impl Lab {
         }
         fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
         let files = todo.iter().map(|row| folder.join(&row.file));
-        let is_there = |file: &PathBuf| file.exists() || films && film_of(file).exists();
-        let replaced = files.filter(is_there).count();
+        let is_there = |file: PathBuf| {
+            usize::from(file.exists()) + usize::from(films && film_of(&file).exists())
+        };
+        let replaced: usize = files.map(is_there).sum();
         let whole: String = rows.iter().map(line).collect(); // without a torn line
         files::write(&log, whole.as_bytes()).map_err(|e| unwritable(&log, &e))?;
         let opened = OpenOptions::new().append(true).open(&log);
@@ -138,15 +140,15 @@ impl Lab {
             let Some(run) = outcome? else { break };
             for (k, row) in rest[..n].iter_mut().enumerate() {
                 let file = folder.join(&row.file);
-                if films {
-                    let frames = run.path.iter().map(|tokens| self.decoded(tokens, k));
-                    film::write(frames, &film_of(&file))?;
-                }
                 image::save(&self.decoded(&run.path[steps], k)?, &file)?;
                 row.notes = self.notes_of(&row.caption)?;
                 // in one write, so that a kill cannot come between a line and its end
                 lines.write_all(line(row).as_bytes()).map_err(|e| unwritable(&log, &e))?;
                 on_picture(row);
+                if films {
+                    let frames = run.path.iter().map(|tokens| self.decoded(tokens, k));
+                    film::write(frames, &film_of(&file))?;
+                }
             }
             made += n;
             remarks.extend(
@@ -155,13 +157,13 @@ impl Lab {
         }
         remarks.extend(self.notes_of(&request.negative)?);
         let replaced = (replaced > 0).then(|| {
-            format!("{} without a line in {LIST_FILE} replaced", counted(replaced, "picture"))
+            format!("{} without a line in {LIST_FILE} replaced", counted(replaced, "file"))
         });
         let bare = |row: &&ListedPicture| !film_of(&folder.join(&row.file)).is_file();
         let bare = if films { rows.iter().filter(bare).count() } else { 0 };
         let bare = (bare > 0).then(|| {
             format!(
-                "no film of {} made before; without its file a picture is made again",
+                "no film of {} made before: without its .png each is made again",
                 counted(bare, "picture")
             )
         });
@@ -231,8 +233,8 @@ impl Lab {
         Ok(n)
     }
 
-    /// A bound for the pictures made at once, from the scores of one pass, (B, K, h, w) f32. A pass holds about ten times
-    /// as much, both guesses, their mixture, its softmax: a quarter of the free memory.
+    /// A bound for the pictures made at once, from the scores of one pass, (B, K, h, w) f32. A pass holds about ten times as much:
+    /// both guesses, their mixture, its softmax. On a CPU that may be a quarter of the free memory.
     fn most_at_once(&self, request: &SampleRequest) -> Result<usize> {
         let model = self.model()?;
         let model = model.borrow();

@@ -88,7 +88,7 @@ impl Lab {
         self.state.workspace.put(Picture { images: picture, caption: run.caption(), index: None });
         self.state.workspace.tokens = Some(Rc::new(tokens.narrow(0, 0, 1)));
         self.state.workspace.made = Some(Rc::new(run.with_path(run.path.clone())));
-        let view = if run.was_shown { View::new() } else { self.shown_edit(run)? };
+        let view = self.shown_edit(run)?.shown_before(run.was_shown);
         let view = view.picture(sheet(images), caption);
         let view = self.note_run(view, run)?;
         Ok(if done < steps {
@@ -106,7 +106,7 @@ impl Lab {
         }
         run.was_shown = run.canvas.is_some() && watch.begins(&self.shown_edit(&run)?);
         let steps = run.schedule.len();
-        self.go_on(&run, |nets, at, _, pass| {
+        self.go_on(&run, steps, |nets, at, _, pass| {
             let done = at + 1;
             watch.pass(done, steps);
             if watch.wants_preview(done == steps) {
@@ -117,11 +117,12 @@ impl Lab {
         })
     }
 
-    /// Makes the passes that are left of a run, until `take` returns false. It is given the number of the pass from 0,
-    /// the tokens before it, and the pass. Returns the run as far as it went.
+    /// Makes at most `count` of the passes that are left of a run, until `take` returns false, which is a stop. It is given the number
+    /// of the pass from 0, the tokens before it, and the pass. Returns the run as far as it went.
     fn go_on(
         &self,
         run: &Sampling,
+        count: usize,
         mut take: impl FnMut(&Networks, usize, &Tensor, &Pass) -> bool,
     ) -> Result<Sampling> {
         let model = self.model()?;
@@ -131,17 +132,17 @@ impl Lab {
         let runner = Runner::new(model.nets(), run, read);
         let sampler = runner.sampler();
         let mut path = run.path.clone();
-        let start = path.len() - 1;
-        for pass in sampler.passes(&run.path[start], &run.schedule[start..]) {
+        let (start, mut more) = (path.len() - 1, true);
+        for pass in sampler.passes(&run.path[start], &run.schedule[start..]).take(count) {
             let at = path.len() - 1;
-            let more = take(model.nets(), at, &path[at], &pass);
+            more = take(model.nets(), at, &path[at], &pass);
             path.push(Rc::new(pass.after));
             if !more {
                 break;
             }
         }
         let mut run = run.with_path(path);
-        run.seam = runner.seam(model.nets(), &run);
+        run.seam = if more { runner.seam(model.nets(), &run) } else { None };
         Ok(run)
     }
 
@@ -214,9 +215,9 @@ impl Lab {
                 "`back` goes back, `start TEXT` begins another",
             ));
         }
-        let (start, steps) = (run.path.len() - 1, run.schedule.len());
+        let steps = run.schedule.len();
         let mut view = View::new();
-        let run = self.go_on(&run, |nets, at, before, pass| {
+        let run = self.go_on(&run, count, |nets, at, before, pass| {
             let pictures =
                 [before, &pass.drawn, &pass.after].map(|xs| sheet(&nets.decode(xs)));
             let Step { t, t_next, temperature, cfg_scale } = run.schedule[at];
@@ -228,7 +229,7 @@ impl Lab {
             let image = image::grid(&pictures, 3, 2);
             view = std::mem::take(&mut view).picture(image, caption);
             watch.pass(at + 1, steps);
-            at + 1 < start + count && !watch.stop()
+            !watch.stop()
         })?;
         let tokens = Rc::new(run.path[run.path.len() - 1].narrow(0, 0, 1));
         let images = self.images(&run)?.narrow(0, 0, 1);
@@ -250,7 +251,8 @@ impl Lab {
             return Err(Self::fault("the run is at its beginning", "`next` goes on"));
         }
         let left = run.path.len().saturating_sub(count).max(1);
-        let run = run.with_path(run.path[..left].to_vec());
+        let mut run = run.with_path(run.path[..left].to_vec());
+        run.seam = None;
         let model = self.model()?;
         let picture = sheet(&model.borrow().nets().decode(&run.path[run.path.len() - 1]));
         let caption = format!("back at step {} of {}", run.path.len() - 1, run.schedule.len());

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 /// D: the places are dealt at random, and each pass puts noise on one deal.
 const DEALS: i64 = 4;
 
-/// Mean loss of a token in nats, each guessed from the three quarters of the picture that bear no noise beside it.
+/// Mean loss of a token in nats, each guessed with noise on itself and on a random quarter of the places.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SeamLoss {
     /// Of kept and sampled tokens that touch each other, also at a corner.

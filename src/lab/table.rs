@@ -258,7 +258,7 @@ pub const COMMANDS: &[Command] = &[
         help: "The tokens of the area are sampled, the others stay as they are. An area: left, right, top, bottom, middle, \
                X,Y,WIDTH,HEIGHT in pixels, a circle X,Y,RADIUS, or a picture in which white is sampled (its middle, if it has another shape). `keep=pixels` keeps \
                the pixels outside too. Without TEXT the picture's caption is the text; `inpaint left` means the area. The note tells \
-               what a token costs the model at the seam of the first picture; that takes four passes more.",
+               what a token costs the model at the seam of the first picture and beside it, under the text of the run; that takes four passes more.",
         example: "inpaint area=right steps=8",
         needs: &[],
         words: None,
@@ -276,7 +276,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "continue the picture beyond a side",
         help: "The picture grows by that number of pixels at that side; what was there keeps its tokens. Again and again it becomes \
                a panorama. Sides: left, right, top, bottom; `outpaint left` means the side. The note tells what a token costs the \
-               model at the seam of the first picture; that takes four passes more.",
+               model at the seam of the first picture and beside it, under the text of the run; that takes four passes more.",
         example: "outpaint side=left by=16",
         needs: &[],
         words: None,
@@ -542,7 +542,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         synopsis: "save DIR|FILE",
         summary: "write the model into a folder, or the picture into a file",
-        help: "With the name of a picture: the current one, in the format of its ending; a .gif shows how it emerged, step by \
+        help: "With the name of a picture: the current one, in the format of its ending; a .gif shows how it emerged, or the way of a `morph`, step by \
                step. With a folder: config.ron and the weights; `load DIR` and `paella --model DIR` read them again. At the prompt it asks before \
                it replaces a model.",
         example: "save runs/mine",

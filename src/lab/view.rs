@@ -26,6 +26,8 @@ pub enum ViewBlock {
         image: RgbImage,
         caption: String,
         file: Option<PathBuf>,
+        /// The face has shown it while the command ran: now its caption is enough.
+        shown: bool,
     },
     Tokens(TokenGrid),
     /// A plot, drawn as pixels or SVG. The sketch is for terminals that can show neither.
@@ -77,7 +79,18 @@ impl View {
 
     /// Appends a picture.
     pub fn picture(mut self, image: RgbImage, caption: impl Into<String>) -> Self {
-        self.blocks.push(ViewBlock::Picture { image, caption: caption.into(), file: None });
+        let caption = caption.into();
+        self.blocks.push(ViewBlock::Picture { image, caption, file: None, shown: false });
+        self
+    }
+
+    /// Marks its pictures as shown before, if they were.
+    pub fn shown_before(mut self, were: bool) -> Self {
+        for block in &mut self.blocks {
+            if let ViewBlock::Picture { shown, .. } = block {
+                *shown = were;
+            }
+        }
         self
     }
 
@@ -136,7 +149,7 @@ impl ViewBlock {
             Self::Table { headers, rows } => {
                 json!({ "type": "table", "headers": headers, "rows": rows })
             }
-            Self::Picture { image, caption, file } => {
+            Self::Picture { image, caption, file, .. } => {
                 picture_json("picture", image.dimensions(), caption, file)
             }
             Self::Chart { plot, caption, file, .. } => {

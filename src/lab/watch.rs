@@ -16,8 +16,7 @@ pub struct Preview {
 pub trait Watch {
     /// Called after each optimiser step. `progress` is (done, total), if known.
     fn record(&mut self, record: &StepRecord, progress: Option<(u64, u64)>);
-    /// Receives what an edit begins with, before the first pass. Returns whether it was shown: then the answer does not show it
-    /// again.
+    /// Receives what an edit begins with, before the first pass. Returns whether it was shown.
     fn begins(&mut self, _view: &View) -> bool {
         false
     }

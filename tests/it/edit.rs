@@ -278,8 +278,8 @@ fn what_is_sampled_is_shown_before_the_first_pass_and_once() {
         let reply = lab.turn("inpaint area=left steps=2 seed=1", &mut onlooker).unwrap().unwrap();
         assert!(onlooker.seen[0].starts_with("grey: 32 of 64 tokens"), "{:?}", onlooker.seen);
         assert_eq!(onlooker.seen[1..], ["pass 1", "pass 2"]);
-        let pictures =
-            reply.view.blocks.iter().filter(|block| matches!(block, ViewBlock::Picture { .. }));
+        let new = |block: &&ViewBlock| matches!(block, ViewBlock::Picture { shown: false, .. });
+        let pictures = reply.view.blocks.iter().filter(new);
         assert_eq!(
             pictures.count(),
             if shows { 1 } else { 2 },

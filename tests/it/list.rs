@@ -76,7 +76,7 @@ fn a_list_goes_on_where_it_was_stopped_and_refuses_what_changed() {
     std::fs::remove_file(out.join("00003.png")).unwrap();
     let second = said(&["--steps", "2"]);
     assert!(second.contains("2 made, 1 there before"), "{second}");
-    assert!(second.contains("1 picture without a line in samples.jsonl replaced"), "{second}");
+    assert!(second.contains("1 file without a line in samples.jsonl replaced"), "{second}");
     assert_eq!(rows(&out), whole);
     assert_eq!(rows(&out).iter().map(bytes).collect::<Vec<_>>(), before);
     // a new caption goes at the end

@@ -22,6 +22,13 @@ fn shown(view: &View) -> Vec<(image::RgbImage, String)> {
     view.blocks.iter().filter_map(picture).collect()
 }
 
+/// Weights that are the same every time, by name.
+fn draw_all(vars: &nn::VarStore) {
+    tch::manual_seed(1);
+    let all: std::collections::BTreeMap<String, Tensor> = vars.variables().into_iter().collect();
+    tch::no_grad(|| all.into_values().for_each(|mut xs| _ = xs.normal_(0.0, 0.5)));
+}
+
 fn refused(lab: &mut Lab, line: &str, what: &str) {
     let error = lab.turn(line, &mut Quiet).unwrap_err().to_string();
     assert!(error.contains(what) && error.contains("hint: "), "{line}: {error}");
@@ -189,9 +196,8 @@ fn recorded_attention_is_what_the_blocks_attend_with() {
     let _turn = exclusive();
     let config = PaellaConfig { self_attn: false, ..smoke(1, 1).model };
     let vars = nn::VarStore::new(Device::Cpu);
-    tch::manual_seed(1);
     let model = Paella::new(&VarBuilder::root(&vars), &config);
-    tch::no_grad(|| vars.variables().into_values().for_each(|mut xs| _ = xs.normal_(0.0, 0.5)));
+    draw_all(&vars);
     let (tokens, t) =
         (Tensor::randint(32, [1, 8, 6], (Kind::Int64, Device::Cpu)), Tensor::from_slice(&[0.3f32]));
     let text =
@@ -235,7 +241,7 @@ fn one_level_may_look_at_the_picture_alone() {
     config.levels.push(LevelConfig { self_attn: Some(true), ..config.levels[0].clone() });
     let vars = nn::VarStore::new(Device::Cpu);
     let model = Paella::new(&VarBuilder::root(&vars), &config);
-    tch::no_grad(|| vars.variables().into_values().for_each(|mut xs| _ = xs.normal_(0.0, 0.5)));
+    draw_all(&vars);
     let tokens = Tensor::randint(32, [1, 8, 8], (Kind::Int64, Device::Cpu));
     let cond = Cond::text(Tensor::randn([1, 3, config.byt5_embd], (Kind::Float, Device::Cpu)));
     let blocks = model.attention(&tokens, &Tensor::from_slice(&[0.3f32]), &cond);

@@ -16,7 +16,7 @@ pub fn view(view: &View) -> Bundle {
         let (text, part) = shown(block);
         texts.push(text);
         page += &part;
-        if let ViewBlock::Picture { image, .. } = block {
+        if let ViewBlock::Picture { image, shown: false, .. } = block {
             pictures.push(image);
         }
     }
@@ -40,6 +40,9 @@ fn shown(block: &ViewBlock) -> (String, String) {
             (terminal.table(headers, rows), html::table(headers, rows))
         }
         ViewBlock::Tokens(grid) => (terminal.tokens(grid), html::tokens(grid)),
+        ViewBlock::Picture { caption, shown: true, .. } => {
+            (format!("picture: {caption}"), html::note(caption))
+        }
         ViewBlock::Picture { image, caption, .. } => {
             (format!("picture: {caption}"), html::picture(image, caption))
         }
