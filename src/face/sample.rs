@@ -310,7 +310,10 @@ pub fn sample(args: &SampleArgs, common: &Common) -> Result<()> {
             }
             view = view.then(looked);
         }
-        Some(Err(error)) => failed = Some(error),
+        Some(Err(error)) => {
+            // both are told
+            view = view.notes(failed.replace(error).map(|earlier| earlier.to_string()));
+        }
         None => {}
     }
     if !common.json {

@@ -196,13 +196,7 @@ impl Lab {
                 break; // a stop: the rest of the sheet stays empty
             }
             before += run.schedule.len();
-            remarks.extend(
-                run.remarks
-                    .iter()
-                    .filter(|said| !remarks.contains(said))
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
+            add_new(&mut remarks, &run.remarks);
             runs.push(run);
         }
         let axis = |axis: &GridAxis| SheetAxis { name: axis.name.into(), labels: axis.labels() };
@@ -243,6 +237,15 @@ impl Lab {
     fn enlarged(&self, tokens: &Tensor) -> Result<RgbImage> {
         let picture = self.networks(|nets| first_image(&nets.decode(&tokens.narrow(0, 0, 1))))?;
         Ok(image::enlarge(&picture, SIDE / picture.width().max(1)))
+    }
+}
+
+/// Adds what has not been said yet.
+pub(super) fn add_new(said: &mut Vec<String>, more: &[String]) {
+    for remark in more {
+        if !said.contains(remark) {
+            said.push(remark.clone());
+        }
     }
 }
 

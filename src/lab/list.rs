@@ -3,7 +3,7 @@
 //! Letters: K codes, h x w tokens.
 
 use super::args::quoted;
-use super::grid::PassesOfAll;
+use super::grid::{PassesOfAll, add_new};
 use super::picture::first_image;
 use super::view::View;
 use super::watch::Watch;
@@ -151,9 +151,7 @@ impl Lab {
                 }
             }
             made += n;
-            remarks.extend(
-                run.remarks.into_iter().filter(|said| !remarks.contains(said)).collect::<Vec<_>>(),
-            );
+            add_new(&mut remarks, &run.remarks);
         }
         remarks.extend(self.notes_of(&request.negative)?);
         let replaced = (replaced > 0).then(|| {
